@@ -1,0 +1,309 @@
+"""The app: configuration, the registry of tasks, and the wiring of broker, results and middlewares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+from .brokers.base import MAX_DELAY, Broker
+from .clock import Clock, SystemClock
+from .context import TaskContext
+from .declaration import TaskDecorator, _Probe
+from .errors import ConfigError
+from .executor import Executor
+from .middleware import Middleware, StructuredLogging, TimeLimit
+from .naming import check_task_name, task_name
+from .options import APP_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
+from .queues import Queue, dead_letter_name, physical_name
+from .registry import Registry, caller_locals, define
+from .results.base import ResultBackend
+from .results.facade import Results
+from .serialization import JsonSignature
+from .services import ServiceFactory, Services
+from .settings import Settings
+from .task import AsyncTask, Definition, Enqueuer, SyncTask, Task
+from .threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from .serverless.handler import LambdaHandler
+    from .worker.worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Lifespan = Callable[["TaskQ"], AbstractAsyncContextManager[Any]]
+
+_APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_QUEUE_NAME_LIMIT = 80
+
+
+class TaskQ:
+    """An app: tasks, the queues that carry them, and where their state is kept.
+
+    Nothing is read from the environment and no connection is made before it is needed.
+
+    Args:
+        name: of the app; the default prefix of its resources. 1 to 40 letters, digits, ``-`` or ``_``.
+        queues: the first one is the default of tasks that name none. Default: one, ``default``.
+        middleware: hooks around dispatch and execution, the first outermost. Default: structured logging.
+            The time limit is always there, innermost.
+        lifespan: an async context manager function, entered once per worker process or Lambda container with
+            the app; what it yields is ``context.state`` in tasks.
+        prefix, table, queue_urls, bucket: where the resources are; see `Settings`. Default: the environment.
+        broker, results: used instead of SQS and DynamoDB.
+        clock: the source of time.
+        max_depth: longest chain of tasks that enqueue each other.
+        aws_options: timeouts, retries and connections of the AWS clients (``taskq_sls.aws.config.ClientOptions``).
+        options: defaults for all tasks: retry, record, result_ttl, timeout, labels, expires_in, and those that
+            middlewares declare.
+
+    Raises:
+        ConfigError: a name or option is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        queues: Sequence[Queue] | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        lifespan: Lifespan | None = None,
+        prefix: str | None = None,
+        table: str | None = None,
+        queue_urls: dict[str, str] | None = None,
+        bucket: str | None = None,
+        broker: Broker | None = None,
+        results: ResultBackend | None = None,
+        clock: Clock | None = None,
+        max_depth: int = 100,
+        aws_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(name, str) or not _APP_NAME.fullmatch(name):
+            raise ConfigError(f"TaskQ({name!r}): an app's name is 1 to 40 letters, digits, '-' or '_'")
+        if isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < 1:
+            raise ConfigError(f"TaskQ(max_depth={max_depth!r}): give a whole number of 1 or more")
+        self.name = name
+        self.clock: Clock = clock or SystemClock()
+        self.max_depth = max_depth
+        self.lifespan = lifespan
+        self.queues = _by_name(name, queues)
+        self.middleware = _checked(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
+        self.registry = Registry()
+        self.threads = Threads()
+        base = TaskOptions(queue=next(iter(self.queues)))
+        self._defaults = base.merged(f"TaskQ({name!r})", options, APP_OPTIONS, _declared(self.middleware))
+        self._configured: dict[str, Any] = {
+            "prefix": prefix,
+            "table": table,
+            "queue_urls": queue_urls,
+            "bucket": bucket,
+        }
+        self._settings: Settings | None = None
+        self.services = ServiceFactory(lambda: self.settings, self.clock, broker, results, dict(aws_options or {}))
+        self.results = Results(self)
+
+    def __repr__(self) -> str:
+        return f"<TaskQ {self.name}: {len(self.registry)} tasks>"
+
+    @property
+    def settings(self) -> Settings:
+        """Where the app's resources are; read from the environment at first use.
+
+        Raises:
+            ConfigError: a variable is malformed.
+        """
+        if self._settings is None:
+            settings = Settings.load(self.name, **self._configured)
+            for queue in self.queues:
+                longest = physical_name(settings.prefix, dead_letter_name(queue))
+                if len(longest) > _QUEUE_NAME_LIMIT:
+                    raise ConfigError(
+                        f"queue name {longest!r} has {len(longest)} characters; SQS allows {_QUEUE_NAME_LIMIT}: "
+                        "shorten the prefix or the queue's name"
+                    )
+            self._settings = settings
+        return self._settings
+
+    # -- tasks --------------------------------------------------------------------------------------------------
+
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, function: Callable[Concatenate[_Probe, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[Concatenate[Any, P], R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[_Probe, P], R], /) -> SyncTask[Concatenate[Any, P], R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[TaskContext, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        middleware: Sequence[Middleware] = (),
+        **options: Any,
+    ) -> TaskDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        middleware: Sequence[Middleware] = (),
+        **options: Any,
+    ) -> Any:
+        """Make a function a task. May be used bare.
+
+        Args:
+            name: default ``module:function``.
+            aliases: former names; messages that carry one still run.
+            middleware: hooks of this task alone, inside those of the app.
+            options: see `TaskOptions` (all but ``id``), and those that middlewares declare.
+
+        Raises:
+            ConfigError: a name is taken or not importable, an option is unknown or out of range, a parameter
+                cannot travel.
+        """
+        localns = caller_locals(2)
+
+        def register(function: Callable[..., Any]) -> Task[..., Any]:
+            task = self._define(function, name, tuple(middleware), options, localns)
+            self.registry.add(task, tuple(check_task_name(alias) for alias in aliases))
+            return task
+
+        return register if function is None else register(function)
+
+    def _define(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        middleware: tuple[Middleware, ...],
+        options: dict[str, Any],
+        localns: Mapping[str, Any],
+    ) -> Task[..., Any]:
+        resolved = task_name(function) if name is None else check_task_name(name)
+        where = f"task {resolved}"
+        middlewares = (*self.middleware, *_checked(where, middleware))
+        merged = self._defaults.merged(where, options, TASK_OPTIONS, _declared(middlewares))
+        self.check_queue(where, merged)
+        return define(self, function, resolved, merged, (*middlewares, TimeLimit()), self.threads, localns)
+
+    def ref(self, name: str, **options: Any) -> Enqueuer[..., Any]:
+        """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
+
+        Args:
+            options: queue, delay, group, labels, expires_in, record (as the task has it; default: the app's).
+
+        Raises:
+            ConfigError: the name or an option is wrong.
+        """
+        where = f"ref({name!r})"
+        merged = self._defaults.merged(
+            where, options, ("queue", "delay", "group", "labels", "expires_in", "record", "id"), {}
+        )
+        self.check_queue(where, merged)
+        signature = JsonSignature(name)
+        definition = Definition(
+            check_task_name(name), merged, lambda: signature, None, self.middleware, None, wants_context=False
+        )
+        return Enqueuer(self, definition, merged)
+
+    def check_queue(self, where: str, options: TaskOptions, *, sending: bool = False) -> Queue:
+        """The queue that options name, if they fit it.
+
+        Raises:
+            ConfigError: the queue is not declared, or group or delay do not fit its type.
+        """
+        queue = self.queues.get(options.queue)
+        if queue is None:
+            raise ConfigError(
+                f"{where}: queue {options.queue!r} is not declared; TaskQ({self.name!r}) has "
+                f"{', '.join(map(repr, self.queues))}. Add Queue({options.queue!r}) to queues=[...]"
+            )
+        if queue.fifo and options.delay:
+            raise ConfigError(
+                f"{where}: delay={options.delay:g} on FIFO queue {queue.name!r}: SQS delays single messages on standard "
+                "queues only; use a standard queue"
+            )
+        if sending and queue.fifo and options.group is None:
+            raise ConfigError(
+                f"{where}: FIFO queue {queue.name!r} needs a message group: with_options(group=...) or group= on the task"
+            )
+        if options.delay > MAX_DELAY:
+            raise ConfigError(f"{where}: delay={options.delay:g} is above SQS's {MAX_DELAY} seconds")
+        if options.expires_in is not None and options.expires_in <= options.delay:
+            raise ConfigError(
+                f"{where}: expires_in={options.expires_in:g} ends before delay={options.delay:g} does: it would never run"
+            )
+        return queue
+
+    # -- drivers ------------------------------------------------------------------------------------------------
+
+    def executor(self, services: Services, state: object = None) -> Executor:
+        """The core, over `services`."""
+        return Executor(self.registry.plan, services.results, services.flow, self.clock, self._hold, state)
+
+    def worker(self, **options: Any) -> Worker:
+        """A long-polling worker of this app; ``.run()`` works until SIGTERM.
+
+        Args:
+            options: see `taskq_sls.worker.Worker`: concurrency, queues, burst, ...
+        """
+        from .worker.worker import Worker
+
+        return Worker(self, **options)
+
+    def lambda_handler(self, **options: Any) -> LambdaHandler:
+        """What Lambda calls with an SQS event: ``handler = app.lambda_handler()``.
+
+        Args:
+            options: see `taskq_sls.serverless.handler.LambdaHandler`: concurrency, margin.
+        """
+        from .serverless.handler import LambdaHandler
+
+        return LambdaHandler(self, **options)
+
+    def _hold(self, queue: str) -> float:
+        declared = self.queues.get(queue)
+        return float(declared.visibility_timeout) if declared is not None else 60.0
+
+
+def _by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
+    declared = [Queue("default")] if queues is None else list(queues)
+    if not declared:
+        raise ConfigError(f"TaskQ({app!r}, queues=[]): declare at least one Queue")
+    by_name: dict[str, Queue] = {}
+    for queue in declared:
+        if not isinstance(queue, Queue):
+            raise ConfigError(f"TaskQ({app!r}): queues holds {queue!r}; give Queue({queue!r})")
+        if queue.name in by_name:
+            raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
+        by_name[queue.name] = queue
+    return by_name
+
+
+def _checked(where: str, middlewares: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
+    for one in middlewares:
+        if not isinstance(one, Middleware):
+            raise ConfigError(f"{where}: middleware {one!r} must be an instance of a Middleware subclass")
+    return middlewares
+
+
+def _declared(middlewares: Sequence[Middleware]) -> dict[str, OptionCheck]:
+    return {name: check for one in middlewares for name, check in one.options.items()}

@@ -1,0 +1,145 @@
+"""The port for event loops: aiobotocore."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+from typing import Any
+
+from aiobotocore import __version__ as aiobotocore_version
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from ..clock import Clock
+from ..flow import AsyncFlow
+from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
+from .errors import translate, translate_creation
+
+
+class AsyncAws:
+    """An :class:`~taskq_sls.aws.port.AwsPort` over aiobotocore.
+
+    Clients belong to the event loop that made them: each loop that calls gets its own.
+
+    Args:
+        clock: what waiting means.
+        options: see :class:`~taskq_sls.aws.config.ClientOptions`.
+    """
+
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        self._options = ClientOptions.of(options)
+        self._flow = AsyncFlow(clock)
+        self._pid = os.getpid()
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
+        self._inherited: list[_LoopClients] = []
+
+    @property
+    def flow(self) -> AsyncFlow:
+        return self._flow
+
+    def client(self, service: str) -> AsyncClient:
+        return AsyncClient(self, service)
+
+    def describe(self) -> str:
+        return describe_clients([client for mine in list(self._loops.values()) for client in mine.clients.values()])
+
+    async def close(self) -> None:
+        """Close the clients of the running loop, and of loops that have ended. A later call makes new ones."""
+        here = asyncio.get_running_loop()
+        for loop in list(self._loops):
+            if loop is here or loop.is_closed():
+                await self._loops.pop(loop).close()
+
+    async def get(self, service: str) -> Any:
+        """The aiobotocore client of a service, for the running loop."""
+        mine = self._loops.get(asyncio.get_running_loop())
+        if mine is None or self._pid != os.getpid():
+            mine = await self._enter_loop()
+        client = mine.clients.get(service)
+        return await mine.make(service) if client is None else client
+
+    async def _enter_loop(self) -> _LoopClients:
+        if self._pid != os.getpid():
+            # Connections that came through a fork are the parent's: closing them here would end them there.
+            self._inherited.extend(self._loops.values())
+            self._loops.clear()
+            self._pid = os.getpid()
+        loop = asyncio.get_running_loop()
+        mine = self._loops.setdefault(loop, _LoopClients(self._options))
+        for other in list(self._loops):
+            if other.is_closed() and (ended := self._loops.pop(other, None)) is not None:
+                await ended.close()
+        return mine
+
+
+class AsyncClient:
+    """One service."""
+
+    __slots__ = ("_port", "_service")
+
+    def __init__(self, port: AsyncAws, service: str) -> None:
+        self._port = port
+        self._service = service
+
+    async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+        method = getattr(await self._port.get(self._service), operation)
+        try:
+            answer: dict[str, Any] = await method(**params)
+        except Exception as error:
+            known = translate(operation, error)
+            if known is None:
+                raise
+            raise known from error
+        return answer
+
+
+# From this size on aiohttp warns about bytes, which would end the call where warnings are errors.
+_LARGE = 1_048_576
+
+
+def _stream_large(request: Any, **_: Any) -> None:
+    """Hand a large body over as a stream: aiohttp reads it in a thread and lets the loop go on."""
+    if isinstance(request.body, bytes) and len(request.body) > _LARGE:
+        request.body = io.BytesIO(request.body)
+
+
+class _LoopClients:
+    """The clients of one event loop."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self.clients: dict[str, Any] = {}
+        self._options = options
+        self._lock = asyncio.Lock()
+        self._stack = contextlib.AsyncExitStack()
+        self._session: Any = None
+        self._loader: ServiceLoader
+
+    async def make(self, service: str) -> Any:
+        # Making a client suspends (credentials may come over the network); the lock keeps it to one.
+        async with self._lock:
+            if service not in self.clients:
+                try:
+                    self.clients[service] = await self._create(service)
+                except Exception as error:
+                    known = translate_creation(service, error)
+                    if known is None:
+                        raise
+                    raise known from error
+            return self.clients[service]
+
+    async def _create(self, service: str) -> Any:
+        if self._session is None:
+            session = AioSession()
+            self._loader = install_loader(session)
+            self._session = session
+        self._loader.want(service)
+        config = AioConfig(**self._options.arguments(service, f"aiobotocore/{aiobotocore_version}"))
+        client = await self._stack.enter_async_context(self._session.create_client(service, config=config))
+        client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", _stream_large)
+        return client
+
+    async def close(self) -> None:
+        self.clients.clear()
+        await self._stack.aclose()

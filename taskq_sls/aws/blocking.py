@@ -1,0 +1,137 @@
+"""The port for code without an event loop: botocore, called in the caller's thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from botocore.config import Config
+from botocore.session import Session
+
+from ..clock import Clock
+from ..flow import BlockingFlow
+from .answers import check_answers
+from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
+from .errors import translate, translate_creation
+
+
+class BlockingAws:
+    """An :class:`~taskq_sls.aws.port.AwsPort` whose calls never suspend.
+
+    Safe to share between threads, and after a fork: a process that finds clients of its parent makes its own.
+
+    Args:
+        clock: what waiting means.
+        options: see :class:`~taskq_sls.aws.config.ClientOptions`.
+    """
+
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        self._clients = Clients(ClientOptions.of(options))
+        self._flow = BlockingFlow(clock)
+
+    @property
+    def flow(self) -> BlockingFlow:
+        return self._flow
+
+    def client(self, service: str) -> BlockingClient:
+        return BlockingClient(self._clients, service)
+
+    def describe(self) -> str:
+        return self._clients.describe()
+
+    async def close(self) -> None:
+        """Close the connections. A later call opens new ones."""
+        self._clients.close()
+
+
+class BlockingClient:
+    """One service."""
+
+    __slots__ = ("_clients", "_service")
+
+    def __init__(self, clients: Clients, service: str) -> None:
+        self._clients = clients
+        self._service = service
+
+    async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+        return self._clients.invoke(self._service, operation, params)
+
+
+class Clients:
+    """botocore clients by service, made at first use, once per process."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._process = _Process()
+
+    def invoke(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Call an operation in this thread. Raises what the port documents."""
+        method = getattr(self.get(service), operation)
+        try:
+            answer: dict[str, Any] = method(**params)
+        except Exception as error:
+            known = translate(operation, error)
+            if known is None:
+                raise
+            raise known from error
+        return answer
+
+    def get(self, service: str) -> Any:
+        """The botocore client of a service."""
+        client = self._here().clients.get(service)
+        return self._make(service) if client is None else client
+
+    def describe(self) -> str:
+        return describe_clients(list(self._here().clients.values()))
+
+    def close(self) -> None:
+        process = self._here()
+        with process.lock:
+            clients = list(process.clients.values())
+            process.clients.clear()
+        for client in clients:
+            client.close()
+
+    def _here(self) -> _Process:
+        # Connections that came through a fork are shared with the parent: answers would get mixed up.
+        # The lock is replaced too, since another thread may have held it when the process forked.
+        if self._process.pid != os.getpid():
+            self._process = _Process()
+        return self._process
+
+    def _make(self, service: str) -> Any:
+        process = self._here()
+        with process.lock:
+            client = process.clients.get(service)
+            if client is None:
+                try:
+                    client = process.create(service, Config(**self._options.arguments(service)))
+                except Exception as error:
+                    known = translate_creation(service, error)
+                    if known is None:
+                        raise
+                    raise known from error
+                process.clients[service] = client
+        return client
+
+
+class _Process:
+    """What belongs to one process. botocore's clients are safe between threads, its sessions are not."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.clients: dict[str, Any] = {}
+        self._session: Any = None
+        self._loader: ServiceLoader
+
+    def create(self, service: str, config: Any) -> Any:
+        if self._session is None:
+            session = Session()
+            self._loader = install_loader(session)
+            self._session = session
+        self._loader.want(service)
+        client = self._session.create_client(service, config=config)
+        check_answers(client)
+        return client

@@ -1,0 +1,68 @@
+"""Error codes of the services: one spelling for each, and which of them a repeat can mend."""
+
+from __future__ import annotations
+
+QUEUE_DOES_NOT_EXIST = "QueueDoesNotExist"
+
+_SPELLINGS = {"NonExistentQueue": QUEUE_DOES_NOT_EXIST}
+
+THROTTLING_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "KmsThrottled",
+        "LimitExceededException",
+        "OverLimit",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+"""The service asks to come back later; the request had no effect."""
+
+EXPIRED_CREDENTIAL_CODES = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+)
+"""Credentials that were right once and can rotate; the request had no effect."""
+
+FAULT_CODES = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)
+"""The service failed; the request may have had its effect."""
+
+TRANSIENT_CODES = (
+    THROTTLING_CODES
+    | EXPIRED_CREDENTIAL_CODES
+    | FAULT_CODES
+    | {
+        "ReplicatedWriteConflictException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "TransactionConflictException",
+    }
+)
+"""Codes for which trying again may help."""
+
+
+def plain_code(code: str) -> str:
+    """One spelling per error: without namespace, and the JSON protocol's name where there are two.
+
+    ``AWS.SimpleQueueService.NonExistentQueue`` (query protocol and its compatibility mode) and
+    ``com.amazonaws.sqs#QueueDoesNotExist`` (JSON protocol) are both ``QueueDoesNotExist``.
+    """
+    code = code.rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    return _SPELLINGS.get(code, code)

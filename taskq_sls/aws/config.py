@@ -1,0 +1,122 @@
+"""How clients are configured: timeouts, retries, connections, user agent."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from botocore import __version__ as botocore_version
+from botocore.loaders import Loader
+
+from ..errors import ConfigError
+
+LIBRARY_VERSION = "0.1.0"
+"""Goes into the user agent. Written out: asking the package metadata costs a Lambda cold start."""
+
+_READ_TIMEOUTS = {"sqs": 30.0}
+"""Seconds by service. A long poll of SQS takes up to 20, which the read timeout must exceed."""
+
+_READ_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """Options of every client of a port.
+
+    Args:
+        connect_timeout: seconds to wait for a connection, above 0.
+        read_timeout: seconds to wait for an answer, above 0; None for 30 with SQS and 10 elsewhere. Below
+            21 it breaks long polls of 20 seconds.
+        retry_mode: ``standard``, or ``adaptive`` to also slow down when the service throttles.
+        max_attempts: tries of one call by botocore itself, the first included; 1 or more.
+        max_pool_connections: connections kept per service, 1 or more.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    connect_timeout: float = 5.0
+    read_timeout: float | None = None
+    retry_mode: str = "standard"
+    max_attempts: int = 3
+    max_pool_connections: int = 50
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> ClientOptions:
+        """From keyword arguments; an unknown one raises ConfigError."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"AWS client option {name!r} is unknown; the options are {', '.join(known)}")
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout", "read_timeout"):
+            value = getattr(self, name)
+            if not (value is None and name == "read_timeout") and not (
+                isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+            ):
+                raise ConfigError(f"AWS client option {name}={value!r} must be a number of seconds above 0")
+        for name in ("max_attempts", "max_pool_connections"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"AWS client option {name}={value!r} must be a whole number of 1 or more")
+        if self.retry_mode not in ("standard", "adaptive"):
+            raise ConfigError(f"AWS client option retry_mode={self.retry_mode!r} must be 'standard' or 'adaptive'")
+
+    def arguments(self, service: str, *libraries: str) -> dict[str, Any]:
+        """Arguments for botocore's Config. `libraries` are further ``name/version`` for the user agent."""
+        return {
+            # The parameters are built here, from checked values; validating them again is a third of a call.
+            "parameter_validation": False,
+            # A given user agent is not built anew for each request.
+            "user_agent": " ".join((f"taskq-sls/{LIBRARY_VERSION}", *libraries, f"botocore/{botocore_version}")),
+            "connect_timeout": self.connect_timeout,
+            "read_timeout": self.read_timeout or _READ_TIMEOUTS.get(service, _READ_TIMEOUT),
+            "retries": {"mode": self.retry_mode, "total_max_attempts": self.max_attempts},
+            "max_pool_connections": self.max_pool_connections,
+            "tcp_keepalive": True,
+        }
+
+
+class ServiceLoader(Loader):
+    """Loads the models of the services asked for, without first listing the folders of all others."""
+
+    def __init__(self, data_path: str | None) -> None:
+        paths = data_path.split(os.pathsep) if data_path else []
+        super().__init__(extra_search_paths=[os.path.expanduser(os.path.expandvars(path)) for path in paths])
+        self._wanted: set[str] = set()
+
+    def want(self, service: str) -> None:
+        """Make `service` known."""
+        self._wanted.add(service)
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        return sorted(self._wanted)
+
+
+def install_loader(session: Any) -> ServiceLoader:
+    """Give a botocore or aiobotocore session the lean loader."""
+    loader = _loader(session.get_config_variable("data_path"))
+    session.register_component("data_loader", loader)
+    return loader
+
+
+@functools.cache
+def _loader(data_path: str | None) -> ServiceLoader:
+    """Shared by all sessions of the process, so that a model is read once."""
+    return ServiceLoader(data_path)
+
+
+def describe_clients(clients: Iterable[Any]) -> str:
+    """Endpoint and region of botocore clients in words; of the environment where there are none yet."""
+    metas = [client.meta for client in clients]
+    endpoints = sorted({meta.endpoint_url for meta in metas})
+    regions = sorted({meta.region_name for meta in metas})
+    if not metas:
+        endpoints = [os.environ.get("AWS_ENDPOINT_URL", "of AWS")]
+        regions = [os.environ.get("AWS_DEFAULT_REGION", "of the AWS configuration")]
+    return f"endpoint {', '.join(endpoints)} region {', '.join(regions)}"

@@ -1,0 +1,122 @@
+"""From botocore's exceptions to ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore import exceptions as botocore
+from botocore.parsers import ResponseParserError
+
+from ..errors import AwsError, ConfigError
+from .codes import FAULT_CODES, THROTTLING_CODES, TRANSIENT_CODES, plain_code
+
+
+def translate(operation: str, error: Exception) -> AwsError | ConfigError | None:
+    """The error to raise for a failed call, or None for one that did not come from AWS or the way to it.
+
+    Args:
+        operation: botocore's method name, or ``create_client``.
+    """
+    if isinstance(error, botocore.ClientError):
+        return _answered(operation, error)
+    for kind, fix in _CONFIGURATION:
+        if isinstance(error, kind):
+            return ConfigError(f"{operation}: {error}; {fix}")
+    name = type(error).__name__
+    if isinstance(error, _NO_CREDENTIALS_NOW):
+        return AwsError(operation, name, str(error), transient=True)
+    if isinstance(error, botocore.ConnectionError):
+        return AwsError(operation, name, str(error), transient=True, ambiguous=not _never_sent(error))
+    if isinstance(error, _ANSWER_LOST) or type(error).__module__.startswith("aiohttp"):
+        return AwsError(operation, name, str(error), transient=True, ambiguous=True)
+    if isinstance(error, botocore.BotoCoreError):
+        return AwsError(operation, name, str(error))
+    return None
+
+
+def translate_creation(service: str, error: Exception) -> AwsError | ConfigError | None:
+    """The error to raise for a client that could not be made."""
+    if isinstance(error, ConfigError):
+        return None
+    # botocore reports a malformed endpoint URL as a plain ValueError.
+    if isinstance(error, ValueError | botocore.DataNotFoundError):
+        return ConfigError(
+            f"no client for {service!r} can be made: {error}; check AWS_ENDPOINT_URL (with http:// or https://), "
+            "AWS_DEFAULT_REGION and the AWS configuration file"
+        )
+    return translate("create_client", error)
+
+
+_CREDENTIALS = (
+    "give credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role "
+    "(any value does for an endpoint of moto)"
+)
+_SIGN_IN = "sign in again (aws sso login, aws login)"
+_ENDPOINT = "check AWS_ENDPOINT_URL (with http:// or https://) and AWS_DEFAULT_REGION"
+
+_CONFIGURATION: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (botocore.NoRegionError, "set AWS_DEFAULT_REGION, or a region in the AWS profile"),
+    ((botocore.NoCredentialsError, botocore.PartialCredentialsError, botocore.NoAuthTokenError), _CREDENTIALS),
+    ((botocore.SSOError, botocore.TokenRetrievalError), _SIGN_IN),
+    (botocore.ProfileNotFound, "set AWS_PROFILE to a profile of the AWS configuration, or unset it"),
+    (
+        (botocore.ConfigParseError, botocore.ConfigNotFound, botocore.InvalidConfigError),
+        "mend the AWS configuration file (AWS_CONFIG_FILE)",
+    ),
+    (
+        (
+            botocore.BaseEndpointResolverError,
+            botocore.InvalidRegionError,
+            botocore.InvalidEndpointConfigurationError,
+            botocore.EndpointProviderError,
+        ),
+        _ENDPOINT,
+    ),
+    (
+        (botocore.InvalidProxiesConfigError, botocore.InvalidRetryConfigurationError, botocore.InvalidDefaultsMode),
+        "mend the AWS settings in the environment or the AWS configuration file",
+    ),
+)
+
+_NO_CREDENTIALS_NOW = (
+    botocore.CredentialRetrievalError,
+    botocore.MetadataRetrievalError,
+)
+
+_ANSWER_LOST = (
+    botocore.HTTPClientError,
+    botocore.IncompleteReadError,
+    botocore.ChecksumError,
+    botocore.FlexibleChecksumError,
+    ResponseParserError,
+    OSError,
+)
+
+
+def _answered(operation: str, error: botocore.ClientError) -> AwsError:
+    body: dict[str, Any] = dict(error.response)
+    fault = body.get("Error", {})
+    status = body.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = plain_code(str(fault.get("Code", "Unknown")))
+    throttled = code in THROTTLING_CODES
+    return AwsError(
+        operation,
+        code,
+        fault.get("Message") or str(error),
+        status=status,
+        transient=code in TRANSIENT_CODES or status >= 500,
+        ambiguous=not throttled and (status >= 500 or code in FAULT_CODES),
+        body=body,
+    )
+
+
+# Connection errors that mean the request was never sent. aiobotocore also reports a connection that
+# broke under a request as EndpointConnectionError, so the error below it decides.
+_BEFORE_SENDING = frozenset({"ClientConnectorError", "NewConnectionError", "ConnectionRefusedError", "gaierror"})
+
+
+def _never_sent(error: Exception) -> bool:
+    if isinstance(error, botocore.ConnectTimeoutError | botocore.ProxyConnectionError):
+        return True
+    cause = getattr(error, "kwargs", {}).get("error")
+    return any(kind.__name__ in _BEFORE_SENDING for kind in type(cause).__mro__)

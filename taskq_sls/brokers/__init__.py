@@ -1,0 +1,1 @@
+"""Queues: the interface and its implementations, SQS and in-memory."""

@@ -1,0 +1,126 @@
+"""The broker interface: a queue as the drivers and the producer see it.
+
+Every operation takes a batch and answers entry by entry, in the order given: ``None`` for an entry
+that was accepted, an :class:`EntryError` for one that was not. A broker retries transient faults of
+single entries itself, for a short while; what it reports has been tried. Faults that concern the
+whole call (no such queue, no credentials) raise.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..delivery import DeadLetter, Delivery
+
+MAX_BATCH = 10
+"""Entries in one SQS batch call (SQS API reference, SendMessageBatch)."""
+
+MAX_BODY_BYTES = 1_048_576
+"""Largest message, body and attributes together, in bytes; also the limit of a batch (SQS quotas)."""
+
+MAX_DELAY = 900
+"""Largest DelaySeconds (SQS API reference, SendMessage)."""
+
+MAX_VISIBILITY = 43_200
+"""Largest VisibilityTimeout: 12 hours (SQS API reference, ChangeMessageVisibility)."""
+
+MAX_WAIT = 20
+"""Longest long poll in seconds (SQS API reference, ReceiveMessage)."""
+
+
+class Outgoing(NamedTuple):
+    """One message to send. `id` is the task's id: it names the entry in errors.
+
+    Args:
+        delay: whole seconds, 0 to 900; standard queues only.
+        group: FIFO message group; on a standard queue the fair-queue tenant.
+        dedup: FIFO deduplication id.
+    """
+
+    queue: str
+    body: str
+    id: str
+    delay: int = 0
+    group: str | None = None
+    dedup: str | None = None
+
+
+class EntryError(NamedTuple):
+    """Why one entry of a batch was not accepted.
+
+    `gone` means the receipt is no longer valid: the hold ended, and another receiver may have the message.
+    `beyond_limit` means a visibility change would pass the 12 hours that SQS allows.
+    """
+
+    code: str
+    message: str
+    transient: bool = False
+    gone: bool = False
+    beyond_limit: bool = False
+
+
+Answer = EntryError | None
+
+
+class QueueDepth(NamedTuple):
+    """Approximate counts, as SQS reports them."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+
+
+class Broker(abc.ABC):
+    """Queues by logical name. Implementations: SQS (standard and FIFO) and in-memory."""
+
+    @abc.abstractmethod
+    async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
+        """Send any number of messages to any queues; packs them into batches by count and bytes.
+
+        Raises:
+            MissingResource: a queue does not exist.
+            PayloadTooLarge: a body is over :data:`MAX_BODY_BYTES`; nothing was sent.
+        """
+
+    @abc.abstractmethod
+    async def receive(self, queue: str, *, max_messages: int, wait: int, visibility: int) -> list[Delivery]:
+        """Long-poll one queue.
+
+        Args:
+            max_messages: 1 to 10.
+            wait: seconds to wait for a first message, 0 to 20.
+            visibility: seconds the received messages stay hidden, 0 to 43,200.
+        """
+
+    @abc.abstractmethod
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        """Delete messages whose outcome is durable."""
+
+    @abc.abstractmethod
+    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        """Make each message visible again after its whole seconds, 0 to 43,200, from now."""
+
+    async def extend(self, deliveries: Sequence[Delivery], seconds: int) -> list[Answer]:
+        """Keep held messages hidden for `seconds` from now."""
+        return await self.hide([(delivery, seconds) for delivery in deliveries])
+
+    @abc.abstractmethod
+    async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
+        """Send copies to the dead-letter queues. Does not delete the originals.
+
+        A copy that was refused because its queue has no dead-letter queue answers code ``NoDeadLetterQueue``.
+        """
+
+    @abc.abstractmethod
+    async def depth(self, queue: str) -> QueueDepth:
+        """How many messages the queue holds, approximately."""
+
+    @abc.abstractmethod
+    async def has_dead_letter_queue(self, queue: str) -> bool:
+        """Whether the queue's dead-letter queue exists."""
+
+    async def close(self) -> None:
+        """Release connections."""
+        return

@@ -1,0 +1,98 @@
+"""What SQS accepts, found out before it is asked, and how messages are packed into batches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..errors import PayloadTooLarge
+from .base import MAX_BATCH, MAX_BODY_BYTES, MAX_DELAY, MAX_VISIBILITY, EntryError, Outgoing
+
+# SendMessage: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""One character that SQS refuses in bodies and attributes (SQS API reference, SendMessage)."""
+
+# SendMessage: MessageGroupId and MessageDeduplicationId are letters, digits and punctuation.
+_TOKEN = re.compile(r"[!-~]{1,128}")
+
+BEYOND_LIMIT = EntryError(
+    "InvalidParameterValue",
+    f"a message can be hidden for at most {MAX_VISIBILITY:,} seconds (12 hours) after it was received",
+    beyond_limit=True,
+)
+"""The answer to a visibility timeout that SQS does not allow."""
+
+_TYPE_BYTES = len("String")
+
+
+def utf8_bytes(text: str) -> int:
+    """Length in UTF-8, which is what SQS counts."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def message_bytes(body: str, attributes: Mapping[str, str] | None = None) -> int:
+    """What a message counts towards the limit: its body, and name, type and value of each attribute."""
+    size = utf8_bytes(body)
+    for name, value in (attributes or {}).items():
+        size += utf8_bytes(name) + _TYPE_BYTES + utf8_bytes(value)
+    return size
+
+
+def sizes(messages: Sequence[Outgoing]) -> list[int]:
+    """The size of each message in bytes.
+
+    Raises:
+        PayloadTooLarge: one is above 1,048,576.
+    """
+    found = []
+    for message in messages:
+        size = utf8_bytes(message.body)
+        if size > MAX_BODY_BYTES:
+            raise PayloadTooLarge(
+                f"task {message.id}: the message is {size:,} bytes of UTF-8, above the {MAX_BODY_BYTES:,} that SQS accepts; "
+                "pass less, or a reference to where the data is, or configure a bucket (TASKQ_BUCKET)"
+            )
+        found.append(size)
+    return found
+
+
+def refusal(message: Outgoing, fifo: bool) -> EntryError | None:
+    """Why SQS would refuse this message, found before it is sent so that it cannot spoil its batch."""
+    body = message.body
+    # All printable characters are legal, and asking for that is faster than the pattern.
+    if not body.isprintable() and (bad := ILLEGAL.search(body)) is not None:
+        return EntryError(
+            "InvalidMessageContents",
+            f"the body holds U+{ord(bad[0]):04X} at {bad.start()}, a character that SQS does not accept; escape it",
+        )
+    if not body:
+        return EntryError("MissingParameter", "the body is empty; SQS takes messages of 1 character or more")
+    if message.group is not None and not _TOKEN.fullmatch(message.group):
+        return _token_refusal("group", message.group)
+    if fifo:
+        if message.group is None:
+            return EntryError("MissingParameter", f"{message.queue} is a FIFO queue: give a group")
+        if message.dedup is not None and not _TOKEN.fullmatch(message.dedup):
+            return _token_refusal("deduplication id", message.dedup)
+    elif not 0 <= message.delay <= MAX_DELAY:
+        return EntryError("InvalidParameterValue", f"delay={message.delay!r} must be 0 to {MAX_DELAY} seconds")
+    return None
+
+
+def _token_refusal(what: str, value: str) -> EntryError:
+    return EntryError(
+        "InvalidParameterValue",
+        f"{what} {value!r} must be 1 to 128 letters, digits and punctuation, without spaces",
+    )
+
+
+def pack(sizes: Sequence[int]) -> Iterator[range]:
+    """Cut a sequence of sizes into runs that fit one batch call: 10 entries, 1,048,576 bytes."""
+    start = total = 0
+    for index, size in enumerate(sizes):
+        if index - start == MAX_BATCH or (total + size > MAX_BODY_BYTES and index > start):
+            yield range(start, index)
+            start, total = index, 0
+        total += size
+    if start < len(sizes):
+        yield range(start, len(sizes))

@@ -1,0 +1,233 @@
+"""The broker on Amazon SQS, standard and FIFO."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..aws.codes import QUEUE_DOES_NOT_EXIST
+from ..aws.port import AwsClient
+from ..clock import Clock
+from ..delivery import DeadLetter, Delivery
+from ..errors import AwsError, ConfigError, MissingResource
+from ..flow import Flow
+from ..settings import Settings
+from .base import MAX_BATCH, MAX_VISIBILITY, Answer, Broker, EntryError, Outgoing, QueueDepth
+from .batches import Batch, call_batch, refused_as_expired
+from .dead_letters import DeadLetterCopy, dead_letter_copy
+from .normalise import SYSTEM_ATTRIBUTES, delivery_from_receive
+from .packing import BEYOND_LIMIT, pack, refusal, sizes
+from .queue_urls import QueueUrls
+
+CALLS_AT_ONCE = 8
+"""Most batch calls of one operation under way at once."""
+
+Item = tuple[int, int, dict[str, Any]]
+"""Position in the caller's list, bytes, and the entry without its Id."""
+
+Lane = list[Batch]
+"""Batches that are called one after the other; lanes run side by side."""
+
+
+class SqsBroker(Broker):
+    """Queues in SQS.
+
+    Args:
+        client: the ``sqs`` client of a port.
+        flow: the port's flow.
+        settings: where the queues are.
+        clock: for how long a missing dead-letter queue is remembered, and the time in dead-letter copies.
+        describe: endpoint and region in words, for error messages.
+    """
+
+    def __init__(
+        self, client: AwsClient, flow: Flow, settings: Settings, clock: Clock, describe: Callable[[], str]
+    ) -> None:
+        self._client = client
+        self._flow = flow
+        self._clock = clock
+        self._urls = QueueUrls(client, settings, clock, describe)
+        self._settings = settings
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
+        answers: list[Answer] = [None] * len(messages)
+        queues: dict[str, list[Item]] = {}
+        message_sizes = sizes(messages)
+        # All queues are found before anything is sent, so that a missing one leaves nothing half done.
+        urls = {queue: await self._urls.url(queue) for queue in {message.queue: None for message in messages}}
+        for index, message in enumerate(messages):
+            fifo = urls[message.queue].endswith(".fifo")
+            answer = refusal(message, fifo)
+            if answer is not None:
+                answers[index] = answer
+            else:
+                item = (index, message_sizes[index], _send_entry(message, fifo))
+                queues.setdefault(message.queue, []).append(item)
+        lanes = [lane for queue, items in queues.items() for lane in _lanes(queue, urls[queue], items)]
+        await self._call("send_message_batch", lanes, answers)
+        return answers
+
+    async def receive(self, queue: str, *, max_messages: int, wait: int, visibility: int) -> list[Delivery]:
+        try:
+            answer = await self._client.call(
+                "receive_message",
+                QueueUrl=await self._urls.url(queue),
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=wait,
+                VisibilityTimeout=visibility,
+                MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
+                MessageAttributeNames=["All"],
+            )
+        except AwsError as error:
+            raise self._urls.missing(queue) if error.code == QUEUE_DOES_NOT_EXIST else error from error
+        return [delivery_from_receive(entry, queue) for entry in answer.get("Messages", ())]
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        entries = [{"ReceiptHandle": delivery.receipt} for delivery in deliveries]
+        answers = await self._settle("delete_message_batch", deliveries, entries)
+        # SQS deletes a FIFO message only while it is held. One that was refused for that comes again and is
+        # recognised by its record; there is nothing left to do with this receipt.
+        return [None if answer is not None and refused_as_expired(answer) else answer for answer in answers]
+
+    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        legal = [index for index, (_, seconds) in enumerate(entries) if seconds <= MAX_VISIBILITY]
+        answers: list[Answer] = [BEYOND_LIMIT] * len(entries)
+        found = await self._hide([entries[index] for index in legal])
+        for index, answer in zip(legal, found, strict=True):
+            answers[index] = answer
+        return answers
+
+    async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
+        answers: list[Answer] = [None] * len(entries)
+        queues: dict[str, list[Item]] = {}
+        now = self._clock.time()
+        for index, (delivery, reason) in enumerate(entries):
+            url = await self._urls.dead_letter_url(delivery.queue)
+            copy = dead_letter_copy(delivery, reason, now)
+            if url is None:
+                answers[index] = self._no_dead_letter_queue(delivery.queue)
+            elif isinstance(copy, EntryError):
+                answers[index] = copy
+            else:
+                item = (index, copy.size, _copy_entry(copy, url.endswith(".fifo")))
+                queues.setdefault(delivery.queue, []).append(item)
+        lanes: list[Lane] = []
+        for queue, items in queues.items():
+            name = self._settings.dead_letter_queue(queue)
+            lanes += _lanes(name, await self._urls.url(name), items)
+        # A queue that was deleted meanwhile is answered by entry, like one that never was.
+        with contextlib.suppress(MissingResource):
+            await self._call("send_message_batch", lanes, answers)
+        for index, answer in enumerate(answers):
+            if answer is not None and answer.code == MissingResource.__name__:
+                answers[index] = self._no_dead_letter_queue(entries[index][0].queue)
+        return answers
+
+    async def depth(self, queue: str) -> QueueDepth:
+        names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ]
+        url = await self._urls.url(queue)
+        try:
+            answer = await self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=names)
+        except AwsError as error:
+            raise self._urls.missing(queue) if error.code == QUEUE_DOES_NOT_EXIST else error from error
+        attributes = answer.get("Attributes", {})
+        return QueueDepth(*(int(attributes.get(name, 0)) for name in names))
+
+    async def has_dead_letter_queue(self, queue: str) -> bool:
+        return await self._urls.dead_letter_url(queue) is not None
+
+    async def _hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        deliveries = [delivery for delivery, _ in entries]
+        changes = [{"ReceiptHandle": delivery.receipt, "VisibilityTimeout": seconds} for delivery, seconds in entries]
+        answers = await self._settle("change_message_visibility_batch", deliveries, changes)
+        beyond = [index for index, answer in enumerate(answers) if answer is not None and answer.beyond_limit]
+        if len(beyond) > 1:
+            # Some endpoints (moto) refuse the whole batch for one entry: find out which one it is.
+            for index in beyond:
+                [answers[index]] = await self._hide([entries[index]])
+        return answers
+
+    async def _settle(
+        self, operation: str, deliveries: Sequence[Delivery], entries: list[dict[str, Any]]
+    ) -> list[Answer]:
+        """Call a batch operation on received messages, in any order."""
+        queues: dict[str, list[int]] = {}
+        for index, delivery in enumerate(deliveries):
+            queues.setdefault(delivery.queue, []).append(index)
+        lanes: list[Lane] = []
+        for queue, indexes in queues.items():
+            url = await self._urls.url(queue)
+            for start in range(0, len(indexes), MAX_BATCH):
+                part = indexes[start : start + MAX_BATCH]
+                lanes.append([Batch(queue, url, part, [entries[index] for index in part])])
+        answers: list[Answer] = [None] * len(deliveries)
+        await self._call(operation, lanes, answers)
+        return answers
+
+    async def _call(self, operation: str, lanes: list[Lane], answers: list[Answer]) -> None:
+        """Run lanes side by side and fill in the answers.
+
+        A fault of the whole call is raised only where no entry was accepted: otherwise the caller would not
+        learn which ones were.
+        """
+        faults: list[ConfigError] = []
+
+        async def run(lane: Lane) -> None:
+            for batch in lane:
+                try:
+                    found = await call_batch(self._client, self._flow, operation, batch)
+                except (AwsError, ConfigError) as error:
+                    fault = error if isinstance(error, ConfigError) else self._urls.missing(batch.queue)
+                    faults.append(fault)
+                    found = [EntryError(type(fault).__name__, str(fault))] * len(batch.entries)
+                for index, answer in zip(batch.indexes, found, strict=True):
+                    answers[index] = answer
+
+        await self._flow.map(run, lanes, CALLS_AT_ONCE)
+        accepted = (answers[index] is None for lane in lanes for batch in lane for index in batch.indexes)
+        if faults and not any(accepted):
+            raise faults[0]
+
+    def _no_dead_letter_queue(self, queue: str) -> EntryError:
+        name = self._settings.queue_name(self._settings.dead_letter_queue(queue))
+        return EntryError("NoDeadLetterQueue", f"queue {queue!r} has no dead-letter queue {name!r}")
+
+
+def _lanes(queue: str, url: str, items: list[Item]) -> list[Lane]:
+    """Batches of one queue: one after the other on FIFO, where order counts, else side by side."""
+    batches = []
+    for part in pack([size for _, size, _ in items]):
+        packed = [items[position] for position in part]
+        batches.append(Batch(queue, url, [index for index, _, _ in packed], [entry for _, _, entry in packed]))
+    return [batches] if url.endswith(".fifo") else [[batch] for batch in batches]
+
+
+def _send_entry(message: Outgoing, fifo: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"MessageBody": message.body}
+    if message.group is not None:
+        entry["MessageGroupId"] = message.group
+    if fifo:
+        # FIFO queues refuse a delay of a single message.
+        if message.dedup is not None:
+            entry["MessageDeduplicationId"] = message.dedup
+    elif message.delay:
+        entry["DelaySeconds"] = message.delay
+    return entry
+
+
+def _copy_entry(copy: DeadLetterCopy, fifo: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "MessageBody": copy.body,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value} for name, value in copy.attributes.items()
+        },
+    }
+    if fifo:
+        entry["MessageGroupId"] = copy.group
+        entry["MessageDeduplicationId"] = copy.dedup
+    return entry

@@ -1,0 +1,5 @@
+"""The ``taskq`` command."""
+
+from .main import main
+
+__all__ = ["main"]

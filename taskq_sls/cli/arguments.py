@@ -1,0 +1,129 @@
+"""Command-line arguments that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from ..errors import ConfigError
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports bad input as every other error is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see `{self.prog} --help`")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command has."""
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for machines")
+
+
+def add_app_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--app", metavar="MODULE:APP", help="the app; default: the environment's TASKQ_APP")
+
+
+def add_app_positional(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "app", nargs="?", metavar="MODULE:APP", help="the app, such as shop.tasks:app; default: TASKQ_APP"
+    )
+
+
+def whole(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of 1 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, 0 or more")
+    return value
+
+
+def port(text: str) -> int:
+    """A port to listen on; 0 takes a free one."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a port of 0 (a free one) to 65535")
+    return int(text)
+
+
+def address(text: str) -> tuple[str, int]:
+    """``[HOST:]PORT``; without a host only this machine can connect."""
+    host, _, number = text.rpartition(":")
+    return host.strip("[]") or "127.0.0.1", port(number)
+
+
+def when(text: str) -> timedelta | datetime:
+    """A time: so long ago (``90s``, ``15m``, ``1h``, ``2d``), or a date and time with its zone."""
+    if ago := _AGO.fullmatch(text):
+        return timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be so long ago (90s, 15m, 1h, 2d) or a time with its zone (2026-11-22T10:00:00Z)"
+        )
+    return moment
+
+
+def label(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE")
+    return name, value
+
+
+def json_array(text: str) -> list[Any]:
+    """A JSON array, such as ``["a.png", 200]``."""
+    value = _json(text)
+    if not isinstance(value, list):
+        raise argparse.ArgumentTypeError(
+            f'{text[:80]!r} is a JSON {_JSON_NAMES[type(value)]}, not an array: write ["a.png", 200]'
+        )
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object, such as ``{"width": 200}``."""
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(
+            f'{text[:80]!r} is a JSON {_JSON_NAMES[type(value)]}, not an object: write {{"width": 200}}'
+        )
+    return value
+
+
+_JSON_NAMES = {list: "array", dict: "object", str: "string", int: "number", float: "number", bool: "boolean"}
+_JSON_NAMES[type(None)] = "null"
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not JSON: {error}") from None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,82 @@
+"""The command itself: reads the arguments, runs one sub-command, and turns every error into one line.
+
+Exit status: 0 fine; 1 what was asked about failed; 2 bad input or environment; 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import ResultTimeout, TaskError, TaskQError
+from . import doctor, enqueue, local, provision, results, worker
+from .apps import place_of
+from .arguments import Parser, add_common
+
+FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
+
+_COMMANDS = (worker, local, provision, enqueue, results, doctor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``taskq`` with `argv` (default: the process's own arguments) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        return FINE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _run(words: list[str]) -> int:
+    try:
+        arguments = _parser().parse_args(words)
+        status: int = arguments.run(arguments)
+    except SystemExit as stop:  # --help and --version
+        return stop.code if isinstance(stop.code, int) else FINE
+    except TaskQError as error:
+        _report(error, str(error), words)
+        return FAILED if isinstance(error, TaskError | ResultTimeout) else BAD
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} ({place_of(error)}); --traceback shows all of it"
+        _report(error, text, words)
+        return BAD
+    return status
+
+
+def _report(error: Exception, text: str, words: list[str]) -> None:
+    sys.stdout.flush()
+    if "--traceback" in words:
+        traceback.print_exception(error)
+    print(f"taskq: error: {text}", file=sys.stderr)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="taskq",
+        description="Tasks on SQS, DynamoDB and Lambda.",
+        epilog="Exit status: 0 fine; 1 what was asked about failed; 2 bad input or environment.",
+    )
+    parser.add_argument("--version", action="version", version=f"taskq {__version__}")
+    add_common(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add_to(commands)
+    return parser
+
+
+def _forget_output() -> None:
+    """Whoever read our output has gone: nothing more is written, at the end of the process neither."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return  # stdout is no file

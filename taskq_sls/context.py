@@ -1,0 +1,142 @@
+"""What a running task can know of itself and say about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .errors import TaskQError
+from .results.records import Fence, Progress
+
+if TYPE_CHECKING:
+    from .message import Message
+
+_current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("taskq_current_task", default=None)
+
+
+class TaskContext:
+    """One attempt, as the task sees it. Annotate a task's first parameter with it, or call `current_task()`.
+
+    Attributes:
+        id: the task's id.
+        task: the task's name.
+        queue: logical name of the queue it came from.
+        attempt: counted from 1 within the run; an upper bound where nothing is recorded at the start.
+        run: 0, or the number of times it was redriven.
+        labels: as given at the enqueue.
+        deadline: epoch seconds at which the attempt will be stopped, or None.
+        depth: how many tasks enqueued each other up to this one; 0 for one enqueued outside of tasks.
+        parent: id of the task that enqueued it, or None.
+        state: what the app's lifespan yielded.
+        options: options that middlewares declared, as given on the task.
+    """
+
+    __slots__ = (
+        "_args",
+        "_fence",
+        "_kwargs",
+        "_lease_until",
+        "_progress",
+        "_progress_saved",
+        "_stop",
+        "_task",
+        "attempt",
+        "deadline",
+        "depth",
+        "id",
+        "labels",
+        "options",
+        "parent",
+        "queue",
+        "run",
+        "state",
+        "task",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        task: str,
+        *,
+        queue: str = "",
+        attempt: int = 1,
+        run: int = 0,
+        labels: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        depth: int = 0,
+        parent: str | None = None,
+        state: Any = None,
+        timeout: float | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.queue = queue
+        self.attempt = attempt
+        self.run = run
+        self.labels = labels if labels is not None else {}
+        self.deadline = deadline
+        self.depth = depth
+        self.parent = parent
+        self.state = state
+        self.timeout = timeout
+        self.options = options if options is not None else {}
+        self._args: tuple[Any, ...] = ()
+        self._kwargs: dict[str, Any] = {}
+        self._fence: Fence | None = None
+        self._lease_until = 0.0
+        self._progress: Progress | None = None
+        self._progress_saved: Progress | None = None
+        self._stop: str | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to cancel the task, or its lease was lost: a sync task should return soon."""
+        return self._stop is not None
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Say how far the task is. Cheap: the newest value is written at most once a second.
+
+        Args:
+            done: units of work done.
+            total: units in all, if known.
+            note: a few words.
+        """
+        self._progress = Progress(done, total, note)
+
+    @classmethod
+    def of(cls, message: Message, **more: Any) -> TaskContext:
+        """The context of an attempt of `message`."""
+        return cls(
+            message.id,
+            message.task,
+            run=message.run,
+            labels=message.labels,
+            depth=message.depth,
+            parent=message.parent,
+            **more,
+        )
+
+    def __repr__(self) -> str:
+        return f"TaskContext(id={self.id!r}, task={self.task!r}, attempt={self.attempt})"
+
+
+def current_task() -> TaskContext:
+    """The context of the task that is running here.
+
+    Raises:
+        TaskQError: no task is running in this context.
+    """
+    context = _current.get()
+    if context is None:
+        raise TaskQError("current_task(): no task is running here; it works inside a task's function and what it calls")
+    return context
+
+
+def running_task() -> TaskContext | None:
+    """The context of the task that is running here, or None."""
+    return _current.get()

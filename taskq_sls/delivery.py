@@ -1,0 +1,63 @@
+"""A received message, and what can become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .message import ErrorInfo
+
+
+class Delivery(NamedTuple):
+    """One received message, the same whether it came from ReceiveMessage or a Lambda record.
+
+    Times are epoch seconds. `queue` is the logical name the app knows (physical where it does not).
+    """
+
+    queue: str
+    body: str
+    receipt: str
+    message_id: str
+    receive_count: int
+    sent_at: float
+    group: str | None = None
+    attributes: Mapping[str, str] = {}
+
+
+class Done(NamedTuple):
+    """The outcome is durable (or the message is a harmless duplicate): delete the message."""
+
+
+class RetryIn(NamedTuple):
+    """Hide the message for `delay` seconds, then it comes again."""
+
+    delay: float
+    reason: str
+
+
+class DeadLetter(NamedTuple):
+    """Copy the message to the dead-letter queue with its reason; only then delete it.
+
+    `recorded` tells that the table holds the failure: without a dead-letter queue it is then done all the same.
+    """
+
+    reason: str
+    error: ErrorInfo | None = None
+    attempts: int = 0
+    recorded: bool = False
+
+
+class Release(NamedTuple):
+    """Not started: give the message back, visible again after `delay` seconds."""
+
+    delay: float = 0
+
+
+class Lost(NamedTuple):
+    """Another holder owns the task now: touch nothing."""
+
+
+Outcome = Done | RetryIn | DeadLetter | Release | Lost
+
+DONE = Done()
+LOST = Lost()

@@ -1,0 +1,292 @@
+"""From a prepared message to the queue: the dispatch onion around batched sends.
+
+Each message goes through the hooks of its task, yet all messages of a call are sent in batches: a hook's
+innermost ``call_next`` only says "send this", the hooks of the whole call are brought to that point one
+after the other, the batch is sent, and each hook is resumed with the answer to its own entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, NamedTuple
+
+from .brokers.base import Answer, EntryError, Outgoing
+from .errors import AwsError, ConfigError, EnqueueError, FailedEntry, SuspendedError, TaskQError
+from .flow import BlockingFlow, Flow, drive, innermost
+from .message import Message
+from .middleware.base import Middleware, overrides
+from .results.records import Claim
+from .services import Services
+
+logger = logging.getLogger("taskq_sls.dispatch")
+
+
+class Prepared(NamedTuple):
+    """A checked message on its way to the queue.
+
+    Args:
+        delay: whole seconds, 0 to 900.
+        hooks: the task's middlewares that wrap dispatch, the first outermost.
+        ttl: where QUEUED is recorded, epoch seconds until which the record lives; None elsewhere.
+    """
+
+    message: Message
+    queue: str
+    fifo: bool
+    delay: int
+    group: str | None
+    hooks: tuple[Middleware, ...]
+    ttl: float | None
+
+
+class NotSent(TaskQError):
+    """The queue did not accept an entry. Seen by dispatch hooks; callers get :class:`EnqueueError`."""
+
+    def __init__(self, error: EntryError) -> None:
+        self.error = error
+        super().__init__(f"{error.code}: {error.message}")
+
+
+class _Send:
+    """What an onion yields when it wants its message sent."""
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+
+    def __await__(self) -> Generator[_Send, None, None]:
+        yield self
+
+
+class _PassOn:
+    """Hands a hook's own wait up to the event loop, unchanged."""
+
+    __slots__ = ("waiting_for",)
+
+    def __init__(self, waiting_for: Any) -> None:
+        self.waiting_for = waiting_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self.waiting_for)
+
+
+async def dispatch(services: Services, prepared: Sequence[Prepared]) -> list[Message | Exception]:
+    """Send all; answer for each the message as sent, or why it was not.
+
+    Raises:
+        ConfigError: a queue does not exist, or there are no credentials. Nothing was sent to that queue.
+        PayloadTooLarge: a body is over the limit; nothing was sent.
+    """
+    if not any(one.hooks for one in prepared):
+        answers = await _send(services, prepared, [one.message for one in prepared])
+        sent: list[Message | Exception] = [
+            one.message if answer is None else NotSent(answer) for one, answer in zip(prepared, answers, strict=True)
+        ]
+    elif any(_waits_alone(one) for one in prepared):
+        sent = await services.flow.map(lambda one: _alone(services, one), prepared, 8)
+    else:
+        sent = await _through_onions(services, prepared)
+    await _record_queued(services, prepared, sent)
+    return sent
+
+
+def raise_failures(sent: Sequence[Message | Exception], prepared: Sequence[Prepared], handles: Sequence[Any]) -> None:
+    """Raise EnqueueError if anything was not sent; a hook's own exception on a single message as it is."""
+    failed = [index for index, one in enumerate(sent) if isinstance(one, Exception)]
+    if not failed:
+        return
+    first = sent[failed[0]]
+    if len(sent) == 1 and isinstance(first, Exception) and not isinstance(first, NotSent):
+        raise first
+    entries = []
+    for index in failed:
+        error = sent[index]
+        code = error.error.code if isinstance(error, NotSent) else type(error).__name__
+        text = error.error.message if isinstance(error, NotSent) else str(error)
+        entries.append(FailedEntry(index, prepared[index].message.id, code, text))
+    raise EnqueueError([handle for index, handle in enumerate(handles) if index not in set(failed)], entries)
+
+
+async def _send(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+    return await services.broker.send(
+        [
+            Outgoing(
+                one.queue,
+                message.encode(),
+                message.id,
+                one.delay,
+                one.group,
+                f"{message.id}:{message.run}:{message.attempt}" if one.fifo else None,
+            )
+            for one, message in zip(prepared, messages, strict=True)
+        ]
+    )
+
+
+# -- hooks that keep batches ------------------------------------------------------------------------------------
+
+
+async def _through_onions(services: Services, prepared: Sequence[Prepared]) -> list[Message | Exception]:
+    onions = [_onion(one.hooks, _ask_to_send)(one.message) for one in prepared]
+    ends: dict[int, Message | Exception] = {}
+    wanted: dict[int, Message] = {}
+    try:
+        for index, onion in enumerate(onions):
+            end = await _advance(onion, services.flow)
+            if isinstance(end, _Send):
+                wanted[index] = end.message
+            else:
+                ends[index] = end
+        answers = await _send(services, [prepared[index] for index in wanted], list(wanted.values()))
+        for (index, message), answer in zip(wanted.items(), answers, strict=True):
+            end = await _advance(onions[index], services.flow, None if answer is None else NotSent(answer))
+            if isinstance(end, _Send):
+                end = ConfigError("a dispatch hook called call_next twice; a message can be sent once")
+            elif answer is None and isinstance(end, Message):
+                end = message
+            ends[index] = end
+    finally:
+        for onion in onions:
+            onion.close()
+    return [_sent_or_not(ends[index], index in wanted) for index in range(len(prepared))]
+
+
+async def _ask_to_send(message: Message) -> Message:
+    await _Send(message)
+    return message
+
+
+async def _advance(
+    onion: Coroutine[Any, Any, Message], flow: Flow, error: BaseException | None = None
+) -> _Send | Message | Exception:
+    """Run an onion until it wants to send, or ends."""
+    value: Any = None
+    while True:
+        try:
+            waiting_for = onion.send(value) if error is None else onion.throw(error)
+        except StopIteration as stop:
+            return stop.value if isinstance(stop.value, Message) else _bad_return(stop.value)
+        except Exception as raised:
+            return raised
+        if isinstance(waiting_for, _Send):
+            return waiting_for
+        if isinstance(flow, BlockingFlow):
+            return SuspendedError(
+                f"the dispatch hook {innermost(onion)} awaited something that needs an event loop, inside a "
+                "synchronous enqueue; use aenqueue, or do not wait there"
+            )
+        error = None
+        try:
+            value = await _PassOn(waiting_for)
+        except BaseException as raised:
+            error = raised
+
+
+def _sent_or_not(end: Message | Exception, asked: bool) -> Message | Exception:
+    if isinstance(end, Exception) or asked:
+        return end
+    return ConfigError("a dispatch hook returned without calling call_next: the message was not sent")
+
+
+def _bad_return(value: Any) -> Exception:
+    return ConfigError(f"a dispatch hook returned {value!r}; return what call_next returned")
+
+
+# -- plain hooks, which wait for their own message --------------------------------------------------------------
+
+
+def _waits_alone(prepared: Prepared) -> bool:
+    return any(not inspect.iscoroutinefunction(hook.dispatch) for hook in prepared.hooks)
+
+
+async def _alone(services: Services, prepared: Prepared) -> Message | Exception:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> Message:
+        answer = (await _send(services, [prepared], [message]))[0]
+        if answer is not None:
+            raise NotSent(answer)
+        sent.append(message)
+        return message
+
+    try:
+        end = await _onion(prepared.hooks, send, services.flow)(prepared.message)
+    except Exception as error:
+        return error
+    if not sent:
+        return _sent_or_not(end, False)
+    return sent[-1] if isinstance(end, Message) else _bad_return(end)
+
+
+def _onion(
+    hooks: Sequence[Middleware], innermost_layer: Callable[[Message], Any], flow: Flow | None = None
+) -> Callable[[Message], Coroutine[Any, Any, Message]]:
+    layer = innermost_layer
+    for middleware in reversed(hooks):
+        if inspect.iscoroutinefunction(middleware.dispatch):
+            layer = _async_layer(middleware.dispatch, layer)
+        else:
+            assert flow is not None
+            layer = _plain_layer(middleware.dispatch, layer, flow)
+    return layer
+
+
+def _async_layer(hook: Callable[..., Any], inner: Callable[[Message], Any]) -> Callable[[Message], Any]:
+    return lambda message: hook(message, inner)
+
+
+def _plain_layer(hook: Callable[..., Any], inner: Callable[[Message], Any], flow: Flow) -> Callable[[Message], Any]:
+    async def around(message: Message) -> Any:
+        if isinstance(flow, BlockingFlow):
+            return hook(message, lambda changed: drive(inner(changed)))
+        loop = asyncio.get_running_loop()
+
+        def call_next(changed: Message) -> Any:
+            return asyncio.run_coroutine_threadsafe(inner(changed), loop).result()
+
+        return await asyncio.to_thread(hook, message, call_next)
+
+    return around
+
+
+def dispatch_hooks(middlewares: Sequence[Middleware]) -> tuple[Middleware, ...]:
+    """Those that wrap dispatch."""
+    return tuple(one for one in middlewares if overrides(one, "dispatch"))
+
+
+# -- recording level `queued` -----------------------------------------------------------------------------------
+
+
+async def _record_queued(services: Services, prepared: Sequence[Prepared], sent: Sequence[Message | Exception]) -> None:
+    claims = [
+        Claim(
+            message.id,
+            message.run,
+            message.task,
+            one.queue,
+            "",
+            message.enqueued_at,
+            0.0,
+            1,
+            one.ttl,
+            message.enqueued_at,
+            message.labels,
+            message.parent,
+        )
+        for one, message in zip(prepared, sent, strict=True)
+        if one.ttl is not None and isinstance(message, Message)
+    ]
+
+    async def put(claim: Claim) -> None:
+        try:
+            await services.results.put_queued(claim)
+        except AwsError as error:
+            # The message is in the queue: the task will run, and its claim writes the record.
+            logger.warning("task %s is queued but not recorded yet: %s", claim.id, error, extra={"task_id": claim.id})
+
+    if claims:
+        await services.flow.map(put, claims, 16)

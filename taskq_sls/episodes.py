@@ -1,0 +1,47 @@
+"""Faults that last are logged once when they begin and once when they end, not once per retry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+
+class Episode:
+    """One kind of fault that may last.
+
+    Args:
+        logger: where to log.
+        what: what does not work, as the start of a sentence.
+        action: the machine-readable name of the event.
+    """
+
+    def __init__(self, logger: logging.Logger, what: str, action: str) -> None:
+        self._logger = logger
+        self._what = what
+        self._action = action
+        self._lock = threading.Lock()
+        self._faults = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether the fault lasts."""
+        return self._faults > 0
+
+    def fault(self, error: BaseException) -> None:
+        """Count a fault; the first of an episode is logged."""
+        with self._lock:
+            self._faults += 1
+            first = self._faults == 1
+        if first:
+            self._logger.warning("%s: %s; retrying", self._what, error, extra={"action": self._action})
+
+    def clear(self) -> None:
+        """It works. Logged if it had not."""
+        if not self._faults:
+            return
+        with self._lock:
+            faults, self._faults = self._faults, 0
+        if faults:
+            self._logger.info(
+                "%s: works again after %d faults", self._what, faults, extra={"action": f"{self._action}_over"}
+            )

@@ -1,0 +1,188 @@
+"""Every error this library raises on purpose, under one base.
+
+A message names the value, the limit and the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class TaskQError(Exception):
+    """Base of all errors raised by taskq_sls."""
+
+
+class ConfigError(TaskQError, ValueError):
+    """A name, an option, a declaration or the environment is wrong; nothing was sent."""
+
+
+class MissingResource(ConfigError):
+    """A queue, table or bucket that the configuration names does not exist."""
+
+
+class UnresolvedAnnotation(ConfigError):
+    """An annotation names something that does not exist, or not yet."""
+
+
+class ArgumentsError(TaskQError, TypeError):
+    """The arguments do not fit the task, or a value cannot travel exactly; nothing was sent."""
+
+
+class PayloadTooLarge(TaskQError, ValueError):
+    """A message or a result is over the size that its store accepts."""
+
+
+class EnqueueError(TaskQError):
+    """Some entries of a send were not accepted by the queue.
+
+    Attributes:
+        sent: handles of the entries that the queue accepted, in the order given.
+        failed: the entries that it did not accept; each has ``index`` (position in the call),
+            ``id`` (the task id: sending again with this id is safe), ``code`` and ``message``.
+    """
+
+    def __init__(self, sent: Sequence[Any], failed: Sequence[FailedEntry]) -> None:
+        self.sent = list(sent)
+        self.failed = list(failed)
+        first = self.failed[0]
+        more = f" (and {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
+        super().__init__(
+            f"{len(self.failed)} of {len(self.sent) + len(self.failed)} messages were not accepted; "
+            f"entry {first.index}, task id {first.id}: {first.code}: {first.message}{more}. "
+            "Sending an entry again with the same id is safe: with_options(id=...)."
+        )
+
+
+class FailedEntry:
+    """One entry that a send could not deliver."""
+
+    __slots__ = ("code", "id", "index", "message")
+
+    def __init__(self, index: int, id: str, code: str, message: str) -> None:
+        self.index = index
+        self.id = id
+        self.code = code
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"FailedEntry(index={self.index}, id={self.id!r}, code={self.code!r}, message={self.message!r})"
+
+
+class UndecodableMessage(TaskQError):
+    """A message body is not an envelope this version understands. Never a reason to delete it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+class AwsError(TaskQError):
+    """A call to AWS failed.
+
+    Attributes:
+        operation: botocore's method name, such as ``send_message_batch``.
+        code: the service's error code, or the class name of a transport error.
+        status: HTTP status, or 0 when no answer came.
+        transient: trying again may help (throttling, 5xx, connection errors, timeouts, expired
+            credentials that can rotate).
+        ambiguous: the request may have taken effect although no answer came.
+        body: the parsed error answer (``Item`` of a refused conditional write lives there).
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        code: str,
+        message: str,
+        *,
+        status: int = 0,
+        transient: bool = False,
+        ambiguous: bool = False,
+        body: dict[str, Any] | None = None,
+    ) -> None:
+        self.operation = operation
+        self.code = code
+        self.message = message
+        self.status = status
+        self.transient = transient
+        self.ambiguous = ambiguous
+        self.body = body or {}
+        super().__init__(f"{operation}: {code}: {message}")
+
+
+class TaskError(TaskQError):
+    """Base of the errors that ``handle.result()`` raises for a task that has no result.
+
+    Attributes:
+        id: the task's id.
+        task: the task's name, when known.
+    """
+
+    def __init__(self, message: str, *, id: str, task: str | None = None) -> None:
+        self.id = id
+        self.task = task
+        super().__init__(message)
+
+
+class TaskFailed(TaskError):
+    """The task ended FAILED.
+
+    Attributes:
+        error_type: qualified name of the remote exception, such as ``builtins.ValueError``.
+        error_message: its text.
+        traceback: the remote traceback as text.
+        attempts: how many attempts were started in the last run.
+        reason: why it was not tried again (``exhausted``, ``not_retryable``, ``crashed``, ``result``, ...).
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        task: str | None,
+        error_type: str,
+        error_message: str,
+        traceback: str,
+        attempts: int,
+        reason: str | None,
+    ) -> None:
+        self.error_type = error_type
+        self.error_message = error_message
+        self.traceback = traceback
+        self.attempts = attempts
+        self.reason = reason
+        text = (
+            f"task {task or '?'} {id} failed ({reason or 'failed'}, attempt {attempts}): {error_type}: {error_message}"
+        )
+        if traceback:
+            text += f"\n\nRemote traceback:\n{traceback}"
+        super().__init__(text, id=id, task=task)
+
+
+class TaskCancelled(TaskError):
+    """The task was cancelled before it could finish."""
+
+
+class TaskExpired(TaskError):
+    """The task was older than its ``expires_in`` when its turn came, and was not run."""
+
+
+class TaskStalled(TaskError):
+    """The task's lease or its next attempt ended more than 15 minutes ago and nobody took it up."""
+
+
+class ResultTimeout(TaskQError, TimeoutError):
+    """``result(timeout=...)`` ran out of time. The task itself goes on."""
+
+
+class TaskTimeout(TaskQError, TimeoutError):
+    """An attempt ran longer than the task's ``timeout`` and was stopped."""
+
+
+class SuspendedError(TaskQError, RuntimeError):
+    """A coroutine that a sync call drives tried to wait on an event loop."""
+
+
+class ResultError(TaskQError):
+    """A task's result cannot be stored: it does not travel exactly, or is too large."""

@@ -1,0 +1,338 @@
+"""The core: one delivery in, one outcome out, and no queue I/O in between.
+
+``process`` decodes, checks, claims, runs the task inside its hooks, stores the result and says what should
+become of the message. Drivers carry that out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Callable
+
+from .clock import Clock
+from .context import TaskContext, _current
+from .delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
+from .episodes import Episode
+from .errors import ArgumentsError, AwsError, ConfigError, ResultError, TaskTimeout, UndecodableMessage
+from .failures import describe, poison
+from .flow import Flow
+from .message import Message, decode
+from .middleware.logging import fields
+from .plan import Plan, PlanOf
+from .recorder import Attempt, Recorder
+from .results.base import ResultBackend
+from .results.records import Claim, Fence, Finish, Refused, State
+from .results.verdicts import read_refusal
+
+logger = logging.getLogger("taskq_sls.task")
+
+EARLY = 0.5
+"""Seconds a message may come before its `not_before` and still be started: clocks differ a little."""
+
+DEADLINE_LEASE = 10.0
+"""Seconds a Lambda lease lasts beyond the function's deadline."""
+
+
+class Executor:
+    """Runs deliveries.
+
+    Args:
+        plan_of: the compiled task of a name, or None.
+        results: where state is kept.
+        hold: seconds a message of a queue is held, by logical queue name; the first lease lasts as long.
+        state: what the app's lifespan yielded; `TaskContext.state`.
+        threads: sync tasks that can run at once; further ones wait unclaimed.
+
+    Attributes:
+        running: attempts under way, by owner token. A driver's heartbeat renews their leases.
+    """
+
+    def __init__(
+        self,
+        plan_of: PlanOf,
+        results: ResultBackend,
+        flow: Flow,
+        clock: Clock,
+        hold: Callable[[str], float],
+        state: object = None,
+        threads: int = 32,
+    ) -> None:
+        self._plan_of = plan_of
+        self._results = results
+        self._recorder = Recorder(results, flow, clock)
+        self._clock = clock
+        self._hold = hold
+        self.state = state
+        self.running: dict[str, TaskContext] = {}
+        self._gate = asyncio.Semaphore(threads)
+        self._at_gate: set[asyncio.Task[object]] = set()
+        self._draining = False
+        self._claim_faults = Episode(logger, "the state table cannot be reached", "claim_fault")
+
+    async def process(self, delivery: Delivery, deadline: float | None = None) -> Outcome:
+        """Run one delivery to its outcome. Raises nothing but the caller's own cancellation.
+
+        Args:
+            deadline: epoch seconds at which the process will be killed (Lambda); None where it will not.
+        """
+        try:
+            message = decode(delivery.body)
+        except UndecodableMessage as error:
+            return poison(delivery, error.reason, str(error))
+        plan = self._plan_of(message.task)
+        if plan is None:
+            return poison(delivery, "unknown_task", f"no task is named {message.task!r} in this app")
+        if plan.is_async:
+            return await self._start(delivery, message, plan, deadline)
+        if not await self._pass_gate():
+            return Release(0)
+        try:
+            return await self._start(delivery, message, plan, deadline)
+        finally:
+            self._gate.release()
+
+    def drain(self) -> None:
+        """Start no more sync tasks: those that wait for a thread are given back."""
+        self._draining = True
+        for task in self._at_gate:
+            task.cancel()
+
+    def stop(self, context: TaskContext, reason: str) -> None:
+        """Make a running attempt end: ``cancelled``, ``lease_lost``, ``shutdown`` or ``deadline``.
+
+        To be called on the loop's thread. A sync task that a user cancels is only told: it can look at
+        ``context.cancelled``. A lost lease wins over every other reason, since nothing may be written then.
+        """
+        if context._stop in (reason, "lease_lost"):
+            return
+        context._stop = reason
+        plan = self._plan_of(context.task)
+        if context._task is not None and (reason != "cancelled" or plan is None or plan.is_async):
+            context._task.cancel()
+
+    async def _start(self, delivery: Delivery, message: Message, plan: Plan, deadline: float | None) -> Outcome:
+        now = self._clock.time()
+        if message.not_before is not None and message.not_before > now + EARLY:
+            return RetryIn(message.not_before - now, "early")
+        attempt = self._attempt(delivery, message, plan, now, deadline)
+        context = attempt.context
+        try:
+            context._args, context._kwargs = plan.signature.decode(message.args, message.kwargs)
+        except ArgumentsError as error:
+            return await self._unfit(attempt, error)
+        if plan.options.record in ("started", "queued"):
+            outcome = await self._claim(attempt)
+        else:
+            outcome = await self._count(attempt)
+        if outcome is not None:
+            return outcome
+        running = attempt.claim.owner
+        self.running[running] = context
+        try:
+            return await self._run(attempt)
+        finally:
+            del self.running[running]
+
+    async def _pass_gate(self) -> bool:
+        """Wait, unclaimed, until a thread is free. False: the driver is draining, the message goes back."""
+        if self._is_draining():
+            return False
+        if not self._gate.locked():
+            return await self._gate.acquire()
+        task = asyncio.current_task()
+        assert task is not None
+        self._at_gate.add(task)
+        try:
+            return await self._gate.acquire()
+        except asyncio.CancelledError:
+            if not self._is_draining():
+                raise
+            task.uncancel()
+            return False
+        finally:
+            self._at_gate.discard(task)
+
+    def _is_draining(self) -> bool:
+        return self._draining
+
+    # -- before the function ------------------------------------------------------------------------------------
+
+    def _attempt(self, delivery: Delivery, message: Message, plan: Plan, now: float, deadline: float | None) -> Attempt:
+        options = plan.options
+        timeout = options.timeout
+        context = TaskContext(
+            message.id,
+            plan.name,
+            queue=delivery.queue,
+            run=message.run,
+            labels=message.labels,
+            depth=message.depth,
+            parent=message.parent,
+            state=self.state,
+            timeout=timeout,
+            options=options.extra,
+        )
+        if timeout is None:
+            context.deadline = deadline
+        else:
+            context.deadline = now + timeout if deadline is None else min(deadline, now + timeout)
+        claim = Claim(
+            message.id,
+            message.run,
+            plan.name,
+            delivery.queue,
+            os.urandom(8).hex(),
+            now,
+            now + self._hold(delivery.queue) if deadline is None else deadline + DEADLINE_LEASE,
+            options.retry.max_attempts,
+            max(now, message.not_before or 0.0) + options.result_ttl,
+            message.enqueued_at or delivery.sent_at,
+            message.labels,
+            message.parent,
+        )
+        return Attempt(delivery, message, plan, context, deadline, claim)
+
+    async def _claim(self, attempt: Attempt) -> Outcome | None:
+        """Claim the attempt (recording ``started`` and ``queued``). An outcome: it is not ours to run."""
+        claim, context = attempt.claim, attempt.context
+        try:
+            if self._too_old(attempt) and await self._results.expire(claim):
+                logger.info("%s expired", context.task, extra=fields(context, "task_expired"))
+                return DONE
+            answer = await self._results.claim(claim)
+            if isinstance(answer, Refused):
+                return await self._refused(attempt, answer)
+        except (AwsError, ConfigError) as error:
+            self._claim_faults.fault(error)
+            return Release(random.uniform(5, 60))
+        if self._claim_faults.open:
+            self._claim_faults.clear()
+        context.attempt = answer.attempt
+        context._fence = Fence(claim.id, claim.run, answer.attempt, claim.owner)
+        context._lease_until = claim.lease_until
+        return None
+
+    async def _count(self, attempt: Attempt) -> Outcome | None:
+        """Count the attempt where no claim does (recording ``none`` and ``finished``).
+
+        The receive count bounds the attempts from above: throttles and returns are in it too.
+        """
+        receives = attempt.delivery.receive_count
+        attempt.context.attempt = attempt.message.attempt + receives
+        if receives > 1 or not self._too_old(attempt):
+            return None
+        logger.info("%s expired", attempt.plan.name, extra=fields(attempt.context, "task_expired"))
+        return await self._recorder.store(attempt, Finish(State.EXPIRED, attempt.claim.now, attempt.claim.ttl), DONE)
+
+    @staticmethod
+    def _too_old(attempt: Attempt) -> bool:
+        expires_at = attempt.message.expires_at
+        return expires_at is not None and attempt.claim.now > expires_at
+
+    async def _refused(self, attempt: Attempt, refused: Refused) -> Outcome:
+        verdict = read_refusal(refused.record, attempt.claim, self._hold(attempt.delivery.queue))
+        if verdict.close is None:
+            return verdict.outcome
+        if not await self._results.close_abandoned(refused.record, verdict.close):
+            return RetryIn(1.0, "contended")
+        context = attempt.context
+        context.attempt = refused.record.attempt
+        why = verdict.close.reason or verdict.close.state
+        logger.warning("%s: %s", context.task, why, extra={**fields(context, "task_closed"), "reason": why})
+        return verdict.outcome
+
+    async def _unfit(self, attempt: Attempt, error: ArgumentsError) -> Outcome:
+        """Arguments that do not fit: back off like any poison; in the end the record says FAILED too."""
+        outcome = poison(attempt.delivery, "arguments", str(error))
+        if not isinstance(outcome, DeadLetter) or attempt.plan.options.record == "none":
+            return outcome
+        outcome = outcome._replace(recorded=True)
+        if attempt.plan.options.record != "finished" and (other := await self._claim(attempt)) is not None:
+            return other
+        claim = attempt.claim
+        end = Finish(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason="arguments")
+        return await self._recorder.store(attempt, end, outcome)
+
+    # -- the function and its end -------------------------------------------------------------------------------
+
+    async def _run(self, attempt: Attempt) -> Outcome:
+        """Run the function inside its hooks, and store how it ended."""
+        context = attempt.context
+        context._task = task = asyncio.current_task()
+        token = _current.set(context)
+        error: BaseException
+        try:
+            result = await attempt.plan.onion(context)
+        except BaseException as raised:  # even SystemExit is only the end of an attempt
+            if isinstance(raised, asyncio.CancelledError) and context._stop is None and task and task.cancelling():
+                raise
+            error = raised
+        else:
+            return await self._succeeded(attempt, result)
+        finally:
+            context._task = None
+            _current.reset(token)
+            if context._stop is not None and task is not None:
+                # Our own stop has done its work; what follows must be able to wait.
+                while task.cancelling():
+                    task.uncancel()
+        return await self._failed(attempt, error)
+
+    async def _succeeded(self, attempt: Attempt, result: object) -> Outcome:
+        try:
+            result_json = attempt.plan.signature.encode_result(result)
+        except ArgumentsError as error:
+            return await self._failed(attempt, ResultError(str(error)))
+        end = self._recorder.end(attempt, State.SUCCEEDED, result_json=result_json)
+        try:
+            return await self._recorder.store(attempt, end, DONE)
+        except ResultError as error:
+            return await self._failed(attempt, error)
+
+    async def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
+        context = attempt.context
+        stop = context._stop
+        if stop == "lease_lost":
+            return LOST
+        if isinstance(error, asyncio.CancelledError):
+            if stop == "shutdown":
+                return await self._recorder.give_back(attempt)
+            if stop == "cancelled":
+                logger.info("%s cancelled", context.task, extra=fields(context, "task_cancelled"))
+                return await self._recorder.store(
+                    attempt, self._recorder.end(attempt, State.CANCELLED, reason="cancelled"), DONE
+                )
+            if stop == "deadline":
+                error = TaskTimeout("the attempt was stopped by the deadline of its Lambda function")
+        info = describe(error)
+        retry = attempt.plan.options.retry
+        reason = "result" if isinstance(error, ResultError) else retry.refuses(context.attempt, error)
+        if reason is None:
+            delay = retry.delay(context.attempt, error)
+            logger.warning(
+                "%s failed (attempt %d of %d), again in %.1f s: %s: %s",
+                context.task,
+                context.attempt,
+                retry.max_attempts,
+                delay,
+                info.type,
+                info.message,
+                extra={**fields(context, "task_retrying"), "delay": round(delay, 3)},
+            )
+            end = self._recorder.end(attempt, State.RETRYING, error=info, next_in=delay)
+            return await self._recorder.store(attempt, end, RetryIn(delay, "failed"))
+        logger.error(
+            "%s failed for good (%s, attempt %d): %s: %s",
+            context.task,
+            reason,
+            context.attempt,
+            info.type,
+            info.message,
+            extra={**fields(context, "task_failed"), "reason": reason, "traceback": info.traceback},
+        )
+        end = self._recorder.end(attempt, State.FAILED, error=info, reason=reason)
+        recorded = attempt.plan.options.record != "none"
+        return await self._recorder.store(attempt, end, DeadLetter(reason, info, context.attempt, recorded))

@@ -1,0 +1,293 @@
+"""Handles: what an enqueue returns, and how a caller waits for results."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .errors import (
+    AwsError,
+    ConfigError,
+    ResultTimeout,
+    TaskCancelled,
+    TaskError,
+    TaskExpired,
+    TaskFailed,
+    TaskStalled,
+)
+from .flow import call_sync
+from .results.records import DAY, MIN_RESULT_TTL, CancelAnswer, State, TaskRecord
+from .services import Services
+
+if TYPE_CHECKING:
+    from .app import TaskQ
+
+R = TypeVar("R")
+
+FIRST_POLL = 0.05
+LONGEST_POLL = 2.0
+"""Seconds between two looks at a result: the first, and the longest; each is half a read unit per KB."""
+
+
+class TaskHandle(Generic[R]):
+    """A task that was enqueued.
+
+    Attributes:
+        id: the task's id.
+        task: the task's name.
+        queue: logical name of the queue it went to.
+    """
+
+    __slots__ = ("_app", "_decode", "_record", "id", "queue", "task")
+
+    def __init__(
+        self, app: TaskQ, id: str, task: str, queue: str, record: str, decode: Callable[[str], R] | None
+    ) -> None:
+        self._app = app
+        self.id = id
+        self.task = task
+        self.queue = queue
+        self._record = record
+        self._decode = decode
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.task} {self.id}>"
+
+    def status(self) -> State:
+        """The task's state now. A sent task without a record is QUEUED.
+
+        Raises:
+            ConfigError: the task records nothing.
+            AwsError: the table cannot be read.
+        """
+        return call_sync("status", self._status(self._app.services.blocking()))
+
+    async def astatus(self) -> State:
+        """`status` for async code."""
+        return await self._status(await self._app.services.on_loop())
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the task to end, and return what it returned.
+
+        Looks at the table at growing, jittered intervals (50 ms to 2 s); a look that fails is repeated.
+
+        Args:
+            timeout: seconds to wait, 0 or more; 0 looks once; None waits as long as it takes.
+
+        Raises:
+            TaskFailed: it ended FAILED; carries the remote traceback.
+            TaskCancelled: it was cancelled.
+            TaskExpired: it was too old to be run.
+            TaskStalled: its worker vanished and nobody took it up for 15 minutes.
+            ResultTimeout: `timeout` passed; the task goes on.
+            ConfigError: the task records nothing (``record="none"``).
+        """
+        return call_sync("result", self._result(self._app.services.blocking(), timeout))
+
+    async def aresult(self, timeout: float | None = None) -> R:
+        """`result` for async code."""
+        return await self._result(await self._app.services.on_loop(), timeout)
+
+    def cancel(self) -> CancelAnswer:
+        """Cancel the task.
+
+        Returns:
+            ``answer`` is ``cancelled`` (it will not start again), ``requested`` (it runs; an async task is
+            cancelled at its worker's next heartbeat, a sync one can look at ``ctx.cancelled``) or
+            ``too_late`` (it had ended as ``status`` says).
+
+        Raises:
+            ConfigError: the task is recorded below ``started``.
+        """
+        return call_sync("cancel", self._cancel(self._app.services.blocking()))
+
+    async def acancel(self) -> CancelAnswer:
+        """`cancel` for async code."""
+        return await self._cancel(await self._app.services.on_loop())
+
+    async def _status(self, services: Services) -> State:
+        self._needs_record("status()")
+        record = await services.results.get(self.id, now=self._app.clock.time())
+        return State.QUEUED if record is None else record.status
+
+    async def _cancel(self, services: Services) -> CancelAnswer:
+        if self._record not in ("started", "queued"):
+            raise ConfigError(
+                f"cancel(): task {self.task} has record={self._record!r}; cancelling needs record='started' or 'queued'"
+            )
+        now = self._app.clock.time()
+        return await services.results.cancel(
+            self.id, task=self.task, queue=self.queue, now=now, ttl=now + MIN_RESULT_TTL + DAY
+        )
+
+    async def _result(self, services: Services, timeout: float | None) -> R:
+        self._needs_record("result()")
+        record = (await wait_for_records(self._app, services, [self], timeout))[self.id]
+        return self._value(record)
+
+    def _value(self, record: TaskRecord) -> R:
+        error = error_of(record)
+        if error is not None:
+            raise error
+        if record.result_json is None:
+            return None  # type: ignore[return-value]  # a task that returned nothing: R is None
+        if self._decode is None:
+            return record.result  # type: ignore[no-any-return]  # by name: plain JSON
+        return self._decode(record.result_json)
+
+    def _needs_record(self, call: str) -> None:
+        if self._record == "none":
+            raise ConfigError(f"{call}: task {self.task} has record='none', so its state is kept nowhere")
+
+
+def error_of(record: TaskRecord) -> TaskError | None:
+    """The error that stands for a task's end, or None if it succeeded."""
+    if record.status is State.SUCCEEDED:
+        return None
+    if record.status is State.CANCELLED:
+        return TaskCancelled(f"task {record.task} {record.id} was cancelled", id=record.id, task=record.task)
+    if record.status is State.EXPIRED:
+        return TaskExpired(
+            f"task {record.task} {record.id} was older than its expires_in when its turn came, and did not run",
+            id=record.id,
+            task=record.task,
+        )
+    if record.status is State.FAILED:
+        info = record.error
+        return TaskFailed(
+            id=record.id,
+            task=record.task,
+            error_type=info.type if info else "?",
+            error_message=info.message if info else "?",
+            traceback=info.traceback if info else "",
+            attempts=record.attempt,
+            reason=record.reason,
+        )
+    return TaskStalled(
+        f"task {record.task} {record.id} is {record.status} since attempt {record.attempt}, but its lease or its next "
+        "attempt ended over 15 minutes ago and nobody took it up: are workers running?",
+        id=record.id,
+        task=record.task,
+    )
+
+
+async def wait_for_records(
+    app: TaskQ,
+    services: Services,
+    handles: Sequence[TaskHandle[Any]],
+    timeout: float | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, TaskRecord]:
+    """Wait until all have ended (or stalled), with one batched read per look.
+
+    Raises:
+        ResultTimeout: some have not ended in time.
+    """
+    if timeout is not None and not timeout >= 0:
+        raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait as long as it takes")
+    clock = app.clock
+    until = None if timeout is None else clock.time() + timeout
+    ended: dict[str, TaskRecord] = {}
+    waiting = list(dict.fromkeys(handle.id for handle in handles))
+    total = len(waiting)
+    pause = FIRST_POLL
+    fault: AwsError | None = None
+    last: dict[str, TaskRecord] = {}
+    while True:
+        try:
+            last = await services.results.get_many(waiting, now=clock.time())
+            fault = None
+        except AwsError as error:
+            if not error.transient:
+                raise
+            fault = error
+        now = clock.time()
+        before = len(ended)
+        for id, record in last.items():
+            if record.status.terminal or record.stalled(now):
+                ended[id] = record
+        waiting = [id for id in waiting if id not in ended]
+        if on_progress is not None and (len(ended) > before or not ended):
+            on_progress(len(ended), total)
+        if not waiting:
+            return ended
+        if until is not None and now >= until:
+            raise _timed_out(waiting, total, last, timeout, fault)
+        if len(ended) > before:
+            pause = FIRST_POLL
+        left = pause * random.uniform(0.5, 1.0) if until is None else min(pause * random.uniform(0.5, 1.0), until - now)
+        await services.flow.sleep(max(0.001, left))
+        pause = min(LONGEST_POLL, pause * 1.5)
+
+
+def _timed_out(
+    waiting: Sequence[str],
+    total: int,
+    last: dict[str, TaskRecord],
+    timeout: float | None,
+    fault: AwsError | None,
+) -> ResultTimeout:
+    record = last.get(waiting[0])
+    state = record.status if record else State.QUEUED
+    text = f"{len(waiting)} of {total} tasks had not ended after {timeout:g} s; " if total > 1 else ""
+    text += f"task {waiting[0]} is {state}" + ("" if total > 1 else f" after {timeout:g} s")
+    if fault is not None:
+        text += f"; the last look failed: {fault}"
+    elif state is State.QUEUED:
+        text += "; is a worker consuming its queue?"
+    return ResultTimeout(text)
+
+
+def wait_all(
+    handles: Sequence[TaskHandle[R]],
+    timeout: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[R]:
+    """Wait for many tasks with one batched read per look, and return their results in order.
+
+    Args:
+        handles: of one app.
+        timeout: seconds for all together; None waits as long as it takes.
+        on_progress: called with (ended, total) whenever more have ended.
+
+    Raises:
+        TaskError: of the first task, in order, that did not succeed; after all have ended.
+        ResultTimeout: some had not ended in time.
+    """
+    if not handles:
+        return []
+    app = _one_app(handles)
+    return call_sync("wait_all", _wait_all(app, app.services.blocking(), handles, timeout, on_progress))
+
+
+async def await_all(
+    handles: Sequence[TaskHandle[R]],
+    timeout: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[R]:
+    """`wait_all` for async code."""
+    if not handles:
+        return []
+    app = _one_app(handles)
+    return await _wait_all(app, await app.services.on_loop(), handles, timeout, on_progress)
+
+
+def _one_app(handles: Sequence[TaskHandle[Any]]) -> TaskQ:
+    apps = {id(handle._app): handle._app for handle in handles}
+    if len(apps) > 1:
+        raise ConfigError(f"wait_all: the handles belong to {len(apps)} apps; wait for each app's handles apart")
+    return handles[0]._app
+
+
+async def _wait_all(
+    app: TaskQ,
+    services: Services,
+    handles: Sequence[TaskHandle[R]],
+    timeout: float | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[R]:
+    for handle in handles:
+        handle._needs_record("wait_all()")
+    records = await wait_for_records(app, services, handles, timeout, on_progress)
+    return [handle._value(records[handle.id]) for handle in handles]

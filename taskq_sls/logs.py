@@ -1,0 +1,192 @@
+"""How the commands write logs: lines for people in a terminal, JSON for machines everywhere else.
+
+Only `configure` changes anything, and only the commands call it: a program that embeds the library keeps
+its own logging, and may use the two formatters.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from .context import running_task
+from .errors import ConfigError
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+FORMATS = ("auto", "text", "json")
+
+_NOISY = ("botocore", "boto3", "aiobotocore", "urllib3", "werkzeug", "watchfiles", "asyncio")
+"""Libraries whose INFO lines tell about their insides."""
+
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+"""What every log record has; the rest came in by `extra`."""
+
+_TOLD = frozenset({"action", "task_id", "task_name", "duration", "delay", "reason", "traceback"})
+"""Fields that a line of text shows in another place, or whose value its message states."""
+
+
+def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None = None) -> None:
+    """Send all log records of the process to one stream. A second call replaces what the first set up.
+
+    Args:
+        level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``; noisy libraries speak from WARNING on, unless DEBUG.
+        format: ``text``, ``json``, or ``auto``: text where the stream is a terminal.
+        stream: default stderr.
+
+    Raises:
+        ConfigError: level or format is none of these.
+    """
+    if level.upper() not in LEVELS:
+        raise ConfigError(f"log level {level!r}: use one of {', '.join(LEVELS)}")
+    if format not in FORMATS:
+        raise ConfigError(f"log format {format!r}: use one of {', '.join(FORMATS)}")
+    target = stream or sys.stderr
+    terminal = target.isatty()
+    handler = _Handler(target)
+    if format == "text" or (format == "auto" and terminal):
+        handler.setFormatter(TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")))
+    else:
+        handler.setFormatter(JsonFormatter())
+    handler.addFilter(CurrentTask())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old, _Handler):
+            root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level.upper() == "DEBUG" else logging.WARNING)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """The handler that `configure` sets, and finds again."""
+
+
+class CurrentTask(logging.Filter):
+    """Lets every record pass; adds the task's id, name and attempt to those that its code logs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        context = running_task()
+        if context is not None and not hasattr(record, "task_id"):
+            record.task_id = context.id
+            record.task_name = context.task
+            record.attempt = context.attempt
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line.
+
+    ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, everything given by ``extra``, and
+    ``exception`` with the traceback as text. Values that JSON lacks are written as their text.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": _iso(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **extras(record),
+        }
+        if trace := _trace(record):
+            line["exception"] = trace
+        try:
+            return json.dumps(line, allow_nan=False)
+        except (TypeError, ValueError):
+            return json.dumps({name: _plain(value) for name, value in line.items()})
+
+
+class TextFormatter(logging.Formatter):
+    """A line for a terminal: time, level, task name and id, what happened, and the other fields.
+
+    The id is written in full, so that it can be given to ``taskq result``.
+
+    Args:
+        colour: mark levels and dim the rest with ANSI colours.
+    """
+
+    def __init__(self, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = extras(record)
+        parts = [
+            self._paint(datetime.fromtimestamp(record.created).strftime("%H:%M:%S"), "2"),
+            self._paint(f"{record.levelname:<7}", _COLOURS.get(record.levelno, "0")),
+            *self._source(record, fields),
+        ]
+        rest = " ".join(f"{name}={_text(value)}" for name, value in fields.items() if name not in _TOLD)
+        if rest:
+            parts.append(self._paint(rest, "2"))
+        line = " ".join(parts)
+        if "traceback" in fields and record.exc_info is None:
+            line += f"\n{str(fields['traceback']).rstrip()}"
+        if trace := _trace(record):
+            line += f"\n{trace}"
+        return line
+
+    def _source(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> list[str]:
+        """Who speaks, and what it says."""
+        message = record.getMessage()
+        ours = record.name.partition(".")[0] == "taskq_sls"
+        if "task_id" not in fields:
+            return [message if ours else f"{record.name}: {message}"]
+        name = str(fields.get("task_name", "task"))
+        message = message.removeprefix(name).lstrip(": ")
+        return [name, self._paint(str(fields["task_id"]), "2"), message if ours else f"{record.name}: {message}"]
+
+    def _paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code != "0" else text
+
+
+_COLOURS = {logging.DEBUG: "2", logging.INFO: "32", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
+
+
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given by ``extra``, and by `CurrentTask`."""
+    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+
+
+def _trace(record: logging.LogRecord) -> str:
+    parts = []
+    if record.exc_info and record.exc_info[1] is not None:
+        parts.append("".join(traceback.format_exception(record.exc_info[1])).rstrip())
+    elif record.exc_text:  # a record that came from another process
+        parts.append(record.exc_text)
+    if record.stack_info:
+        parts.append(record.stack_info)
+    return "\n".join(parts)
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(value: Any) -> str:
+    text = _string(value)
+    return json.dumps(text) if not text or any(char.isspace() or char == '"' for char in text) else text
+
+
+def _plain(value: Any) -> Any:
+    """The value if JSON can hold it, else its text."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return _string(value)
+    return value
+
+
+def _string(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        # A log line must not fail because of what it tells about.
+        return f"<{type(value).__name__} whose text raised {type(error).__name__}>"

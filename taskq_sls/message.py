@@ -1,0 +1,207 @@
+"""The envelope: everything needed to run a task, as JSON in the message body.
+
+One encoding (UTF-8 JSON, compact), readable in the SQS console. Empty fields are left out.
+Fields that this version does not know are kept and passed on. A version it does not know is
+reported, never guessed at: see :class:`~taskq_sls.errors.UndecodableMessage`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from .errors import ArgumentsError, ConfigError, UndecodableMessage
+
+VERSION = 1
+"""The envelope version this library writes. It reads this one and all before it."""
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,100}")
+"""Task ids: up to 100 characters, so that ``{id}:{run}:{attempt}`` fits SQS's 128 for a deduplication id."""
+
+_NUMBER_LIMIT = 253_402_300_800
+"""The year 10000 in epoch seconds: no time of an envelope reaches it, and no counter."""
+
+
+class ErrorInfo(NamedTuple):
+    """An exception as text, as it travels in records and dead-letter copies."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Message(NamedTuple):
+    """The decoded envelope. `args` and `kwargs` hold plain JSON values; times are epoch seconds."""
+
+    id: str
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    enqueued_at: float = 0.0
+    attempt: int = 0
+    not_before: float | None = None
+    expires_at: float | None = None
+    run: int = 0
+    schedule: dict[str, Any] | None = None
+    trace: dict[str, str] = {}
+    parent: str | None = None
+    depth: int = 0
+    labels: dict[str, str] = {}
+    unknown: Mapping[str, Any] = {}
+
+    def encode(self) -> str:
+        """The message body.
+
+        Raises:
+            ArgumentsError: a string holds half of a surrogate pair, which UTF-8 cannot carry, or a number
+                is NaN or infinite, which JSON lacks.
+        """
+        body: dict[str, Any] = {"v": VERSION}
+        if self.id:  # the firing of a schedule gets its id where it is received
+            body["id"] = self.id
+        body["task"] = self.task
+        for name, value in zip(_NAMES, self[2:14], strict=True):
+            if value or (value is not None and name in _NULLABLE):
+                body[name] = value
+        if self.unknown:
+            body.update(self.unknown)
+        try:
+            text = to_json(body).decode()
+        except ValueError as error:
+            raise ArgumentsError(f"task {self.task}: the arguments cannot be written as UTF-8 JSON: {error}") from None
+        if "Infinity" in text or "NaN" in text:  # inside a string they are harmless
+            try:
+                from_json(text, allow_inf_nan=False)
+            except ValueError:
+                raise ArgumentsError(f"task {self.task}: an argument is NaN or infinite, which JSON lacks") from None
+        # The only characters that JSON leaves bare and SQS refuses (SendMessage: allowed characters).
+        if "\ufffe" in text or "\uffff" in text:
+            text = text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+        return text
+
+
+_NAMES = Message._fields[2:14]
+_NULLABLE = frozenset({"not_before", "expires_at"})
+_EMPTY: Mapping[str, Any] = {}
+
+# Types are checked here so that nothing behind this line meets a surprise; bool is an int but not a number.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "task": (str,),
+    "args": (list,),
+    "kwargs": (dict,),
+    "enqueued_at": (int, float),
+    "attempt": (int,),
+    "not_before": (int, float),
+    "expires_at": (int, float),
+    "run": (int,),
+    "schedule": (dict,),
+    "trace": (dict,),
+    "parent": (str,),
+    "depth": (int,),
+    "labels": (dict,),
+}
+
+
+def decode(body: str) -> Message:
+    """Read a message body.
+
+    Raises:
+        UndecodableMessage: with reason ``undecodable`` (not an envelope) or ``unknown_version``.
+    """
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except (ValueError, TypeError) as error:  # TypeError: half of a surrogate pair, from a store that is not SQS
+        raise UndecodableMessage("undecodable", f"the body is not JSON: {error}") from None
+    if type(fields) is not dict:
+        raise UndecodableMessage("undecodable", f"the body is a JSON {type(fields).__name__}, not an object")
+    version = fields.get("v", 1)
+    if type(version) is not int or version < 0:
+        raise UndecodableMessage("undecodable", f"the envelope version {version!r} is not a number of 0 or more")
+    if version > VERSION:
+        raise UndecodableMessage(
+            "unknown_version", f"the envelope version {version} is newer than {VERSION}, the newest known here"
+        )
+    unknown = _EMPTY
+    for name, value in fields.items():
+        allowed = _TYPES.get(name)
+        if allowed is None:
+            if name != "v":
+                if unknown is _EMPTY:
+                    unknown = {}
+                unknown[name] = value  # type: ignore[index]  # a dict since the line before
+        elif type(value) not in allowed:
+            if value is not None or name in ("id", "task"):
+                raise _unusable(name, value, f"not {allowed[-1].__name__}")
+        elif int in allowed and not 0 <= value < _NUMBER_LIMIT:  # 1e400 is read as infinity
+            raise _unusable(name, value, f"not from 0 to {_NUMBER_LIMIT - 1}")
+    if not fields.get("task"):
+        raise UndecodableMessage("undecodable", "the envelope has no task name")
+    get = fields.get
+    if id := get("id"):
+        if not ID_PATTERN.fullmatch(id):
+            raise _unusable("id", id, "not 1 to 100 characters of letters, digits and _ . : @ / + = -")
+    elif not get("schedule"):
+        raise UndecodableMessage("undecodable", "the envelope has no id")
+    for name in ("trace", "labels"):
+        if (texts := get(name)) and set(map(type, texts.values())) != {str}:
+            raise _unusable(name, texts, "with values that are not str")
+    return Message(
+        id or "",
+        fields["task"],
+        get("args") or [],
+        get("kwargs") or {},
+        get("enqueued_at") or 0.0,
+        get("attempt") or 0,
+        get("not_before"),
+        get("expires_at"),
+        get("run") or 0,
+        get("schedule"),
+        get("trace") or {},
+        get("parent"),
+        get("depth") or 0,
+        get("labels") or {},
+        unknown,
+    )
+
+
+def _unusable(name: str, value: Any, why: str) -> UndecodableMessage:
+    detail = f"the field {name!r} is {type(value).__name__} {str(value)[:80]!r}, {why}"
+    return UndecodableMessage("undecodable", detail)
+
+
+def dead_letter_body(body: str) -> str:
+    """The body of a dead-letter copy: unchanged but for ``run + 1`` and attempt 0.
+
+    A body that is not an envelope, or holds a number that JSON text cannot give back (``1e400``), is copied
+    as it is.
+    """
+    try:
+        message = decode(body)
+        return message._replace(run=message.run + 1, attempt=0).encode()
+    except (UndecodableMessage, ArgumentsError):
+        return body
+
+
+def new_id(now: float) -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
+    value = (int(now * 1000) & 0xFFFF_FFFF_FFFF) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def check_id(id: str) -> str:
+    """A caller-chosen id, checked.
+
+    Raises:
+        ConfigError: it is not 1 to 100 characters of letters, digits and ``_.:@/+=-``.
+    """
+    if not isinstance(id, str) or not ID_PATTERN.fullmatch(id):
+        raise ConfigError(f"id={id!r}: a task id is 1 to 100 characters of letters, digits and _ . : @ / + = -")
+    return id

@@ -1,0 +1,48 @@
+"""The time limit of an attempt: the `timeout` option."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ..context import TaskContext
+from ..errors import TaskTimeout
+from .base import ExecuteNext, Middleware
+
+
+class TimeLimit(Middleware):
+    """Stops an attempt that runs longer than its ``timeout``: a failed attempt with :class:`TaskTimeout`.
+
+    Async tasks are cancelled. In a sync task an exception is raised in its thread, at the next bytecode: a call
+    into C code is not interrupted before it returns. An attempt that ends with a result although the limit has
+    struck keeps its result.
+    """
+
+    async def execute(self, context: TaskContext, call_next: ExecuteNext) -> Any:
+        timeout = context.timeout
+        if timeout is None:
+            return await call_next(context)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an attempt must run inside an asyncio task")
+        struck = False
+
+        def strike() -> None:
+            nonlocal struck
+            struck = True
+            task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(timeout, strike)
+        try:
+            result = await call_next(context)
+        except asyncio.CancelledError as cancelled:
+            # Only our own cancel becomes a timeout; one more from outside stays a cancel.
+            if struck and task.uncancel() == 0:
+                # The cause shows where the function was.
+                raise TaskTimeout(f"the attempt ran longer than its timeout of {timeout:g} s") from cancelled
+            raise
+        finally:
+            timer.cancel()
+        if struck:
+            task.uncancel()
+        return result

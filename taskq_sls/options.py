@@ -1,0 +1,197 @@
+"""The options of a task and of a single enqueue, checked where they are given."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from .brokers.base import MAX_DELAY
+from .errors import ConfigError
+from .message import check_id
+from .results.records import MIN_RESULT_TTL
+from .retry import Retry
+
+RecordLevel = Literal["none", "finished", "started", "queued"]
+
+MAX_GROUP = 128
+"""Longest MessageGroupId (SQS API reference, SendMessage)."""
+
+MAX_TIMEOUT = 43_200.0
+"""Longest time limit of an attempt, in seconds: SQS keeps a message hidden for 12 hours at most."""
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """Options of a task. Those of an enqueue (`with_options`) are named first; times in seconds.
+
+    Args:
+        queue: logical queue name, declared in the app.
+        delay: start no earlier than this long after the enqueue: 0 to 900 on standard queues.
+        group: FIFO message group (needed on FIFO); on a standard queue the fair-queue tenant. 1 to 128 characters.
+        id: the task's id, chosen by the caller; repeating an enqueue with it is safe.
+        labels: text by name, carried in the envelope and the record.
+        expires_in: the task ends EXPIRED when its first attempt would start later than this after the enqueue.
+        retry: when failed attempts are tried again.
+        timeout: time limit of one attempt, above 0 to 43,200; None for no limit.
+        record: how much is written to the table: ``none``, ``finished``, ``started`` or ``queued``.
+        result_ttl: how long the record is kept after the task ended: at least 15 days.
+        extra: options declared by middlewares.
+    """
+
+    queue: str = "default"
+    delay: float = 0.0
+    group: str | None = None
+    id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    expires_in: float | None = None
+    retry: Retry = field(default_factory=Retry)
+    timeout: float | None = None
+    record: RecordLevel = "started"
+    result_ttl: float = MIN_RESULT_TTL
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+
+    def merged(
+        self, where: str, given: Mapping[str, Any], allowed: Iterable[str], extra: Mapping[str, OptionCheck]
+    ) -> TaskOptions:
+        """These options with `given` laid over them.
+
+        Args:
+            where: what is being configured, for messages.
+            allowed: names of the built-in options that may be given here.
+            extra: checks of the options that middlewares declare.
+
+        Raises:
+            ConfigError: an option is unknown here or its value is out of range.
+        """
+        names = frozenset(allowed)
+        built_in: dict[str, Any] = {}
+        added = dict(self.extra)
+        for name, value in given.items():
+            if name in names:
+                built_in[name] = _CHECKS[name](where, name, value)
+            elif name in extra:
+                added[name] = _middleware_option(where, name, value, extra[name])
+            else:
+                raise ConfigError(f"{where}: unknown option {name!r}{_suggest(name, [*names, *extra])}")
+        if "labels" in built_in:
+            built_in["labels"] = MappingProxyType({**self.labels, **built_in["labels"]})
+        return replace(self, **built_in, extra=MappingProxyType(added))
+
+
+OptionCheck = Callable[[Any], Any]
+"""Checks and normalises a middleware's option; raises ValueError or TypeError with the reason."""
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(known))}"
+
+
+def _middleware_option(where: str, name: str, value: Any, check: OptionCheck) -> Any:
+    try:
+        return check(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {name}={value!r}: {error}") from None
+
+
+def seconds(where: str, name: str, value: Any, low: float, high: float, hint: str = "") -> float:
+    """A duration as float seconds; accepts a timedelta.
+
+    Raises:
+        ConfigError: not a number, or outside `low` to `high`.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ConfigError(f"{where}: {name}={value!r} must be seconds or a timedelta")
+    if not low <= number <= high:
+        raise ConfigError(f"{where}: {name}={value!r} must be {low:g} to {high:g} seconds{hint}")
+    return float(number)
+
+
+def _queue(where: str, name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: queue={value!r} must be the name of a queue")
+    return value
+
+
+def _delay(where: str, name: str, value: Any) -> float:
+    hint = f": SQS delays a message by {MAX_DELAY} s at most, and longer delays need a scheduler"
+    return seconds(where, name, value, 0, MAX_DELAY, hint)
+
+
+def _group(where: str, name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= MAX_GROUP
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+    ):
+        raise ConfigError(f"{where}: group={value!r} must be 1 to {MAX_GROUP} letters, digits or punctuation marks")
+    return value
+
+
+def _id(where: str, name: str, value: Any) -> str | None:
+    return None if value is None else check_id(value)
+
+
+def _labels(where: str, name: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise ConfigError(f"{where}: labels={value!r} must map text to text")
+    return dict(value)
+
+
+def _expires_in(where: str, name: str, value: Any) -> float | None:
+    return None if value is None else seconds(where, name, value, 0.001, MIN_RESULT_TTL)
+
+
+def _retry(where: str, name: str, value: Any) -> Retry:
+    if not isinstance(value, Retry):
+        raise ConfigError(f"{where}: retry={value!r} must be a Retry(...)")
+    return value
+
+
+def _timeout(where: str, name: str, value: Any) -> float | None:
+    return None if value is None else seconds(where, name, value, 0.001, MAX_TIMEOUT)
+
+
+def _record(where: str, name: str, value: Any) -> str:
+    if value not in get_args(RecordLevel):
+        raise ConfigError(f"{where}: record={value!r} must be one of {', '.join(get_args(RecordLevel))}")
+    return str(value)
+
+
+def _result_ttl(where: str, name: str, value: Any) -> float:
+    hint = ": a record must outlive the 14 days that SQS keeps a message, or a late duplicate would run again"
+    return seconds(where, name, value, MIN_RESULT_TTL, 5 * 365 * 86_400.0, hint)
+
+
+_CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
+    "queue": _queue,
+    "delay": _delay,
+    "group": _group,
+    "id": _id,
+    "labels": _labels,
+    "expires_in": _expires_in,
+    "retry": _retry,
+    "timeout": _timeout,
+    "record": _record,
+    "result_ttl": _result_ttl,
+}
+
+CALL_OPTIONS = ("queue", "delay", "group", "id", "labels", "expires_in")
+"""What `with_options` takes."""
+
+TASK_OPTIONS = tuple(name for name in _CHECKS if name not in ("id",))
+"""What `@app.task` takes."""
+
+APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in")
+"""What `TaskQ` takes as defaults for all its tasks."""

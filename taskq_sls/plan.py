@@ -1,0 +1,29 @@
+"""What the executor needs of a task, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .middleware.compose import Onion
+from .options import TaskOptions
+from .serialization import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A task, ready to run.
+
+    Args:
+        onion: the function inside its execute hooks.
+        is_async: whether the function is a coroutine function, which a cancel may interrupt.
+    """
+
+    name: str
+    options: TaskOptions
+    signature: Signature
+    onion: Onion
+    is_async: bool
+
+
+PlanOf = Callable[[str], Plan | None]

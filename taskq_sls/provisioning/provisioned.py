@@ -1,0 +1,21 @@
+"""What provisioning answers."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Provisioned(NamedTuple):
+    """One resource.
+
+    Attributes:
+        kind: ``queue``, ``table`` or ``bucket``.
+        name: its physical name.
+        action: what was done; ``exists`` means nothing had to be.
+        detail: what was set or changed, in words.
+    """
+
+    kind: Literal["queue", "table", "bucket"]
+    name: str
+    action: Literal["created", "exists", "updated"]
+    detail: str = ""

@@ -1,0 +1,178 @@
+"""The tasks of an app, by name and alias."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from .context import TaskContext
+from .errors import ConfigError, UnresolvedAnnotation
+from .middleware.base import Middleware
+from .middleware.compose import ThreadRunner, compose
+from .options import TaskOptions
+from .plan import Plan
+from .serialization import Signature, compile_signature
+from .task import AsyncTask, Definition, SyncTask, Task
+
+T = TypeVar("T")
+
+
+class Registry:
+    """Tasks by name."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._aliases: dict[str, str] = {}
+
+    def add(self, task: Task[..., Any], aliases: tuple[str, ...]) -> None:
+        """Register a task.
+
+        Raises:
+            ConfigError: the name or an alias is taken by another task.
+        """
+        for name in (task.name, *aliases):
+            taken = self.get(name)
+            if taken is not None and not _same_function(taken, task):
+                raise ConfigError(
+                    f"task name {name!r} is taken by {taken.__wrapped__!r}; give name=... to one of the two"
+                )
+        self._tasks[task.name] = task
+        for alias in aliases:
+            self._aliases[alias] = task.name
+
+    def get(self, name: str) -> Task[..., Any] | None:
+        """The task of a name or alias, or None."""
+        task = self._tasks.get(name)
+        if task is None and (real := self._aliases.get(name)) is not None:
+            task = self._tasks.get(real)
+        return task
+
+    def plan(self, name: str) -> Plan | None:
+        """The compiled task of a name or alias, or None."""
+        task = self.get(name)
+        return None if task is None else task.plan
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, aliases left out."""
+        return tuple(self._tasks)
+
+    def __iter__(self) -> Iterator[Task[..., Any]]:
+        return iter(self._tasks.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+
+def _same_function(one: Task[..., Any], other: Task[..., Any]) -> bool:
+    """A module that is imported again registers the same function again: not a conflict."""
+    first, second = one.__wrapped__, other.__wrapped__
+    return (
+        one.name == other.name
+        and getattr(first, "__code__", None) is not None
+        and getattr(first, "__module__", None) == getattr(second, "__module__", None)
+        and getattr(first, "__qualname__", None) == getattr(second, "__qualname__", None)
+    )
+
+
+def define(
+    app: Any,
+    function: Callable[..., Any],
+    name: str,
+    options: TaskOptions,
+    middlewares: tuple[Middleware, ...],
+    threads: ThreadRunner,
+    localns: Mapping[str, Any],
+) -> Task[..., Any]:
+    """Make a task of a function.
+
+    Raises:
+        ConfigError: the function is a generator or a class, a TaskContext stands elsewhere than first, or an
+            annotation has no exact JSON form.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigError(f"task {name}: a generator cannot be a task; return a list, or enqueue one task per item")
+    if isinstance(function, type) or not callable(function):
+        raise ConfigError(f"task {name}: {function!r} is not a function")
+    is_async = inspect.iscoroutinefunction(function)
+    wants_context = _wants_context(function, name, localns)
+
+    def compile_now() -> Signature:
+        return compile_signature(function, skip_first=wants_context, localns=localns)
+
+    signature = _once(compile_now)
+    try:
+        signature()
+    except UnresolvedAnnotation:
+        pass  # names something defined further down; compiled at first use
+
+    def call(context: TaskContext) -> Any:
+        if wants_context:
+            return function(context, *context._args, **context._kwargs)
+        return function(*context._args, **context._kwargs)
+
+    def compile_plan() -> Plan:
+        return Plan(name, options, signature(), compose(call, is_async, middlewares, threads), is_async)
+
+    definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)
+    return (AsyncTask if is_async else SyncTask)(app, definition)
+
+
+def _wants_context(function: Callable[..., Any], name: str, localns: Mapping[str, Any]) -> bool:
+    """Whether the first parameter is annotated TaskContext."""
+    wants = False
+    for index, parameter in enumerate(inspect.signature(function).parameters.values()):
+        if not _is_context(parameter.annotation, function, localns):
+            continue
+        if index > 0 or parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            raise ConfigError(
+                f"task {name}: TaskContext stands at parameter {parameter.name!r}; it must be the first parameter"
+            )
+        wants = True
+    return wants
+
+
+def _is_context(annotation: Any, function: Callable[..., Any], localns: Mapping[str, Any]) -> bool:
+    if not isinstance(annotation, str):
+        return annotation is TaskContext
+    if "TaskContext" not in annotation and not annotation.isidentifier():
+        return False
+    names = {**getattr(function, "__globals__", {}), **localns}
+    if annotation.rpartition(".")[2] == "TaskContext" and annotation.partition(".")[0] not in names:
+        return True  # imported under TYPE_CHECKING only
+    try:
+        return get_type_hints(_Holder(annotation), names)["_"] is TaskContext
+    except Exception:
+        return False
+
+
+class _Holder:
+    """Something get_type_hints reads one annotation from."""
+
+    def __init__(self, annotation: str) -> None:
+        self.__annotations__ = {"_": annotation}
+
+
+def _once(make: Callable[[], T]) -> Callable[[], T]:
+    """`make` called at first use, and its value kept; an exception is raised again at each use."""
+    made: list[T] = []
+    lock = threading.Lock()
+
+    def get() -> T:
+        if made:
+            return made[0]
+        with lock:
+            if not made:
+                made.append(make())
+        return made[0]
+
+    return get
+
+
+def caller_locals(depth: int) -> Mapping[str, Any]:
+    """Local names of the function `depth` calls up, so that annotations may name what is defined there."""
+    frame = sys._getframe(depth)
+    return dict(frame.f_locals) if frame.f_code.co_name != "<module>" else {}

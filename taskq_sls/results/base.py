@@ -1,0 +1,116 @@
+"""The result backend interface: the state of tasks, every change one conditional write."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .records import CancelAnswer, Claim, Claimed, Fence, Finish, Progress, Refused, Renewed, State, TaskRecord
+
+
+class Query(NamedTuple):
+    """What to list, newest first.
+
+    Args:
+        tasks: task names to look under. Needed when `status` is None, QUEUED or RUNNING, which the status
+            index does not hold.
+        status: only tasks in this state.
+        since: epoch seconds; only tasks that entered the state (with `status` in the status index) or were
+            enqueued (otherwise) at this time or later.
+        until: epoch seconds, exclusive.
+        limit: 1 to 1,000 records a page.
+        cursor: ``Page.cursor`` of the page before.
+    """
+
+    tasks: tuple[str, ...] = ()
+    status: State | None = None
+    since: float | None = None
+    until: float | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+class Page(list[TaskRecord]):
+    """Some records, newest first. `cursor` asks for the next page; None when this is the last."""
+
+    cursor: str | None
+
+    def __init__(self, records: Sequence[TaskRecord] = (), cursor: str | None = None) -> None:
+        super().__init__(records)
+        self.cursor = cursor
+
+
+class ResultBackend(abc.ABC):
+    """State and results of tasks. Implementations: DynamoDB and in-memory.
+
+    Every read treats a record past its `ttl` as absent. Transient faults raise AwsError.
+    """
+
+    @abc.abstractmethod
+    async def claim(self, claim: Claim) -> Claimed | Refused:
+        """Start an attempt, if :func:`~taskq_sls.results.records.takeable` allows.
+
+        It sets RUNNING, owner and lease, and adds one to the attempt. A record that is expired, or FAILED in
+        a lower run, is replaced whole and counts from attempt 1. A record that already carries this claim's
+        owner and is RUNNING answers Claimed: the answer to an earlier try was lost.
+        """
+
+    @abc.abstractmethod
+    async def renew(
+        self, fence: Fence, *, now: float, lease_until: float, progress: Progress | None = None
+    ) -> Renewed | None:
+        """Move the lease of a running attempt. None: the lease is lost, stop the attempt, settle nothing."""
+
+    @abc.abstractmethod
+    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+        """End an attempt and answer the state that now stands; None when another holder owns the record.
+
+        RETRYING becomes CANCELLED where a cancel was requested; SUCCEEDED and FAILED win over a cancel.
+        Repeating a finish whose answer was lost answers the same again.
+        """
+
+    @abc.abstractmethod
+    async def release(self, fence: Fence, *, now: float) -> bool:
+        """Give a claimed attempt back: QUEUED (attempt 0 left) or RETRYING due now, attempt - 1, no lease."""
+
+    @abc.abstractmethod
+    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+        """End a RUNNING record whose lease has ended, if it still stands as `record` shows it."""
+
+    @abc.abstractmethod
+    async def expire(self, claim: Claim) -> bool:
+        """Set EXPIRED, if there is no live record or it is QUEUED in this run with no attempt started."""
+
+    @abc.abstractmethod
+    async def put_queued(self, claim: Claim) -> bool:
+        """Put a QUEUED record if there is none alive (`owner` and `lease_until` of the claim are not used)."""
+
+    @abc.abstractmethod
+    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+        """Write the end of an unclaimed attempt, unconditionally: recording level ``finished``."""
+
+    @abc.abstractmethod
+    async def cancel(self, id: str, *, task: str, queue: str, now: float, ttl: float) -> CancelAnswer:
+        """Cancel a task, in one upsert.
+
+        No record, QUEUED or RETRYING: becomes CANCELLED (``cancelled``); an absent one is created with `ttl`.
+        RUNNING: the cancel flag is set (``requested``). Terminal: nothing changes (``too_late``; for a task
+        that is CANCELLED already, ``cancelled``).
+        """
+
+    @abc.abstractmethod
+    async def get(self, id: str, *, now: float) -> TaskRecord | None:
+        """The record, or None. A strongly consistent read."""
+
+    @abc.abstractmethod
+    async def get_many(self, ids: Sequence[str], *, now: float) -> dict[str, TaskRecord]:
+        """The records that exist, by id; reads in batches of 100."""
+
+    @abc.abstractmethod
+    async def list(self, query: Query, *, now: float) -> Page:
+        """A page of records, newest first. Reads indexes, which lag the table by a moment."""
+
+    async def close(self) -> None:
+        """Release connections."""
+        return

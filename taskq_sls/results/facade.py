@@ -1,0 +1,151 @@
+"""``app.results``: reading records from user code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ..errors import ArgumentsError, ConfigError
+from ..flow import call_sync
+from ..services import Services
+from .base import Page, Query
+from .records import State, TaskRecord
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+
+When = datetime | timedelta | float
+
+
+class Results:
+    """Records of tasks, for reading. Sync methods are plain, async ones have an ``a`` in front."""
+
+    def __init__(self, app: TaskQ) -> None:
+        self._app = app
+
+    def get(self, id: str) -> TaskRecord | None:
+        """The record of a task, or None where there is none (not recorded yet, or expired)."""
+        return call_sync("get", self._get(self._app.services.blocking(), id))
+
+    async def aget(self, id: str) -> TaskRecord | None:
+        """`get` for async code."""
+        return await self._get(await self._app.services.on_loop(), id)
+
+    def get_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """The records that exist, by id; one read per 100 ids."""
+        return call_sync("get_many", self._get_many(self._app.services.blocking(), ids))
+
+    async def aget_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """`get_many` for async code."""
+        return await self._get_many(await self._app.services.on_loop(), ids)
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """A page of records, newest first.
+
+        Args:
+            status: only tasks in this state. QUEUED tasks are recorded only at ``record="queued"``.
+            task: only tasks of this name. Without it, the tasks registered in this app.
+            since: an aware datetime, epoch seconds, or a timedelta back from now. Compared with the time the
+                state was entered where `status` is RETRYING or terminal, else with the time of the enqueue.
+            until: the same, exclusive.
+            limit: 1 to 1,000.
+            cursor: ``page.cursor`` of the page before.
+
+        Raises:
+            ConfigError: a filter is malformed.
+        """
+        query = self._query(status, task, since, until, limit, cursor)
+        return call_sync("list", self._list(self._app.services.blocking(), query))
+
+    async def alist(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """`list` for async code."""
+        return await self._list(
+            await self._app.services.on_loop(), self._query(status, task, since, until, limit, cursor)
+        )
+
+    def _query(
+        self,
+        status: str | None,
+        task: str | None,
+        since: When | None,
+        until: When | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Query:
+        state: State | None = None
+        if status is not None:
+            try:
+                state = State(status.upper())
+            except (ValueError, AttributeError):
+                raise ConfigError(f"status={status!r} is not a state; use one of {', '.join(State)}") from None
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1000:
+            raise ConfigError(f"limit={limit!r} must be a whole number of 1 to 1000")
+        if task is not None:
+            tasks: tuple[str, ...] = (task,)
+        elif state in (None, State.QUEUED, State.RUNNING):
+            tasks = self._app.registry.names
+            if not tasks:
+                raise ConfigError(
+                    "list() without task= looks under the app's tasks, and none is registered: give task="
+                )
+        else:
+            tasks = ()
+        return Query(tasks, state, self._seconds("since", since), self._seconds("until", until), limit, cursor)
+
+    def _seconds(self, name: str, when: When | None) -> float | None:
+        if when is None:
+            return None
+        if isinstance(when, timedelta):
+            return self._app.clock.time() - when.total_seconds()
+        if isinstance(when, datetime):
+            if when.tzinfo is None:
+                raise ConfigError(f"{name}={when.isoformat()} has no time zone; give an aware datetime")
+            return when.timestamp()
+        if isinstance(when, bool) or not isinstance(when, int | float):
+            raise ConfigError(f"{name}={when!r} must be an aware datetime, a timedelta or epoch seconds")
+        return float(when)
+
+    async def _get(self, services: Services, id: str) -> TaskRecord | None:
+        record = await services.results.get(id, now=self._app.clock.time())
+        return None if record is None else self._decoded(record)
+
+    async def _get_many(self, services: Services, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        records = await services.results.get_many(list(dict.fromkeys(ids)), now=self._app.clock.time())
+        return {id: self._decoded(record) for id, record in records.items()}
+
+    async def _list(self, services: Services, query: Query) -> Page:
+        page = await services.results.list(query, now=self._app.clock.time())
+        return Page([self._decoded(record) for record in page], page.cursor)
+
+    def _decoded(self, record: TaskRecord) -> TaskRecord:
+        if record.result_json is None:
+            return record
+        task = self._app.registry.get(record.task)
+        value = json.loads(record.result_json)
+        if task is not None:
+            try:
+                value = task.plan.signature.decode_result(record.result_json)
+            except ArgumentsError:
+                pass  # written by another version of the task: the plain JSON is what there is
+        return replace(record, result=value)

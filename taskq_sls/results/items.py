@@ -1,0 +1,159 @@
+"""Records as items of the table, and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..message import ErrorInfo
+from .layout import INDEXED_STATES, Item, id_of, record_key, status_keys, task_keys
+from .limits import fit_error, fit_progress
+from .records import Claim, Finish, Progress, State, TaskRecord
+
+
+def text(value: str) -> dict[str, Any]:
+    """A string attribute."""
+    return {"S": value}
+
+
+def number(value: float) -> dict[str, Any]:
+    """A number attribute; floats keep every digit."""
+    return {"N": str(value) if type(value) is int else repr(float(value))}
+
+
+def whole_ttl(ttl: float) -> int:
+    """Epoch seconds as DynamoDB's time to live wants them: whole, here rounded up."""
+    return math.ceil(ttl)
+
+
+def described(claim: Claim) -> Item:
+    """The attributes that the first write sets and that later ones leave: names, labels, place in the name index."""
+    item = {
+        "task": text(claim.task),
+        "queue": text(claim.queue),
+        **task_keys(claim.task, claim.enqueued_at or claim.now, claim.id),
+    }
+    if claim.enqueued_at:
+        item["enqueued_at"] = number(claim.enqueued_at)
+    if claim.labels:
+        item["labels"] = {"M": {name: text(str(value)) for name, value in claim.labels.items()}}
+    if claim.parent is not None:
+        item["parent"] = text(claim.parent)
+    return item
+
+
+def started(claim: Claim) -> Item:
+    """The attributes that a claim sets, besides the count of attempts."""
+    return {
+        "status": text(State.RUNNING),
+        "run": number(claim.run),
+        "owner": text(claim.owner),
+        "lease_until": number(claim.lease_until),
+        "started_at": number(claim.now),
+        "updated_at": number(claim.now),
+        "ttl": number(whole_ttl(claim.ttl)),
+    }
+
+
+def ended(id: str, finish: Finish) -> Item:
+    """The attributes that the end of an attempt sets."""
+    item = {
+        **entered(id, finish.state, finish.now),
+        "ttl": number(whole_ttl(finish.ttl)),
+    }
+    if finish.next_at is not None and finish.state is State.RETRYING:
+        item["next_at"] = number(finish.next_at)
+    if finish.result_json is not None:
+        item["result"] = text(finish.result_json)
+    if finish.error is not None:
+        fitted = fit_error(finish.error)
+        item["error"] = {"M": {name: text(value) for name, value in fitted._asdict().items()}}
+    if finish.reason is not None:
+        item["reason"] = text(finish.reason)
+    if finish.progress is not None:
+        item |= progressed(finish.progress)
+    return item
+
+
+def entered(id: str, status: State, now: float) -> Item:
+    """The attributes of a task that enters a state at `now`, its place in the status index included."""
+    item = {"status": text(status), "updated_at": number(now)}
+    if status in INDEXED_STATES:
+        item |= status_keys(status, now, id)
+    if status.terminal:
+        item["finished_at"] = number(now)
+    return item
+
+
+def progressed(progress: Progress) -> Item:
+    """The attribute that holds progress; nothing for numbers that cannot be stored."""
+    fitted = fit_progress(progress)
+    if fitted is None:
+        return {}
+    fields = {"done": number(fitted.done)}
+    if fitted.total is not None:
+        fields["total"] = number(fitted.total)
+    if fitted.note is not None:
+        fields["note"] = text(fitted.note)
+    return {"progress": {"M": fields}}
+
+
+def whole(claim: Claim, status: State, attempt: int) -> Item:
+    """A whole new item; what else its state needs is added by the caller."""
+    return {
+        **record_key(claim.id),
+        **described(claim),
+        **entered(claim.id, status, claim.now),
+        "run": number(claim.run),
+        "attempt": number(attempt),
+        "ttl": number(whole_ttl(claim.ttl)),
+    }
+
+
+def record_of(item: Item) -> TaskRecord:
+    """The record in an item. `result` stays undecoded: ``result_json`` holds it."""
+    return TaskRecord(
+        id=id_of(item),
+        task=item["task"]["S"],
+        queue=item["queue"]["S"],
+        status=State(item["status"]["S"]),
+        run=int(item["run"]["N"]),
+        attempt=int(item["attempt"]["N"]),
+        owner=_text(item, "owner"),
+        lease_until=_number(item, "lease_until"),
+        next_at=_number(item, "next_at"),
+        enqueued_at=_number(item, "enqueued_at"),
+        started_at=_number(item, "started_at"),
+        finished_at=_number(item, "finished_at"),
+        updated_at=float(item["updated_at"]["N"]),
+        cancel_requested="cancel_requested" in item,
+        progress=_progress(item),
+        result_json=_text(item, "result"),
+        error=_error(item),
+        reason=_text(item, "reason"),
+        labels={name: value["S"] for name, value in item["labels"]["M"].items()} if "labels" in item else {},
+        parent=_text(item, "parent"),
+        ttl=float(item["ttl"]["N"]),
+    )
+
+
+def _text(item: Item, name: str) -> str | None:
+    return item[name]["S"] if name in item else None
+
+
+def _number(item: Item, name: str) -> float | None:
+    return float(item[name]["N"]) if name in item else None
+
+
+def _progress(item: Item) -> Progress | None:
+    if "progress" not in item:
+        return None
+    fields = item["progress"]["M"]
+    return Progress(float(fields["done"]["N"]), _number(fields, "total"), _text(fields, "note"))
+
+
+def _error(item: Item) -> ErrorInfo | None:
+    if "error" not in item:
+        return None
+    fields = item["error"]["M"]
+    return ErrorInfo(fields["type"]["S"], fields["message"]["S"], fields["traceback"]["S"])

@@ -1,0 +1,79 @@
+"""What a record can hold: one rule for every backend, so that tests in memory meet the table's limits."""
+
+from __future__ import annotations
+
+from ..errors import PayloadTooLarge
+from ..message import ErrorInfo
+from .records import Progress
+
+MAX_RESULT_BYTES = 350_000
+"""Largest result as JSON, in UTF-8 bytes: DynamoDB's item limit of 400 KB, names included, less the rest."""
+
+MAX_MESSAGE_BYTES = 16 * 1024
+"""An error's text is cut to this many UTF-8 bytes; the end is dropped."""
+
+MAX_TRACEBACK_BYTES = 64 * 1024
+"""A traceback is cut to this many UTF-8 bytes; the beginning is dropped, since the cause is at its end."""
+
+MAX_NAME_BYTES = 1024
+"""An error's type and a progress note are cut to this many UTF-8 bytes."""
+
+CUT = "[... cut ...]"
+
+
+def check_result(id: str, result_json: str | None) -> None:
+    """Refuse a result that does not fit an item.
+
+    Raises:
+        PayloadTooLarge: it is over :data:`MAX_RESULT_BYTES`.
+    """
+    # No character takes more than 4 bytes, so that small results are not encoded just to be measured.
+    if result_json is None or len(result_json) <= MAX_RESULT_BYTES // 4:
+        return
+    if (size := len(result_json.encode())) > MAX_RESULT_BYTES:
+        raise PayloadTooLarge(
+            f"the result of task {id} is {size:,} bytes as JSON; a record holds at most {MAX_RESULT_BYTES:,} "
+            "(DynamoDB's limit is 400 KB per item). Return less, return a reference to where the data is, "
+            "or set a bucket (TASKQ_BUCKET)"
+        )
+
+
+def fit_error(error: ErrorInfo) -> ErrorInfo:
+    """The error with its texts cut to what a record holds, and free of what UTF-8 cannot carry."""
+    return ErrorInfo(
+        _head(error.type, MAX_NAME_BYTES),
+        _head(error.message, MAX_MESSAGE_BYTES),
+        _tail(error.traceback, MAX_TRACEBACK_BYTES),
+    )
+
+
+def fit_progress(progress: Progress) -> Progress | None:
+    """The progress with its note cut; None when a number is one that DynamoDB cannot store."""
+    done, total, note = progress
+    if not _storable(done) or not (total is None or _storable(total)):
+        return None
+    return Progress(float(done), None if total is None else float(total), note and _head(note, MAX_NAME_BYTES))
+
+
+def _storable(value: float) -> bool:
+    # DynamoDB's numbers go from 1e-130 to 1e+125 and know neither NaN nor infinity.
+    return value == 0 or 1e-100 < abs(value) < 1e100
+
+
+def _head(text: str, limit: int) -> str:
+    encoded = _utf8(text)
+    if len(encoded) <= limit:
+        return encoded.decode()
+    return encoded[: limit - len(CUT)].decode(errors="ignore") + CUT
+
+
+def _tail(text: str, limit: int) -> str:
+    encoded = _utf8(text)
+    if len(encoded) <= limit:
+        return encoded.decode()
+    return CUT + encoded[len(CUT) - limit :].decode(errors="ignore")
+
+
+def _utf8(text: str) -> bytes:
+    # A file name in an error message may hold half of a surrogate pair.
+    return text.encode(errors="backslashreplace")

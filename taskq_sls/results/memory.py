@@ -1,0 +1,193 @@
+"""State and results in this process: the twin of the DynamoDB backend for tests and local runs.
+
+The same rules, limits and pages, checked by one conformance suite; only durability is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from .base import Page, Query, ResultBackend
+from .layout import time_key
+from .limits import check_result
+from .paging import by_status, check_query
+from .records import (
+    CancelAnswer,
+    Claim,
+    Claimed,
+    Fence,
+    Finish,
+    Progress,
+    Refused,
+    Renewed,
+    State,
+    TaskRecord,
+    abandoned,
+    claimed_already,
+    closed_already,
+    finished_as,
+    held,
+    released_already,
+    replaceable,
+    takeable,
+)
+from .row import Row
+
+FIRST_SWEEP = 10_000
+"""Rows at which expired ones are first dropped; then each time the table has doubled."""
+
+_FIRST_ATTEMPT = Claimed(1)
+
+
+class MemoryResults(ResultBackend):
+    """Result backend without a store. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+        self._lock = threading.Lock()
+        self._sweep_at = FIRST_SWEEP
+
+    async def claim(self, claim: Claim) -> Claimed | Refused:
+        with self._lock:
+            row = self._rows.get(claim.id)
+            if row is None:
+                self._insert(claim).start(claim)
+                return _FIRST_ATTEMPT
+            if claimed_already(row, claim):
+                return Claimed(row.attempt)
+            if not takeable(row, claim):
+                return Refused(row.record())
+            if replaceable(row, claim):
+                row = self._insert(claim)
+            row.start(claim)
+            return Claimed(row.attempt)
+
+    async def renew(
+        self, fence: Fence, *, now: float, lease_until: float, progress: Progress | None = None
+    ) -> Renewed | None:
+        with self._lock:
+            row = self._rows.get(fence.id)
+            if row is None or not held(row, fence):
+                return None
+            row.renew(now, lease_until, progress)
+            return Renewed(row.cancel_requested)
+
+    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+        check_result(fence.id, finish.result_json)
+        with self._lock:
+            row = self._rows.get(fence.id)
+            if row is None:
+                return None
+            if not held(row, fence):
+                return finished_as(row, fence, finish.state)
+            if finish.state is State.RETRYING and row.cancel_requested:
+                finish = finish._replace(state=State.CANCELLED, next_at=None)
+            row.end(finish)
+            return finish.state
+
+    async def release(self, fence: Fence, *, now: float) -> bool:
+        with self._lock:
+            row = self._rows.get(fence.id)
+            if row is None:
+                return False
+            if not held(row, fence):
+                return released_already(row, fence)
+            row.release(now)
+            return True
+
+    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+        if not abandoned(record, finish.now):
+            return False
+        check_result(record.id, finish.result_json)
+        fence = Fence(record.id, record.run, record.attempt, record.owner or "")
+        with self._lock:
+            row = self._rows.get(record.id)
+            if row is None:
+                return False
+            if not held(row, fence):
+                return closed_already(row, fence, finish)
+            if row.lease_until != record.lease_until:
+                return False
+            row.end(finish)
+            return True
+
+    async def expire(self, claim: Claim) -> bool:
+        with self._lock:
+            row = self._alive(claim.id, claim.now)
+            if row is not None and not (row.status is State.QUEUED and row.run == claim.run and row.attempt == 0):
+                return row.status is State.EXPIRED and row.owner == claim.owner
+            row = self._insert(claim)
+            row.owner = claim.owner
+            row.enter(State.EXPIRED, claim.now)
+            return True
+
+    async def put_queued(self, claim: Claim) -> bool:
+        with self._lock:
+            if self._alive(claim.id, claim.now) is not None:
+                return False
+            self._insert(claim)
+            return True
+
+    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+        check_result(claim.id, finish.result_json)
+        with self._lock:
+            row = self._insert(claim)
+            row.owner = claim.owner
+            row.attempt = attempt
+            row.end(finish)
+
+    async def cancel(self, id: str, *, task: str, queue: str, now: float, ttl: float) -> CancelAnswer:
+        with self._lock:
+            row = self._alive(id, now)
+            if row is None:
+                row = self._insert(Claim(id, 0, task, queue, "", now, now, 0, ttl, 0.0))
+            if row.status is State.RUNNING:
+                row.cancel_requested = True
+                row.updated_at = now
+                return CancelAnswer("requested", State.RUNNING)
+            if row.status.terminal and row.status is not State.CANCELLED:
+                return CancelAnswer("too_late", row.status)
+            if row.status is not State.CANCELLED:
+                row.cancel(now)
+            return CancelAnswer("cancelled", State.CANCELLED)
+
+    async def get(self, id: str, *, now: float) -> TaskRecord | None:
+        with self._lock:
+            row = self._alive(id, now)
+            return None if row is None else row.record()
+
+    async def get_many(self, ids: Sequence[str], *, now: float) -> dict[str, TaskRecord]:
+        with self._lock:
+            rows = ((id, self._alive(id, now)) for id in dict.fromkeys(ids))
+            return {id: row.record() for id, row in rows if row is not None}
+
+    async def list(self, query: Query, *, now: float) -> Page:
+        window = check_query(query)
+        with self._lock:
+            found = sorted(
+                ((key, row) for key, row in self._matching(query, now) if window.holds(key)),
+                key=lambda entry: entry[0],
+                reverse=True,
+            )
+            page = found[: query.limit]
+            cursor = page[-1][0] if len(found) > len(page) else None
+            return Page([row.record() for _, row in page], cursor)
+
+    def _matching(self, query: Query, now: float) -> Iterator[tuple[str, Row]]:
+        for row in self._rows.values():
+            if row.ttl <= now or (query.tasks and row.task not in query.tasks):
+                continue
+            if query.status is None or row.status == query.status:
+                yield time_key(row.updated_at if by_status(query) else row.created_at, row.id), row
+
+    def _alive(self, id: str, now: float) -> Row | None:
+        row = self._rows.get(id)
+        return row if row is not None and row.ttl > now else None
+
+    def _insert(self, claim: Claim) -> Row:
+        row = self._rows[claim.id] = Row(claim)
+        if len(self._rows) >= self._sweep_at:
+            self._rows = {id: kept for id, kept in self._rows.items() if kept.ttl > claim.now or kept is row}
+            self._sweep_at = max(FIRST_SWEEP, 2 * len(self._rows))
+        return row

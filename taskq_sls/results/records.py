@@ -1,0 +1,246 @@
+"""The record of a task: its states, its fields, and what a refused claim means.
+
+These rules are shared by every result backend; a backend only makes each write conditional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+from ..message import ErrorInfo
+
+DAY = 86_400.0
+
+RETENTION = 14 * DAY
+"""How long SQS keeps a message, in seconds: the most it allows, provisioned everywhere."""
+
+MIN_RESULT_TTL = RETENTION + DAY
+"""Shortest life of a record, in seconds, so that it outlives every message that could ask for it."""
+
+TAKEOVER_GRACE = 5.0
+"""Seconds after the end of a lease before another holder may take over: room for clock skew."""
+
+STALL_AFTER = 15 * 60.0
+"""Seconds after the end of a lease or a due retry before a task counts as stalled."""
+
+
+class State(StrEnum):
+    """The states of a task."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    RETRYING = "RETRYING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a task in this state is finished for its run."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+
+
+class Progress(NamedTuple):
+    """How far a running task says it is."""
+
+    done: float
+    total: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One task as the table holds it. Times are epoch seconds.
+
+    `result` is the decoded value; by the task's return annotation where the app knows the task, else
+    as plain JSON. `next_at` is when a retrying task is due; `lease_until` when a running one is lost.
+    """
+
+    id: str
+    task: str
+    queue: str
+    status: State
+    run: int = 0
+    attempt: int = 0
+    owner: str | None = None
+    lease_until: float | None = None
+    next_at: float | None = None
+    enqueued_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    updated_at: float = 0.0
+    cancel_requested: bool = False
+    progress: Progress | None = None
+    result: Any = None
+    result_json: str | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    ttl: float = 0.0
+
+    def stalled(self, now: float) -> bool:
+        """Whether the lease or the due retry ended more than 15 minutes before `now`."""
+        due = self.lease_until if self.status is State.RUNNING else self.next_at
+        return self.status in (State.RUNNING, State.RETRYING) and due is not None and due < now - STALL_AFTER
+
+
+class Fence(NamedTuple):
+    """What every write of one attempt is compared with. `owner` is a random token per attempt."""
+
+    id: str
+    run: int
+    attempt: int
+    owner: str
+
+
+class Claim(NamedTuple):
+    """The wish to start an attempt of a task.
+
+    Args:
+        lease_until: epoch seconds until which nobody else may start it.
+        max_attempts: attempts a run may have; an ended lease at this count is not taken over.
+        ttl: epoch seconds at which the record may be dropped.
+    """
+
+    id: str
+    run: int
+    task: str
+    queue: str
+    owner: str
+    now: float
+    lease_until: float
+    max_attempts: int
+    ttl: float
+    enqueued_at: float
+    labels: Mapping[str, str] = {}
+    parent: str | None = None
+
+
+class Claimed(NamedTuple):
+    """The attempt is ours; `attempt` counts from 1 within the run."""
+
+    attempt: int
+
+
+class Refused(NamedTuple):
+    """The attempt is not ours; `record` is what stands in the table."""
+
+    record: TaskRecord
+
+
+class Finish(NamedTuple):
+    """The end of an attempt: a terminal state, or RETRYING with `next_at`."""
+
+    state: State
+    now: float
+    ttl: float
+    result_json: str | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    next_at: float | None = None
+    progress: Progress | None = None
+
+
+class Renewed(NamedTuple):
+    """The lease moved; `cancel_requested` tells that somebody asked to cancel."""
+
+    cancel_requested: bool
+
+
+class CancelAnswer(NamedTuple):
+    """What a cancel did.
+
+    `answer` is ``cancelled`` (it will not run again), ``requested`` (it runs now and was told), or
+    ``too_late`` (it had ended, as `status` says).
+    """
+
+    answer: str
+    status: State
+
+
+class Standing(Protocol):
+    """What the rules below look at: a :class:`TaskRecord`, or a backend's own row."""
+
+    @property
+    def status(self) -> State: ...
+    @property
+    def run(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def owner(self) -> str | None: ...
+    @property
+    def lease_until(self) -> float | None: ...
+    @property
+    def next_at(self) -> float | None: ...
+    @property
+    def cancel_requested(self) -> bool: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def ttl(self) -> float: ...
+
+
+def takeable(record: Standing, claim: Claim) -> bool:
+    """Whether a claim may take the record as it stands (protocol: claim)."""
+    if replaceable(record, claim):
+        return True
+    if record.run != claim.run or record.cancel_requested:
+        return False
+    if record.status is State.QUEUED:
+        return True
+    if record.status is State.RETRYING:
+        return record.next_at is None or record.next_at <= claim.now
+    return record.attempt < claim.max_attempts and abandoned(record, claim.now)
+
+
+def replaceable(record: Standing, claim: Claim) -> bool:
+    """Whether a claim replaces the whole record: it is past its ttl, or FAILED in a lower run."""
+    return record.ttl <= claim.now or (record.status is State.FAILED and record.run < claim.run)
+
+
+def claimed_already(record: Standing, claim: Claim) -> bool:
+    """Whether this very claim took effect before and only its answer was lost."""
+    return record.status is State.RUNNING and record.owner == claim.owner and record.run == claim.run
+
+
+def abandoned(record: Standing, now: float) -> bool:
+    """Whether the record is RUNNING under a lease that ended at least the grace ago."""
+    return record.status is State.RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
+
+
+def held(record: Standing, fence: Fence) -> bool:
+    """Whether the attempt of `fence` is the one that runs."""
+    return record.status is State.RUNNING and _written_by(record, fence, fence.attempt)
+
+
+def finished_as(record: Standing, fence: Fence, state: State) -> State | None:
+    """The state that a refused finish had reached already, its answer lost; None when it never did.
+
+    CANCELLED stands for RETRYING, since a cancel turns the one into the other.
+    """
+    same = record.status is state or (state is State.RETRYING and record.status is State.CANCELLED)
+    return record.status if same and _written_by(record, fence, fence.attempt) else None
+
+
+def released_already(record: Standing, fence: Fence) -> bool:
+    """Whether the release of this attempt took effect before and only its answer was lost."""
+    waiting = record.status in (State.QUEUED, State.RETRYING)
+    return waiting and _written_by(record, fence, fence.attempt - 1)
+
+
+def closed_already(record: Standing, fence: Fence, finish: Finish) -> bool:
+    """Whether an abandoned attempt was ended in just this way before."""
+    return record.reason == finish.reason and finished_as(record, fence, finish.state) is finish.state
+
+
+def _written_by(record: Standing, fence: Fence, attempt: int) -> bool:
+    return record.owner == fence.owner and record.run == fence.run and record.attempt == attempt

@@ -1,0 +1,131 @@
+"""A record that can change: what the in-memory backend keeps for one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..message import ErrorInfo
+from .limits import fit_error, fit_progress
+from .records import Claim, Finish, Progress, State, TaskRecord
+
+_FIELDS = (
+    "attempt",
+    "cancel_requested",
+    "enqueued_at",
+    "error",
+    "finished_at",
+    "id",
+    "labels",
+    "lease_until",
+    "next_at",
+    "owner",
+    "parent",
+    "progress",
+    "queue",
+    "reason",
+    "result_json",
+    "run",
+    "started_at",
+    "status",
+    "task",
+    "ttl",
+    "updated_at",
+)
+
+
+class Row:
+    """The fields of a :class:`TaskRecord`, and `created_at`: where the task stands in its name index.
+
+    A new row is QUEUED and counts no attempt.
+    """
+
+    __slots__ = (*_FIELDS, "created_at")
+
+    def __init__(self, claim: Claim) -> None:
+        self.id = claim.id
+        self.task = claim.task
+        self.queue = claim.queue
+        self.status = State.QUEUED
+        self.run = claim.run
+        self.attempt = 0
+        self.owner: str | None = None
+        self.lease_until: float | None = None
+        self.next_at: float | None = None
+        self.enqueued_at = claim.enqueued_at or None
+        self.created_at = claim.enqueued_at or claim.now
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.updated_at = claim.now
+        self.cancel_requested = False
+        self.progress: Progress | None = None
+        self.result_json: str | None = None
+        self.error: ErrorInfo | None = None
+        self.reason: str | None = None
+        self.labels: Mapping[str, str] = claim.labels
+        self.parent = claim.parent
+        # Whole seconds, as the table's time to live wants them.
+        self.ttl = -(-claim.ttl // 1)
+
+    def start(self, claim: Claim) -> None:
+        """Begin an attempt; nothing of an earlier one is left."""
+        self.status = State.RUNNING
+        self.attempt += 1
+        self.owner = claim.owner
+        self.lease_until = claim.lease_until
+        self.started_at = self.updated_at = claim.now
+        self.ttl = -(-claim.ttl // 1)
+        self.next_at = self.finished_at = None
+        self.progress = self.result_json = self.error = self.reason = None
+        if self.enqueued_at is None:
+            self.enqueued_at = claim.enqueued_at or None
+        if not self.labels:
+            self.labels = claim.labels
+        if self.parent is None:
+            self.parent = claim.parent
+
+    def renew(self, now: float, lease_until: float, progress: Progress | None) -> None:
+        """Move the lease of the running attempt."""
+        self.lease_until = lease_until
+        self.updated_at = now
+        self._advance(progress)
+
+    def end(self, finish: Finish) -> None:
+        """End the running attempt. The owner stays, so that a repeated finish knows itself."""
+        self.enter(finish.state, finish.now)
+        self.ttl = -(-finish.ttl // 1)
+        self.lease_until = None
+        self.next_at = finish.next_at if finish.state is State.RETRYING else None
+        if finish.result_json is not None:
+            self.result_json = finish.result_json
+        if finish.error is not None:
+            self.error = fit_error(finish.error)
+        if finish.reason is not None:
+            self.reason = finish.reason
+        self._advance(finish.progress)
+
+    def release(self, now: float) -> None:
+        """Give the running attempt back. The owner stays, so that a repeated release knows itself."""
+        self.attempt -= 1
+        self.enter(State.RETRYING if self.attempt else State.QUEUED, now)
+        self.next_at = now if self.attempt else None
+        self.lease_until = self.started_at = self.progress = None
+
+    def cancel(self, now: float) -> None:
+        """End a task that waits."""
+        self.enter(State.CANCELLED, now)
+        self.next_at = self.reason = None
+
+    def enter(self, status: State, now: float) -> None:
+        """Change the state."""
+        self.status = status
+        self.updated_at = now
+        if status is not State.RETRYING and status is not State.QUEUED:
+            self.finished_at = now
+
+    def record(self) -> TaskRecord:
+        """The row as it stands, frozen."""
+        return TaskRecord(**{name: getattr(self, name) for name in _FIELDS})
+
+    def _advance(self, progress: Progress | None) -> None:
+        if progress is not None and (fitted := fit_progress(progress)) is not None:
+            self.progress = fitted

@@ -1,0 +1,59 @@
+"""What a refused claim means for the message that asked."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..delivery import DONE, DeadLetter, Outcome, RetryIn
+from ..message import ErrorInfo
+from .records import TAKEOVER_GRACE, Claim, Finish, State, TaskRecord, abandoned
+
+LONGEST_WAIT = 900.0
+"""Most seconds a duplicate waits before it looks at a live lease again."""
+
+
+class Verdict(NamedTuple):
+    """`outcome` for the message; where `close` is set, the record is to be ended with it first."""
+
+    outcome: Outcome
+    close: Finish | None = None
+
+
+def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
+    """Read the record that refused a claim.
+
+    Args:
+        hold: the queue's hold in seconds. A live holder renews its lease three times in that time.
+    """
+    if claim.run < record.run:
+        return Verdict(DONE)
+    if record.status is State.FAILED:
+        return Verdict(DeadLetter(record.reason or "failed", record.error, record.attempt))
+    if record.status.terminal:
+        return Verdict(DONE)
+    if record.status is State.RUNNING:
+        return _running(record, claim, hold)
+    if record.cancel_requested:
+        return Verdict(DONE)
+    due = record.next_at if record.next_at is not None else claim.now
+    return Verdict(RetryIn(max(1.0, due - claim.now), "early"))
+
+
+def _running(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
+    if not abandoned(record, claim.now):
+        left = (record.lease_until or claim.now) - claim.now
+        wait = left + TAKEOVER_GRACE
+        if left > hold / 2 and record.started_at is not None:
+            # The holder is alive. Waiting as long as it has been running doubles the wait each time.
+            wait = max(wait, claim.now - record.started_at)
+        return Verdict(RetryIn(min(LONGEST_WAIT, max(1.0, wait)), "held"))
+    if record.cancel_requested:
+        return Verdict(DONE, Finish(State.CANCELLED, claim.now, claim.ttl, reason="cancelled"))
+    error = ErrorInfo(
+        "Crashed",
+        f"attempt {record.attempt} ended without a word (crash, kill or lost machine), and it was the last one allowed",
+    )
+    return Verdict(
+        DeadLetter("crashed", error, record.attempt),
+        Finish(State.FAILED, claim.now, claim.ttl, error=error, reason="crashed"),
+    )

@@ -1,0 +1,111 @@
+"""When a failed attempt is tried again: a value, and the delays computed from it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import ConfigError
+from .results.records import RETENTION
+
+Jitter = Literal["full", "equal", "none"]
+
+SAFETY = 3600.0
+"""Seconds before the end of retention at which a message must have come back at the latest."""
+
+
+class RetryLater(Exception):
+    """Raise in a task to be tried again after at least `seconds`. Counts as a failed attempt.
+
+    Args:
+        seconds: floor for the delay, 0 or more.
+        message: for the log and the record.
+    """
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        if not 0 <= seconds < float("inf"):
+            raise ConfigError(f"RetryLater({seconds!r}): give 0 or more seconds")
+        self.seconds = float(seconds)
+        super().__init__(message or f"asked to be tried again in {seconds:g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and when a failed attempt is tried again.
+
+    The delay after attempt *n* is ``min(max_delay, backoff * factor ** (n - 1))``, then jittered.
+
+    Args:
+        max_attempts: attempts in all, the first included (1 to 1,000). 1 means at most once: an attempt
+            that crashed is not taken over either.
+        backoff: delay after the first attempt, in seconds (0 or more).
+        factor: growth per attempt (1 or more).
+        max_delay: ceiling of one delay, in seconds.
+        jitter: ``full`` draws from 0 to the delay, ``equal`` from half of it to the whole, ``none`` keeps it.
+        retry_on: only these exceptions are tried again.
+        give_up_on: these never are; wins over `retry_on`.
+
+    Raises:
+        ConfigError: a value is out of range, or all delays together pass the 14 days that SQS keeps a message.
+    """
+
+    max_attempts: int = 3
+    backoff: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 600.0
+    jitter: Jitter = "full"
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    give_up_on: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):
+            raise ConfigError(f"Retry(max_attempts={self.max_attempts!r}): give a whole number of 1 to 1000")
+        if not 1 <= self.max_attempts <= 1000:
+            raise ConfigError(f"Retry(max_attempts={self.max_attempts}): give 1 to 1000 attempts, the first included")
+        for name, low in (("backoff", 0.0), ("factor", 1.0), ("max_delay", 0.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < float("inf"):
+                raise ConfigError(f"Retry({name}={value!r}): give a number of {low:g} or more")
+        if self.jitter not in ("full", "equal", "none"):
+            raise ConfigError(f"Retry(jitter={self.jitter!r}): use 'full', 'equal' or 'none'")
+        for name in ("retry_on", "give_up_on"):
+            classes = getattr(self, name)
+            if isinstance(classes, type):
+                classes = (classes,)
+            if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+                raise ConfigError(f"Retry({name}={classes!r}): give exception classes")
+            object.__setattr__(self, name, tuple(classes))
+        if self.horizon > RETENTION - SAFETY:
+            raise ConfigError(
+                f"Retry: all delays together come to {self.horizon / 86_400:.1f} days; SQS keeps a message for 14 days. "
+                "Lower max_attempts or max_delay"
+            )
+
+    @property
+    def horizon(self) -> float:
+        """The longest that all delays together can take, in seconds."""
+        return sum(self._ceiling(attempt) for attempt in range(1, self.max_attempts))
+
+    def _ceiling(self, attempt: int) -> float:
+        try:
+            return min(self.max_delay, self.backoff * self.factor ** (attempt - 1))
+        except OverflowError:
+            return self.max_delay
+
+    def delay(self, attempt: int, error: BaseException | None = None) -> float:
+        """Seconds to wait after `attempt` (counted from 1) failed with `error`."""
+        ceiling = self._ceiling(attempt)
+        if self.jitter == "full":
+            ceiling *= random.random()
+        elif self.jitter == "equal":
+            ceiling *= 0.5 + random.random() / 2
+        return max(ceiling, error.seconds) if isinstance(error, RetryLater) else ceiling
+
+    def refuses(self, attempt: int, error: BaseException) -> str | None:
+        """Why `error` in `attempt` is final (``exhausted`` or ``not_retryable``), or None to try again."""
+        if isinstance(error, self.give_up_on):
+            return "not_retryable"
+        if not isinstance(error, (RetryLater, *self.retry_on)):
+            return "not_retryable"
+        return "exhausted" if attempt >= self.max_attempts else None

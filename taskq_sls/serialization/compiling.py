@@ -1,0 +1,112 @@
+"""From a function's annotations to its compiled signature, once, at registration."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Never, NoReturn
+
+from ..errors import ConfigError
+from .plain import JSON, plain_codec
+from .signature import Codec, Signature
+
+
+def compile_signature(
+    function: Callable[..., Any], *, skip_first: bool, localns: Mapping[str, Any] | None = None
+) -> Signature:
+    """The signature of a task function.
+
+    Args:
+        function: sync or async; its annotations say how values travel. No annotation means plain JSON.
+        skip_first: leave out the first parameter, the task context.
+        localns: names for annotations written as strings, beside the globals of the function's module.
+
+    Raises:
+        ConfigError: an annotation names something that does not exist at run time, or none of its values
+            can travel.
+    """
+    function = inspect.unwrap(function)
+    name = getattr(function, "__qualname__", repr(function))
+    raw = _read(function, name, skip_first)
+    resolve = _Resolver(function, name, localns)
+    parameters = [
+        parameter.replace(annotation=resolve(parameter.name, parameter.annotation))
+        for parameter in raw.parameters.values()
+    ]
+    returned = resolve("return", raw.return_annotation)
+    codecs = {
+        parameter.name: _codec(parameter.annotation, f"{name}: the parameter {parameter.name!r}")
+        for parameter in parameters
+    }
+    signature = inspect.Signature(parameters, return_annotation=returned)
+    return Signature(name, signature, codecs, _codec(returned, f"{name}: the result"))
+
+
+def _read(function: Callable[..., Any], name: str, skip_first: bool) -> inspect.Signature:
+    try:
+        signature = inspect.signature(function)
+    except NameError as error:  # Python 3.14 evaluates annotations here
+        raise _unresolved(name, error) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{name}: its parameters cannot be read ({error}); give a function written in Python"
+        ) from None
+    return signature.replace(parameters=list(signature.parameters.values())[1:]) if skip_first else signature
+
+
+class _Resolver:
+    """Turns annotations written as strings into types, one at a time, so that an error can name the parameter."""
+
+    def __init__(self, function: Callable[..., Any], name: str, localns: Mapping[str, Any] | None) -> None:
+        self._name = name
+        self._localns = dict(localns) if localns else None
+        # A stand-in, so that a first parameter which is left out need not be resolvable.
+        self._carrier = types.FunctionType(_nothing.__code__, getattr(function, "__globals__", {}))
+
+    def __call__(self, parameter: str, annotation: Any) -> Any:
+        if annotation is inspect.Parameter.empty:
+            return annotation
+        self._carrier.__annotations__ = {parameter: annotation}
+        try:
+            hint = typing.get_type_hints(self._carrier, localns=self._localns, include_extras=True)[parameter]
+            return None if hint is types.NoneType else hint
+        except NameError as error:
+            raise _unresolved(f"{self._name}: {_subject(parameter)}", error) from None
+        except Exception as error:  # whatever the expression in the string raises
+            raise ConfigError(
+                f"{self._name}: {_subject(parameter)}: the annotation {annotation!r} cannot be evaluated: {error}; "
+                "use an expression that names types which exist at run time"
+            ) from error
+
+
+def _nothing() -> None: ...
+
+
+def _subject(parameter: str) -> str:
+    return "the result" if parameter == "return" else f"the parameter {parameter!r}"
+
+
+def _unresolved(subject: str, error: NameError) -> ConfigError:
+    return ConfigError(
+        f"{subject}: the annotation names {error.name!r}, which does not exist at run time; "
+        "import or define it above the task, not only under TYPE_CHECKING, since annotations say how values travel"
+    )
+
+
+def _codec(annotation: Any, subject: str) -> Codec:
+    if annotation is NoReturn or annotation is Never:
+        return JSON
+    if (codec := plain_codec(annotation)) is not None:
+        return codec
+    from .rich import RichCodec  # imports pydantic, which functions of plain types must not pay for
+
+    try:
+        return RichCodec(annotation)
+    except Exception as error:  # pydantic's own errors, and those of hooks in the annotated classes
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"{subject}: values of {inspect.formatannotation(annotation)} cannot travel: {reason}; annotate with JSON "
+            "types, dataclasses, pydantic models or other types that pydantic can validate"
+        ) from error

@@ -1,0 +1,113 @@
+"""Annotations whose values JSON lacks: written and read by pydantic, and compared before they are sent.
+
+pydantic's defaults are no round trip (NaN becomes null, ``str | bytes`` turns bytes into str, a subclass
+loses its fields), so every value is written, read back and compared when it is encoded.
+
+This module imports pydantic: import it only for a function that needs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+from pydantic import VERSION, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from .inexact import Inexact
+from .plain import too_deep
+from .sameness import difference
+from .scalars import MAX_DEPTH
+
+# Types that can hold any bytes only as base64; a model or pydantic dataclass goes by its own config.
+_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+_VERSION = tuple(map(int, VERSION.split(".")[:2]))
+
+# Fields are written by name, since the alias to write may differ from the one to read; both are read.
+# Before 2.11 pydantic read by one of them only, by default the alias.
+_READ: dict[str, Any] = {"by_alias": True, "by_name": True} if _VERSION >= (2, 11) else {}
+_WRITE_ALIASES = not _READ
+
+
+class RichCodec:
+    """The codec of one annotation.
+
+    Raises:
+        Exception: pydantic has no schema for the annotation.
+    """
+
+    exact: type | None = None
+
+    def __init__(self, annotation: Any) -> None:
+        self._title = inspect.formatannotation(annotation)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on the user's classes, given when they were defined
+            # In a list, since pydantic refuses a config beside a bare dataclass but hands it down to one in a list.
+            self._adapter: TypeAdapter[list[Any]] = TypeAdapter(
+                list[annotation],
+                config=_CONFIG,
+            )
+            self._adapter.validate_json("[]")  # raises what pydantic would put off: names not defined so far
+
+    def encode(self, value: Any) -> Any:
+        """`value` as plain JSON, after making sure that it comes back the same."""
+        try:
+            text = self._write([value])
+            encoded = from_json(text, allow_inf_nan=False)[0]
+            why = difference(value, self._read(text)[0])
+        except Exception as error:  # pydantic's own errors, and those of hooks in the user's classes
+            raise Inexact(value, f"it cannot travel as {self._title}: {_reason(error)}", _FIX) from error
+        if why is not None:
+            raise Inexact(value, f"it would not come back from {self._title} the same: {why}", _FIX)
+        # No more brackets than levels allowed means no more levels either.
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(encoded) > MAX_DEPTH:
+            raise too_deep(value)
+        return encoded
+
+    def decode(self, value: Any) -> Any:
+        """The Python value of a parsed JSON value."""
+        try:
+            text = to_json([value])
+            if b"Infinity" in text or b"NaN" in text:  # inside a string they are harmless
+                from_json(text, allow_inf_nan=False)
+            return self._read(text)[0]
+        except Exception as error:  # pydantic's own errors, and those of hooks in the user's classes
+            raise Inexact(value, f"it is not {self._title}: {_reason(error)}", _FIX) from error
+
+    def _write(self, values: list[Any]) -> bytes:
+        # Without warnings: what pydantic would warn of is found by reading it back.
+        return self._adapter.dump_json(values, by_alias=_WRITE_ALIASES, round_trip=True, warnings=False)
+
+    def _read(self, text: bytes) -> list[Any]:
+        try:
+            return self._adapter.validate_json(text, strict=True, **_READ)
+        except ValidationError:
+            # The user's own serializer may write what strict mode does not read (an int as digits in a str).
+            # Lax mode may read it, but not coerce what no serializer wrote.
+            values = self._adapter.validate_json(text, strict=False, **_READ)
+            if self._write(values) != text:
+                raise
+            return values
+
+
+_FIX = "pass a value of exactly that type, or annotate with a type that holds this one"
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what is wrong, with the place inside the value."""
+    if not isinstance(error, ValidationError):
+        return str(error).partition("\n")[0] or type(error).__qualname__
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"][1:]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and dicts; the parser has bounded them."""
+    if type(value) is list:
+        return 1 + max(map(_depth, value), default=0)
+    if type(value) is dict:
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 0

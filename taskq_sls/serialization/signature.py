@@ -1,0 +1,194 @@
+"""The parameters and the result of one task, compiled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from itertools import chain, repeat
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+
+from ..errors import ArgumentsError
+from .inexact import Inexact
+from .plain import JSON, check_key
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Codec(Protocol):
+    """How the values of one annotation travel."""
+
+    exact: type | None
+    """The type whose values, parsed from JSON, need no decoding; None if there is none."""
+
+    def encode(self, value: Any) -> Any:
+        """The JSON value; raises :class:`Inexact`."""
+
+    def decode(self, value: Any) -> Any:
+        """The Python value; raises :class:`Inexact`."""
+
+
+class Signature:
+    """Encodes the calls of one task and their results to JSON values, and decodes them.
+
+    What `encode` accepts, `decode` gives back equal and of the same types, all the way down; anything else
+    is refused. Three liberties: an ``int`` where ``float`` is declared stays an ``int``, but becomes the same
+    number as a ``float`` inside types that are not plain JSON; an aware datetime arrives with its offset in
+    place of its ``ZoneInfo``, at the same instant; and a naive one loses its ``fold``, which JSON cannot tell.
+    """
+
+    def __init__(self, name: str, signature: inspect.Signature, codecs: Mapping[str, Codec], result: Codec) -> None:
+        """Made by :func:`compile_signature`; `codecs` has an entry for each parameter of `signature`."""
+        self._name = name
+        self._signature = signature
+        self._result = result
+        parameters = signature.parameters.values()
+        positional = [parameter for parameter in parameters if parameter.kind in _BY_POSITION]
+        self._order = [parameter.name for parameter in positional]
+        self._positional = [codecs[parameter.name] for parameter in positional]
+        self._named = {parameter.name: codecs[parameter.name] for parameter in parameters if parameter.kind in _BY_NAME}
+        self._rest = _only(signature, inspect.Parameter.VAR_POSITIONAL)
+        self._rest_codec = codecs.get(self._rest, JSON)
+        self._named_rest_codec = codecs.get(_only(signature, inspect.Parameter.VAR_KEYWORD), JSON)
+        required = {parameter.name for parameter in parameters if _is_required(parameter)}
+        # By the number of positional arguments: the names that must follow them, and those that may.
+        counts = range(len(positional) + 1)
+        self._missing = [frozenset(required.difference(self._order[:count])) for count in counts]
+        self._nameable = [frozenset(self._named.keys() - set(self._order[:count])) for count in counts]
+        # What the types of the arguments are when each was given by position and none needs decoding.
+        self._exact = None if self._missing[-1] else [codec.exact for codec in self._positional]
+
+    def __str__(self) -> str:
+        return f"{self._name}{self._signature}"
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The call as plain JSON values: only what was passed, defaults are not applied.
+
+        Containers of plain JSON are not copied: write the body before they can change.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the signature, or a value would not come back exactly;
+                names the parameter, the value and the fix.
+        """
+        self._check_call(args, kwargs)
+        encoded: list[Any] = []
+        named: dict[str, Any] = {}
+        try:
+            for codec, value in zip(self._codecs(args), args, strict=False):
+                encoded.append(codec.encode(value))
+            for name, value in kwargs.items():
+                named[name] = self._named_codec(name).encode(value)
+        except Inexact as refusal:
+            raise self._refused(args, kwargs, len(encoded) + len(named), refusal) from refusal.__cause__
+        return encoded, named
+
+    def decode(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call as Python values, by annotation; `args` and `kwargs` are as parsed from the body.
+
+        Raises:
+            ArgumentsError: they do not fit the signature; names the parameter.
+        """
+        if not kwargs and [*map(type, args)] == self._exact:
+            return tuple(args), {}
+        self._check_call(args, kwargs)
+        decoded: list[Any] = []
+        named: dict[str, Any] = {}
+        try:
+            for codec, value in zip(self._codecs(args), args, strict=False):
+                decoded.append(value if type(value) is codec.exact else codec.decode(value))
+            for name, value in kwargs.items():
+                named[name] = self._named_codec(name).decode(value)
+        except Inexact as refusal:
+            raise self._refused(args, kwargs, len(decoded) + len(named), refusal) from refusal.__cause__
+        return tuple(decoded), named
+
+    def encode_result(self, value: Any) -> str:
+        """The result as JSON text, by the return annotation; without one only plain JSON is accepted.
+
+        Raises:
+            ArgumentsError: the result would not come back exactly.
+        """
+        try:
+            return to_json(self._result.encode(value)).decode()
+        except Inexact as refusal:
+            raise self._refused_result(refusal) from refusal.__cause__
+
+    def decode_result(self, text: str) -> Any:
+        """The result from its JSON text.
+
+        Raises:
+            ArgumentsError: the text is not JSON, or does not fit the return annotation.
+        """
+        try:
+            value = from_json(text, allow_inf_nan=False)
+        except (ValueError, TypeError) as error:
+            raise ArgumentsError(f"{self._name}: the result was not stored as JSON: {error}") from None
+        try:
+            return self._result.decode(value)
+        except Inexact as refusal:
+            raise self._refused_result(refusal) from refusal.__cause__
+
+    def _check_call(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
+        count = len(args)
+        if count < len(self._missing) and self._missing[count] <= kwargs.keys() <= self._nameable[count]:
+            return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsError(f"{self._name}(): {error}; its signature is {self}") from None
+
+    def _codecs(self, args: tuple[Any, ...] | list[Any]) -> Iterable[Codec]:
+        """At least as many codecs as there are `args`."""
+        if len(args) <= len(self._positional):
+            return self._positional
+        return chain(self._positional, repeat(self._rest_codec))
+
+    def _named_codec(self, name: str) -> Codec:
+        codec = self._named.get(name)
+        if codec is None:
+            check_key(name)
+            codec = self._named_rest_codec
+        return codec
+
+    def _refused(
+        self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], index: int, refusal: Inexact
+    ) -> ArgumentsError:
+        """The error for the argument at `index`, counted over `args` and then `kwargs`."""
+        if index >= len(args):
+            parameter = repr(list(kwargs)[index - len(args)])
+        elif index < len(self._order):
+            parameter = repr(self._order[index])
+        else:
+            parameter = f"'{self._rest}[{index - len(self._order)}]'"
+        return ArgumentsError(refusal.explain(f"{self._name}: the parameter {parameter}"))
+
+    def _refused_result(self, refusal: Inexact) -> ArgumentsError:
+        return ArgumentsError(refusal.explain(f"{self._name}: the result"))
+
+
+class JsonSignature(Signature):
+    """For a task whose code is not here: any arguments, each of them plain JSON.
+
+    Args:
+        name: the task's name, for error messages.
+    """
+
+    def __init__(self, name: str = "task") -> None:
+        kinds = {"args": inspect.Parameter.VAR_POSITIONAL, "kwargs": inspect.Parameter.VAR_KEYWORD}
+        parameters = [inspect.Parameter(name, kind) for name, kind in kinds.items()]
+        super().__init__(name, inspect.Signature(parameters), dict.fromkeys(kinds, JSON), JSON)
+
+    def _check_call(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
+        """Every call fits."""
+
+
+def _only(signature: inspect.Signature, kind: Any) -> str:
+    """The name of the parameter of that kind, or an empty one."""
+    return next((parameter.name for parameter in signature.parameters.values() if parameter.kind is kind), "")
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variadic = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and not variadic

@@ -1,0 +1,5 @@
+"""The Lambda driver."""
+
+from .handler import LambdaHandler
+
+__all__ = ["LambdaHandler"]

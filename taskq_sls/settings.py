@@ -1,0 +1,80 @@
+"""Configuration from keyword arguments, else from the environment. Read once, when first needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+
+from .errors import ConfigError
+from .queues import dead_letter_name, physical_name
+
+PREFIX = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the app's resources are.
+
+    Args:
+        prefix: start of every physical name (``TASKQ_PREFIX``; default: the app's name).
+        table: the DynamoDB table (``TASKQ_TABLE``; default ``{prefix}-tasks``).
+        queue_urls: logical queue name to URL (``TASKQ_QUEUE_URLS``, JSON); queues that are not in it are
+            found once by name.
+        bucket: the S3 bucket for what does not fit (``TASKQ_BUCKET``), or None.
+    """
+
+    prefix: str
+    table: str
+    queue_urls: dict[str, str] = field(default_factory=dict)
+    bucket: str | None = None
+
+    def queue_name(self, queue: str) -> str:
+        """Physical name of a logical queue."""
+        return physical_name(self.prefix, queue)
+
+    def dead_letter_queue(self, queue: str) -> str:
+        """Logical name of the queue's dead-letter queue."""
+        return dead_letter_name(queue)
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        prefix: str | None = None,
+        table: str | None = None,
+        queue_urls: dict[str, str] | None = None,
+        bucket: str | None = None,
+    ) -> Settings:
+        """Keyword arguments first, then the environment, then the defaults.
+
+        Raises:
+            ConfigError: a value is malformed; the message names the variable.
+        """
+        prefix = prefix or os.environ.get("TASKQ_PREFIX") or name
+        if not PREFIX.fullmatch(prefix):
+            raise ConfigError(f"prefix {prefix!r} (TASKQ_PREFIX): use 1 to 40 letters, digits, '-' or '_'")
+        if queue_urls is None:
+            queue_urls = _urls(os.environ.get("TASKQ_QUEUE_URLS"))
+        return cls(
+            prefix=prefix,
+            table=table or os.environ.get("TASKQ_TABLE") or f"{prefix}-tasks",
+            queue_urls=queue_urls,
+            bucket=bucket or os.environ.get("TASKQ_BUCKET") or None,
+        )
+
+
+def _urls(text: str | None) -> dict[str, str]:
+    if not text:
+        return {}
+    try:
+        urls = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"TASKQ_QUEUE_URLS is not JSON ({error}); it maps queue names to URLs: {text[:80]!r}"
+        ) from None
+    if not isinstance(urls, dict) or not all(isinstance(url, str) and url for url in urls.values()):
+        raise ConfigError(f"TASKQ_QUEUE_URLS must be a JSON object of queue names to URLs, not {text[:80]!r}")
+    return urls

@@ -1,0 +1,71 @@
+"""Outcomes carried out, for every driver: what each one means for the message."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+from .brokers.base import MAX_VISIBILITY, Answer, Broker
+from .delivery import DeadLetter, Delivery, Release, RetryIn
+from .errors import AwsError, TaskQError
+
+logger = logging.getLogger("taskq_sls.delivery")
+
+LONGEST_HOP = 11 * 3600
+"""Longest visibility asked for, in seconds: SQS counts its 12 hours from the receive. A retry beyond it hops."""
+
+
+def hidden_for(outcome: RetryIn | Release) -> int:
+    """Whole seconds of visibility for an outcome. Rounded up: a message that came early would have to wait again."""
+    return min(LONGEST_HOP, MAX_VISIBILITY, max(0, math.ceil(outcome.delay)))
+
+
+async def bury(broker: Broker, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[bool]:
+    """Send dead-letter copies; for each entry, whether its original may be deleted now.
+
+    Without a dead-letter queue a recorded failure is done, an unrecorded one stays. A copy that cannot be sent
+    stays too: the queue's own redrive is the net below.
+    """
+    try:
+        answers: list[Answer] = await broker.dead_letter(entries)
+    except TaskQError as error:
+        logger.warning("no dead-letter copies could be sent: %s", error, extra={"action": "dead_letter_fault"})
+        return [False] * len(entries)
+    return [_buried(delivery, letter, answer) for (delivery, letter), answer in zip(entries, answers, strict=True)]
+
+
+def _buried(delivery: Delivery, letter: DeadLetter, answer: Answer) -> bool:
+    if answer is None:
+        return True
+    if answer.code == "NoDeadLetterQueue" and letter.recorded:
+        return True
+    logger.warning(
+        "message %s (%s) has no dead-letter copy and stays: %s: %s",
+        delivery.message_id,
+        letter.reason,
+        answer.code,
+        answer.message,
+        extra={"action": "dead_letter_fault", "queue": delivery.queue, "reason": letter.reason},
+    )
+    return False
+
+
+async def hide(broker: Broker, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+    """Hide messages; a fault leaves them to the visibility timeout they have."""
+    try:
+        answers = await broker.hide(entries)
+    except AwsError as error:
+        logger.warning("visibility could not be changed: %s", error, extra={"action": "hide_fault"})
+        return []
+    for (delivery, seconds), answer in zip(entries, answers, strict=True):
+        if answer is not None and not answer.gone:
+            logger.warning(
+                "message %s could not be hidden for %d s: %s: %s",
+                delivery.message_id,
+                seconds,
+                answer.code,
+                answer.message,
+                extra={"action": "hide_fault", "queue": delivery.queue},
+            )
+    return answers

@@ -1,0 +1,261 @@
+"""Tasks: decorated functions that stay callable and can be enqueued."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+
+from .context import TaskContext, running_task
+from .dispatch import Prepared, dispatch, dispatch_hooks, raise_failures
+from .errors import ArgumentsError, ConfigError
+from .flow import call_sync
+from .handle import TaskHandle
+from .message import Message, new_id
+from .options import CALL_OPTIONS, TaskOptions
+from .plan import Plan
+from .serialization import JsonSignature, Signature
+from .services import Services
+
+if TYPE_CHECKING:
+    from .app import TaskQ
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class Call(Generic[R]):
+    """Arguments for one entry of `enqueue_many`, made by ``task.call(...)``."""
+
+    __slots__ = ("args", "kwargs", "options")
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> None:
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
+
+
+class _Positional(Protocol[*Ts, R]):
+    """How a type checker reads a task's parameters as a tuple."""
+
+    @property
+    def enqueue(self) -> Callable[[*Ts], TaskHandle[R]]: ...
+
+
+class Definition(NamedTuple):
+    """What was registered under a task's name.
+
+    Args:
+        signature: compiled at registration, or at first use where an annotation names what is defined later.
+        plan: the same for the executor; None for a task known by name only.
+    """
+
+    name: str
+    options: TaskOptions
+    signature: Callable[[], Signature | JsonSignature]
+    plan: Callable[[], Plan] | None
+    middlewares: tuple[Any, ...]
+    function: Callable[..., Any] | None
+    wants_context: bool
+
+
+class Enqueuer(Generic[P, R]):
+    """The sending half of a task, with the options of the enqueue laid over those of the task."""
+
+    def __init__(self, app: TaskQ, definition: Definition, options: TaskOptions) -> None:
+        self._app = app
+        self._definition = definition
+        self._options = options
+
+    @property
+    def name(self) -> str:
+        """The task's name, as it travels in messages."""
+        return self._definition.name
+
+    @property
+    def options(self) -> TaskOptions:
+        """The options an enqueue here has."""
+        return self._options
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Send the task; returns after the queue has accepted it.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
+            PayloadTooLarge: the message is over 1 MiB.
+            ConfigError: a queue or option is wrong, or region or credentials are missing.
+            EnqueueError: the queue did not accept it; carries the id, with which repeating is safe.
+        """
+        prepared = [self._prepare(args, kwargs, self._options)]
+        return call_sync("enqueue", self._send(self._app.services.blocking(), prepared))[0]
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """`enqueue` for async code."""
+        prepared = [self._prepare(args, kwargs, self._options)]
+        return (await self._send(await self._app.services.on_loop(), prepared))[0]
+
+    @overload
+    def enqueue_many(self: _Positional[*Ts, R], calls: Iterable[tuple[*Ts]]) -> list[TaskHandle[R]]: ...
+    @overload
+    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[TaskHandle[R]]: ...
+    def enqueue_many(self, calls: Iterable[Any]) -> list[TaskHandle[R]]:
+        """Send many, in batches of ten and 1 MiB.
+
+        Args:
+            calls: tuples of positional arguments, or ``task.call(...)`` values.
+
+        Raises:
+            EnqueueError: some entries were not accepted; tells which were and which were not.
+            ArgumentsError, PayloadTooLarge, ConfigError: as `enqueue`, before anything is sent.
+        """
+        prepared = self._prepare_many(calls)
+        return call_sync("enqueue_many", self._send(self._app.services.blocking(), prepared))
+
+    @overload
+    async def aenqueue_many(self: _Positional[*Ts, R], calls: Iterable[tuple[*Ts]]) -> list[TaskHandle[R]]: ...
+    @overload
+    async def aenqueue_many(self, calls: Iterable[Call[R]]) -> list[TaskHandle[R]]: ...
+    async def aenqueue_many(self, calls: Iterable[Any]) -> list[TaskHandle[R]]:
+        """`enqueue_many` for async code."""
+        prepared = self._prepare_many(calls)
+        return await self._send(await self._app.services.on_loop(), prepared)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """Arguments for one entry of `enqueue_many`, with defaults and keywords."""
+        return Call(args, kwargs, self._options)
+
+    def with_options(self, **options: Any) -> Enqueuer[P, R]:
+        """The same task with other options for the enqueue: queue, delay, group, id, labels, expires_in.
+
+        Raises:
+            ConfigError: an option is unknown, out of range, or does not fit the queue.
+        """
+        merged = self._options.merged(f"task {self.name}", options, CALL_OPTIONS, {})
+        self._app.check_queue(f"task {self.name}", merged)
+        return Enqueuer(self._app, self._definition, merged)
+
+    # -- preparing and sending ----------------------------------------------------------------------------------
+
+    async def _send(self, services: Services, prepared: Sequence[Prepared]) -> list[TaskHandle[R]]:
+        sent = await dispatch(services, prepared)
+        handles = [
+            self._handle((one if isinstance(one, Message) else wanted.message).id, wanted.queue)
+            for one, wanted in zip(sent, prepared, strict=True)
+        ]
+        raise_failures(sent, prepared, handles)
+        return handles
+
+    def _handle(self, id: str, queue: str) -> TaskHandle[R]:
+        definition = self._definition
+        decode = cast(Callable[[str], R], definition.signature().decode_result)
+        return TaskHandle(self._app, id, definition.name, queue, self._options.record, decode)
+
+    def _prepare_many(self, calls: Iterable[Any]) -> list[Prepared]:
+        prepared = []
+        for index, call in enumerate(calls):
+            try:
+                if isinstance(call, Call):
+                    prepared.append(self._prepare(call.args, call.kwargs, call.options))
+                elif isinstance(call, tuple):
+                    prepared.append(self._prepare(call, {}, self._options))
+                else:
+                    raise ArgumentsError(
+                        f"task {self.name}: an entry must be a tuple of arguments or task.call(...), not {call!r:.80}"
+                    )
+            except ArgumentsError as error:
+                raise ArgumentsError(f"entry {index}: {error}; nothing was sent") from None
+        ids = {one.message.id for one in prepared}
+        if len(ids) < len(prepared):
+            raise ConfigError(
+                f"task {self.name}: {len(prepared)} entries share ids; give each its own: "
+                "enqueue_many([task.with_options(id=...).call(...), ...])"
+            )
+        return prepared
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> Prepared:
+        definition, app = self._definition, self._app
+        queue = app.check_queue(f"task {definition.name}", options, sending=True)
+        json_args, json_kwargs = definition.signature().encode(args, kwargs)
+        now = app.clock.time()
+        parent = running_task()
+        depth = 0 if parent is None else parent.depth + 1
+        if depth > app.max_depth:
+            raise ConfigError(
+                f"task {definition.name}: this is task {depth} in a chain of tasks that enqueue each other, and "
+                f"TaskQ(max_depth={app.max_depth}) ends it here; raise max_depth if the chain is meant"
+            )
+        message = Message(
+            options.id or new_id(now),
+            definition.name,
+            json_args,
+            json_kwargs,
+            round(now, 3),
+            0,
+            round(now + options.delay, 3) if options.delay else None,
+            round(now + options.expires_in, 3) if options.expires_in is not None else None,
+            0,
+            None,
+            {},
+            None if parent is None else parent.id,
+            depth,
+            dict(options.labels),
+        )
+        return Prepared(
+            message,
+            options.queue,
+            queue.fifo,
+            math.ceil(options.delay),
+            options.group,
+            dispatch_hooks(definition.middlewares),
+            now + options.delay + options.result_ttl if options.record == "queued" else None,
+        )
+
+
+class Task(Enqueuer[P, R]):
+    """A registered task. Calling it runs the function here and now, as if it were not decorated."""
+
+    def __init__(self, app: TaskQ, definition: Definition) -> None:
+        super().__init__(app, definition, definition.options)
+        function = definition.function
+        self.__wrapped__ = function
+        for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+            if hasattr(function, attribute):
+                setattr(self, attribute, getattr(function, attribute))
+
+    @property
+    def plan(self) -> Plan:
+        """The task compiled for the executor.
+
+        Raises:
+            ConfigError: an annotation cannot be resolved or has no exact JSON form.
+        """
+        compiled = self._definition.plan
+        assert compiled is not None
+        return compiled()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        function = self._definition.function
+        assert function is not None
+        if self._definition.wants_context and not (args and isinstance(args[0], TaskContext)):
+            args = (running_task() or TaskContext("direct-call", self.name), *args)
+        return function(*args, **kwargs)
+
+
+class SyncTask(Task[P, R]):
+    """A task of a plain function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here. A TaskContext parameter is filled in where none is given."""
+        return cast(R, self._call(args, kwargs))
+
+
+class AsyncTask(Task[P, R]):
+    """A task of a coroutine function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run the function here, once awaited. A TaskContext parameter is filled in where none is given."""
+        return cast(Coroutine[Any, Any, R], self._call(args, kwargs))

@@ -1,0 +1,211 @@
+"""An app in memory: the driver for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from ..app import TaskQ
+from ..brokers.base import Answer, Outgoing
+from ..brokers.memory import MemoryBroker
+from ..clock import ManualClock
+from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..errors import TaskQError
+from ..flow import AsyncFlow, BlockingFlow
+from ..groups import settles
+from ..queues import dead_letter_name
+from ..results.memory import MemoryResults
+from ..services import ServiceFactory, Services
+from ..settle import bury, hidden_for
+
+MOST_DELIVERIES = 100_000
+"""Deliveries of one `run_until_idle` before it says that the tasks never end."""
+
+
+def in_memory(app: TaskQ, *, immediate: bool = False, start: float = 1_800_000_000.0) -> InMemory:
+    """Put an app on a broker, results and clock in memory, for the time of a ``with`` block.
+
+    Args:
+        immediate: run every task as soon as it is enqueued, its retries included.
+        start: what the clock shows at first, in epoch seconds.
+    """
+    return InMemory(app, immediate=immediate, start=start)
+
+
+class InMemory:
+    """The app's tasks run here through the real executor, when you say so.
+
+    Attributes:
+        clock: a `ManualClock`; everything in the app reads it.
+        broker: a `MemoryBroker` with the app's queues and their dead-letter queues.
+        results: a `MemoryResults`.
+    """
+
+    def __init__(self, app: TaskQ, *, immediate: bool, start: float) -> None:
+        self.app = app
+        self.clock = ManualClock(start)
+        self.broker = _TestBroker(self)
+        self.results = MemoryResults()
+        self.immediate = immediate
+        self.busy = False
+        self._saved: tuple[Any, Any] | None = None
+
+    def __enter__(self) -> InMemory:
+        self._saved = (self.app.clock, self.app.services)
+        self.app.clock = self.clock
+        self.app.services = _TestServices(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._saved is not None
+        self.app.clock, self.app.services = self._saved
+
+    def travel(self, seconds: float) -> None:
+        """Move the clock forward, 0 or more seconds. Nothing runs by itself: call `run_until_idle`."""
+        self.clock.travel(seconds)
+
+    def run_until_idle(self, *, travel: bool = False) -> int:
+        """Run every task that is due, and those they enqueue, one after the other; returns how many deliveries.
+
+        Args:
+            travel: move the clock to retries and delays that are due later, until the queues are empty.
+
+        Raises:
+            TaskQError: 100,000 deliveries did not come to an end.
+        """
+        with asyncio.Runner() as runner:
+            return runner.run(self.arun_until_idle(travel=travel))
+
+    async def arun_until_idle(self, *, travel: bool = False) -> int:
+        """`run_until_idle` for async tests."""
+        if self.busy:
+            return 0
+        self.busy = True
+        try:
+            if self.app.lifespan is None:
+                return await self._run(None, travel)
+            async with self.app.lifespan(self.app) as state:
+                return await self._run(state, travel)
+        finally:
+            self.busy = False
+
+    def dead_letters(self, queue: str | None = None) -> list[Delivery]:
+        """The messages in a queue's dead-letter queue (default: the app's first queue), left where they are."""
+        name = dead_letter_name(queue or next(iter(self.app.queues)))
+        return [
+            Delivery(name, one.body, "", one.message_id, one.receive_count, one.sent_at, one.group, one.attributes)
+            for one in self.broker.messages(name)
+        ]
+
+    async def _run(self, state: Any, travel: bool) -> int:
+        services = await self.app.services.on_loop()
+        executor = self.app.executor(services, state)
+        count = 0
+        while True:
+            deliveries = [delivery for queue in self.app.queues for delivery in await self._receive(queue)]
+            blocked: set[tuple[str, str | None]] = set()
+            for delivery in deliveries:
+                fifo = self.app.queues[delivery.queue].fifo
+                if fifo and (delivery.queue, delivery.group) in blocked:
+                    await self._carry_out(delivery, Release(0))
+                    continue
+                outcome = await executor.process(delivery)
+                if not settles(outcome):
+                    blocked.add((delivery.queue, delivery.group))
+                await self._carry_out(delivery, outcome)
+            count += len(deliveries)
+            if count > MOST_DELIVERIES:
+                raise TaskQError(f"run_until_idle: {count} deliveries and no end; do the tasks enqueue each other forever?")
+            if not deliveries and not (travel and self._travel_to_next()):
+                return count
+
+    async def _receive(self, queue: str) -> list[Delivery]:
+        hold = self.app.queues[queue].visibility_timeout
+        return await self.broker.receive(queue, max_messages=10, wait=0, visibility=hold)
+
+    async def _carry_out(self, delivery: Delivery, outcome: Outcome) -> None:
+        if isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]:
+            await self.broker.ack([delivery])
+        elif isinstance(outcome, Done):
+            await self.broker.ack([delivery])
+        elif isinstance(outcome, RetryIn | Release):
+            await self.broker.hide([(delivery, hidden_for(outcome))])
+
+    def next_due(self) -> float | None:
+        """When the next message can be received, in epoch seconds; None when the queues are empty."""
+        times = [self.broker.next_visible_at(queue) for queue in self.app.queues]
+        return min((time for time in times if time is not None), default=None)
+
+    def _travel_to_next(self) -> bool:
+        due = self.next_due()
+        if due is None:
+            return False
+        self.clock.travel_to(due)
+        return True
+
+    def pass_time(self, seconds: float) -> None:
+        """What a blocking wait does: run what is due; if nothing was, let time pass up to the next message."""
+        if not self.busy and asyncio._get_running_loop() is None and self.run_until_idle():
+            return
+        due = self.next_due()
+        if due is None and not self.busy:
+            raise TaskQError("this waits for a task that is in no queue: it was lost, or ran in another app")
+        now = self.clock.time()
+        self.clock.block(seconds if due is None else min(max(seconds, due - now), max(seconds, 60.0)))
+
+
+class _TestServices(ServiceFactory):
+    """Hands out the same broker and results to everybody."""
+
+    def __init__(self, memory: InMemory) -> None:
+        super().__init__(lambda: memory.app.settings, memory.clock, memory.broker, memory.results, {})
+        self._memory = memory
+
+    def new_blocking(self, **aws_options: Any) -> Services:
+        services = super().new_blocking(**aws_options)
+        return services._replace(flow=_TestBlockingFlow(self._memory))
+
+    def new_async(self, *, light: bool = False, **aws_options: Any) -> Services:
+        services = super().new_async(light=light, **aws_options)
+        return services._replace(flow=_TestAsyncFlow(self._memory))
+
+
+class _TestBlockingFlow(BlockingFlow):
+    def __init__(self, memory: InMemory) -> None:
+        super().__init__(memory.clock)
+        self._memory = memory
+
+    async def sleep(self, seconds: float) -> None:
+        self._memory.pass_time(seconds)
+
+
+class _TestAsyncFlow(AsyncFlow):
+    def __init__(self, memory: InMemory) -> None:
+        super().__init__(memory.clock)
+        self._memory = memory
+
+    async def sleep(self, seconds: float) -> None:
+        if not await self._memory.arun_until_idle():
+            self._memory.pass_time(seconds)
+        await asyncio.sleep(0)
+
+
+class _TestBroker(MemoryBroker):
+    """Runs tasks as they are sent, in immediate mode."""
+
+    def __init__(self, memory: InMemory) -> None:
+        super().__init__(memory.clock, memory.app.queues.values())
+        self._memory = memory
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
+        answers = await super().send(messages)
+        if self._memory.immediate and not self._memory.busy:
+            if asyncio._get_running_loop() is None:
+                self._memory.run_until_idle(travel=True)
+            else:
+                await self._memory.arun_until_idle(travel=True)
+        return answers

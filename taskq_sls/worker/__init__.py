@@ -1,0 +1,5 @@
+"""The long-polling driver."""
+
+from .worker import Worker
+
+__all__ = ["Worker"]

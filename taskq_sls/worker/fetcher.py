@@ -1,0 +1,115 @@
+"""The polls of a worker: one loop per queue, never asking for more than can start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from ..brokers.base import MAX_WAIT, Broker
+from ..delivery import Delivery
+from ..episodes import Episode
+from ..errors import AwsError, MissingResource
+from .slots import Slots
+
+logger = logging.getLogger("taskq_sls.worker")
+
+SCARCE_WAIT = 1
+"""Seconds of a poll where queues have to take turns for too few slots."""
+
+EMPTY_PAUSE = 0.02
+"""Seconds between an empty answer and the next poll."""
+
+LONGEST_BACKOFF = 30.0
+"""Most seconds between two polls while SQS cannot be reached."""
+
+
+class Fetcher:
+    """Polls one queue.
+
+    Args:
+        visibility: seconds a received message stays hidden.
+        wait: seconds of a long poll, 0 to 20.
+        deliver: takes what was received; its slots are given back by whoever runs it.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        queue: str,
+        visibility: int,
+        wait: int,
+        slots: Slots,
+        deliver: Callable[[list[Delivery]], None],
+    ) -> None:
+        self._broker = broker
+        self.queue = queue
+        self._visibility = visibility
+        self._wait = min(MAX_WAIT, wait)
+        self._slots = slots
+        self._deliver = deliver
+        self._stopping = False
+        self.polling = False
+        self._ever_polled = False
+        self._faults = Episode(logger, f"queue {queue} cannot be polled", "poll_fault")
+        self.last_success = time.monotonic()
+        self.empty_polls = 0
+
+    async def run(self) -> None:
+        """Poll until stopped.
+
+        Raises:
+            MissingResource: the queue does not exist, seen on the first poll.
+            AwsError: the first poll was refused for good (access denied).
+        """
+        backoff = 0.5
+        while not self._is_stopping():
+            reserved = await self._slots.reserve(self.queue)
+            if self._is_stopping():
+                return
+            deliveries = await self._poll(reserved)
+            if deliveries is None:
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                backoff = min(LONGEST_BACKOFF, backoff * 2)
+                continue
+            backoff = 0.5
+            self.empty_polls = 0 if deliveries else self.empty_polls + 1
+            if deliveries:
+                self._deliver(deliveries)
+            else:
+                # A broker in memory answers at once, and an endpoint may: an empty queue must not spin.
+                await asyncio.sleep(EMPTY_PAUSE)
+
+    async def _poll(self, reserved: int) -> list[Delivery] | None:
+        """One receive; None if it failed for now."""
+        received = 0
+        self.polling = True
+        try:
+            deliveries = await self._broker.receive(
+                self.queue, max_messages=reserved, wait=self._seconds(), visibility=self._visibility
+            )
+            received = len(deliveries)
+        except (AwsError, MissingResource) as error:
+            if not self._ever_polled and not (isinstance(error, AwsError) and error.transient):
+                raise
+            self._faults.fault(error)
+            return None
+        finally:
+            self.polling = False
+            self._slots.polled(self.queue, reserved, received)
+        self._ever_polled = True
+        self._faults.clear()
+        self.last_success = time.monotonic()
+        return deliveries
+
+    def stop(self) -> None:
+        """End after the poll under way."""
+        self._stopping = True
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    def _seconds(self) -> int:
+        return min(self._wait, SCARCE_WAIT) if self._slots.scarce else self._wait

@@ -1,0 +1,193 @@
+"""The heartbeat: a thread of its own, with a client of its own.
+
+It keeps every held message hidden and renews the lease of every attempt that outlives a beat. A task that blocks
+the event loop, or computes in Python without a pause, is held all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from ..clock import Clock
+from ..context import TaskContext
+from ..delivery import Delivery
+from ..episodes import Episode
+from ..errors import AwsError, TaskQError
+from ..executor import Executor
+from ..flow import drive
+from ..services import Services
+from .holds import Holds
+
+logger = logging.getLogger("taskq_sls.worker")
+
+TICK = 1.0
+"""Seconds between two looks: progress is written at most this often."""
+
+PARALLEL = 8
+"""Renewals under way at once."""
+
+
+class Heartbeat:
+    """Beats every third of each queue's hold.
+
+    Args:
+        visibility: hold of each queue in seconds.
+        services: blocking services with clients that nobody else uses.
+        stop_attempt: told, on the heartbeat's thread, of an attempt that must end and why.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        holds: Holds,
+        visibility: Mapping[str, int],
+        services: Services,
+        clock: Clock,
+        stop_attempt: Callable[[TaskContext, str], None],
+    ) -> None:
+        self._executor = executor
+        self._holds = holds
+        self._visibility = dict(visibility)
+        self._services = services
+        self._clock = clock
+        self._stop_attempt = stop_attempt
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="taskq-heartbeat", daemon=True)
+        self._faults = Episode(logger, "the heartbeat cannot reach AWS", "heartbeat_fault")
+        now = time.monotonic()
+        self._next = {queue: now + seconds / 3 for queue, seconds in self._visibility.items()}
+        self.last_success = now
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more. Returns at once; a call under way may still end."""
+        self._stopping.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread to end."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def live(self, now: float) -> bool:
+        """Whether the last round that succeeded is younger than the shortest hold (monotonic `now`)."""
+        return now - self.last_success < min(self._visibility.values())
+
+    def _run(self) -> None:
+        while not self._stopping.wait(min(TICK, min(self._visibility.values()) / 6)):
+            try:
+                self._tick()
+            except Exception as error:  # whatever happens, the thread that holds the messages goes on
+                self._faults.fault(error)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        well = True
+        for queue, seconds in self._visibility.items():
+            if now < self._next[queue]:
+                continue
+            started = time.monotonic()
+            if self._beat(queue, seconds):
+                self._next[queue] = started + seconds / 3
+            else:
+                well = False
+                self._next[queue] = started + min(5.0, seconds / 12)
+            took = time.monotonic() - started
+            if took > seconds / 3:
+                logger.warning(
+                    "a heartbeat of queue %s took %.1f s, longer than its interval of %.1f s: fewer tasks at once, or "
+                    "run_in='process' for code that keeps the interpreter lock, would help",
+                    queue,
+                    took,
+                    seconds / 3,
+                    extra={"action": "heartbeat_slow", "queue": queue},
+                )
+        well = self._renew_leases() and well
+        if well:
+            self.last_success = time.monotonic()
+            self._faults.clear()
+
+    def _beat(self, queue: str, seconds: int) -> bool:
+        batch = self._holds.begin_beat(queue)
+        try:
+            if not batch:
+                return True
+            answers = drive(self._services.broker.extend(batch, seconds))
+        except TaskQError as error:
+            self._faults.fault(error)
+            return False
+        finally:
+            self._holds.end_beat(batch)
+        well = True
+        for delivery, answer in zip(batch, answers, strict=True):
+            if answer is None or not self._holds.holds(delivery):
+                continue
+            if answer.gone or answer.beyond_limit:
+                self._cannot_hold(delivery, answer.message)
+            else:
+                self._faults.fault(AwsError("change_message_visibility_batch", answer.code, answer.message))
+                well = False
+        return well
+
+    def _cannot_hold(self, delivery: Delivery, why: str) -> None:
+        """The message may be delivered again; the record's lease keeps the task from running twice."""
+        self._holds.drop(delivery)
+        logger.warning(
+            "message %s cannot be held any longer: %s",
+            delivery.message_id,
+            why,
+            extra={"action": "hold_lost", "queue": delivery.queue},
+        )
+
+    def _renew_leases(self) -> bool:
+        now = self._clock.time()
+        due = []
+        for context in list(self._executor.running.values()):
+            if context._fence is None:
+                continue
+            hold = self._visibility.get(context.queue, 60)
+            outlived = context._lease_until - now <= hold * 2 / 3
+            if outlived or context._progress is not context._progress_saved:
+                due.append(context)
+        if not due:
+            return True
+        return all(drive(self._services.flow.map(self._renew, due, PARALLEL)))
+
+    async def _renew(self, context: TaskContext) -> bool:
+        fence, progress = context._fence, context._progress
+        assert fence is not None
+        now = self._clock.time()
+        lease_until = now + self._visibility.get(context.queue, 60)
+        try:
+            renewed = await self._services.results.renew(fence, now=now, lease_until=lease_until, progress=progress)
+        except TaskQError as error:
+            self._faults.fault(error)
+            return False
+        if renewed is None:
+            # Refused, or just finished: an attempt that is still running has lost its lease.
+            if fence.owner in self._executor.running:
+                self._stop_attempt(context, "lease_lost")
+            return True
+        context._lease_until = lease_until
+        context._progress_saved = progress
+        if renewed.cancel_requested:
+            self._stop_attempt(context, "cancelled")
+        return True
+
+
+def stopper(executor: Executor, loop: asyncio.AbstractEventLoop) -> Callable[[TaskContext, str], None]:
+    """How another thread stops an attempt of `executor`: on its loop, if it still runs."""
+
+    def stop(context: TaskContext, reason: str) -> None:
+        try:
+            loop.call_soon_threadsafe(executor.stop, context, reason)
+        except RuntimeError:  # the loop is closed: nothing runs any more
+            pass
+
+    return stop

@@ -1,0 +1,159 @@
+"""Outcomes of the worker, carried out in batches. Nobody waits for an acknowledgement, so it may wait a little."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from ..brokers.base import MAX_BATCH, Broker
+from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..errors import TaskQError
+from ..settle import bury, hidden_for, hide
+from .holds import Holds
+
+logger = logging.getLogger("taskq_sls.worker")
+
+ACK_DELAY = 0.1
+"""Seconds a delete waits for others to share its call."""
+
+HIDE_DELAY = 0.01
+"""Seconds a visibility change waits for others; short, since a message given back should be seen at once."""
+
+ACK_TRIES = 20
+"""Times a delete is tried, a second or more apart, before the message is left to come again as a duplicate."""
+
+T = TypeVar("T")
+
+
+class Batcher(Generic[T]):
+    """Collects items and hands them over in batches of ten, or after a delay."""
+
+    def __init__(self, handle: Callable[[list[T]], Awaitable[None]], delay: float) -> None:
+        self._handle = handle
+        self._delay = delay
+        self._items: list[T] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def add(self, item: T) -> None:
+        """Hand the item over with the next batch."""
+        self._items.append(item)
+        if len(self._items) >= MAX_BATCH:
+            self._flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._delay, self._flush)
+
+    async def drain(self) -> None:
+        """Hand over what is left, and wait until all of it has been dealt with."""
+        while self._items or self._running:
+            self._flush()
+            if self._running:
+                await asyncio.wait(self._running)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits or is under way."""
+        return not self._items and not self._running
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        items, self._items = self._items, []
+        if items:
+            self._spawn(self._handle(items))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+class Settler:
+    """Carries out outcomes over a broker.
+
+    A deleted message leaves the hold table only when it is deleted; one that is hidden or given back leaves it first.
+    """
+
+    def __init__(self, broker: Broker, holds: Holds) -> None:
+        self._broker = broker
+        self._holds = holds
+        self._acks: Batcher[tuple[Delivery, int]] = Batcher(self._ack, ACK_DELAY)
+        self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY)
+        self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY)
+        self._stopping = False
+
+    async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Do what `outcome` says. Returns when it is under way; `drain` waits for it."""
+        if isinstance(outcome, Done):
+            self._acks.add((delivery, 0))
+        elif isinstance(outcome, DeadLetter):
+            self._letters.add((delivery, outcome))
+        elif isinstance(outcome, RetryIn | Release):
+            await self._holds.take_out(delivery)
+            self._hides.add((delivery, hidden_for(outcome)))
+        else:
+            self._holds.drop(delivery)
+
+    async def drain(self) -> None:
+        """Carry out everything that is under way."""
+        self._stopping = True
+        while not self.empty:
+            await self._letters.drain()
+            await self._acks.drain()
+            await self._hides.drain()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is under way."""
+        return self._letters.empty and self._acks.empty and self._hides.empty
+
+    async def _ack(self, entries: list[tuple[Delivery, int]]) -> None:
+        deliveries = [delivery for delivery, _ in entries]
+        again = []
+        try:
+            answers = await self._broker.ack(deliveries)
+        except TaskQError as error:
+            logger.warning("messages could not be deleted: %s", error, extra={"action": "ack_fault"})
+            again = entries
+        else:
+            for entry, answer in zip(entries, answers, strict=True):
+                if answer is None or answer.gone or not answer.transient:
+                    self._holds.drop(entry[0])
+                    if answer is not None:
+                        logger.warning(
+                            "message %s could not be deleted and may come again: %s: %s",
+                            entry[0].message_id,
+                            answer.code,
+                            answer.message,
+                            extra={"action": "ack_fault", "queue": entry[0].queue},
+                        )
+                else:
+                    again.append(entry)
+        if again:
+            await self._ack_again(again)
+
+    async def _ack_again(self, entries: list[tuple[Delivery, int]]) -> None:
+        """Deleting is tried for long, and the messages held meanwhile: a duplicate costs more than a request."""
+        await asyncio.sleep(random.uniform(0.5, 1.5) * (0.2 if self._stopping else 1))
+        for delivery, tries in entries:
+            if tries >= ACK_TRIES or (self._stopping and tries >= 3):
+                self._holds.drop(delivery)
+            else:
+                self._acks.add((delivery, tries + 1))
+
+    async def _hide(self, entries: list[tuple[Delivery, int]]) -> None:
+        await hide(self._broker, entries)
+
+    async def _bury(self, entries: list[tuple[Delivery, DeadLetter]]) -> None:
+        for (delivery, _), buried in zip(entries, await bury(self._broker, entries), strict=True):
+            if buried:
+                self._acks.add((delivery, 0))
+            else:
+                self._holds.drop(delivery)

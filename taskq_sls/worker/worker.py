@@ -1,0 +1,401 @@
+"""The worker: long polls, the core, and settling, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..delivery import LOST, Delivery, Outcome, Release, RetryIn
+from ..errors import AwsError, ConfigError, TaskQError
+from ..executor import Executor
+from ..groups import GroupLocks, chains
+from ..queues import Queue
+from ..services import Services
+from ..threads import default_threads
+from .fetcher import Fetcher
+from .health import HealthServer
+from .heartbeat import Heartbeat, stopper
+from .holds import Holds
+from .memory import resident_bytes
+from .settler import Settler
+from .slots import Slots
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+
+logger = logging.getLogger("taskq_sls.worker")
+
+STOPPED = "stopped"
+DRAINED = "drained"
+RECYCLE = "recycle"
+"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, or `max_tasks` / `max_memory`."""
+
+STOP_SECONDS = 5.0
+"""How long attempts that were stopped at the end of the grace period may take to really end."""
+
+BURST_WAIT = 900.0
+"""Seconds ahead for which `burst` waits for a retry that this worker itself has put off."""
+
+
+class Worker:
+    """Runs tasks of an app's queues until SIGTERM or SIGINT.
+
+    Args:
+        app: whose tasks.
+        concurrency: most tasks held at once, 1 to 10,000. Default 100; with sync tasks only, the number of threads.
+        threads: most sync tasks at once, 1 to 1,000. Default min(32, 4 x cores).
+        queues: names of the queues to consume. Default: all that the app declares.
+        burst: end when the queues are drained: nothing visible or delayed, nothing running, and no retry of this
+            worker due within 15 minutes.
+        max_tasks: end after so many tasks, to be started anew by the supervisor. None: never.
+        max_memory: the same above so many megabytes of resident memory.
+        grace: seconds that running tasks may take to finish after a stop, 0 or more.
+        poll_wait: seconds of a long poll, 1 to 20. A clean stop takes up to this long, since a poll under way may
+            still bring messages, which are given back.
+        health: (host, port) of the health endpoint, or None.
+
+    Raises:
+        ConfigError: a value is out of range, or a queue is not declared.
+    """
+
+    def __init__(
+        self,
+        app: TaskQ,
+        *,
+        concurrency: int | None = None,
+        threads: int | None = None,
+        queues: Sequence[str] | None = None,
+        burst: bool = False,
+        max_tasks: int | None = None,
+        max_memory: int | None = None,
+        grace: float = 30.0,
+        poll_wait: int = 20,
+        health: tuple[str, int] | None = None,
+    ) -> None:
+        self.app = app
+        self.queues = _consumed(app, queues)
+        self.threads = _whole("threads", threads or default_threads(), 1, 1_000)
+        self.concurrency = _whole("concurrency", concurrency or self._fitting_concurrency(), 1, 10_000)
+        self.burst = burst
+        self.max_tasks = None if max_tasks is None else _whole("max_tasks", max_tasks, 1, 10**9)
+        self.max_memory = None if max_memory is None else _whole("max_memory", max_memory, 1, 10**7) * 1_000_000
+        if not 0 <= grace < float("inf"):
+            raise ConfigError(f"worker: grace={grace!r} must be 0 or more seconds")
+        self.grace = grace
+        self.poll_wait = _whole("poll_wait", poll_wait, 1, 20)
+        self._health_address = health
+        self.health: HealthServer | None = None
+        self.done = 0
+        self._why: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[Any] | None = None
+        self._stop_asked: asyncio.Event | None = None
+        self._signals = 0
+
+    def run(self) -> str:
+        """Work until stopped, in this thread; sets signal handlers if it is the main thread.
+
+        Returns:
+            ``stopped``, ``drained`` (burst) or ``recycle`` (max_tasks, max_memory).
+
+        Raises:
+            MissingResource: a queue or the table does not exist.
+            ConfigError: no region or credentials.
+        """
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(self.serve(signals=threading.current_thread() is threading.main_thread()))
+        except asyncio.CancelledError:
+            return STOPPED
+
+    async def serve(self, *, signals: bool = False) -> str:
+        """`run` inside a running loop.
+
+        Args:
+            signals: stop on SIGTERM and SIGINT; only in the main thread.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._main = asyncio.current_task()
+        self._stop_asked = asyncio.Event()
+        with contextlib.ExitStack() as stack:
+            if signals:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    self._loop.add_signal_handler(number, self._on_signal)
+                    stack.callback(self._loop.remove_signal_handler, number)
+            services = self.app.services.new_async()
+            try:
+                async with contextlib.AsyncExitStack() as exits:
+                    await _check(self.app, services, self.queues)
+                    state = None
+                    if self.app.lifespan is not None:
+                        state = await exits.enter_async_context(self.app.lifespan(self.app))
+                    return await _Session(self, services, state).work(self._stop_asked)
+            finally:
+                await services.close()
+
+    def stop(self) -> None:
+        """Stop cleanly; from any thread. The second call stops at once."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_signal)
+
+    def ask_to_end(self, why: str) -> None:
+        """End cleanly for a reason of the worker's own. On the loop's thread."""
+        if self._why is None:
+            self._why = why
+        if self._stop_asked is not None:
+            self._stop_asked.set()
+
+    @property
+    def why(self) -> str:
+        """Why it ended or is ending."""
+        return self._why or STOPPED
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._why = STOPPED
+            self.ask_to_end(STOPPED)
+        elif self._main is not None:
+            logger.warning("stopping at once", extra={"action": "worker_killed"})
+            self._main.cancel()
+
+    def _fitting_concurrency(self) -> int:
+        tasks = list(self.app.registry)
+        return self.threads if tasks and not any(task.plan.is_async for task in tasks) else 100
+
+
+class _Session:
+    """One life of a worker, from the first poll to the last acknowledgement."""
+
+    def __init__(self, worker: Worker, services: Services, state: Any) -> None:
+        self._worker = worker
+        self._services = services
+        self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})
+        self._holds = Holds()
+        self._settler = Settler(services.broker, self._holds)
+        self._locks = GroupLocks()
+        self._stopping = False
+        self._running: set[asyncio.Task[None]] = set()
+        self._retry_due = 0.0
+        app = worker.app
+        app.threads.limit = worker.threads
+        self._executor: Executor = app.executor(services, state)
+        self._beat_services = app.services.new_blocking(read_timeout=5.0, connect_timeout=3.0)
+        self._heartbeat = Heartbeat(
+            self._executor,
+            self._holds,
+            {queue.name: queue.visibility_timeout for queue in worker.queues},
+            self._beat_services,
+            app.clock,
+            stopper(self._executor, asyncio.get_running_loop()),
+        )
+        wait = 1 if worker.burst else worker.poll_wait
+        self._fetchers = [
+            Fetcher(services.broker, queue.name, queue.visibility_timeout, wait, self._slots, self._deliver)
+            for queue in worker.queues
+        ]
+
+    async def work(self, stop_asked: asyncio.Event) -> str:
+        worker = self._worker
+        self._heartbeat.start()
+        if worker._health_address is not None:
+            worker.health = HealthServer(*worker._health_address, self._status)
+            worker.health.start()
+        polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
+        helpers = [asyncio.create_task(self._watch_burst())] if worker.burst else []
+        stopped = asyncio.create_task(stop_asked.wait())
+        logger.info(
+            "worker of %s started: queues %s, concurrency %d",
+            worker.app.name,
+            ", ".join(queue.name for queue in worker.queues),
+            worker.concurrency,
+            extra={"action": "worker_started"},
+        )
+        try:
+            await asyncio.wait([stopped, *polls], return_when=asyncio.FIRST_COMPLETED)
+            await self._shut_down(polls)
+        finally:
+            for task in (stopped, *helpers, *polls, *self._running):
+                task.cancel()
+            self._heartbeat.stop()
+            if worker.health is not None:
+                await asyncio.to_thread(worker.health.stop)
+            await asyncio.to_thread(self._heartbeat.join, 6.0)
+            await self._beat_services.close()
+        logger.info(
+            "worker of %s ended (%s) after %d tasks",
+            worker.app.name,
+            worker.why,
+            worker.done,
+            extra={"action": "worker_ended", "reason": worker.why},
+        )
+        return worker.why
+
+    async def _shut_down(self, polls: list[asyncio.Task[None]]) -> None:
+        """Stop fetching first; then let what runs finish; then settle everything."""
+        self._stopping = True
+        for fetcher in self._fetchers:
+            fetcher.stop()
+        self._slots.close()
+        self._executor.drain()
+        polling = sum(fetcher.polling for fetcher in self._fetchers)
+        if self._running or polling:
+            logger.info(
+                "stopping: %d tasks run (up to %.0f s), %d polls are open (up to %d s); once more to stop at once",
+                len(self._executor.running),
+                self._worker.grace,
+                polling,
+                self._worker.poll_wait,
+                extra={"action": "worker_stopping"},
+            )
+        until = time.monotonic() + self._worker.grace
+        await self._wait_for_tasks(until)
+        for context in list(self._executor.running.values()):
+            self._executor.stop(context, "shutdown")
+        await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
+        failures = await asyncio.gather(*polls, return_exceptions=True)
+        await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
+        await self._settler.drain()
+        for failure in failures:
+            if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
+                raise failure
+
+    async def _wait_for_tasks(self, until: float) -> None:
+        while self._running and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(self._running, timeout=left)
+
+    # -- deliveries ---------------------------------------------------------------------------------------------
+
+    def _deliver(self, deliveries: list[Delivery]) -> None:
+        self._holds.add(deliveries)
+        for chain in chains(deliveries, self._is_fifo):
+            task = asyncio.create_task(self._run_chain(chain))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run_chain(self, chain: list[Delivery]) -> None:
+        if len(chain) == 1 and not self._is_fifo(chain[0].queue):
+            outcome = Release(0) if self._stopping else await self._process(chain[0])
+            await self._settle(chain[0], outcome)
+        else:
+            await self._locks.run_chain(chain, self._process, self._settle, lambda: self._stopping)
+
+    async def _process(self, delivery: Delivery) -> Outcome:
+        try:
+            outcome = await self._executor.process(delivery)
+        except Exception:
+            # A fault of ours or of a backend: the message stays and comes again, the worker goes on.
+            logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
+            outcome = LOST
+        if not isinstance(outcome, Release):
+            self._count(outcome)
+        return outcome
+
+    async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._slots.give_back()
+        if isinstance(outcome, RetryIn) and outcome.reason == "failed":
+            due = time.monotonic() + outcome.delay
+            if outcome.delay <= BURST_WAIT:
+                self._retry_due = max(self._retry_due, due + 1.5)
+        await self._settler.settle(delivery, outcome)
+
+    def _count(self, outcome: Outcome) -> None:
+        worker = self._worker
+        worker.done += 1
+        if worker.max_tasks is not None and worker.done >= worker.max_tasks:
+            worker.ask_to_end(RECYCLE)
+        if worker.max_memory is not None and worker.done % 10 == 0 and resident_bytes() > worker.max_memory:
+            worker.ask_to_end(RECYCLE)
+
+    def _is_fifo(self, queue: str) -> bool:
+        return queue.endswith(".fifo")
+
+    # -- burst and health ---------------------------------------------------------------------------------------
+
+    async def _watch_burst(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if self._running or not self._settler.empty or time.monotonic() < self._retry_due:
+                for fetcher in self._fetchers:
+                    fetcher.empty_polls = 0
+                continue
+            if all(fetcher.empty_polls > 0 for fetcher in self._fetchers) and await self._drained():
+                self._worker.ask_to_end(DRAINED)
+                return
+
+    async def _drained(self) -> bool:
+        for queue in self._worker.queues:
+            try:
+                depth = await self._services.broker.depth(queue.name)
+            except TaskQError as error:
+                logger.warning("burst: queue %s cannot be measured: %s", queue.name, error)
+                return not isinstance(error, AwsError) or not error.transient
+            if depth.visible or depth.delayed:
+                return False
+        return not self._running
+
+    def _status(self) -> dict[str, Any]:
+        now = time.monotonic()
+        # A poll takes up to 20 s, and a busy worker does not poll: silence counts only while a poll should be open.
+        polls = all(
+            now - fetcher.last_success < 60 or (self._slots.free == 0 and not fetcher.polling)
+            for fetcher in self._fetchers
+        )
+        beats = self._heartbeat.live(now)
+        return {
+            "live": polls and beats,
+            "polls": polls,
+            "heartbeat": beats,
+            "stopping": self._stopping,
+            "running": len(self._executor.running),
+            "done": self._worker.done,
+        }
+
+
+async def _check(app: TaskQ, services: Services, queues: Sequence[Queue]) -> None:
+    """What is wrong for good is said before the first poll; what may pass is left to the polls."""
+    try:
+        for queue in queues:
+            if not await services.broker.has_dead_letter_queue(queue.name):
+                logger.warning(
+                    "queue %s has no dead-letter queue: messages that fail for good are kept in the table only",
+                    queue.name,
+                    extra={"action": "no_dead_letter_queue", "queue": queue.name},
+                )
+        if any(task.plan.options.record != "none" for task in app.registry):
+            await services.results.get("startup-check", now=app.clock.time())
+    except AwsError as error:
+        if not error.transient:
+            raise
+        logger.warning("AWS cannot be reached yet: %s", error, extra={"action": "startup_fault"})
+
+
+def _consumed(app: TaskQ, names: Sequence[str] | None) -> list[Queue]:
+    if names is None:
+        return list(app.queues.values())
+    for name in names:
+        if name not in app.queues:
+            raise ConfigError(f"worker: queue {name!r} is not declared; the app has {', '.join(map(repr, app.queues))}")
+    if not names:
+        raise ConfigError("worker: queues=[] leaves nothing to consume; name at least one queue")
+    return [app.queues[name] for name in dict.fromkeys(names)]
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"worker: {name}={value!r} must be a whole number of {low} to {high}")
+    return value
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return]  # uvloop is optional and untyped here

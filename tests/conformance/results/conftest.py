@@ -1,0 +1,80 @@
+"""The result backends that must all behave the same."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from moto import mock_aws
+from moto.server import ThreadedMotoServer
+
+from taskq_sls.aws.aio import AsyncAws
+from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.aws.port import AwsPort
+from taskq_sls.clock import ManualClock
+from taskq_sls.provisioning import provision_table
+from taskq_sls.results.base import ResultBackend
+from taskq_sls.results.dynamodb import DynamoResults
+from taskq_sls.results.memory import MemoryResults
+
+tables = (f"tasks-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+# Making a client takes longer than most tests: one for each module, and a new table for each test.
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["memory", "dynamodb", "dynamodb with aiobotocore"])
+async def port(
+    request: pytest.FixtureRequest, environment: pytest.MonkeyPatch
+) -> AsyncIterator[BlockingAws | AsyncAws | None]:
+    if request.param == "memory":
+        yield None
+    elif request.param == "dynamodb":
+        with mock_aws():
+            yield BlockingAws(ManualClock())
+    else:
+        environment.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("moto_url"))
+        aio = AsyncAws(ManualClock())
+        yield aio
+        await aio.close()
+        environment.delenv("AWS_ENDPOINT_URL")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def results(port: AwsPort | None) -> ResultBackend:
+    return MemoryResults() if port is None else await dynamo(port)
+
+
+@pytest.fixture(scope="module")
+def blocking_aws(environment: pytest.MonkeyPatch) -> Iterator[BlockingAws]:
+    """For tests of what only DynamoDB can show."""
+    with mock_aws():
+        yield BlockingAws(ManualClock())
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def dynamo_results(blocking_aws: BlockingAws) -> DynamoResults:
+    return await dynamo(blocking_aws)
+
+
+async def dynamo(port: AwsPort) -> DynamoResults:
+    table = next(tables)
+    await provision_table(port, table)
+    return DynamoResults(port.client("dynamodb"), port.flow, table, port.describe)

@@ -1,0 +1,251 @@
+"""What only DynamoDB can show: the items, the number of calls, races between calls, missing tables."""
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from interposed import Interposed, interpose
+from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
+
+from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.errors import AwsError, MissingResource
+from taskq_sls.results.base import Query
+from taskq_sls.results.dynamodb import RACES, DynamoResults
+from taskq_sls.results.reader import MAX_REFUSALS
+from taskq_sls.results.records import CancelAnswer, Claimed, Progress, Refused, State
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CANCEL = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pair(blocking_aws: BlockingAws, dynamo_results: DynamoResults) -> tuple[DynamoResults, Interposed]:
+    """A backend, and the client between it and the table that `dynamo_results` uses too."""
+    return interpose(blocking_aws, dynamo_results._table.name)
+
+
+async def raw_item(results: DynamoResults, id: str = "task-1") -> dict[str, Any]:
+    key = {"pk": {"S": f"T#{id}"}, "sk": {"S": "META"}}
+    answer = await results._table.call("get_item", TableName=results._table.name, Key=key)
+    item: dict[str, Any] = answer["Item"]
+    return item
+
+
+async def test_the_attributes_of_an_item_are_the_documented_ones(dynamo_results: DynamoResults) -> None:
+    claim = a_claim(labels={"tenant": "7"}, parent="task-0")
+    await run(dynamo_results, succeeded(progress=Progress(1, 2, "half")), claim)
+    assert await raw_item(dynamo_results) == {
+        "pk": {"S": "T#task-1"},
+        "sk": {"S": "META"},
+        "task": {"S": "shop.tasks:resize"},
+        "queue": {"S": "default"},
+        "status": {"S": "SUCCEEDED"},
+        "run": {"N": "0"},
+        "attempt": {"N": "1"},
+        "owner": {"S": "owner-1"},
+        "enqueued_at": {"N": "1799999990.0"},
+        "started_at": {"N": "1800000000.0"},
+        "finished_at": {"N": "1800000001.0"},
+        "updated_at": {"N": "1800000001.0"},
+        "progress": {"M": {"done": {"N": "1.0"}, "total": {"N": "2.0"}, "note": {"S": "half"}}},
+        "result": {"S": '"done"'},
+        "labels": {"M": {"tenant": {"S": "7"}}},
+        "parent": {"S": "task-0"},
+        "ttl": {"N": "1801728000"},
+        "status_shard": {"S": "S#SUCCEEDED#7"},
+        "status_time": {"S": "1800000001000#task-1"},
+        "task_shard": {"S": "N#shop.tasks:resize#7"},
+        "task_time": {"S": "1799999990000#task-1"},
+    }
+
+
+async def test_only_retrying_and_terminal_tasks_are_in_the_status_index(dynamo_results: DynamoResults) -> None:
+    await dynamo_results.put_queued(a_claim())
+    assert "status_shard" not in await raw_item(dynamo_results)
+    await run(dynamo_results, retrying())
+    assert (await raw_item(dynamo_results))["status_shard"] == {"S": "S#RETRYING#7"}
+    _, fence = await start(dynamo_results, a_claim(owner="owner-2", now=NOW + 40))
+    assert not {"status_shard", "status_time"} & set(await raw_item(dynamo_results))
+    await dynamo_results.release(fence, now=NOW + 41)
+    assert (await raw_item(dynamo_results))["status_time"] == {"S": "1800000041000#task-1"}
+
+
+async def test_the_keys_of_the_name_index_never_change(dynamo_results: DynamoResults) -> None:
+    await run(dynamo_results, retrying())
+    before = await raw_item(dynamo_results)
+    await run(dynamo_results, failed(), a_claim(owner="owner-2", now=NOW + 40, enqueued_at=NOW + 1, task="moved:task"))
+    after = await raw_item(dynamo_results)
+    for name in ("task", "task_shard", "task_time", "enqueued_at"):
+        assert after[name] == before[name]
+
+
+async def test_the_shards_spread_tasks_evenly(dynamo_results: DynamoResults) -> None:
+    for number in range(64):
+        await dynamo_results.put_queued(a_claim(f"task-{number}"))
+    used = {(await raw_item(dynamo_results, f"task-{number}"))["task_shard"]["S"] for number in range(64)}
+    assert used == {f"N#shop.tasks:resize#{shard}" for shard in range(8)}
+
+
+async def test_every_operation_is_one_call(pair: tuple[DynamoResults, Interposed]) -> None:
+    results, client = pair
+    _, fence = await start(results)
+    await results.claim(a_claim(owner="owner-2"))
+    await results.renew(fence, now=NOW, lease_until=NOW + 80)
+    await results.release(fence, now=NOW)
+    await run(results, succeeded())
+    await results.cancel("task-1", now=NOW, **CANCEL)
+    await results.expire(a_claim("task-2"))
+    await results.put_queued(a_claim("task-3"))
+    await results.put_finished(a_claim("task-4"), 1, succeeded())
+    await results.get("task-4", now=NOW)
+    assert client.calls == ["update_item"] * 7 + ["put_item"] * 3 + ["get_item"]
+
+
+async def test_a_record_that_changed_before_its_replacement_is_not_replaced(
+    dynamo_results: DynamoResults, pair: tuple[DynamoResults, Interposed]
+) -> None:
+    results, client = pair
+    await run(dynamo_results, failed())
+
+    async def claim_first(operation: str, params: dict[str, Any]) -> None:
+        if operation == "put_item":
+            assert await dynamo_results.claim(a_claim(run=1, owner="first", now=NOW + 2)) == Claimed(1)
+
+    client.hook = claim_first
+    answer = await results.claim(a_claim(run=1, owner="second", now=NOW + 2))
+    assert isinstance(answer, Refused)
+    assert answer.record.owner == "first"
+
+
+async def test_a_task_that_ends_while_it_is_cancelled_is_too_late(
+    dynamo_results: DynamoResults, pair: tuple[DynamoResults, Interposed]
+) -> None:
+    results, client = pair
+    claim, _ = await start(dynamo_results)
+
+    async def finish_first(operation: str, params: dict[str, Any]) -> None:
+        if len(client.calls) == 2:
+            await dynamo_results.finish(a_fence(claim), succeeded())
+
+    client.hook = finish_first
+    assert await results.cancel("task-1", now=NOW, **CANCEL) == CancelAnswer("too_late", State.SUCCEEDED)
+
+
+async def test_a_record_that_never_stands_still_is_a_transient_error(
+    dynamo_results: DynamoResults, pair: tuple[DynamoResults, Interposed]
+) -> None:
+    results, client = pair
+
+    async def put_another_failure_first(operation: str, params: dict[str, Any]) -> None:
+        if operation == "put_item":
+            await dynamo_results.put_finished(a_claim(owner=f"other-{len(client.calls)}"), 1, failed())
+
+    client.hook = put_another_failure_first
+    await dynamo_results.put_finished(a_claim(), 1, failed())
+    with pytest.raises(AwsError, match=r"task-1 changed 5 times meanwhile") as caught:
+        await results.claim(a_claim(run=1, owner="owner-2"))
+    assert caught.value.transient
+    assert client.calls == ["update_item", "put_item"] * RACES
+
+
+async def test_a_task_that_changed_its_place_after_the_index_was_read_is_left_out(
+    dynamo_results: DynamoResults, pair: tuple[DynamoResults, Interposed]
+) -> None:
+    results, client = pair
+    await run(dynamo_results, retrying())
+
+    async def retry_first(operation: str, params: dict[str, Any]) -> None:
+        if operation == "batch_get_item":
+            again = a_claim(owner="owner-2", now=NOW + 40)
+            await run(dynamo_results, retrying(now=NOW + 41, next_at=NOW + 80), again)
+
+    client.hook = retry_first
+    assert await results.list(Query(status=State.RETRYING), now=NOW) == []
+    client.hook = None
+    assert len(await results.list(Query(status=State.RETRYING), now=NOW)) == 1
+
+
+async def test_an_index_that_answers_in_small_pages_is_read_to_the_end(
+    dynamo_results: DynamoResults, pair: tuple[DynamoResults, Interposed]
+) -> None:
+    results, client = pair
+    for number in range(30):
+        await dynamo_results.put_queued(a_claim(f"task-{number}", enqueued_at=NOW + number))
+
+    async def one_at_a_time(operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
+        return await client.client.call(operation, **params | {"Limit": 1}) if operation == "query" else None
+
+    client.hook = one_at_a_time
+    page = await results.list(Query(tasks=("shop.tasks:resize",)), now=NOW)
+    assert [record.id for record in page] == [f"task-{number}" for number in reversed(range(30))]
+
+
+async def test_keys_left_unprocessed_are_asked_for_again(pair: tuple[DynamoResults, Interposed]) -> None:
+    results, client = pair
+    for number in range(6):
+        await results.put_queued(a_claim(f"task-{number}"))
+
+    async def two_at_a_time(operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
+        [(table, request)] = params["RequestItems"].items()
+        now, later = request["Keys"][:2], request["Keys"][2:]
+        answer = await client.client.call(operation, RequestItems={table: request | {"Keys": now}})
+        return answer | {"UnprocessedKeys": {table: request | {"Keys": later}} if later else {}}
+
+    client.hook = two_at_a_time
+    assert len(await results.get_many([f"task-{number}" for number in range(6)], now=NOW)) == 6
+
+
+async def test_a_table_that_stays_throttled_is_a_transient_error(
+    blocking_aws: BlockingAws, pair: tuple[DynamoResults, Interposed]
+) -> None:
+    results, client = pair
+
+    async def nothing(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        return {"Responses": {}, "UnprocessedKeys": params["RequestItems"]}
+
+    client.hook = nothing
+    with pytest.raises(AwsError, match="1 keys were not read in 8 tries") as caught:
+        await results.get_many(["task-1"], now=NOW)
+    assert caught.value.transient
+    assert len(client.calls) == MAX_REFUSALS
+
+
+async def test_a_record_removed_by_its_time_to_live_is_lost_to_its_holder(
+    dynamo_results: DynamoResults,
+) -> None:
+    _, fence = await start(dynamo_results)
+    item = await raw_item(dynamo_results)
+    key = {"pk": item["pk"], "sk": item["sk"]}
+    await dynamo_results._table.call("delete_item", TableName=dynamo_results._table.name, Key=key)
+    assert await dynamo_results.finish(fence, succeeded()) is None
+    assert await dynamo_results.renew(fence, now=NOW, lease_until=NOW + HOLD) is None
+
+
+async def test_a_missing_table_is_named_with_where_it_was_looked_for_and_the_fix(blocking_aws: BlockingAws) -> None:
+    results = DynamoResults(blocking_aws.client("dynamodb"), blocking_aws.flow, "no-such-table", blocking_aws.describe)
+    with pytest.raises(MissingResource) as caught:
+        await results.claim(a_claim())
+    for part in ("'no-such-table'", blocking_aws.describe(), "`taskq provision MODULE:APP`", "TASKQ_TABLE"):
+        assert part in str(caught.value)
+    for reading in (
+        results.get("task-1", now=NOW),
+        results.get_many(["task-1"], now=NOW),
+        results.list(Query(status=State.FAILED), now=NOW),
+    ):
+        with pytest.raises(MissingResource):
+            await reading
+
+
+async def test_a_missing_index_is_named_with_the_fix(blocking_aws: BlockingAws) -> None:
+    port = blocking_aws
+    await port.client("dynamodb").call(
+        "create_table",
+        TableName="without-indexes",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    results = DynamoResults(port.client("dynamodb"), port.flow, "without-indexes", port.describe)
+    with pytest.raises(MissingResource, match=r"'without-indexes' lacks an index .*by-status.*taskq provision"):
+        await results.list(Query(status=State.FAILED), now=NOW)

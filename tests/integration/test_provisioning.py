@@ -1,0 +1,321 @@
+"""Provisioning against moto: what is made, what is corrected, what is left alone."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.aws.port import AwsClient
+from taskq_sls.clock import ManualClock
+from taskq_sls.errors import AwsError, ConfigError
+from taskq_sls.flow import BlockingFlow, drive
+from taskq_sls.provisioning import Provisioned, provision, provision_table
+from taskq_sls.queues import Queue
+from taskq_sls.settings import Settings
+
+SETTINGS = Settings("shop", "shop-tasks", bucket="shop-payloads")
+QUEUES = [Queue("default"), Queue("slow", function_timeout=600, max_receive_count=7), Queue("ledger.fifo")]
+QUEUE_NAMES = [
+    "shop-schedules-dlq",
+    "shop-default-dlq",
+    "shop-default",
+    "shop-slow-dlq",
+    "shop-slow",
+    "shop-ledger-dlq.fifo",
+    "shop-ledger.fifo",
+]
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockingAws]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield BlockingAws(ManualClock())
+
+
+def call(aws: BlockingAws, service: str, operation: str, **params: Any) -> dict[str, Any]:
+    return drive(aws.client(service).call(operation, **params))
+
+
+def run(aws: Any, queues: Sequence[Queue] = QUEUES, **options: Any) -> list[Provisioned]:
+    return drive(provision(aws, SETTINGS, queues, **options))
+
+
+def attributes(aws: BlockingAws, name: str) -> dict[str, str]:
+    url = call(aws, "sqs", "get_queue_url", QueueName=name)["QueueUrl"]
+    found: dict[str, str] = call(aws, "sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return found
+
+
+def set_attributes(aws: BlockingAws, name: str, **changes: str) -> None:
+    url = call(aws, "sqs", "get_queue_url", QueueName=name)["QueueUrl"]
+    call(aws, "sqs", "set_queue_attributes", QueueUrl=url, Attributes=changes)
+
+
+def actions(done: Sequence[Provisioned]) -> dict[str, str]:
+    return {made.name: made.action for made in done}
+
+
+class RacingAws:
+    """A port whose calls somebody else may overtake, as its kind of client says."""
+
+    def __init__(self, aws: BlockingAws, client: "type[RacingClient]") -> None:
+        self.aws = aws
+        self.kind = client
+        self.raced = False
+
+    @property
+    def flow(self) -> BlockingFlow:
+        return self.aws.flow
+
+    def client(self, service: str) -> AwsClient:
+        return self.kind(self, self.aws.client(service))
+
+    def describe(self) -> str:
+        return self.aws.describe()
+
+    async def close(self) -> None:
+        return
+
+
+class RacingClient:
+    def __init__(self, port: RacingAws, client: AwsClient) -> None:
+        self.port = port
+        self.client = client
+
+    async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+        return await self.client.call(operation, **params)
+
+
+def test_everything_an_app_needs_is_created(aws: BlockingAws) -> None:
+    done = run(aws, bucket=True)
+    assert [(made.kind, made.name, made.action) for made in done] == [
+        *(("queue", name, "created") for name in QUEUE_NAMES),
+        ("table", "shop-tasks", "created"),
+        ("bucket", "shop-payloads", "created"),
+    ]
+
+
+def test_a_second_run_finds_everything_and_changes_nothing(aws: BlockingAws) -> None:
+    run(aws, bucket=True)
+    before = {name: attributes(aws, name)["LastModifiedTimestamp"] for name in QUEUE_NAMES}
+    assert set(actions(run(aws, bucket=True)).values()) == {"exists"}
+    assert {name: attributes(aws, name)["LastModifiedTimestamp"] for name in QUEUE_NAMES} == before
+
+
+def test_a_queue_keeps_messages_fourteen_days_and_polls_long(aws: BlockingAws) -> None:
+    run(aws)
+    for name in QUEUE_NAMES:
+        assert attributes(aws, name)["MessageRetentionPeriod"] == "1209600"
+        assert attributes(aws, name)["SqsManagedSseEnabled"] == "true"
+    assert attributes(aws, "shop-default")["ReceiveMessageWaitTimeSeconds"] == "20"
+
+
+def test_the_visibility_is_the_hold_or_six_function_timeouts(aws: BlockingAws) -> None:
+    run(aws)
+    assert attributes(aws, "shop-default")["VisibilityTimeout"] == "60"
+    assert attributes(aws, "shop-slow")["VisibilityTimeout"] == "3600"
+
+
+@pytest.mark.parametrize(
+    ("queue", "dead_letters", "receives"),
+    [
+        ("shop-default", "shop-default-dlq", 100),
+        ("shop-slow", "shop-slow-dlq", 7),
+        ("shop-ledger.fifo", "shop-ledger-dlq.fifo", 1000),
+    ],
+)
+def test_each_queue_redrives_to_its_own_dead_letter_queue(
+    aws: BlockingAws, queue: str, dead_letters: str, receives: int
+) -> None:
+    run(aws)
+    assert json.loads(attributes(aws, queue)["RedrivePolicy"]) == {
+        "deadLetterTargetArn": f"arn:aws:sqs:eu-central-1:123456789012:{dead_letters}",
+        "maxReceiveCount": receives,
+    }
+
+
+@pytest.mark.parametrize("name", ["shop-ledger.fifo", "shop-ledger-dlq.fifo"])
+def test_fifo_queues_deduplicate_by_content_and_run_at_high_throughput(aws: BlockingAws, name: str) -> None:
+    run(aws)
+    found = attributes(aws, name)
+    assert found["FifoQueue"] == found["ContentBasedDeduplication"] == "true"
+    assert found["DeduplicationScope"] == "messageGroup"
+    assert found["FifoThroughputLimit"] == "perMessageGroupId"
+
+
+def test_only_what_differs_is_corrected(aws: BlockingAws) -> None:
+    run(aws)
+    set_attributes(aws, "shop-default", VisibilityTimeout="31", DelaySeconds="5")
+    done = {made.name: made for made in run(aws)}
+    assert done["shop-default"].action == "updated"
+    assert done["shop-default"].detail == "VisibilityTimeout 31 -> 60"
+    assert actions(done.values())["shop-slow"] == "exists"
+    found = attributes(aws, "shop-default")
+    assert (found["VisibilityTimeout"], found["DelaySeconds"]) == ("60", "5")
+
+
+def test_a_changed_declaration_changes_the_redrive_policy(aws: BlockingAws) -> None:
+    run(aws, [Queue("default")])
+    assert actions(run(aws, [Queue("default", max_receive_count=5)]))["shop-default"] == "updated"
+    assert json.loads(attributes(aws, "shop-default")["RedrivePolicy"])["maxReceiveCount"] == 5
+
+
+def test_a_redrive_policy_with_its_count_as_text_is_the_same(aws: BlockingAws) -> None:
+    run(aws, [Queue("default")])
+    policy = json.loads(attributes(aws, "shop-default")["RedrivePolicy"])
+    set_attributes(aws, "shop-default", RedrivePolicy=json.dumps(policy | {"maxReceiveCount": "100"}))
+    assert actions(run(aws, [Queue("default")]))["shop-default"] == "exists"
+
+
+def test_a_key_of_the_owners_choice_is_kept(aws: BlockingAws) -> None:
+    key = {"KmsMasterKeyId": "alias/shop", "SqsManagedSseEnabled": "false"}
+    call(aws, "sqs", "create_queue", QueueName="shop-schedules-dlq", Attributes=key)
+    run(aws)
+    assert attributes(aws, "shop-schedules-dlq")["SqsManagedSseEnabled"] == "false"
+
+
+def test_the_table_has_both_indexes_and_a_time_to_live(aws: BlockingAws) -> None:
+    run(aws)
+    table = call(aws, "dynamodb", "describe_table", TableName="shop-tasks")["Table"]
+    assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    indexes = {
+        index["IndexName"]: (
+            [key["AttributeName"] for key in index["KeySchema"]],
+            index["Projection"]["ProjectionType"],
+        )
+        for index in table["GlobalSecondaryIndexes"]
+    }
+    assert indexes == {
+        "by-status": (["status_shard", "status_time"], "KEYS_ONLY"),
+        "by-task": (["task_shard", "task_time"], "KEYS_ONLY"),
+    }
+    ttl = call(aws, "dynamodb", "describe_time_to_live", TableName="shop-tasks")["TimeToLiveDescription"]
+    assert ttl == {"AttributeName": "ttl", "TimeToLiveStatus": "ENABLED"}
+
+
+def create_table(aws: BlockingAws, partition: str = "pk") -> None:
+    call(
+        aws,
+        "dynamodb",
+        "create_table",
+        TableName="shop-tasks",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in (partition, "sk")],
+        KeySchema=[{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+
+
+def test_a_table_without_indexes_and_time_to_live_gets_them(aws: BlockingAws) -> None:
+    create_table(aws)
+    done = drive(provision_table(aws, "shop-tasks"))
+    assert done.action == "updated"
+    assert done.detail == "added index by-status, index by-task, time to live on 'ttl'"
+    assert drive(provision_table(aws, "shop-tasks")).action == "exists"
+    table = call(aws, "dynamodb", "describe_table", TableName="shop-tasks")["Table"]
+    assert {index["IndexName"] for index in table["GlobalSecondaryIndexes"]} == {"by-status", "by-task"}
+
+
+def test_a_table_with_other_keys_is_refused(aws: BlockingAws) -> None:
+    create_table(aws, partition="id")
+    with pytest.raises(ConfigError, match=r"table 'shop-tasks' has the keys id, sk, not pk, sk; .*TASKQ_TABLE"):
+        run(aws)
+
+
+def test_a_time_to_live_on_another_attribute_is_refused(aws: BlockingAws) -> None:
+    create_table(aws)
+    other = {"Enabled": True, "AttributeName": "expires"}
+    call(aws, "dynamodb", "update_time_to_live", TableName="shop-tasks", TimeToLiveSpecification=other)
+    with pytest.raises(ConfigError, match="time to live on 'expires', not 'ttl'"):
+        run(aws)
+
+
+@pytest.mark.parametrize("step", ["create_queue", "create_table", "update_time_to_live", "create_bucket"])
+def test_two_runs_at_once_are_safe(aws: BlockingAws, step: str) -> None:
+    class Racing(RacingClient):
+        async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+            if operation == step and not self.port.raced:
+                self.port.raced = True
+                run(aws, bucket=True)
+            return await self.client.call(operation, **params)
+
+    racing = RacingAws(aws, Racing)
+    run(racing, bucket=True)
+    assert racing.raced
+    assert set(actions(run(aws, bucket=True)).values()) == {"exists"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("ResourceInUseException", "Attempt to change a resource which is still in use: Table is being updated"),
+        ("ValidationException", "Attempting to create an index which already exists"),
+    ],
+)
+def test_an_index_that_somebody_else_just_added_is_found(aws: BlockingAws, code: str, message: str) -> None:
+    class Racing(RacingClient):
+        async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+            if operation == "update_table" and not self.port.raced:
+                self.port.raced = True
+                run(aws)
+                # What DynamoDB answers; moto does not refuse it in its own words.
+                raise AwsError(operation, code, message)
+            return await self.client.call(operation, **params)
+
+    create_table(aws)
+    racing = RacingAws(aws, Racing)
+    assert actions(run(racing))["shop-tasks"] == "exists"
+    assert racing.raced
+
+
+def test_an_index_that_is_refused_is_an_error(aws: BlockingAws) -> None:
+    class Refusing(RacingClient):
+        async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+            if operation == "update_table":
+                raise AwsError(operation, "LimitExceededException", "Subscriber limit exceeded", transient=True)
+            return await self.client.call(operation, **params)
+
+    create_table(aws)
+    with pytest.raises(AwsError, match="Subscriber limit exceeded"):
+        run(RacingAws(aws, Refusing))
+
+
+def test_a_queue_made_meanwhile_with_other_attributes_is_corrected(aws: BlockingAws) -> None:
+    class Racing(RacingClient):
+        async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+            if operation == "create_queue" and not self.port.raced:
+                self.port.raced = True
+                await self.client.call(operation, QueueName=params["QueueName"])
+            return await self.client.call(operation, **params)
+
+    racing = RacingAws(aws, Racing)
+    assert actions(run(racing))["shop-schedules-dlq"] == "updated"
+    assert attributes(aws, "shop-schedules-dlq")["MessageRetentionPeriod"] == "1209600"
+
+
+def test_a_name_longer_than_sqs_allows_is_refused_before_anything_is_made(aws: BlockingAws) -> None:
+    settings = Settings("p" * 40, "shop-tasks")
+    with pytest.raises(ConfigError, match=r"has 85 characters; SQS allows 80.*TASKQ_PREFIX"):
+        drive(provision(aws, settings, [Queue("default"), Queue("q" * 40)]))
+    assert "QueueUrls" not in call(aws, "sqs", "list_queues")
+
+
+def test_a_bucket_without_a_name_is_refused_before_anything_is_made(aws: BlockingAws) -> None:
+    with pytest.raises(ConfigError, match="TASKQ_BUCKET"):
+        drive(provision(aws, Settings("shop", "shop-tasks"), QUEUES, bucket=True))
+    assert "QueueUrls" not in call(aws, "sqs", "list_queues")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_the_bucket_is_made_in_the_region_of_the_queues(
+    aws: BlockingAws, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    port = BlockingAws(ManualClock())
+    run(port, [], bucket=True)
+    place = call(port, "s3", "get_bucket_location", Bucket="shop-payloads")["LocationConstraint"]
+    assert place == (None if region == "us-east-1" else region)

@@ -13,7 +13,7 @@ from .context import TaskContext
 from .declaration import TaskDecorator, _Probe
 from .errors import ConfigError
 from .executor import Executor
-from .middleware import Middleware, StructuredLogging, TimeLimit
+from .middleware import Middleware, StructuredLogging
 from .naming import check_task_name, task_name
 from .options import APP_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
 from .queues import Queue, dead_letter_name, physical_name
@@ -50,7 +50,7 @@ class TaskQ:
         name: of the app; the default prefix of its resources. 1 to 40 letters, digits, ``-`` or ``_``.
         queues: the first one is the default of tasks that name none. Default: one, ``default``.
         middleware: hooks around dispatch and execution, the first outermost. Default: structured logging.
-            The time limit is always there, innermost.
+            A task with a timeout has its time limit innermost.
         lifespan: an async context manager function, entered once per worker process or Lambda container with
             the app; what it yields is ``context.state`` in tasks.
         prefix, table, queue_urls, bucket: where the resources are; see `Settings`. Default: the environment.
@@ -202,7 +202,7 @@ class TaskQ:
         middlewares = (*self.middleware, *_checked(where, middleware))
         merged = self._defaults.merged(where, options, TASK_OPTIONS, _declared(middlewares))
         self.check_queue(where, merged)
-        return define(self, function, resolved, merged, (*middlewares, TimeLimit()), self.threads, localns)
+        return define(self, function, resolved, merged, middlewares, self.threads, localns)
 
     def ref(self, name: str, **options: Any) -> Enqueuer[..., Any]:
         """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
@@ -257,7 +257,9 @@ class TaskQ:
 
     def executor(self, services: Services, state: object = None) -> Executor:
         """The core, over `services`."""
-        return Executor(self.registry.plan, services.results, services.flow, self.clock, self._hold, state)
+        return Executor(
+            self.registry.plan, services.results, services.flow, self.clock, self._hold, state, self.threads.limit
+        )
 
     def worker(self, **options: Any) -> Worker:
         """A long-polling worker of this app; ``.run()`` works until SIGTERM.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import TaskQError
 from .results.records import Fence, Progress
+from .threads import TaskInterrupted
 
 if TYPE_CHECKING:
     from .message import Message
@@ -95,8 +96,20 @@ class TaskContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked to cancel the task, or its lease was lost: a sync task should return soon."""
+        """Whether somebody asked to cancel the task, or its lease was lost: a sync task should end soon.
+
+        A task that returns all the same has SUCCEEDED; see `raise_if_cancelled`.
+        """
         return self._stop is not None
+
+    def raise_if_cancelled(self) -> None:
+        """End a sync task here if it was cancelled; its state becomes CANCELLED.
+
+        Raises:
+            TaskInterrupted: it was cancelled. Not an Exception: let it pass.
+        """
+        if self._stop is not None:
+            raise TaskInterrupted(f"task {self.id} was asked to end: {self._stop}")
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Say how far the task is. Cheap: the newest value is written at most once a second.

@@ -72,11 +72,15 @@ class Executor:
         self._draining = False
         self._claim_faults = Episode(logger, "the state table cannot be reached", "claim_fault")
 
-    async def process(self, delivery: Delivery, deadline: float | None = None) -> Outcome:
+    async def process(
+        self, delivery: Delivery, deadline: float | None = None, may_start: Callable[[Plan], bool] | None = None
+    ) -> Outcome:
         """Run one delivery to its outcome. Raises nothing but the caller's own cancellation.
 
         Args:
             deadline: epoch seconds at which the process will be killed (Lambda); None where it will not.
+            may_start: asked when the attempt could start, for a sync task when a thread is free; False gives
+                the message back.
         """
         try:
             message = decode(delivery.body)
@@ -86,19 +90,27 @@ class Executor:
         if plan is None:
             return poison(delivery, "unknown_task", f"no task is named {message.task!r} in this app")
         if plan.is_async:
+            if may_start is not None and not may_start(plan):
+                return Release(0)
             return await self._start(delivery, message, plan, deadline)
         if not await self._pass_gate():
             return Release(0)
         try:
+            if may_start is not None and not may_start(plan):
+                return Release(0)
             return await self._start(delivery, message, plan, deadline)
         finally:
             self._gate.release()
 
     def drain(self) -> None:
-        """Start no more sync tasks: those that wait for a thread are given back."""
+        """Start nothing more: what waits for a thread or for its claim is given back."""
         self._draining = True
         for task in self._at_gate:
             task.cancel()
+
+    def resume(self) -> None:
+        """Start tasks again after `drain`."""
+        self._draining = False
 
     def stop(self, context: TaskContext, reason: str) -> None:
         """Make a running attempt end: ``cancelled``, ``lease_lost``, ``shutdown`` or ``deadline``.
@@ -129,6 +141,8 @@ class Executor:
             outcome = await self._count(attempt)
         if outcome is not None:
             return outcome
+        if self._draining:
+            return await self._recorder.give_back(attempt)
         running = attempt.claim.owner
         self.running[running] = context
         try:

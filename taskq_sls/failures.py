@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import traceback
-from types import TracebackType
 
 from .delivery import DeadLetter, Delivery, Outcome, RetryIn
 from .message import ErrorInfo
@@ -33,18 +33,20 @@ def describe(error: BaseException) -> ErrorInfo:
     except Exception as broken:  # an exception class with a broken __str__ must not end the driver
         text = f"(its message cannot be shown: {broken!r})"
     try:
-        lines = "".join(traceback.format_exception(kind, error, _users_part(error.__traceback__)))
+        lines = "".join(_without_own_frames(traceback.TracebackException.from_exception(error)).format())
     except Exception:
         lines = f"{name}: {text}\n"
     return ErrorInfo(name, text, lines)
 
 
-def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame outside of this library; whole where there is none."""
-    first = trace
-    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-        first = first.tb_next
-    return first or trace
+def _without_own_frames(whole: traceback.TracebackException) -> traceback.TracebackException:
+    """The traceback, and those of its causes, each from its first frame outside of this library."""
+    one: traceback.TracebackException | None = whole
+    while one is not None:
+        frames = list(itertools.dropwhile(lambda frame: frame.filename.startswith(_OWN_FOLDER), one.stack))
+        one.stack = traceback.StackSummary.from_list(frames)
+        one = one.__cause__ or one.__context__
+    return whole
 
 
 def poison(delivery: Delivery, reason: str, detail: str) -> Outcome:

@@ -39,7 +39,7 @@ class GroupLocks:
     """
 
     def __init__(self) -> None:
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks: dict[tuple[str, str], _GroupLock] = {}
 
     async def run_chain(
         self,
@@ -56,15 +56,24 @@ class GroupLocks:
         """
         head = chain[0]
         key = (head.queue, head.group or head.message_id)
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
-            blocked = False
-            for delivery in chain:
-                if blocked or released():
-                    await done(delivery, Release(0))
-                    continue
-                outcome = await process(delivery)
-                blocked = not settles(outcome)
-                await done(delivery, outcome)
-        if not lock.locked() and self._locks.get(key) is lock:
-            del self._locks[key]
+        lock = self._locks.setdefault(key, _GroupLock())
+        lock.users += 1
+        try:
+            async with lock:
+                blocked = False
+                for delivery in chain:
+                    if blocked or released():
+                        await done(delivery, Release(0))
+                        continue
+                    outcome = await process(delivery)
+                    blocked = not settles(outcome)
+                    await done(delivery, outcome)
+        finally:
+            # A lock that somebody still waits for must stay: a new one would let a third chain run beside that one.
+            lock.users -= 1
+            if lock.users == 0:
+                del self._locks[key]
+
+
+class _GroupLock(asyncio.Lock):
+    users = 0

@@ -147,7 +147,13 @@ class TextFormatter(logging.Formatter):
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code != "0" else text
 
 
-_COLOURS = {logging.DEBUG: "2", logging.INFO: "32", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
+_COLOURS = {
+    logging.DEBUG: "2",
+    logging.INFO: "32",
+    logging.WARNING: "33",
+    logging.ERROR: "31",
+    logging.CRITICAL: "1;31",
+}
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Recorder:
         return end.state
 
     async def give_back(self, attempt: Attempt) -> Outcome:
-        """The attempt was really stopped by shutdown: it does not count."""
+        """The attempt never entered its function, or was really stopped by shutdown: it does not count."""
         context = attempt.context
         logger.info("%s given back at shutdown", context.task, extra=fields(context, "task_released"))
         fence = context._fence

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from .context import TaskContext
 from .errors import ConfigError, UnresolvedAnnotation
-from .middleware.base import Middleware
+from .middleware import Middleware, TimeLimit
 from .middleware.compose import ThreadRunner, compose
 from .options import TaskOptions
 from .plan import Plan
@@ -115,7 +115,8 @@ def define(
         return function(*context._args, **context._kwargs)
 
     def compile_plan() -> Plan:
-        return Plan(name, options, signature(), compose(call, is_async, middlewares, threads), is_async)
+        hooks = middlewares if options.timeout is None else (*middlewares, TimeLimit())
+        return Plan(name, options, signature(), compose(call, is_async, hooks, threads), is_async)
 
     definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)
     return (AsyncTask if is_async else SyncTask)(app, definition)

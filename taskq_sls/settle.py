@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .brokers.base import MAX_VISIBILITY, Answer, Broker
 from .delivery import DeadLetter, Delivery, Release, RetryIn
+from .episodes import Episode
 from .errors import AwsError, TaskQError
 
 logger = logging.getLogger("taskq_sls.delivery")
@@ -32,6 +33,9 @@ async def bury(broker: Broker, entries: Sequence[tuple[Delivery, DeadLetter]]) -
     except TaskQError as error:
         logger.warning("no dead-letter copies could be sent: %s", error, extra={"action": "dead_letter_fault"})
         return [False] * len(entries)
+    except Exception:
+        logger.exception("no dead-letter copies could be made", extra={"action": "dead_letter_fault"})
+        return [False] * len(entries)
     return [_buried(delivery, letter, answer) for (delivery, letter), answer in zip(entries, answers, strict=True)]
 
 
@@ -51,21 +55,20 @@ def _buried(delivery: Delivery, letter: DeadLetter, answer: Answer) -> bool:
     return False
 
 
-async def hide(broker: Broker, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+def hide_faults() -> Episode:
+    """What a driver passes to every `hide`, so that a permission that is missing is logged once."""
+    return Episode(logger, "the visibility of messages cannot be changed", "hide_fault")
+
+
+async def hide(broker: Broker, entries: Sequence[tuple[Delivery, int]], faults: Episode) -> None:
     """Hide messages; a fault leaves them to the visibility timeout they have."""
     try:
         answers = await broker.hide(entries)
-    except AwsError as error:
-        logger.warning("visibility could not be changed: %s", error, extra={"action": "hide_fault"})
-        return []
-    for (delivery, seconds), answer in zip(entries, answers, strict=True):
-        if answer is not None and not answer.gone:
-            logger.warning(
-                "message %s could not be hidden for %d s: %s: %s",
-                delivery.message_id,
-                seconds,
-                answer.code,
-                answer.message,
-                extra={"action": "hide_fault", "queue": delivery.queue},
-            )
-    return answers
+    except Exception as error:
+        faults.fault(error)
+        return
+    refused = [answer for answer in answers if answer is not None and not answer.gone]
+    for answer in refused:
+        faults.fault(AwsError("change_message_visibility_batch", answer.code, answer.message))
+    if not refused:
+        faults.clear()

@@ -1,8 +1,9 @@
-"""Plain functions in threads, handed over with one wake-up of the loop per burst.
+"""Plain functions in threads, handed over with few wake-ups.
 
-An executor of the standard library wakes the event loop once per function; at a few microseconds of work
-per task that wake-up is most of the cost. Here finished jobs gather in a deque and the loop is woken only
-when it has not been told yet.
+An executor of the standard library wakes a thread and the event loop once per function; at a few microseconds of
+work per task those wake-ups are most of the cost. Here jobs gather in a deque: one thread is woken for a burst, and
+wakes the next only while there is more to do; finished jobs gather in another deque, and the loop is woken only when
+it has not been told yet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 IDLE_SECONDS = 30.0
@@ -32,62 +33,84 @@ def default_threads() -> int:
     return min(32, 4 * (os.cpu_count() or 1))
 
 
+_ends = threading.Lock()
+"""Held while a job ends or is interrupted, so that no interrupt strikes the job after it."""
+
+
 class _Job:
-    __slots__ = ("args", "context", "done", "error", "function", "future", "lock", "loop", "state", "thread", "value")
+    __slots__ = (
+        "abandoned",
+        "args",
+        "context",
+        "done",
+        "error",
+        "function",
+        "future",
+        "interrupted",
+        "loop",
+        "thread",
+        "ticket",
+        "value",
+    )
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> None:
         self.function = function
         self.args = args
         self.context = contextvars.copy_context()
         self.loop = loop
-        self.future = loop.create_future()
-        self.lock = threading.Lock()
-        self.state = "queued"
-        self.thread = 0
+        self.future: asyncio.Future[None] = loop.create_future()
+        # Who pops it decides, atomically, whether the function begins or never will.
+        self.ticket = [None]
+        self.thread: int | None = None
+        self.interrupted = False
+        self.abandoned = False
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        with self.lock:
-            if self.state != "queued":
-                return
-            self.state = "running"
-            self.thread = threading.get_ident()
         try:
+            self.ticket.pop()
+        except IndexError:
+            return
+        try:
+            self.thread = threading.get_ident()
             try:
                 self.value = self.context.run(self.function, *self.args)
             except BaseException as error:
                 self.error = error
-            self._close()
+            self._end()
         except TaskInterrupted:
-            # It struck between the function's last line and the lock: the function had ended, and its end counts.
-            self._close()
+            # It struck after the function's last line: the function had ended, and its end counts.
+            self._end()
 
-    def _close(self) -> None:
-        with self.lock:
-            self.state = "ended"
-        _raise_in(self.thread, None)
+    def _end(self) -> None:
+        with _ends:
+            thread, self.thread = self.thread, None
+            if self.interrupted and thread is not None:
+                _raise_in(thread, None)
 
     def interrupt(self) -> bool:
         """Make the function end; False if it had not begun, and now never will."""
-        with self.lock:
-            if self.state == "queued":
-                self.state = "dropped"
-                return False
-            if self.state == "running":
-                _raise_in(self.thread, TaskInterrupted)
+        try:
+            self.ticket.pop()
+        except IndexError:
+            with _ends:
+                if self.thread is not None:
+                    self.interrupted = True
+                    _raise_in(self.thread, TaskInterrupted)
             return True
+        return False
 
     def outcome(self) -> Any:
-        if isinstance(self.error, TaskInterrupted):
-            raise asyncio.CancelledError from self.error
-        if self.error is not None:
-            try:
-                raise self.error
-            finally:
-                self.error = None  # or the traceback would keep this frame, and the frame the traceback
-        return self.value
+        if self.abandoned:
+            raise asyncio.CancelledError
+        if self.error is None:
+            return self.value
+        error, self.error = self.error, None  # or the traceback would keep this frame, and the frame the traceback
+        if isinstance(error, TaskInterrupted):
+            raise asyncio.CancelledError from error
+        raise error
 
 
 class Threads:
@@ -99,12 +122,16 @@ class Threads:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit or default_threads()
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: deque[_Job] = deque()
         self._finished: deque[_Job] = deque()
+        self._tokens: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
+        self._waking = False
+        self._closed = False
         self._woken: set[asyncio.AbstractEventLoop] = set()
+        self._awaited: set[_Job] = set()
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Run ``function(*args)`` in a thread, with a copy of the caller's context variables.
@@ -114,7 +141,10 @@ class Threads:
         """
         loop = asyncio.get_running_loop()
         job = _Job(function, args, loop)
-        self._submit(job)
+        self._jobs.append(job)
+        if not self._waking:
+            self._wake()
+        self._awaited.add(job)
         try:
             await job.future
         except asyncio.CancelledError:
@@ -126,72 +156,95 @@ class Threads:
                     await job.future
                 except asyncio.CancelledError:
                     continue
+        finally:
+            self._awaited.discard(job)
         return job.outcome()
 
-    def close(self) -> None:
-        """Let idle threads end; those that run a function end after it."""
-        with self._lock:
-            for _ in range(self._threads):
-                self._jobs.put(None)
+    def abandon(self) -> None:
+        """Let callers on the running loop wait no more for functions that do not end, and interrupt those.
 
-    def _submit(self, job: _Job) -> None:
+        They see a cancellation. For a driver that ends: the threads go on, and die with the process.
+        """
+        loop = asyncio.get_running_loop()
+        for job in [job for job in self._awaited if job.loop is loop and not job.done]:
+            job.interrupt()
+            job.abandoned = job.done = True
+            if not job.future.done():
+                job.future.set_result(None)
+
+    def close(self) -> None:
+        """Let idle threads end; those that run a function end after it. A later `run` starts new ones."""
         with self._lock:
-            self._jobs.put(job)
+            self._closed = True
+            idle, self._idle = self._idle, 0
+        for _ in range(idle):
+            self._tokens.put(None)
+
+    def _wake(self) -> None:
+        """Have one more thread look at the jobs, unless one is on its way."""
+        with self._lock:
+            if self._waking:
+                return
             if self._idle > 0:
                 self._idle -= 1
+                self._waking = True
+                self._tokens.put(None)
                 return
             if self._threads >= self.limit:
                 return
             self._threads += 1
+            self._waking = True
         threading.Thread(target=self._work, name="taskq-task", daemon=True).start()
 
     def _work(self) -> None:
         while True:
-            job = self._next()
-            if job is None:
+            self._waking = False
+            while True:
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:
+                    break
+                if self._jobs and not self._waking:
+                    self._wake()
+                job.run()
+                self._deliver(job)
+            if not self._park():
                 return
-            job.run()
-            self._deliver(job)
 
-    def _next(self) -> _Job | None:
-        from queue import Empty
-
-        try:
-            return self._jobs.get_nowait()
-        except Empty:
-            pass
+    def _park(self) -> bool:
+        """Wait to be woken. False: the thread has waited long enough and ends."""
         with self._lock:
+            if self._jobs:
+                return True
+            if self._closed:
+                self._threads -= 1
+                return False
             self._idle += 1
         try:
-            job = self._jobs.get(timeout=IDLE_SECONDS)
+            self._tokens.get(timeout=IDLE_SECONDS)
         except Empty:
             with self._lock:
                 if self._idle > 0:
                     self._idle -= 1
                     self._threads -= 1
-                    return None
-            # A submit counted on this thread a moment ago, so its job is in the queue.
-            job = self._jobs.get()
-        if job is None:
-            with self._lock:
-                self._threads -= 1
-        return job
+                    return False
+            # Somebody counted on this thread a moment ago: its token is there.
+            self._tokens.get()
+        return True
 
     def _deliver(self, job: _Job) -> None:
         self._finished.append(job)
-        with self._lock:
-            if job.loop in self._woken:
-                return
-            self._woken.add(job.loop)
+        if job.loop in self._woken:
+            return
+        self._woken.add(job.loop)
         try:
             job.loop.call_soon_threadsafe(self._collect, job.loop)
         except RuntimeError:  # the loop is closed: nobody waits for it any more
-            with self._lock:
-                self._woken.discard(job.loop)
+            self._woken.discard(job.loop)
 
     def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._lock:
-            self._woken.discard(loop)
+        # First let further jobs wake the loop again, then look: none can fall between.
+        self._woken.discard(loop)
         for _ in range(len(self._finished)):
             try:
                 job = self._finished.popleft()

@@ -55,7 +55,7 @@ class AsyncAws:
     async def get(self, service: str) -> Any:
         """The aiobotocore client of a service, for the running loop."""
         mine = self._loops.get(asyncio.get_running_loop())
-        if mine is None or self._pid != os.getpid():
+        if mine is None:
             mine = await self._enter_loop()
         client = mine.clients.get(service)
         return await mine.make(service) if client is None else client

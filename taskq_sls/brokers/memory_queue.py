@@ -159,7 +159,6 @@ class MemoryQueue:
     def _redrive(self, message: StoredMessage, target: MemoryQueue, now: float) -> None:
         del self.messages[message.message_id]
         message.visible_at = now
-        message.receipt = None
         # A standard queue's copy keeps the time at which it was first sent; a FIFO queue's starts anew.
         if self.fifo:
             message.sent_at = now

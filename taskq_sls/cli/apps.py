@@ -108,8 +108,7 @@ def _import(name: str, target: str) -> ModuleType:
                 "run from the directory that holds it"
             ) from error
         raise ImportFailed(
-            f"importing {name} failed: {type(error).__name__}: {error} ({place_of(error)}); "
-            "--traceback shows all of it"
+            f"importing {name} failed: {type(error).__name__}: {error} ({place_of(error)}); --traceback shows all of it"
         ) from error
 
 

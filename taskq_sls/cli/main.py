@@ -12,13 +12,18 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import ResultTimeout, TaskError, TaskQError
-from . import doctor, enqueue, local, provision, results, worker
 from .apps import place_of
 from .arguments import Parser, add_common
+from .doctor import add_to as add_doctor
+from .enqueue import add_to as add_enqueue
+from .local import add_to as add_local
+from .provision import add_to as add_provision
+from .results import add_to as add_results
+from .worker import add_to as add_worker
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = (worker, local, provision, enqueue, results, doctor)
+_COMMANDS = (add_worker, add_local, add_provision, add_enqueue, add_results, add_doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +74,8 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"taskq {__version__}")
     add_common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add_to(commands)
+    for add in _COMMANDS:
+        add(commands)
     return parser
 
 

@@ -76,7 +76,7 @@ def _invoke(handler: Handler, command: dict[str, Any]) -> bytes:
     os.environ["_X_AMZN_TRACE_ID"] = command["trace"]
     context = LambdaContext(deadline=deadline, aws_request_id=request_id, invoked_function_arn=command["arn"])
     # A parent that was killed cannot end a function that hangs; then this does, and shows where it hung.
-    faulthandler.dump_traceback_later(max(0.0, deadline - time.time()) + ORPHAN_GRACE, exit=True)
+    faulthandler.dump_traceback_later(max(0.0, deadline - time.time()) + ORPHAN_GRACE, exit=True, file=2)
     try:
         answer = handler(command["event"], context)
         return b'{"answer": ' + json.dumps(answer, default=_plain).encode() + b"}"

@@ -192,4 +192,10 @@ def _quiet(handler_class: Any) -> Any:
         if kind != "info":
             logger.error("local AWS server: " + message, *args, extra={"action": "local_server_error"})
 
-    return type("QuietRequestHandler", (handler_class,), {"log": log})
+    def send_response(self: Any, code: int, message: str | None = None) -> None:
+        # The standard library adds a Server header here, and moto's answers bring one of their own: strict clients
+        # (aiohttp in development mode) refuse two.
+        self.send_response_only(code, message)
+
+    methods = {"log": log, "send_response": send_response}
+    return type("QuietRequestHandler", (handler_class,), methods)

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Never, NoReturn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UnresolvedAnnotation
 from .plain import JSON, plain_codec
 from .signature import Codec, Signature
 
@@ -88,8 +88,8 @@ def _subject(parameter: str) -> str:
     return "the result" if parameter == "return" else f"the parameter {parameter!r}"
 
 
-def _unresolved(subject: str, error: NameError) -> ConfigError:
-    return ConfigError(
+def _unresolved(subject: str, error: NameError) -> UnresolvedAnnotation:
+    return UnresolvedAnnotation(
         f"{subject}: the annotation names {error.name!r}, which does not exist at run time; "
         "import or define it above the task, not only under TYPE_CHECKING, since annotations say how values travel"
     )

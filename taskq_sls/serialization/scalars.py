@@ -91,11 +91,11 @@ class _Integer(Plain):
             raise self.wrong_type(value)
         if not _LEAST <= value <= _GREATEST:
             raise Inexact(
-                value, f"its JSON is longer than {MAX_NUMBER_LENGTH} characters, the most that is read", "pass a str"
+                value, f"it takes more than {MAX_NUMBER_LENGTH} characters, the most that is read", "pass a str"
             )
 
     def all_fit(self, values: Collection[Any]) -> bool:
-        return not values or (set(map(type, values)) == {int} and _LEAST <= min(values) and max(values) <= _GREATEST)
+        return not values or (set(map(type, values)) == {int} and min(values) >= _LEAST and max(values) <= _GREATEST)
 
 
 class _Float(Plain):

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..brokers.normalise import delivery_from_lambda_record
-from ..delivery import LOST, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..errors import ConfigError
 from ..executor import Executor
-from ..groups import chains, settles
-from ..message import decode
 from ..services import Services
-from ..settle import bury, hidden_for, hide
+from ..settle import bury, hidden_for, hide, hide_faults
+from .batch import Batch
 
 if TYPE_CHECKING:
     from ..app import TaskQ
 
 logger = logging.getLogger("taskq_sls.serverless")
 
-LONGEST_MARGIN = 5.0
-MARGIN_SHARE = 0.2
-"""The deadline margin: 20 % of the function's timeout, at most 5 seconds."""
-
-UNTIMED_NEED = 1.0
-"""Seconds that must remain before the margin to start a record whose task has no timeout."""
+STUCK_PATIENCE = 0.2
+"""Seconds that attempts of an earlier invocation, which ignored its deadline, get to show that they have ended."""
 
 
 class LambdaHandler:
@@ -57,6 +53,8 @@ class LambdaHandler:
         self._services: Services | None = None
         self._executor: Executor | None = None
         self._exits = AsyncExitStack()
+        self._stuck: set[asyncio.Task[None]] = set()
+        self._hide_faults = hide_faults()
         self._queues: dict[str, str] = {}
 
     def __call__(self, event: dict[str, Any], context: Any = None) -> dict[str, Any]:
@@ -68,9 +66,7 @@ class LambdaHandler:
         Raises:
             ConfigError: the event is not one from SQS.
         """
-        records = event.get("Records") if isinstance(event, dict) else None
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise ConfigError(f"this handler takes SQS events; it got {str(event)[:200]!r} without a list of Records")
+        records = _records(event)
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(self._handle(records, context))
@@ -79,28 +75,54 @@ class LambdaHandler:
         """Leave the lifespan and close the loop. Lambda never does; tests may."""
         if self._loop is None:
             return
-        self._loop.run_until_complete(self._exits.aclose())
-        if self._services is not None:
-            self._loop.run_until_complete(self._services.close())
+        self._loop.run_until_complete(self._leave())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         self._loop = self._services = self._executor = None
 
+    async def _leave(self) -> None:
+        for task in self._stuck:
+            task.cancel()
+        self._app.threads.abandon()
+        await asyncio.gather(*self._stuck, return_exceptions=True)
+        self._stuck = set()
+        await self._exits.aclose()
+        if self._services is not None:
+            await self._services.close()
+        self._app.threads.close()
+
     async def _handle(self, records: Sequence[dict[str, Any]], context: Any) -> dict[str, Any]:
+        if self._stuck:
+            await self._end_if_stuck()
         executor = self._executor or await self._start()
         deliveries = [delivery_from_lambda_record(record, self._queue_of(record)) for record in records]
-        batch = _Batch(self._app, executor, _deadline(context, self._app), self._margin, self._concurrency)
+        deadline = _deadline(context, self._app)
+        batch = Batch(executor, self._app.clock, deadline, self._margin, self._concurrency)
         outcomes = await batch.run(deliveries)
+        self._stuck = batch.stuck
         failed = await self._carry_out(deliveries, outcomes)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
     async def _start(self) -> Executor:
-        self._services = self._app.services.new_async(light=True)
+        if self._services is None:
+            self._services = self._app.services.new_async(light=True)
         state = None
         if self._app.lifespan is not None:
             state = await self._exits.enter_async_context(self._app.lifespan(self._app))
         self._executor = self._app.executor(self._services, state)
         return self._executor
+
+    async def _end_if_stuck(self) -> None:
+        """End the process, before it touches its batch, if an attempt of an earlier invocation still runs."""
+        _, self._stuck = await asyncio.wait(self._stuck, timeout=STUCK_PATIENCE)
+        if self._stuck:
+            logger.critical(
+                "%d attempts of an earlier invocation ignored its deadline and still run: this container ends",
+                len(self._stuck),
+                extra={"action": "container_ended"},
+            )
+            end_process()
 
     async def _carry_out(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> list[str]:
         """Visibility and dead-letter copies; answers the ids of the records that stay."""
@@ -118,19 +140,12 @@ class LambdaHandler:
             stay.append(delivery.message_id)
             if isinstance(outcome, RetryIn | Release):
                 hides.append((delivery, hidden_for(outcome)))
-        try:
-            if letters:
-                buried = await bury(broker, letters)
-                stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
-        except Exception:
-            logger.exception("dead-letter copies failed", extra={"action": "dead_letter_fault"})
-            stay += [delivery.message_id for delivery, _ in letters]
-        try:
-            if hides:
-                await hide(broker, hides)
-        except Exception:
-            logger.exception("visibility changes failed", extra={"action": "hide_fault"})
-        return stay
+        if letters:
+            buried = await bury(broker, letters)
+            stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
+        if hides:
+            await hide(broker, hides, self._hide_faults)
+        return list(dict.fromkeys(stay))
 
     def _queue_of(self, record: dict[str, Any]) -> str:
         """The logical queue of a record, by its ARN; the physical name where the app declares none like it."""
@@ -150,82 +165,21 @@ class LambdaHandler:
         return self._queues[arn]
 
 
-class _Batch:
-    """The records of one invocation."""
+def end_process() -> None:
+    """Lambda starts another container for the batch of this one, once its visibility timeout has ended."""
+    logging.shutdown()
+    os._exit(1)
 
-    def __init__(
-        self, app: TaskQ, executor: Executor, deadline: float | None, margin: float | None, concurrency: int | None
-    ) -> None:
-        self._app = app
-        self._executor = executor
-        self._deadline = deadline
-        self._margin = margin
-        self._gate = asyncio.Semaphore(concurrency) if concurrency is not None else None
-        self._first = True
-        self._end: float | None = None
-        self._outcomes: dict[str, Outcome] = {}
 
-    async def run(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        now = self._app.clock.time()
-        if self._deadline is not None:
-            margin = self._margin
-            if margin is None:
-                margin = min(LONGEST_MARGIN, MARGIN_SHARE * (self._deadline - now))
-            self._end = self._deadline - margin
-        timer = None
-        loop = asyncio.get_running_loop()
-        if self._end is not None:
-            timer = loop.call_later(max(0.0, self._end - now), self._stop_all)
-        try:
-            chained = chains(deliveries, lambda queue: queue.endswith(".fifo"))
-            await asyncio.gather(*(self._chain(chain) for chain in chained))
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return [self._outcomes.get(delivery.receipt, LOST) for delivery in deliveries]
-
-    async def _chain(self, chain: Sequence[Delivery]) -> None:
-        blocked = False
-        for delivery in chain:
-            if blocked:
-                self._outcomes[delivery.receipt] = Release(0)
-                continue
-            outcome = await self._one(delivery)
-            blocked = not settles(outcome)
-            self._outcomes[delivery.receipt] = outcome
-
-    async def _one(self, delivery: Delivery) -> Outcome:
-        if self._gate is None:
-            return await self._guarded(delivery)
-        async with self._gate:
-            return await self._guarded(delivery)
-
-    async def _guarded(self, delivery: Delivery) -> Outcome:
-        if not self._may_start(delivery):
-            return Release(0)
-        try:
-            return await self._executor.process(delivery, self._deadline)
-        except Exception:
-            logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
-            return LOST
-
-    def _may_start(self, delivery: Delivery) -> bool:
-        """The first record is always started; later ones when what remains covers their timeout."""
-        if self._first or self._end is None:
-            self._first = False
-            return True
-        need = UNTIMED_NEED
-        try:
-            task = self._app.registry.get(decode(delivery.body).task)
-            if task is not None and task.options.timeout is not None:
-                need = task.options.timeout
-        except Exception:
-            pass  # what cannot be decoded needs no time; the executor says what becomes of it
-        return self._end - self._app.clock.time() >= need
-
-    def _stop_all(self) -> None:
-        for context in list(self._executor.running.values()):
-            self._executor.stop(context, "deadline")
+def _records(event: Any) -> list[dict[str, Any]]:
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list):
+        raise ConfigError(f"this handler takes SQS events; it got {str(event)[:200]!r} without a list of Records")
+    for record in records:
+        source = record.get("eventSource", record.get("EventSource", "aws:sqs")) if isinstance(record, dict) else None
+        if source != "aws:sqs" or not isinstance(record.get("messageId"), str):
+            raise ConfigError(f"this handler takes SQS events; it got a record of {source}: {str(record)[:200]!r}")
+    return records
 
 
 def _deadline(context: Any, app: TaskQ) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -15,9 +16,6 @@ from ..errors import AwsError, MissingResource
 from .slots import Slots
 
 logger = logging.getLogger("taskq_sls.worker")
-
-SCARCE_WAIT = 1
-"""Seconds of a poll where queues have to take turns for too few slots."""
 
 EMPTY_PAUSE = 0.02
 """Seconds between an empty answer and the next poll."""
@@ -50,7 +48,7 @@ class Fetcher:
         self._wait = min(MAX_WAIT, wait)
         self._slots = slots
         self._deliver = deliver
-        self._stopping = False
+        self._stop_asked = asyncio.Event()
         self.polling = False
         self._ever_polled = False
         self._faults = Episode(logger, f"queue {queue} cannot be polled", "poll_fault")
@@ -65,13 +63,13 @@ class Fetcher:
             AwsError: the first poll was refused for good (access denied).
         """
         backoff = 0.5
-        while not self._is_stopping():
+        while not self._stop_asked.is_set():
             reserved = await self._slots.reserve(self.queue)
-            if self._is_stopping():
+            if self._stop_asked.is_set():
                 return
             deliveries = await self._poll(reserved)
             if deliveries is None:
-                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                await self._pause(backoff * random.uniform(0.5, 1.0))
                 backoff = min(LONGEST_BACKOFF, backoff * 2)
                 continue
             backoff = 0.5
@@ -80,7 +78,7 @@ class Fetcher:
                 self._deliver(deliveries)
             else:
                 # A broker in memory answers at once, and an endpoint may: an empty queue must not spin.
-                await asyncio.sleep(EMPTY_PAUSE)
+                await self._pause(EMPTY_PAUSE)
 
     async def _poll(self, reserved: int) -> list[Delivery] | None:
         """One receive; None if it failed for now."""
@@ -88,7 +86,10 @@ class Fetcher:
         self.polling = True
         try:
             deliveries = await self._broker.receive(
-                self.queue, max_messages=reserved, wait=self._seconds(), visibility=self._visibility
+                self.queue,
+                max_messages=reserved,
+                wait=min(self._wait, self._slots.longest_wait()),
+                visibility=self._visibility,
             )
             received = len(deliveries)
         except (AwsError, MissingResource) as error:
@@ -106,10 +107,10 @@ class Fetcher:
 
     def stop(self) -> None:
         """End after the poll under way."""
-        self._stopping = True
+        self._stop_asked.set()
 
-    def _is_stopping(self) -> bool:
-        return self._stopping
-
-    def _seconds(self) -> int:
-        return min(self._wait, SCARCE_WAIT) if self._slots.scarce else self._wait
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not into a stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop_asked.wait()

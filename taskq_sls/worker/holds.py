@@ -20,6 +20,7 @@ class Holds:
         self._lock = threading.Lock()
         self._held: dict[str, Delivery] = {}
         self._in_beat: set[str] = set()
+        self._leaving: set[str] = set()
         self._after_beat: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def __len__(self) -> int:
@@ -35,6 +36,12 @@ class Holds:
         """Hold it no longer; a beat under way does not matter (deleted, or lost)."""
         with self._lock:
             self._held.pop(delivery.receipt, None)
+            self._leaving.discard(delivery.receipt)
+
+    def leave(self, deliveries: Iterable[Delivery]) -> None:
+        """These are being deleted: still held, but a beat that finds one gone finds nothing wrong."""
+        with self._lock:
+            self._leaving.update(delivery.receipt for delivery in deliveries)
 
     async def take_out(self, delivery: Delivery) -> None:
         """Hold it no longer, and wait until no beat can touch it any more."""
@@ -68,8 +75,8 @@ class Holds:
                 pass
 
     def holds(self, delivery: Delivery) -> bool:
-        """Whether it is still held."""
-        return delivery.receipt in self._held
+        """Whether it is still held, and not being deleted."""
+        return delivery.receipt in self._held and delivery.receipt not in self._leaving
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -10,8 +10,7 @@ from typing import Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
 from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..errors import TaskQError
-from ..settle import bury, hidden_for, hide
+from ..settle import bury, hidden_for, hide, hide_faults
 from .holds import Holds
 
 logger = logging.getLogger("taskq_sls.worker")
@@ -53,6 +52,15 @@ class Batcher(Generic[T]):
             if self._running:
                 await asyncio.wait(self._running)
 
+    def close(self) -> None:
+        """Give up what waits or is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._items = []
+        for task in self._running:
+            task.cancel()
+
     @property
     def empty(self) -> bool:
         """Whether nothing waits or is under way."""
@@ -87,6 +95,7 @@ class Settler:
         self._acks: Batcher[tuple[Delivery, int]] = Batcher(self._ack, ACK_DELAY)
         self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY)
         self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY)
+        self._hide_faults = hide_faults()
         self._stopping = False
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -109,6 +118,11 @@ class Settler:
             await self._acks.drain()
             await self._hides.drain()
 
+    def close(self) -> None:
+        """Give up what is under way: those messages come again."""
+        for batcher in (self._letters, self._acks, self._hides):
+            batcher.close()
+
     @property
     def empty(self) -> bool:
         """Whether nothing is under way."""
@@ -117,9 +131,10 @@ class Settler:
     async def _ack(self, entries: list[tuple[Delivery, int]]) -> None:
         deliveries = [delivery for delivery, _ in entries]
         again = []
+        self._holds.leave(deliveries)
         try:
             answers = await self._broker.ack(deliveries)
-        except TaskQError as error:
+        except Exception as error:  # whatever it is: a message that nobody lets go would be held for ever
             logger.warning("messages could not be deleted: %s", error, extra={"action": "ack_fault"})
             again = entries
         else:
@@ -149,7 +164,7 @@ class Settler:
                 self._acks.add((delivery, tries + 1))
 
     async def _hide(self, entries: list[tuple[Delivery, int]]) -> None:
-        await hide(self._broker, entries)
+        await hide(self._broker, entries, self._hide_faults)
 
     async def _bury(self, entries: list[tuple[Delivery, DeadLetter]]) -> None:
         for (delivery, _), buried in zip(entries, await bury(self._broker, entries), strict=True):

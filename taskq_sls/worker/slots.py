@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from ..brokers.base import MAX_BATCH
+from ..brokers.base import MAX_BATCH, MAX_WAIT
 
 GATHER_SECONDS = 0.02
 """How long a poll waits for more free slots before it asks for fewer than ten messages.
 
 Asking for one message whenever one slot comes free would cost a request per task."""
+
+
+SCARCE_WAIT = 1
+"""Seconds of a poll where queues have to take turns for too few slots."""
 
 
 class Slots:
@@ -30,6 +34,7 @@ class Slots:
         self._weights = dict(weights)
         self._served = dict.fromkeys(weights, 0.0)
         self._wish = dict.fromkeys(weights, MAX_BATCH)
+        self._busy = dict.fromkeys(weights, False)
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._open: set[str] = set()
         self._settled = asyncio.Event()
@@ -58,6 +63,7 @@ class Slots:
         """A poll ended: give back what it did not use."""
         self._open.discard(queue)
         self.give_back(reserved - received)
+        self._busy[queue] = received > 0
         self._served[queue] += received / self._weights[queue]
         if len(self._weights) > 1:
             # With one queue there is nobody to leave slots to, and asking for ten costs the same as for one.
@@ -81,10 +87,15 @@ class Slots:
             if not future.done():
                 future.set_result(None)
 
-    @property
-    def scarce(self) -> bool:
-        """Whether not every queue can have a poll open at once, so that polls must be short and take turns."""
-        return self.total < len(self._weights)
+    def longest_wait(self) -> int:
+        """Seconds that a poll may wait for a first message.
+
+        Where not every queue can have a poll open at once, polls take turns and are short. One that keeps a queue
+        waiting that had messages the last time does not wait at all.
+        """
+        if self.total >= len(self._weights):
+            return MAX_WAIT
+        return 0 if any(self._busy[queue] for queue in self._waiting) else SCARCE_WAIT
 
     async def _gather(self, wish: int) -> None:
         loop = asyncio.get_running_loop()

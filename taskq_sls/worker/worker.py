@@ -39,8 +39,15 @@ RECYCLE = "recycle"
 STOP_SECONDS = 5.0
 """How long attempts that were stopped at the end of the grace period may take to really end."""
 
+END_SECONDS = 1.0
+"""How long cancelled tasks may take to see it before the worker ends without them."""
+
 BURST_WAIT = 900.0
 """Seconds ahead for which `burst` waits for a retry that this worker itself has put off."""
+
+
+SILENCE = 60.0
+"""Seconds without an answered poll after which the health endpoint says 503; a long poll takes up to 20."""
 
 
 class Worker:
@@ -123,7 +130,9 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         self._stop_asked = asyncio.Event()
+        self._why, self._signals, self.done = None, 0, 0
         with contextlib.ExitStack() as stack:
+            stack.callback(self._forget_loop)
             if signals:
                 for number in (signal.SIGTERM, signal.SIGINT):
                     self._loop.add_signal_handler(number, self._on_signal)
@@ -141,8 +150,9 @@ class Worker:
 
     def stop(self) -> None:
         """Stop cleanly; from any thread. The second call stops at once."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._on_signal)
+        if (loop := self._loop) is not None:
+            with contextlib.suppress(RuntimeError):  # closed a moment ago: there is nothing left to stop
+                loop.call_soon_threadsafe(self._on_signal)
 
     def ask_to_end(self, why: str) -> None:
         """End cleanly for a reason of the worker's own. On the loop's thread."""
@@ -155,6 +165,9 @@ class Worker:
     def why(self) -> str:
         """Why it ended or is ending."""
         return self._why or STOPPED
+
+    def _forget_loop(self) -> None:
+        self._loop = self._main = self._stop_asked = None
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -181,6 +194,7 @@ class _Session:
         self._settler = Settler(services.broker, self._holds)
         self._locks = GroupLocks()
         self._stopping = False
+        self._ending = False
         self._running: set[asyncio.Task[None]] = set()
         self._retry_due = 0.0
         app = worker.app
@@ -203,10 +217,10 @@ class _Session:
 
     async def work(self, stop_asked: asyncio.Event) -> str:
         worker = self._worker
-        self._heartbeat.start()
         if worker._health_address is not None:
             worker.health = HealthServer(*worker._health_address, self._status)
             worker.health.start()
+        self._heartbeat.start()
         polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
         helpers = [asyncio.create_task(self._watch_burst())] if worker.burst else []
         stopped = asyncio.create_task(stop_asked.wait())
@@ -221,8 +235,7 @@ class _Session:
             await asyncio.wait([stopped, *polls], return_when=asyncio.FIRST_COMPLETED)
             await self._shut_down(polls)
         finally:
-            for task in (stopped, *helpers, *polls, *self._running):
-                task.cancel()
+            await self._end([stopped, *helpers, *polls])
             self._heartbeat.stop()
             if worker.health is not None:
                 await asyncio.to_thread(worker.health.stop)
@@ -266,6 +279,22 @@ class _Session:
             if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
                 raise failure
 
+    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Leave everything that still goes on; after a clean stop that is only what could not be stopped.
+
+        Its message and its record are left to hold and lease: nobody knows what its code still does.
+        """
+        self._ending = True
+        for context in list(self._executor.running.values()):
+            self._executor.stop(context, "lease_lost")
+        tasks += self._running
+        for task in tasks:
+            task.cancel()
+        self._worker.app.threads.abandon()
+        self._settler.close()
+        await asyncio.wait(tasks, timeout=END_SECONDS)
+        self._worker.app.threads.close()
+
     async def _wait_for_tasks(self, until: float) -> None:
         while self._running and (left := until - time.monotonic()) > 0:
             await asyncio.wait(self._running, timeout=left)
@@ -289,6 +318,17 @@ class _Session:
     async def _process(self, delivery: Delivery) -> Outcome:
         try:
             outcome = await self._executor.process(delivery)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._ending or task is None:
+                raise
+            # A task that cancelled itself must not take its slot and its message along.
+            while task.cancelling():
+                task.uncancel()
+            logger.error(
+                "message %s: its task cancelled itself", delivery.message_id, extra={"action": "process_fault"}
+            )
+            outcome = LOST
         except Exception:
             # A fault of ours or of a backend: the message stays and comes again, the worker goes on.
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
@@ -321,7 +361,7 @@ class _Session:
     async def _watch_burst(self) -> None:
         while True:
             await asyncio.sleep(0.1)
-            if self._running or not self._settler.empty or time.monotonic() < self._retry_due:
+            if self._is_busy():
                 for fetcher in self._fetchers:
                     fetcher.empty_polls = 0
                 continue
@@ -338,13 +378,16 @@ class _Session:
                 return not isinstance(error, AwsError) or not error.transient
             if depth.visible or depth.delayed:
                 return False
-        return not self._running
+        return not self._is_busy()
+
+    def _is_busy(self) -> bool:
+        return bool(self._running) or not self._settler.empty or time.monotonic() < self._retry_due
 
     def _status(self) -> dict[str, Any]:
         now = time.monotonic()
-        # A poll takes up to 20 s, and a busy worker does not poll: silence counts only while a poll should be open.
-        polls = all(
-            now - fetcher.last_success < 60 or (self._slots.free == 0 and not fetcher.polling)
+        # A busy worker does not poll, nor does one that stops: silence counts only while a poll should be open.
+        polls = self._stopping or all(
+            now - fetcher.last_success < SILENCE or (self._slots.free == 0 and not fetcher.polling)
             for fetcher in self._fetchers
         )
         beats = self._heartbeat.live(now)

@@ -21,7 +21,7 @@ import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
-from taskq_sls.aws.aio import AsyncAws
+from taskq_sls.aws.aio import AsyncAws, _LoopClients
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.codes import QUEUE_DOES_NOT_EXIST, plain_code
 from taskq_sls.aws.config import LIBRARY_VERSION
@@ -474,12 +474,25 @@ class TestSharing:
             assert len(set(pool.map(get, range(8)))) == 1
         asyncio.run(port.close())
 
+    @pytest.fixture
+    def slow_creation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As with credentials that come over the network."""
+        create = _LoopClients._create
+
+        async def slowly(self: _LoopClients, service: str) -> Any:
+            await asyncio.sleep(0)
+            return await create(self, service)
+
+        monkeypatch.setattr(_LoopClients, "_create", slowly)
+
+    @pytest.mark.usefixtures("slow_creation")
     async def test_coroutines_that_start_together_share_one_client(self) -> None:
         port = AsyncAws(ManualClock())
         clients = await asyncio.gather(*(port.get("sqs") for _ in range(8)))
         assert len({id(client) for client in clients}) == 1
         await port.close()
 
+    @pytest.mark.usefixtures("slow_creation")
     async def test_a_first_caller_that_is_cancelled_does_not_spoil_the_client(self) -> None:
         port = AsyncAws(ManualClock())
         first, second = (asyncio.create_task(port.get("sqs")) for _ in range(2))

@@ -145,7 +145,7 @@ def test_eight_receivers_over_a_hundred_messages_get_each_once(connect: Connect)
 
     def drain(_: int) -> list[str]:
         mine: list[str] = []
-        while got := [m["Body"] for m in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=3).get("Messages", ())]:
+        while got := [m["Body"] for m in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1).get("Messages", ())]:
             mine += got
         return mine
 

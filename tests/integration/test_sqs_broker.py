@@ -225,7 +225,9 @@ class TestQueues:
             with pytest.raises(MissingResource, match="'default'"):
                 drive(operation)
         bench.create("shop-default")
+        asked = len(bench.meddler.named("get_queue_url"))
         assert bench.send("a") == [None]
+        assert len(bench.meddler.named("get_queue_url")) == asked + 1
 
     def test_urls_from_the_settings_are_not_asked_for(self, bench: Bench) -> None:
         url = bench.create("somewhere-else")

@@ -83,8 +83,9 @@ class TestDrive:
                 cleaned.append(True)
 
         with pytest.raises(SuspendedError):
-            drive(hook())
+            drive(coroutine := hook())
         assert cleaned == [True]
+        assert coroutine.cr_frame is None
 
     def test_context_variables_are_seen_inside_and_do_not_leak_out(self) -> None:
         async def enter() -> str:

@@ -157,6 +157,14 @@ async def test_a_record_past_its_time_to_live_is_replaced_whole(results: ResultB
     assert (record.labels, record.parent, record.result_json, record.finished_at) == ({}, None, None, None)
 
 
+async def test_a_waiting_record_past_its_time_to_live_is_not_resumed(results: ResultBackend) -> None:
+    await run(results, retrying(), a_claim(labels={"old": "yes"}))
+    assert await results.claim(a_claim(owner="owner-2", now=TTL, ttl=TTL + 100)) == Claimed(1)
+    record = await results.get("task-1", now=TTL)
+    assert record is not None
+    assert record.labels == {}
+
+
 async def test_a_running_record_past_its_time_to_live_is_replaced_too(results: ResultBackend) -> None:
     claim = a_claim(ttl=NOW + 30, lease_until=NOW + 1000)
     await results.claim(claim)

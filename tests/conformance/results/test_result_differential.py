@@ -1,7 +1,6 @@
 """Any sequence of operations has the same answers and leaves the same records in memory and in DynamoDB."""
 
 import itertools
-import os
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -138,7 +137,7 @@ def the_finish(how: Any, now: float) -> Finish:
 
 
 @settings(
-    max_examples=int(os.environ.get('DEEP', 20)),
+    max_examples=20,
     derandomize=True,
     deadline=None,
     database=None,

@@ -1,0 +1,7 @@
+"""What Lambda calls with the messages of a queue: set the function's handler to ``handlers.worker.handler``."""
+
+from __future__ import annotations
+
+from local.tasks import app
+
+handler = app.lambda_handler()

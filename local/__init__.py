@@ -1,0 +1,1 @@
+"""The reference app, run on this machine: example tasks and the demo."""

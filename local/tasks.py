@@ -1,0 +1,63 @@
+"""The reference app: one task of each kind.
+
+Run a worker with ``taskq worker local.tasks:app``; the Lambda entry point is ``handlers.worker.handler``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from taskq_sls import Queue, Retry, TaskContext, TaskQ
+
+from .survey import Survey, standard_library, survey_package
+
+BLOCK = 1 << 20
+"""Bytes read between two words about progress."""
+
+app = TaskQ("local", queues=[Queue("default"), Queue("journal.fifo")], timeout=60)
+
+
+@app.task
+def survey(package: str) -> Survey:
+    """Count the files, lines and functions of one package of Python's standard library."""
+    return survey_package(standard_library(), package)
+
+
+@app.task(retry=Retry(max_attempts=5, backoff=0.5, retry_on=(OSError,)), timeout=10)
+async def probe(host: str, port: int) -> float:
+    """Connect to a TCP port, again if nothing answers there yet; the seconds it took."""
+    started = time.perf_counter()
+    _, writer = await asyncio.open_connection(host, port)
+    writer.close()
+    await writer.wait_closed()
+    return time.perf_counter() - started
+
+
+@app.task(timeout=600)
+def checksum(ctx: TaskContext, path: str) -> str:
+    """SHA-256 of a file, saying how far it is; stops when somebody cancels it."""
+    digest = hashlib.sha256()
+    total = os.path.getsize(path)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            if ctx.cancelled:
+                return ""  # nobody gets it: the record says CANCELLED
+            digest.update(block)
+            ctx.progress(file.tell(), total, os.path.basename(path))
+    return digest.hexdigest()
+
+
+@app.task(queue="journal.fifo", group="journal")
+def note(path: str, line: str) -> int:
+    """Append a line to a file, in the order of the enqueues; the file's length after it.
+
+    Delivery is at least once: a crash right after the write makes the line come twice. Notes to different files
+    need not wait for each other: ``note.with_options(group=...)``.
+    """
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+        return file.tell()

@@ -1,0 +1,108 @@
+"""``taskq local up``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ..app import TaskQ
+from ..logs import configure
+from ..offline.stack import LocalStack
+from ..worker.supervisor import Supervisor
+from .apps import app_target, load_app
+from .arguments import add_common, port
+from .output import note, print_json
+from .provision import provision_app
+from .worker import add_log_options
+
+POLL_WAIT, GRACE, KILL_AFTER = 1, 3, 10
+"""Seconds of the worker's long poll, of its period of grace, and until it is killed: Ctrl-C should be quick here."""
+
+
+def add_to(commands: Any) -> None:
+    local = commands.add_parser(
+        "local", help="the whole stack on this machine", description="The stack on this machine."
+    )
+    up = local.add_subparsers(dest="local_command", metavar="COMMAND", required=True).add_parser(
+        "up",
+        help="start a local AWS with an app's queues and table",
+        description="Start a local AWS (moto) on a loopback port, make the queues and tables of the apps named, and "
+        "print the environment variables to use it with. Nothing is kept after the end (Ctrl-C).",
+        allow_abbrev=False,
+    )
+    up.add_argument("--app", metavar="MODULE:APP", help="make its queues and table")
+    up.add_argument("--worker", metavar="MODULE:APP", help="the same, and run a worker of it")
+    up.add_argument("--lambda", dest="function", metavar="MODULE:APP", help="the same, and run it as Lambda functions")
+    up.add_argument("--port", type=port, default=0, metavar="N", help="default: a free one")
+    up.add_argument("--json", action="store_true", help="print the variables as a JSON object")
+    add_log_options(up)
+    add_common(up)
+    up.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    configure(arguments.log_level, arguments.log_format)
+    named = [arguments.app, arguments.worker, arguments.function]
+    targets = list(dict.fromkeys(app_target(target) for target in named if target))
+    try:
+        with _interrupted_by_sigterm(), LocalStack(arguments.port) as stack:
+            apps = {target: load_app(target) for target in targets}
+            for target, app in apps.items():
+                made = provision_app(app)
+                note(f"{target}: {', '.join(one.name for one in made)}")
+            _print_environment(stack, targets, json=arguments.json)
+            return _run(arguments, stack, apps)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ]) -> int:
+    if arguments.function:
+        stack.run_functions(arguments.function, apps[arguments.function])
+    note("the local AWS is ready; Ctrl-C ends it")
+    if arguments.worker:
+        return Supervisor(lambda _: _worker_command(arguments), kill_after=KILL_AFTER).run()
+    forever = threading.Event()
+    # In pieces, since a signal that comes just before a wait begins is seen only after it.
+    while not forever.wait(1.0):
+        continue
+    return 0
+
+
+def _worker_command(arguments: argparse.Namespace) -> list[str]:
+    options = {
+        "--poll-wait": POLL_WAIT,
+        "--grace": GRACE,
+        "--log-level": arguments.log_level,
+        "--log-format": arguments.log_format,
+    }
+    command = [sys.executable, "-m", "taskq_sls", "worker", arguments.worker]
+    return [*command, *(str(word) for pair in options.items() for word in pair)]
+
+
+def _print_environment(stack: LocalStack, targets: list[str], *, json: bool) -> None:
+    variables = stack.environment() | ({"TASKQ_APP": targets[0]} if targets else {})
+    if json:
+        print_json(variables)
+    else:
+        if stack.misleading:
+            print(f"unset {' '.join(stack.misleading)}")
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends things as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

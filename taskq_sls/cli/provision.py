@@ -1,0 +1,56 @@
+"""``taskq provision``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from ..app import TaskQ
+from ..aws.blocking import BlockingAws
+from ..flow import call_sync
+from ..provisioning import Provisioned, provision
+from .apps import load_app
+from .arguments import add_app_positional, add_common, add_json
+from .output import print_json, print_table
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "provision",
+        help="create the queues and the table of an app",
+        description="Create the queues, dead-letter queues and the table of an app (and TASKQ_BUCKET) on the endpoint "
+        "that the environment names, and correct what differs. Running it again is safe. In AWS, prefer a template.",
+        allow_abbrev=False,
+    )
+    add_app_positional(parser)
+    add_json(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    made = provision_app(load_app(arguments.app))
+    if arguments.json:
+        print_json([one._asdict() for one in made])
+    else:
+        print_provisioned(made)
+    return 0
+
+
+def provision_app(app: TaskQ) -> Sequence[Provisioned]:
+    """Make what the app needs, on the endpoint that the environment names."""
+    port = BlockingAws(app.clock)
+    queues = list(app.queues.values())
+    return call_sync("provision", _provision_and_close(port, app, queues))
+
+
+async def _provision_and_close(port: BlockingAws, app: TaskQ, queues: Sequence[Any]) -> list[Provisioned]:
+    try:
+        return await provision(port, app.settings, queues, bucket=app.settings.bucket is not None)
+    finally:
+        await port.close()
+
+
+def print_provisioned(made: Sequence[Provisioned]) -> None:
+    print_table(("ACTION", "KIND", "NAME", "DETAIL"), [(one.action, one.kind, one.name, one.detail) for one in made])

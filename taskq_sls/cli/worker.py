@@ -1,0 +1,157 @@
+"""``taskq worker``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..logs import FORMATS, LEVELS, configure
+from ..worker.reloading import check_watchable
+from ..worker.supervisor import CHILD_VARIABLE, RECYCLE, STOPPED, Supervisor
+from .apps import app_target, load_app
+from .arguments import add_app_positional, add_common, address, seconds, whole
+
+# Arguments that a worker process gets from its supervisor, as they were given.
+_PASSED_ON = (
+    "concurrency",
+    "threads",
+    "queues",
+    "max_tasks",
+    "max_memory",
+    "grace",
+    "poll_wait",
+    "log_level",
+    "log_format",
+)
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "worker",
+        help="run tasks",
+        description="Poll the queues of an app and run their tasks until SIGTERM or Ctrl-C. A second one stops at once.",
+        allow_abbrev=False,
+    )
+    add_app_positional(parser)
+    parser.add_argument("--burst", action="store_true", help="end when the queues are drained")
+    parser.add_argument("--concurrency", type=whole, metavar="N", help="most tasks held at once, per process")
+    parser.add_argument("--threads", type=whole, metavar="N", help="most sync tasks at once, per process")
+    parser.add_argument("--processes", type=whole, default=1, metavar="N", help="worker processes; default 1")
+    parser.add_argument("--queues", type=_names, metavar="A,B", help="only these queues; default: all of the app")
+    parser.add_argument("--max-tasks", type=whole, metavar="N", help="start a process anew after so many tasks")
+    parser.add_argument("--max-memory", type=whole, metavar="MB", help="start a process anew above so much memory")
+    parser.add_argument("--grace", type=seconds, metavar="SECONDS", help="time for running tasks after a stop")
+    parser.add_argument("--poll-wait", type=whole, metavar="SECONDS", help="long poll, 1 to 20")
+    parser.add_argument(
+        "--health",
+        type=address,
+        metavar="[HOST:]PORT",
+        help="serve a health check; default host 127.0.0.1, in a container 0.0.0.0; of several processes the first",
+    )
+    parser.add_argument(
+        "--reload",
+        nargs="?",
+        const=".",
+        metavar="DIR",
+        help="restart when a Python file in DIR (default: here) changes; give it behind MODULE:APP",
+    )
+    add_log_options(parser)
+    parser.add_argument(
+        "--json", action="store_const", dest="log_format", const="json", help="same as --log-format json"
+    )
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-level", default="INFO", type=str.upper, choices=LEVELS, metavar="LEVEL", help=", ".join(LEVELS)
+    )
+    parser.add_argument("--log-format", default="auto", choices=FORMATS, help="auto: text in a terminal, else JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    configure(arguments.log_level, arguments.log_format)
+    # Not left in the environment: a task that starts a worker of its own starts no supervised one.
+    if os.environ.pop(CHILD_VARIABLE, None) is not None:
+        _stop_with_supervisor()
+        return _work(arguments)
+    supervised = (arguments.max_tasks, arguments.max_memory, arguments.reload)
+    if arguments.processes == 1 and all(option is None for option in supervised):
+        return _work(arguments)
+    return _supervise(arguments)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    app = load_app(arguments.app)
+    options = {
+        "concurrency": arguments.concurrency,
+        "threads": arguments.threads,
+        "queues": arguments.queues,
+        "burst": arguments.burst,
+        "max_tasks": arguments.max_tasks,
+        "max_memory": arguments.max_memory,
+        "grace": arguments.grace,
+        "poll_wait": arguments.poll_wait,
+        "health": arguments.health,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return RECYCLE if app.worker(**given).run() == "recycle" else STOPPED
+
+
+def _supervise(arguments: argparse.Namespace) -> int:
+    arguments.app = app_target(arguments.app)
+    watch = None
+    if arguments.reload is not None:
+        watch = Path(arguments.reload)
+        if ":" in arguments.reload and not watch.exists():
+            raise ConfigError(f"--reload {arguments.reload!r} is no directory: give MODULE:APP before --reload")
+        check_watchable(watch)
+    else:
+        load_app(arguments.app)  # what is wrong with it is told once, not by every process
+    return Supervisor(
+        lambda number: child_command(arguments, number),
+        arguments.processes,
+        burst=arguments.burst,
+        watch=watch,
+    ).run()
+
+
+def child_command(arguments: argparse.Namespace, number: int) -> Sequence[str]:
+    """The command line of the worker process with this number."""
+    command = [sys.executable, "-m", "taskq_sls", "worker", arguments.app]
+    for name in _PASSED_ON:
+        value = getattr(arguments, name)
+        if value is not None:
+            text = ",".join(value) if isinstance(value, list) else str(value)
+            command += [f"--{name.replace('_', '-')}", text]
+    command += [f"--{name}" for name in ("burst", "traceback") if getattr(arguments, name)]
+    if arguments.health is not None and number == 0:
+        host, port = arguments.health
+        command += ["--health", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    return command
+
+
+def _stop_with_supervisor() -> None:
+    """Stop cleanly when the supervisor is gone: then the pipe that is our stdin ends."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="taskq-supervisor-watch", daemon=True).start()
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} must be names of queues with commas between them")
+    return names

@@ -1,0 +1,307 @@
+"""Worker processes kept running: started, restarted, reloaded and stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from .reloading import watch_python_files
+
+STOPPED, BAD_INPUT, RECYCLE = 0, 2, 75
+"""Exit statuses of a worker process: told to stop or drained; cannot work as configured; start me anew."""
+
+CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
+"""Set in the environment of a worker process that has a supervisor, to its number from 0."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before a crashed process is started again: the shortest, and the longest after many crashes."""
+
+SETTLED = 60.0
+"""Seconds of life after which earlier crashes are forgotten."""
+
+logger = logging.getLogger("taskq_sls.supervisor")
+
+
+class _Ended(NamedTuple):
+    slot: _Slot
+    child: subprocess.Popen[bytes]
+
+
+class _Signalled(NamedTuple):
+    number: int
+
+
+class _Changed(NamedTuple):
+    files: int
+
+
+_Event = _Ended | _Signalled | _Changed
+
+
+class Supervisor:
+    """Runs N copies of a command until they are done or it is told to stop.
+
+    SIGTERM and SIGINT are passed on to the children, a repeated one too. The children are in process groups of
+    their own, so that a terminal's Ctrl-C reaches them once; each holds a pipe to this process as its stdin, whose
+    end tells it that its supervisor was killed.
+
+    Args:
+        command: the command line of the process with a number from 0.
+        processes: how many, 1 or more.
+        environment: of the children, beside the number; default this process's.
+        burst: a child that ended with 0 is done; otherwise it is started again unless all are stopping.
+        watch: a directory; when a Python file in it changes, all children are stopped cleanly and started again.
+        kill_after: seconds after the first signal at which children that still run are killed. Default never: a
+            worker has its own period of grace.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[int], Sequence[str]],
+        processes: int = 1,
+        *,
+        environment: Mapping[str, str] | None = None,
+        burst: bool = False,
+        watch: Path | None = None,
+        kill_after: float | None = None,
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self._burst = burst
+        self._watch = watch
+        self._kill_after = kill_after
+        self._slots = [_Slot(number) for number in range(processes)]
+        # SimpleQueue, since a signal handler may interrupt a put and put again.
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._stopping = False
+        self._kill_at: float | None = None
+        self._status = 0
+
+    def run(self) -> int:
+        """Supervise in the main thread until all children have ended for good.
+
+        Returns:
+            0; 2 when a child cannot work as configured; 1 when a child had to be killed or crashed while stopping.
+        """
+        stop_watching = threading.Event()
+        with _passing_on(self._events):
+            try:
+                for slot in self._slots:
+                    self._start(slot)
+                if self._watch is not None:
+                    watch_python_files(self._watch, lambda files: self._events.put(_Changed(files)), stop=stop_watching)
+                while any(slot.busy for slot in self._slots):
+                    self._handle_next()
+            finally:
+                stop_watching.set()
+                for slot in self._slots:
+                    slot.kill()
+        return self._status
+
+    def _handle_next(self) -> None:
+        event: _Event | None
+        try:
+            event = self._events.get(timeout=self._patience())
+        except queue.Empty:
+            event = None
+        if isinstance(event, _Signalled):
+            self._stop(event.number)
+        elif isinstance(event, _Ended):
+            self._ended(event.slot, event.child)
+        elif isinstance(event, _Changed):
+            self._reload(event.files)
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.start_at is not None and slot.start_at <= now:
+                self._start(slot)
+        if self._kill_at is not None and self._kill_at <= now:
+            self._kill_at = None
+            for slot in self._slots:
+                if slot.child is not None:
+                    logger.warning("worker process %d did not stop: killed", slot.number, extra=_fields("killed", slot))
+                    self._status = 1
+                    slot.child.kill()
+
+    def _patience(self) -> float:
+        """Seconds until something is due without an event."""
+        now = time.monotonic()
+        # A signal that comes just before the wait begins is seen only after it.
+        due = [now + 1.0, *(slot.start_at for slot in self._slots if slot.start_at is not None)]
+        if self._kill_at is not None:
+            due.append(self._kill_at)
+        return max(0.0, min(due) - now)
+
+    def _start(self, slot: _Slot) -> None:
+        environment = dict(os.environ if self._environment is None else self._environment)
+        environment[CHILD_VARIABLE] = str(slot.number)
+        child = subprocess.Popen(
+            list(self._command(slot.number)), env=environment, stdin=subprocess.PIPE, process_group=0
+        )
+        slot.started(child)
+        threading.Thread(target=self._wait, args=(slot, child), name=f"taskq-wait-{slot.number}", daemon=True).start()
+        logger.debug("worker process %d started, pid %d", slot.number, child.pid, extra=_fields("started", slot))
+
+    def _wait(self, slot: _Slot, child: subprocess.Popen[bytes]) -> None:
+        child.wait()
+        self._events.put(_Ended(slot, child))
+
+    def _stop(self, number: int) -> None:
+        if not self._stopping:
+            self._stopping = True
+            if self._kill_after is not None:
+                self._kill_at = time.monotonic() + self._kill_after
+        for slot in self._slots:
+            slot.rest()
+            slot.signal(number)
+
+    def _reload(self, files: int) -> None:
+        if self._stopping:
+            return
+        logger.info("%d Python files changed: reloading", files, extra={"action": "workers_reloading"})
+        for slot in self._slots:
+            slot.backoff.forget()
+            if slot.child is None:
+                slot.start_at = time.monotonic()
+            elif not slot.reloading:  # a second signal would stop it at once
+                slot.reloading = True
+                slot.signal(signal.SIGTERM)
+
+    def _ended(self, slot: _Slot, child: subprocess.Popen[bytes]) -> None:
+        """Decide what becomes of a slot whose child has ended."""
+        status, lived, reloading = child.returncode, slot.ended(), slot.reloading
+        slot.reloading = False
+        if self._stopping:
+            if status not in (STOPPED, RECYCLE) and self._status == 0:
+                logger.warning(
+                    "worker process %d ended with %s", slot.number, _words(status), extra=_fields("crashed", slot)
+                )
+                self._status = 1
+        elif reloading:
+            slot.start_at = time.monotonic()
+        elif status == STOPPED:
+            if not self._burst:
+                logger.warning(
+                    "worker process %d was stopped from outside: started again",
+                    slot.number,
+                    extra=_fields("restarted", slot),
+                )
+                slot.start_at = time.monotonic() + slot.backoff.pause(lived)
+        elif status == RECYCLE:
+            logger.info("worker process %d is recycled", slot.number, extra=_fields("recycled", slot))
+            slot.start_at = time.monotonic()
+        elif status == BAD_INPUT and self._watch is not None:
+            logger.error(
+                "worker process %d cannot start; waiting for a change", slot.number, extra=_fields("bad", slot)
+            )
+            slot.waiting = True
+        elif status == BAD_INPUT:
+            self._status = BAD_INPUT
+            self._stop(signal.SIGTERM)
+        else:
+            pause = slot.backoff.pause(lived)
+            logger.error(
+                "worker process %d ended with %s after %.0f s: started again in %.1f s",
+                slot.number,
+                _words(status),
+                lived,
+                pause,
+                extra={**_fields("crashed", slot), "delay": round(pause, 3)},
+            )
+            slot.start_at = time.monotonic() + pause
+
+
+class Backoff:
+    """How long to wait before a process that crashed is started again: doubling, with jitter."""
+
+    def __init__(self) -> None:
+        self._crashes = 0
+
+    def pause(self, lived: float) -> float:
+        """Seconds to wait after a crash of a process that lived for `lived` seconds: 1 to 30."""
+        self._crashes = 1 if lived >= SETTLED else self._crashes + 1
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._crashes, 10))
+        return max(FIRST_PAUSE, longest * random.uniform(0.5, 1.0))
+
+    def forget(self) -> None:
+        """Forget earlier crashes."""
+        self._crashes = 0
+
+
+class _Slot:
+    """The place of one child."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.child: subprocess.Popen[bytes] | None = None
+        self.start_at: float | None = None
+        self.waiting = False
+        self.reloading = False
+        self.backoff = Backoff()
+        self._since = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is still to come."""
+        return self.child is not None or self.start_at is not None or self.waiting
+
+    def started(self, child: subprocess.Popen[bytes]) -> None:
+        self.child, self.start_at, self.waiting = child, None, False
+        self._since = time.monotonic()
+
+    def ended(self) -> float:
+        """Forget the child; how many seconds it lived."""
+        if self.child is not None and self.child.stdin is not None:
+            self.child.stdin.close()
+        self.child = None
+        return time.monotonic() - self._since
+
+    def rest(self) -> None:
+        """Start nothing any more."""
+        self.start_at, self.waiting = None, False
+
+    def signal(self, number: int) -> None:
+        if self.child is not None:
+            self.child.send_signal(number)
+
+    def kill(self) -> None:
+        """For the case that supervising itself fails: leave nothing behind."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+            self.ended()
+
+
+@contextlib.contextmanager
+def _passing_on(events: queue.SimpleQueue[_Event]) -> Iterator[None]:
+    def handle(number: int, _: FrameType | None) -> None:
+        events.put(_Signalled(number))
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fields(what: str, slot: _Slot) -> dict[str, object]:
+    return {
+        "action": f"worker_process_{what}",
+        "process": slot.number,
+        "process_id": slot.child.pid if slot.child is not None else None,
+    }
+
+
+def _words(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from taskq_sls import TaskQ
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.flow import call_sync
-from taskq_sls.offline.server import MotoServer
+from taskq_sls.offline.stack import LocalStack
 from taskq_sls.provisioning import provision
 
 STOPPING = 15.0
@@ -26,31 +26,16 @@ LOG_LINES = 20
 
 @contextlib.contextmanager
 def endpoint(app: TaskQ) -> Iterator[None]:
-    """moto on a free loopback port, with the app's queues and table, for this process and its children."""
-    with MotoServer() as server, _environment(server.environment()):
+    """An AWS endpoint on a free loopback port, with the app's queues and table, for this process and its children."""
+    for name in [name for name in os.environ if name.startswith("TASKQ_")]:
+        del os.environ[name]  # they name the user's own resources
+    with LocalStack():
         port = BlockingAws(app.clock)
         try:
             call_sync("provision", provision(port, app.settings, list(app.queues.values())))
         finally:
             call_sync("close", port.close())
         yield
-
-
-@contextlib.contextmanager
-def _environment(chosen: dict[str, str]) -> Iterator[None]:
-    """The process's environment with `chosen` in it, and nothing of the user's that could lead elsewhere."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(("AWS_", "TASKQ_")):
-            del os.environ[name]
-    os.environ.update(chosen)
-    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 class WorkerProcess:

@@ -21,7 +21,7 @@ BLOCK = 1 << 20
 app = TaskQ("local", queues=[Queue("default"), Queue("journal.fifo")], timeout=60)
 
 
-@app.task
+@app.task(retry=Retry(give_up_on=(FileNotFoundError,)))
 def survey(package: str) -> Survey:
     """Count the files, lines and functions of one package of Python's standard library."""
     return survey_package(standard_library(), package)

@@ -248,6 +248,9 @@ class Executor:
 
     async def _refused(self, attempt: Attempt, refused: Refused) -> Outcome:
         verdict = read_refusal(refused.record, attempt.claim, self._hold(attempt.delivery.queue))
+        if verdict.cancel:
+            claim = attempt.claim
+            await self._results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
         if verdict.close is None:
             return verdict.outcome
         if not await self._results.close_abandoned(refused.record, verdict.close):

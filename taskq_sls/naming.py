@@ -42,8 +42,8 @@ def task_name(function: Callable[..., Any]) -> str:
 def _main_module(name: str) -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name:
-        return str(spec.name.removesuffix(".__main__") if spec.name.endswith(".__main__") else spec.name)
+    if spec is not None and spec.name:  # run by python -m; of a package that is package.__main__
+        return str(spec.name)
     file = getattr(main, "__file__", None)
     if file is not None:
         path = Path(file).resolve()

@@ -13,10 +13,14 @@ LONGEST_WAIT = 900.0
 
 
 class Verdict(NamedTuple):
-    """`outcome` for the message; where `close` is set, the record is to be ended with it first."""
+    """`outcome` for the message.
+
+    Where `close` is set, the record is to be ended with it first; where `cancel` is, it is to be cancelled first.
+    """
 
     outcome: Outcome
     close: Finish | None = None
+    cancel: bool = False
 
 
 def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
@@ -34,7 +38,8 @@ def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
     if record.status is State.RUNNING:
         return _running(record, claim, hold)
     if record.cancel_requested:
-        return Verdict(DONE)
+        # It was asked to cancel while it ran, and given back: nobody has ended it yet.
+        return Verdict(DONE, cancel=True)
     due = record.next_at if record.next_at is not None else claim.now
     return Verdict(RetryIn(max(1.0, due - claim.now), "early"))
 

@@ -48,11 +48,11 @@ class Batch:
         self._executor = executor
         self._clock = clock
         self._deadline = deadline
-        if deadline is not None and margin is None:
-            margin = min(LONGEST_MARGIN, MARGIN_SHARE * (deadline - clock.time()))
-        self._margin = margin or 0.0
+        self._margin = 0.0 if deadline is None else _margin(margin, deadline - clock.time())
         self._gate = asyncio.Semaphore(concurrency) if concurrency is not None else None
         self._first: Delivery | None = None
+        # By identity: two records can be equal in all they say.
+        self._started: set[int] = set()
         self._outcomes: dict[int, Outcome] = {}
         self.stuck: set[asyncio.Task[None]] = set()
 
@@ -78,8 +78,11 @@ class Batch:
                 extra={"action": "deadline_ignored"},
             )
             self.stuck = running
-        # Two records can be equal in all they say, so they are told apart by identity.
-        return [self._outcomes.get(id(delivery), LOST) for delivery in deliveries]
+        return [self._outcome(delivery) for delivery in deliveries]
+
+    def _outcome(self, delivery: Delivery) -> Outcome:
+        unfinished = LOST if id(delivery) in self._started else Release(0)
+        return self._outcomes.get(id(delivery), unfinished)
 
     async def _until(self, running: set[asyncio.Task[None]], when: float) -> set[asyncio.Task[None]]:
         """What still runs at `when` (epoch seconds)."""
@@ -108,6 +111,7 @@ class Batch:
             return await self._process(delivery)
 
     async def _process(self, delivery: Delivery) -> Outcome:
+        self._started.add(id(delivery))
         try:
             return await self._executor.process(
                 delivery, self._deadline, lambda plan: delivery is self._first or self._has_time_for(plan)
@@ -122,3 +126,10 @@ class Batch:
             return True
         need = UNTIMED_NEED if plan.options.timeout is None else plan.options.timeout
         return self._deadline - self._margin - self._clock.time() >= need
+
+
+def _margin(given: float | None, remaining: float) -> float:
+    if given is None:
+        return min(LONGEST_MARGIN, MARGIN_SHARE * remaining)
+    # A margin that leaves nothing would keep even the first record from ever being started.
+    return given if given < remaining else MARGIN_SHARE * max(0.0, remaining)

@@ -82,6 +82,9 @@ class LambdaHandler:
         self._loop = self._services = self._executor = None
 
     async def _leave(self) -> None:
+        if self._stuck and self._executor is not None:
+            for context in list(self._executor.running.values()):
+                self._executor.stop(context, "lease_lost")
         for task in self._stuck:
             task.cancel()
         self._app.threads.abandon()

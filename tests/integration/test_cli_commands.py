@@ -284,7 +284,9 @@ _NEED_TABLE = (["result", "x", *APP], ["tasks", *APP], ["worker", "shop:app", "-
 
 
 @pytest.mark.parametrize("argv", _NEED_QUEUE)
-def test_a_missing_queue_is_told_with_the_fix(aws: None, errors: Run, argv: list[str]) -> None:
+def test_a_missing_queue_is_told_with_the_fix(provisioned: None, errors: Run, argv: list[str]) -> None:
+    boto3.client("sqs").delete_queue(QueueUrl=queue_url("shop-default"))
+
     err = errors(*argv)
     assert "'shop-default'" in err
     assert "taskq provision MODULE:APP" in err

@@ -236,6 +236,16 @@ class TestQueues:
         assert other.meddler.named("get_queue_url") == []
         assert other.meddler.named("send_message_batch")[0]["QueueUrl"] == url
 
+    def test_a_url_from_the_settings_is_not_forgotten(self, bench: Bench) -> None:
+        url = bench.create("somewhere-else")
+        other = Bench(Settings("shop", "unused", queue_urls={"default": url}))
+        bench.delete("somewhere-else")
+        with pytest.raises(MissingResource, match=url):
+            other.send("a")
+        bench.create("somewhere-else")
+        assert other.send("a") == [None]
+        assert other.meddler.named("get_queue_url") == []
+
     def test_a_physical_name_of_this_app_is_understood(self, bench: Bench) -> None:
         assert bench.send("a", queue="shop-default") == [None]
         assert [delivery.body for delivery in bench.receive()] == ["a"]

@@ -203,18 +203,18 @@ def test_a_task_is_found_by_name_alias_and_unique_ending(app: TaskQ, name: str) 
 
 
 def test_an_ending_of_several_tasks_is_refused_with_their_names(app: TaskQ) -> None:
-    with pytest.raises(ConfigError, match="can be 'shop.mail:send' or 'shop.push:send': give the full name"):
+    with pytest.raises(ConfigError, match=r"can be 'shop.mail:send' or 'shop.push:send': give the full name"):
         find_task(app, "send")
 
 
 @pytest.mark.parametrize("name", ["resise", "shop.image:resize"])
 def test_close_names_are_suggested_for_an_unknown_task(app: TaskQ, name: str) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'shop.images:resize'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'shop.images:resize'"):
         find_task(app, name)
 
 
 def test_all_names_are_told_when_none_is_close(app: TaskQ) -> None:
-    with pytest.raises(ConfigError, match="it has 'shop.images:crop'"):
+    with pytest.raises(ConfigError, match=r"it has 'shop.images:crop'"):
         find_task(app, "zzz")
 
 
@@ -334,10 +334,8 @@ def test_a_health_address_has_a_loopback_host_unless_given(text: str, expected: 
 
 
 def test_a_worker_process_gets_what_its_supervisor_was_given() -> None:
-    arguments = _parser().parse_args(
-        ["worker", "shop:app", "--processes", "2", "--burst", "--queues", "a,b", "--max-tasks", "5", "--grace", "1.5"]
-        + ["--health", "[::1]:9", "--log-level", "debug"]
-    )
+    given = "worker shop:app --processes 2 --burst --queues a,b --max-tasks 5 --grace 1.5 --health [::1]:9"
+    arguments = _parser().parse_args([*given.split(), "--log-level", "debug"])
 
     first = _parser().parse_args(child_command(arguments, 0)[3:])
     second = _parser().parse_args(child_command(arguments, 1)[3:])

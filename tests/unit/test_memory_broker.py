@@ -111,6 +111,15 @@ class TestTime:
         send(broker, "ledger.fifo", "x", group="g", dedup="d")
         assert len(broker.messages("ledger.fifo")) == 1
 
+    def test_one_deduplication_id_is_not_forgotten_for_another(self, broker: MemoryBroker, clock: ManualClock) -> None:
+        send(broker, "ledger.fifo", "early", group="g", dedup="early")
+        clock.travel(200)
+        send(broker, "ledger.fifo", "late", group="g", dedup="late")
+        clock.travel(100)
+        send(broker, "ledger.fifo", "early", "late", group="g")
+        send(broker, "ledger.fifo", "late again", group="g", dedup="late")
+        assert [message.body for message in broker.messages("ledger.fifo")] == ["early", "late", "early", "late"]
+
     def test_a_redriven_message_keeps_its_time_on_standard_only(self, clock: ManualClock) -> None:
         broker = MemoryBroker(clock, [Queue("a", max_receive_count=1), Queue("b.fifo", max_receive_count=1)])
         sent_at = clock.time()

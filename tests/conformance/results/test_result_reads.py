@@ -53,7 +53,7 @@ async def test_more_than_a_hundred_records_are_read_at_once(results: ResultBacke
     for number in range(105):
         await results.put_queued(a_claim(f"task-{number}"))
     asked = [f"task-{number}" for number in range(110)]
-    found = await results.get_many([*asked, "task-0"], now=NOW)
+    found = await results.get_many(["task-0", *asked], now=NOW)
     assert list(found) == asked[:105]
     assert all(record.id == id for id, record in found.items())
     assert await results.get_many([], now=NOW) == {}
@@ -109,6 +109,8 @@ async def test_since_is_inclusive_and_until_is_not(results: ResultBackend) -> No
         page = await results.list(query._replace(since=NOW + 1, until=NOW + 3), now=NOW)
         assert ids(page) == ["task-2", "task-1"]
         assert ids(await results.list(query._replace(since=NOW + 3, until=NOW + 3), now=NOW)) == []
+        newest = await results.list(query._replace(limit=1), now=NOW)
+        assert ids(await results.list(query._replace(until=NOW + 1, cursor=newest.cursor), now=NOW)) == ["task-0"]
 
 
 async def test_a_listing_by_task_and_state_shows_only_these(results: ResultBackend) -> None:

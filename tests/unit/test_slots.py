@@ -1,0 +1,162 @@
+"""Slots: what the polls of several queues may fetch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from taskq_sls.worker.slots import SCARCE_WAIT, Slots
+
+
+@pytest.fixture(autouse=True)
+def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for more slots only saves requests; here every decision is to be made at once."""
+    monkeypatch.setattr("taskq_sls.worker.slots.GATHER_SECONDS", 0.0)
+
+
+async def poll(slots: Slots, queue: str, received: int) -> int:
+    """A whole poll of `queue` that brings up to `received` messages; answers how many it brought."""
+    reserved = await slots.reserve(queue)
+    slots.polled(queue, reserved, min(reserved, received))
+    return min(reserved, received)
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def shares(weights: Mapping[str, float], total: int, tasks: int) -> dict[str, int]:
+    """How many of `tasks` each queue got while all had more than enough, and tasks ended one at a time."""
+    slots = Slots(total, weights)
+    served = dict.fromkeys(weights, 0)
+    running = 0
+
+    async def serve(queue: str) -> None:
+        nonlocal running
+        while sum(served.values()) < tasks:
+            got = await poll(slots, queue, 10)
+            served[queue] += got
+            running += got
+
+    polls = [asyncio.create_task(serve(queue)) for queue in weights]
+    while not all(one.done() for one in polls):
+        await asyncio.sleep(0)
+        assert running <= total
+        if running:
+            running -= 1
+            slots.give_back()
+    return served
+
+
+async def test_a_lone_queue_may_ask_for_ten_and_never_for_more_than_is_free() -> None:
+    slots = Slots(14, {"default": 1})
+
+    assert await poll(slots, "default", 10) == 10
+    assert await slots.reserve("default") == 4
+    assert slots.free == 0
+
+
+async def test_a_poll_waits_until_a_slot_is_free() -> None:
+    slots = Slots(2, {"default": 1})
+    await poll(slots, "default", 2)
+    waiting = asyncio.create_task(slots.reserve("default"))
+    await turns()
+    assert not waiting.done()
+
+    slots.give_back()
+
+    assert await waiting == 1
+
+
+async def test_what_a_poll_did_not_use_is_free_again() -> None:
+    slots = Slots(10, {"default": 1})
+
+    await poll(slots, "default", 3)
+
+    assert slots.free == 7
+
+
+async def test_a_poll_leaves_a_slot_for_each_queue_without_one() -> None:
+    slots = Slots(4, {"a": 1, "b": 1, "c": 1})
+
+    assert await slots.reserve("a") == 2
+    assert await slots.reserve("b") == 1
+    assert await slots.reserve("c") == 1
+
+
+async def test_an_idle_queue_reserves_one_slot_so_that_a_busy_one_has_the_others() -> None:
+    slots = Slots(11, {"busy": 1, "idle": 1})
+    await poll(slots, "idle", 0)
+
+    assert await slots.reserve("idle") == 1
+    assert await slots.reserve("busy") == 10
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [({"a": 1, "b": 1}, 0.5), ({"a": 3, "b": 1}, 0.75), ({"a": 1, "b": 4}, 0.2)],
+)
+@pytest.mark.parametrize("total", [1, 4, 20])
+async def test_queues_that_are_all_full_share_by_weight(
+    weights: dict[str, float], expected: float, total: int
+) -> None:
+    served = await shares(weights, total, tasks=1_000)
+
+    assert served["a"] / sum(served.values()) == pytest.approx(expected, abs=0.05)
+
+
+async def test_fewer_slots_than_queues_still_serve_every_queue() -> None:
+    served = await shares({"a": 1, "b": 1, "c": 1, "d": 1}, 2, tasks=200)
+
+    assert min(served.values()) >= 40
+
+
+async def test_polls_wait_long_where_every_queue_can_have_one_open() -> None:
+    assert Slots(2, {"a": 1, "b": 1}).longest_wait() == 20
+
+
+async def test_where_slots_are_scarce_polls_are_short() -> None:
+    assert Slots(1, {"a": 1, "b": 1}).longest_wait() == SCARCE_WAIT
+
+
+async def test_a_poll_that_keeps_a_busy_queue_from_the_last_slot_does_not_wait() -> None:
+    slots = Slots(1, {"busy": 1, "idle": 1})
+    await poll(slots, "busy", 1)
+    slots.give_back()
+    await slots.reserve("idle")
+    waiting = asyncio.create_task(slots.reserve("busy"))
+    await turns()
+
+    assert slots.longest_wait() == 0
+
+    slots.polled("idle", 1, 0)
+    assert await waiting == 1
+
+
+async def test_closing_lets_every_waiting_poll_see_it() -> None:
+    slots = Slots(1, {"a": 1, "b": 1, "c": 1})
+    await slots.reserve("a")
+    waiting = [asyncio.create_task(slots.reserve(queue)) for queue in "bc"]
+    await turns()
+
+    slots.close()
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
+
+
+async def test_a_poll_gathers_slots_that_come_free_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq_sls.worker.slots.GATHER_SECONDS", 30.0)
+    slots = Slots(10, {"default": 1})
+    await poll(slots, "default", 10)
+    waiting = asyncio.create_task(slots.reserve("default"))
+
+    for _ in range(10):
+        await turns()
+        assert not waiting.done()
+        slots.give_back()
+
+    assert await waiting == 10

@@ -39,7 +39,7 @@ def endpoint(app: TaskQ) -> Iterator[None]:
 
 
 class WorkerProcess:
-    """``taskq worker`` as a child process; its log goes to a file. A context manager.
+    """``taskq worker`` as a child process; its log goes to a file. A context manager, for the main thread.
 
     Args:
         target: the app, as ``module:attribute``.
@@ -47,48 +47,67 @@ class WorkerProcess:
     """
 
     def __init__(self, target: str, *arguments: str) -> None:
-        self._log = tempfile.NamedTemporaryFile(prefix="taskq-worker-", suffix=".log")  # noqa: SIM115  # closed in __exit__
         # Short polls, since a stopping worker waits for those that are open.
-        command = [sys.executable, "-m", "taskq_sls", "worker", target, "--poll-wait", "1", *arguments]
-        self._child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            cwd=Path(__file__).resolve().parent.parent,
-            # Ctrl-C reaches this process only, which then stops the worker in order.
-            start_new_session=True,
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
+        self._command = [sys.executable, "-m", "taskq_sls", "worker", target, "--poll-wait", "1", *arguments]
+        self._log = tempfile.NamedTemporaryFile(prefix="taskq-worker-", suffix=".log")  # noqa: SIM115  # closed in stop()
+        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def exit_status(self) -> int | None:
         """How it ended (a signal as its negative number), or None while it runs."""
-        return self._child.poll()
+        return None if self._child is None else self._child.poll()
 
     def log(self) -> str:
         """The last lines it wrote."""
         lines = Path(self._log.name).read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
 
-    def stop(self) -> None:
-        """SIGTERM, so that it finishes and gives back what it holds; SIGKILL for its group if that takes too long."""
-        if self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(STOPPING)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._child.pid, signal.SIGKILL)
-                self._child.wait()
-
     def __enter__(self) -> WorkerProcess:
+        try:
+            with _signals_held():
+                self._child = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=subprocess.STDOUT,
+                    cwd=Path(__file__).resolve().parent.parent,
+                    # Ctrl-C reaches this process only, which then stops the worker in order.
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """SIGTERM, so that it finishes and gives back what it holds; SIGKILL when that takes too long."""
         try:
-            self.stop()
-        finally:
+            if self._child is not None and self._child.poll() is None:
+                self._child.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.wait(STOPPING)
+        finally:  # also when a second Ctrl-C ends the wait
+            if self._child is not None and self._child.poll() is None:
+                os.killpg(self._child.pid, signal.SIGKILL)
+                self._child.wait()
             self._log.close()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """SIGINT and SIGTERM wait for the end: between a fork and its assignment they would lose the child."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])

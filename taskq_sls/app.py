@@ -197,6 +197,8 @@ class TaskQ:
         options: dict[str, Any],
         localns: Mapping[str, Any],
     ) -> Task[..., Any]:
+        if isinstance(function, SyncTask | AsyncTask):  # of another app, or decorated twice
+            function = function.__wrapped__ or function
         resolved = task_name(function) if name is None else check_task_name(name)
         where = f"task {resolved}"
         middlewares = (*self.middleware, *_checked(where, middleware))

@@ -20,6 +20,7 @@ from .message import Message
 from .middleware.base import Middleware, overrides
 from .results.records import Claim
 from .services import Services
+from .threads import Threads
 
 logger = logging.getLogger("taskq_sls.dispatch")
 
@@ -141,14 +142,23 @@ async def _through_onions(services: Services, prepared: Sequence[Prepared]) -> l
                 wanted[index] = end.message
             else:
                 ends[index] = end
-        answers = await _send(services, [prepared[index] for index in wanted], list(wanted.values()))
-        for (index, message), answer in zip(wanted.items(), answers, strict=True):
-            end = await _advance(onions[index], services.flow, None if answer is None else NotSent(answer))
+        failure: Exception | None = None
+        refusals: list[Exception | None] = []
+        try:
+            answers = await _send(services, [prepared[index] for index in wanted], list(wanted.values()))
+            refusals = [None if answer is None else NotSent(answer) for answer in answers]
+        except Exception as error:  # of all entries: the hooks are told before the caller is
+            failure = error
+            refusals = [error] * len(wanted)
+        for (index, message), refusal in zip(wanted.items(), refusals, strict=True):
+            end = await _advance(onions[index], services.flow, refusal)
             if isinstance(end, _Send):
-                end = ConfigError("a dispatch hook called call_next twice; a message can be sent once")
-            elif answer is None and isinstance(end, Message):
-                end = message
+                end = _twice()
+            elif isinstance(end, Message):
+                end = refusal or message
             ends[index] = end
+        if failure is not None:
+            raise failure
     finally:
         for onion in onions:
             onion.close()
@@ -192,6 +202,10 @@ def _sent_or_not(end: Message | Exception, asked: bool) -> Message | Exception:
     return ConfigError("a dispatch hook returned without calling call_next: the message was not sent")
 
 
+def _twice() -> Exception:
+    return ConfigError("a dispatch hook called call_next twice; a message can be sent once")
+
+
 def _bad_return(value: Any) -> Exception:
     return ConfigError(f"a dispatch hook returned {value!r}; return what call_next returned")
 
@@ -207,6 +221,8 @@ async def _alone(services: Services, prepared: Prepared) -> Message | Exception:
     sent: list[Message] = []
 
     async def send(message: Message) -> Message:
+        if sent:
+            raise _twice()
         answer = (await _send(services, [prepared], [message]))[0]
         if answer is not None:
             raise NotSent(answer)
@@ -214,7 +230,9 @@ async def _alone(services: Services, prepared: Prepared) -> Message | Exception:
         return message
 
     try:
-        end = await _onion(prepared.hooks, send, services.flow)(prepared.message)
+        onion = _onion(prepared.hooks, send, services.flow)(prepared.message)
+        # Driven apart, so that a hook that suspends in a synchronous call fails its own entry alone.
+        end = drive(onion) if isinstance(services.flow, BlockingFlow) else await onion
     except Exception as error:
         return error
     if not sent:
@@ -244,13 +262,22 @@ def _plain_layer(hook: Callable[..., Any], inner: Callable[[Message], Any], flow
         if isinstance(flow, BlockingFlow):
             return hook(message, lambda changed: drive(inner(changed)))
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task else 0
 
         def call_next(changed: Message) -> Any:
             return asyncio.run_coroutine_threadsafe(inner(changed), loop).result()
 
-        return await asyncio.to_thread(hook, message, call_next)
+        sent = await _hook_threads.run_waiting(hook, message, call_next)
+        if task and task.cancelling() > cancels:  # the hook has ended all the same; its caller must too
+            raise asyncio.CancelledError
+        return sent
 
     return around
+
+
+_hook_threads = Threads(1)
+"""Hooks wait in them for further hooks, so that any fixed number of threads could be too few."""
 
 
 def dispatch_hooks(middlewares: Sequence[Middleware]) -> tuple[Middleware, ...]:
@@ -284,7 +311,7 @@ async def _record_queued(services: Services, prepared: Sequence[Prepared], sent:
     async def put(claim: Claim) -> None:
         try:
             await services.results.put_queued(claim)
-        except AwsError as error:
+        except (AwsError, ConfigError) as error:
             # The message is in the queue: the task will run, and its claim writes the record.
             logger.warning("task %s is queued but not recorded yet: %s", claim.id, error, extra={"task_id": claim.id})
 

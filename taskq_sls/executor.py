@@ -24,8 +24,9 @@ from .middleware.logging import fields
 from .plan import Plan, PlanOf
 from .recorder import Attempt, Recorder
 from .results.base import ResultBackend
-from .results.records import Claim, Fence, Finish, Refused, State
+from .results.records import RETENTION, Claim, Fence, Finish, Refused, State
 from .results.verdicts import read_refusal
+from .retry import SAFETY
 
 logger = logging.getLogger("taskq_sls.task")
 
@@ -86,7 +87,10 @@ class Executor:
             message = decode(delivery.body)
         except UndecodableMessage as error:
             return poison(delivery, error.reason, str(error))
-        plan = self._plan_of(message.task)
+        try:
+            plan = self._plan_of(message.task)
+        except ConfigError as error:  # an annotation that still names nothing
+            return poison(delivery, "unknown_task", str(error))
         if plan is None:
             return poison(delivery, "unknown_task", f"no task is named {message.task!r} in this app")
         if plan.is_async:
@@ -280,15 +284,14 @@ class Executor:
         context = attempt.context
         context._task = task = asyncio.current_task()
         token = _current.set(context)
-        error: BaseException
+        result: object = None
+        error: BaseException | None = None
         try:
             result = await attempt.plan.onion(context)
         except BaseException as raised:  # even SystemExit is only the end of an attempt
             if isinstance(raised, asyncio.CancelledError) and context._stop is None and task and task.cancelling():
                 raise
             error = raised
-        else:
-            return await self._succeeded(attempt, result)
         finally:
             context._task = None
             _current.reset(token)
@@ -296,7 +299,8 @@ class Executor:
                 # Our own stop has done its work; what follows must be able to wait.
                 while task.cancelling():
                     task.uncancel()
-        return await self._failed(attempt, error)
+        # From here on no stop can interrupt: the end must become durable.
+        return await (self._succeeded(attempt, result) if error is None else self._failed(attempt, error))
 
     async def _succeeded(self, attempt: Attempt, result: object) -> Outcome:
         try:
@@ -327,8 +331,10 @@ class Executor:
         info = describe(error)
         retry = attempt.plan.options.retry
         reason = "result" if isinstance(error, ResultError) else retry.refuses(context.attempt, error)
+        delay = retry.delay(context.attempt, error)
+        if reason is None and self._clock.time() + delay > attempt.delivery.sent_at + RETENTION - SAFETY:
+            reason = "retention"  # the message would be gone before it came back
         if reason is None:
-            delay = retry.delay(context.attempt, error)
             logger.warning(
                 "%s failed (attempt %d of %d), again in %.1f s: %s: %s",
                 context.task,

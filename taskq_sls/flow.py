@@ -64,8 +64,10 @@ class BlockingFlow:
     async def map(self, fn: Callable[[T], Awaitable[U]], items: Sequence[T], limit: int) -> list[U]:
         if len(items) <= 1 or limit <= 1:
             return [await fn(item) for item in items]
+        # Each with a copy of the caller's context variables, as a task on an event loop has.
+        contexts = [contextvars.copy_context() for _ in items]
         with ThreadPoolExecutor(min(limit, len(items)), thread_name_prefix="taskq-map") as pool:
-            return list(pool.map(lambda item: drive(_await(fn(item))), items))
+            return list(pool.map(lambda context, item: context.run(drive, _await(fn(item))), contexts, items))
 
 
 async def _await(awaitable: Awaitable[T]) -> T:

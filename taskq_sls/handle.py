@@ -83,11 +83,11 @@ class TaskHandle(Generic[R]):
             ResultTimeout: `timeout` passed; the task goes on.
             ConfigError: the task records nothing (``record="none"``).
         """
-        return call_sync("result", self._result(self._app.services.blocking(), timeout))
+        return call_sync("result", self._result(self._app.services.blocking(waiting=True), timeout))
 
     async def aresult(self, timeout: float | None = None) -> R:
         """`result` for async code."""
-        return await self._result(await self._app.services.on_loop(), timeout)
+        return await self._result(await self._app.services.on_loop(waiting=True), timeout)
 
     def cancel(self) -> CancelAnswer:
         """Cancel the task.
@@ -208,7 +208,7 @@ async def wait_for_records(
             if record.status.terminal or record.stalled(now):
                 ended[id] = record
         waiting = [id for id in waiting if id not in ended]
-        if on_progress is not None and (len(ended) > before or not ended):
+        if on_progress is not None and len(ended) > before:
             on_progress(len(ended), total)
         if not waiting:
             return ended
@@ -258,7 +258,7 @@ def wait_all(
     if not handles:
         return []
     app = _one_app(handles)
-    return call_sync("wait_all", _wait_all(app, app.services.blocking(), handles, timeout, on_progress))
+    return call_sync("wait_all", _wait_all(app, app.services.blocking(waiting=True), handles, timeout, on_progress))
 
 
 async def await_all(
@@ -270,7 +270,7 @@ async def await_all(
     if not handles:
         return []
     app = _one_app(handles)
-    return await _wait_all(app, await app.services.on_loop(), handles, timeout, on_progress)
+    return await _wait_all(app, await app.services.on_loop(waiting=True), handles, timeout, on_progress)
 
 
 def _one_app(handles: Sequence[TaskHandle[Any]]) -> TaskQ:

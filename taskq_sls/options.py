@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -89,6 +88,8 @@ OptionCheck = Callable[[Any], Any]
 
 
 def _suggest(name: str, known: list[str]) -> str:
+    import difflib  # only an error needs it, and a cold start should not pay for it
+
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(known))}"
 

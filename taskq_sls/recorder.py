@@ -101,6 +101,11 @@ class Recorder:
         fence = attempt.context._fence
         until = end.now + PERSIST_FOR if attempt.deadline is None else attempt.deadline
         if fence is not None:
+            try:
+                return await self._results.finish(fence, end)
+            except AwsError as error:
+                if not error.transient:
+                    raise
             return await self._insist(lambda: self._results.finish(fence, end), until)
         await self._insist(lambda: self._results.put_finished(attempt.claim, attempt.context.attempt, end), until)
         return end.state

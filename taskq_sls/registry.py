@@ -10,8 +10,9 @@ from typing import Any, TypeVar, get_type_hints
 
 from .context import TaskContext
 from .errors import ConfigError, UnresolvedAnnotation
-from .middleware import Middleware, TimeLimit
+from .middleware import Middleware
 from .middleware.compose import ThreadRunner, compose
+from .middleware.time_limit import with_time_limit
 from .options import TaskOptions
 from .plan import Plan
 from .serialization import Signature, compile_signature
@@ -115,7 +116,7 @@ def define(
         return function(*context._args, **context._kwargs)
 
     def compile_plan() -> Plan:
-        hooks = middlewares if options.timeout is None else (*middlewares, TimeLimit())
+        hooks = middlewares if options.timeout is None else with_time_limit(middlewares, is_async)
         return Plan(name, options, signature(), compose(call, is_async, hooks, threads), is_async)
 
     definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)
@@ -139,6 +140,7 @@ def _wants_context(function: Callable[..., Any], name: str, localns: Mapping[str
 def _is_context(annotation: Any, function: Callable[..., Any], localns: Mapping[str, Any]) -> bool:
     if not isinstance(annotation, str):
         return annotation is TaskContext
+    annotation = annotation.strip("'\"")  # quoted although annotations are strings anyway
     if "TaskContext" not in annotation and not annotation.isidentifier():
         return False
     names = {**getattr(function, "__globals__", {}), **localns}

@@ -71,7 +71,7 @@ class Retry:
             raise ConfigError(f"Retry(jitter={self.jitter!r}): use 'full', 'equal' or 'none'")
         for name in ("retry_on", "give_up_on"):
             classes = getattr(self, name)
-            if isinstance(classes, type):
+            if not isinstance(classes, tuple | list):
                 classes = (classes,)
             if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
                 raise ConfigError(f"Retry({name}={classes!r}): give exception classes")

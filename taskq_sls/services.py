@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .aws.port import AwsPort
 from .brokers.base import Broker
@@ -16,14 +17,35 @@ from .flow import AsyncFlow, BlockingFlow, Flow
 from .results.base import ResultBackend
 from .settings import Settings
 
+SHORT: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
+"""Options of clients that poll for results, in seconds: ``result(timeout=5)`` must not hang in one call for 30."""
 
-class Services(NamedTuple):
-    """What a producer or a driver works with."""
 
-    flow: Flow
-    broker: Broker
-    results: ResultBackend
-    close: Callable[[], Awaitable[None]]
+class Services:
+    """What a producer or a driver works with. Broker and results are made at first use.
+
+    A Lambda invocation that succeeds needs no queue client, and a producer no table.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        make_broker: Callable[[], Broker],
+        make_results: Callable[[], ResultBackend],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.flow = flow
+        self.close = close
+        self._make_broker = make_broker
+        self._make_results = make_results
+
+    @functools.cached_property
+    def broker(self) -> Broker:
+        return self._make_broker()
+
+    @functools.cached_property
+    def results(self) -> ResultBackend:
+        return self._make_results()
 
 
 class ServiceFactory:
@@ -48,17 +70,24 @@ class ServiceFactory:
         self._broker = broker
         self._results = results
         self._aws_options = aws_options
-        self._blocking: Services | None = None
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Services] = weakref.WeakKeyDictionary()
+        self._blocking: dict[bool, Services] = {}
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Services]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._closers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = (
             weakref.WeakKeyDictionary()
         )
 
-    def blocking(self) -> Services:
-        """For sync callers: never suspends, shared by all threads, safe after fork."""
-        if self._blocking is None:
-            self._blocking = self.new_blocking()
-        return self._blocking
+    def blocking(self, *, waiting: bool = False) -> Services:
+        """For sync callers: never suspends, shared by all threads, safe after fork.
+
+        Args:
+            waiting: for polls of a result: calls give up soon, since the poll is repeated anyway.
+        """
+        services = self._blocking.get(waiting)
+        if services is None:
+            services = self._blocking[waiting] = self.new_blocking(**(SHORT if waiting else {}))
+        return services
 
     def new_blocking(self, **aws_options: Any) -> Services:
         """Blocking services with clients of their own, such as the heartbeat's."""
@@ -69,17 +98,19 @@ class ServiceFactory:
         port = BlockingAws(self._clock, **{**self._aws_options, **aws_options})
         return self._over(port, port.flow)
 
-    async def on_loop(self) -> Services:
-        """For the running loop; closed with it."""
+    async def on_loop(self, *, waiting: bool = False) -> Services:
+        """For the running loop; closed with it. `waiting` as in `blocking`."""
         loop = asyncio.get_running_loop()
-        services = self._by_loop.get(loop)
-        if services is None:
-            services = self.new_async()
-            self._by_loop[loop] = services
+        made = self._by_loop.get(loop)
+        if made is None:
+            made = self._by_loop[loop] = {}
             # asyncio.run and its kin close async generators before the loop: the one way to be told in time.
-            closer = _closing(services)
+            closer = _closing(made)
             await closer.__anext__()
             self._closers[loop] = closer
+        services = made.get(waiting)
+        if services is None:
+            services = made[waiting] = self.new_async(**(SHORT if waiting else {}))
         return services
 
     def new_async(self, *, light: bool = False, **aws_options: Any) -> Services:
@@ -103,30 +134,36 @@ class ServiceFactory:
         return self._over(port, port.flow)
 
     def _over(self, port: AwsPort | None, flow: Flow) -> Services:
-        broker, results = self._broker, self._results
-        if broker is None:
+        def make_broker() -> Broker:
+            if self._broker is not None or port is None:
+                assert self._broker is not None
+                return self._broker
             from .brokers.sqs import SqsBroker
 
-            assert port is not None
-            broker = SqsBroker(port.client("sqs"), flow, self._settings(), self._clock, port.describe)
-        if results is None:
+            return SqsBroker(port.client("sqs"), flow, self._settings(), self._clock, port.describe)
+
+        def make_results() -> ResultBackend:
+            if self._results is not None or port is None:
+                assert self._results is not None
+                return self._results
             from .results.dynamodb import DynamoResults
 
-            assert port is not None
-            results = DynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)
+            return DynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)
 
         async def close() -> None:
             if port is not None:
                 await port.close()
 
-        return Services(flow, broker, results, close)
+        return Services(flow, make_broker, make_results, close)
 
 
-async def _closing(services: Services) -> AsyncGenerator[None, None]:
+async def _closing(made: dict[bool, Services]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        await services.close()
+        for services in made.values():
+            await services.close()
+        made.clear()
 
 
 def _aiobotocore_usable() -> bool:

@@ -28,9 +28,10 @@ Ts = TypeVarTuple("Ts")
 class Call(Generic[R]):
     """Arguments for one entry of `enqueue_many`, made by ``task.call(...)``."""
 
-    __slots__ = ("args", "kwargs", "options")
+    __slots__ = ("args", "kwargs", "options", "task")
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> None:
+    def __init__(self, task: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> None:
+        self.task = task
         self.args = args
         self.kwargs = kwargs
         self.options = options
@@ -123,7 +124,7 @@ class Enqueuer(Generic[P, R]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Arguments for one entry of `enqueue_many`, with defaults and keywords."""
-        return Call(args, kwargs, self._options)
+        return Call(self.name, args, kwargs, self._options)
 
     def with_options(self, **options: Any) -> Enqueuer[P, R]:
         """The same task with other options for the enqueue: queue, delay, group, id, labels, expires_in.
@@ -156,6 +157,10 @@ class Enqueuer(Generic[P, R]):
         for index, call in enumerate(calls):
             try:
                 if isinstance(call, Call):
+                    if call.task != self.name:
+                        raise ArgumentsError(
+                            f"task {self.name}: this is a call of task {call.task}; use its enqueue_many"
+                        )
                     prepared.append(self._prepare(call.args, call.kwargs, call.options))
                 elif isinstance(call, tuple):
                     prepared.append(self._prepare(call, {}, self._options))

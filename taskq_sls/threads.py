@@ -36,6 +36,9 @@ def default_threads() -> int:
 _ends = threading.Lock()
 """Held while a job ends or is interrupted, so that no interrupt strikes the job after it."""
 
+_NO_VALUE = object()
+"""The value of a function that has not returned."""
+
 
 class _Job:
     __slots__ = (
@@ -65,7 +68,7 @@ class _Job:
         self.interrupted = False
         self.abandoned = False
         self.done = False
-        self.value: Any = None
+        self.value: Any = _NO_VALUE
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -76,12 +79,16 @@ class _Job:
         try:
             self.thread = threading.get_ident()
             try:
+                if self.interrupted:  # before there was a thread to interrupt
+                    raise TaskInterrupted
                 self.value = self.context.run(self.function, *self.args)
             except BaseException as error:
                 self.error = error
             self._end()
-        except TaskInterrupted:
-            # It struck after the function's last line: the function had ended, and its end counts.
+        except TaskInterrupted as late:
+            # It struck after the function's last line. A value counts; an error that was not kept yet is lost.
+            if self.value is _NO_VALUE and self.error is None:
+                self.error = late
             self._end()
 
     def _end(self) -> None:
@@ -96,8 +103,8 @@ class _Job:
             self.ticket.pop()
         except IndexError:
             with _ends:
+                self.interrupted = True
                 if self.thread is not None:
-                    self.interrupted = True
                     _raise_in(self.thread, TaskInterrupted)
             return True
         return False
@@ -123,14 +130,14 @@ class Threads:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit or default_threads()
         self._jobs: deque[_Job] = deque()
-        self._finished: deque[_Job] = deque()
+        self._finished: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._waiting = 0
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
         self._waking = False
         self._closed = False
-        self._woken: set[asyncio.AbstractEventLoop] = set()
         self._awaited: set[_Job] = set()
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
@@ -159,6 +166,16 @@ class Threads:
         finally:
             self._awaited.discard(job)
         return job.outcome()
+
+    async def run_waiting(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """As `run`, for a function that waits for others in these threads: it takes away none of their places."""
+        with self._lock:
+            self._waiting += 1
+        try:
+            return await self.run(function, *args)
+        finally:
+            with self._lock:
+                self._waiting -= 1
 
     def abandon(self) -> None:
         """Let callers on the running loop wait no more for functions that do not end, and interrupt those.
@@ -190,7 +207,7 @@ class Threads:
                 self._waking = True
                 self._tokens.put(None)
                 return
-            if self._threads >= self.limit:
+            if self._threads >= self.limit + self._waiting:
                 return
             self._threads += 1
             self._waking = True
@@ -208,6 +225,7 @@ class Threads:
                     self._wake()
                 job.run()
                 self._deliver(job)
+                del job  # a thread that waits must not keep what its last function was given
             if not self._park():
                 return
 
@@ -233,26 +251,22 @@ class Threads:
         return True
 
     def _deliver(self, job: _Job) -> None:
-        self._finished.append(job)
-        if job.loop in self._woken:
-            return
-        self._woken.add(job.loop)
+        with self._lock:
+            burst = self._finished.get(job.loop)
+            if burst is not None:  # the loop has been told, and has not looked yet
+                burst.append(job)
+                return
+            self._finished[job.loop] = [job]
         try:
             job.loop.call_soon_threadsafe(self._collect, job.loop)
         except RuntimeError:  # the loop is closed: nobody waits for it any more
-            self._woken.discard(job.loop)
+            with self._lock:
+                self._finished.pop(job.loop, None)
 
     def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
-        # First let further jobs wake the loop again, then look: none can fall between.
-        self._woken.discard(loop)
-        for _ in range(len(self._finished)):
-            try:
-                job = self._finished.popleft()
-            except IndexError:
-                return
-            if job.loop is not loop:
-                self._finished.append(job)
-                continue
+        with self._lock:
+            burst = self._finished.pop(loop, [])
+        for job in burst:
             job.done = True
             if not job.future.done():
                 job.future.set_result(None)

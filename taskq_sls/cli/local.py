@@ -14,14 +14,14 @@ from typing import Any
 from ..app import TaskQ
 from ..logs import configure
 from ..offline.stack import LocalStack
-from ..worker.supervisor import Supervisor
+from ..worker.supervisor import BAD_INPUT, Supervisor
 from .apps import app_target, load_app
 from .arguments import add_common, port
 from .output import note, print_json
 from .provision import provision_app
 from .worker import add_log_options
 
-POLL_WAIT, GRACE, KILL_AFTER = 1, 3, 10
+POLL_WAIT, GRACE, KILL_AFTER = 1, 3, 8
 """Seconds of the worker's long poll, of its period of grace, and until it is killed: Ctrl-C should be quick here."""
 
 
@@ -67,7 +67,8 @@ def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ
         stack.run_functions(arguments.function, apps[arguments.function])
     note("the local AWS is ready; Ctrl-C ends it")
     if arguments.worker:
-        return Supervisor(lambda _: _worker_command(arguments), kill_after=KILL_AFTER).run()
+        status = Supervisor(lambda _: _worker_command(arguments), kill_after=KILL_AFTER).run()
+        return status if status == BAD_INPUT else 0
     forever = threading.Event()
     # In pieces, since a signal that comes just before a wait begins is seen only after it.
     while not forever.wait(1.0):

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..logs import FORMATS, LEVELS, configure
 from ..worker.reloading import check_watchable
 from ..worker.supervisor import CHILD_VARIABLE, RECYCLE, STOPPED, Supervisor
+from ..worker.worker import Worker
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common, address, seconds, whole
 
@@ -90,6 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
+    return RECYCLE if _worker(arguments).run() == "recycle" else STOPPED
+
+
+def _worker(arguments: argparse.Namespace) -> Worker:
     app = load_app(arguments.app)
     options = {
         "concurrency": arguments.concurrency,
@@ -103,7 +108,7 @@ def _work(arguments: argparse.Namespace) -> int:
         "health": arguments.health,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    return RECYCLE if app.worker(**given).run() == "recycle" else STOPPED
+    return app.worker(**given)
 
 
 def _supervise(arguments: argparse.Namespace) -> int:
@@ -115,7 +120,7 @@ def _supervise(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--reload {arguments.reload!r} is no directory: give MODULE:APP before --reload")
         check_watchable(watch)
     else:
-        load_app(arguments.app)  # what is wrong with it is told once, not by every process
+        _worker(arguments)  # what is wrong with it is told once, not by every process
     return Supervisor(
         lambda number: child_command(arguments, number),
         arguments.processes,

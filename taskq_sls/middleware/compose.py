@@ -23,6 +23,9 @@ class ThreadRunner(Protocol):
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
 
+    async def run_waiting(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """The same for a function that waits for others which run here."""
+
 
 def compose(function: Layer, is_async: bool, middlewares: Sequence[Middleware], threads: ThreadRunner) -> Onion:
     """Wrap `function` in the execute hooks of `middlewares`, the first one outermost."""
@@ -46,12 +49,15 @@ def _wrap(hook: Callable[..., Any], inner: Layer, inner_is_async: bool, threads:
 
     def with_loop(context: TaskContext, loop: asyncio.AbstractEventLoop) -> Any:
         def call_next(context: TaskContext) -> Any:
-            return asyncio.run_coroutine_threadsafe(_await(inner(context)), loop).result()
+            value, error = asyncio.run_coroutine_threadsafe(_to_the_end(inner, context), loop).result()
+            if error is not None:
+                raise error
+            return value
 
         return hook(context, call_next)
 
     async def bridged(context: TaskContext) -> Any:
-        return await threads.run(with_loop, context, asyncio.get_running_loop())
+        return await threads.run_waiting(with_loop, context, asyncio.get_running_loop())
 
     return bridged, True
 
@@ -63,5 +69,13 @@ def _in_thread(layer: Layer, threads: ThreadRunner) -> Layer:
     return start
 
 
-async def _await(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+async def _to_the_end(inner: Layer, context: TaskContext) -> tuple[Any, BaseException | None]:
+    """What `inner` returned or raised. As a value, since a task that ends with SystemExit takes its loop along."""
+    # The thread outside cannot be interrupted while it waits: a stop must reach the code that runs.
+    outer, context._task = context._task, asyncio.current_task()
+    try:
+        return await inner(context), None
+    except BaseException as error:
+        return None, error
+    finally:
+        context._task = outer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from ..context import TaskContext
@@ -26,6 +28,7 @@ class TimeLimit(Middleware):
         if task is None:
             raise RuntimeError("an attempt must run inside an asyncio task")
         struck = False
+        outside = task.cancelling()
 
         def strike() -> None:
             nonlocal struck
@@ -35,14 +38,22 @@ class TimeLimit(Middleware):
         timer = asyncio.get_running_loop().call_later(timeout, strike)
         try:
             result = await call_next(context)
-        except asyncio.CancelledError as cancelled:
+        except BaseException as error:
             # Only our own cancel becomes a timeout; one more from outside stays a cancel.
-            if struck and task.uncancel() == 0:
+            if struck and task.uncancel() <= outside and isinstance(error, asyncio.CancelledError):
                 # The cause shows where the function was.
-                raise TaskTimeout(f"the attempt ran longer than its timeout of {timeout:g} s") from cancelled
+                raise TaskTimeout(f"the attempt ran longer than its timeout of {timeout:g} s") from error
             raise
         finally:
             timer.cancel()
         if struck:
             task.uncancel()
         return result
+
+
+def with_time_limit(middlewares: Sequence[Middleware], is_async: bool) -> tuple[Middleware, ...]:
+    """The hooks with the time limit innermost, but outside of plain hooks that share a plain function's thread."""
+    place = len(middlewares)
+    while place and not is_async and not inspect.iscoroutinefunction(middlewares[place - 1].execute):
+        place -= 1
+    return (*middlewares[:place], TimeLimit(), *middlewares[place:])

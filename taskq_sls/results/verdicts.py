@@ -32,7 +32,7 @@ def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
     if claim.run < record.run:
         return Verdict(DONE)
     if record.status is State.FAILED:
-        return Verdict(DeadLetter(record.reason or "failed", record.error, record.attempt))
+        return Verdict(DeadLetter(record.reason or "failed", record.error, record.attempt, recorded=True))
     if record.status.terminal:
         return Verdict(DONE)
     if record.status is State.RUNNING:
@@ -59,6 +59,6 @@ def _running(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
         f"attempt {record.attempt} ended without a word (crash, kill or lost machine), and it was the last one allowed",
     )
     return Verdict(
-        DeadLetter("crashed", error, record.attempt),
+        DeadLetter("crashed", error, record.attempt, recorded=True),
         Finish(State.FAILED, claim.now, claim.ttl, error=error, reason="crashed"),
     )

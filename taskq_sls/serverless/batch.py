@@ -65,7 +65,7 @@ class Batch:
         chained = chains(deliveries, lambda queue: queue.endswith(".fifo"))
         running = {asyncio.create_task(self._chain(chain)) for chain in chained}
         if self._deadline is None:
-            await asyncio.wait(running)
+            _, running = await asyncio.wait(running)
         else:
             running = await self._until(running, self._deadline - self._margin)
             if running:

@@ -23,6 +23,9 @@ from ..settle import bury, hidden_for
 MOST_DELIVERIES = 100_000
 """Deliveries of one `run_until_idle` before it says that the tasks never end."""
 
+MOST_IDLE_WAITS = 200
+"""Waits of up to 2 s, one after the other with nothing to run, after which waiting says that it is in vain."""
+
 
 def in_memory(app: TaskQ, *, immediate: bool = False, start: float = 1_800_000_000.0) -> InMemory:
     """Put an app on a broker, results and clock in memory, for the time of a ``with`` block.
@@ -50,6 +53,7 @@ class InMemory:
         self.results = MemoryResults()
         self.immediate = immediate
         self.busy = False
+        self._idle_waits = 0
         self._saved: tuple[Any, Any] | None = None
 
     def __enter__(self) -> InMemory:
@@ -118,8 +122,12 @@ class InMemory:
                     blocked.add((delivery.queue, delivery.group))
                 await self._carry_out(delivery, outcome)
             count += len(deliveries)
+            if deliveries:
+                self._idle_waits = 0
             if count > MOST_DELIVERIES:
-                raise TaskQError(f"run_until_idle: {count} deliveries and no end; do the tasks enqueue each other forever?")
+                raise TaskQError(
+                    f"run_until_idle: {count} deliveries and no end; do the tasks enqueue each other forever?"
+                )
             if not deliveries and not (travel and self._travel_to_next()):
                 return count
 
@@ -151,11 +159,19 @@ class InMemory:
         """What a blocking wait does: run what is due; if nothing was, let time pass up to the next message."""
         if not self.busy and asyncio._get_running_loop() is None and self.run_until_idle():
             return
-        due = self.next_due()
-        if due is None and not self.busy:
-            raise TaskQError("this waits for a task that is in no queue: it was lost, or ran in another app")
-        now = self.clock.time()
-        self.clock.block(seconds if due is None else min(max(seconds, due - now), max(seconds, 60.0)))
+        due = None if self.busy else self.next_due()
+        if due is not None:
+            self.clock.block(min(max(seconds, due - self.clock.time()), max(seconds, 60.0)))
+            return
+        self._idle_waits += 1
+        if self._idle_waits > MOST_IDLE_WAITS:
+            raise TaskQError(
+                "a task waits here for another one, which cannot run before it has ended: in memory tasks run one "
+                "after the other"
+                if self.busy
+                else "this waits for a task that is in no queue: it was lost, or ran in another app"
+            )
+        self.clock.block(seconds)
 
 
 class _TestServices(ServiceFactory):
@@ -167,11 +183,13 @@ class _TestServices(ServiceFactory):
 
     def new_blocking(self, **aws_options: Any) -> Services:
         services = super().new_blocking(**aws_options)
-        return services._replace(flow=_TestBlockingFlow(self._memory))
+        services.flow = _TestBlockingFlow(self._memory)
+        return services
 
     def new_async(self, *, light: bool = False, **aws_options: Any) -> Services:
         services = super().new_async(light=light, **aws_options)
-        return services._replace(flow=_TestAsyncFlow(self._memory))
+        services.flow = _TestAsyncFlow(self._memory)
+        return services
 
 
 class _TestBlockingFlow(BlockingFlow):

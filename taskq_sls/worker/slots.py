@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 from ..brokers.base import MAX_BATCH, MAX_WAIT
@@ -12,16 +13,19 @@ GATHER_SECONDS = 0.02
 
 Asking for one message whenever one slot comes free would cost a request per task."""
 
-
 SCARCE_WAIT = 1
 """Seconds of a poll where queues have to take turns for too few slots."""
+
+PROMPT = 0.25
+"""Seconds within which a queue with a backlog answers a poll; one that takes longer has none left."""
 
 
 class Slots:
     """So many tasks may be held at once; a poll reserves what it asks for, so nothing is fetched that cannot start.
 
-    An idle queue's poll reserves one slot only, so that it does not keep the others from a busy queue. Where slots
-    are scarce, the queue that has been served least for its weight goes first.
+    An idle queue's poll reserves one slot only, so that it does not keep the others from a busy queue. Of the queues
+    that have a backlog each may hold its share of the slots by weight. Where slots are scarce, the queue that has
+    been served least for its weight goes first.
 
     Args:
         total: slots in all, 1 or more.
@@ -31,48 +35,47 @@ class Slots:
     def __init__(self, total: int, weights: Mapping[str, float]) -> None:
         self.total = total
         self.free = total
-        self._weights = dict(weights)
-        self._served = dict.fromkeys(weights, 0.0)
-        self._wish = dict.fromkeys(weights, MAX_BATCH)
-        self._busy = dict.fromkeys(weights, False)
-        self._waiting: dict[str, asyncio.Future[None]] = {}
-        self._open: set[str] = set()
+        self._queues = {name: _Queue(weight) for name, weight in weights.items()}
         self._settled = asyncio.Event()
+        self._closed = False
 
     async def reserve(self, queue: str) -> int:
         """Take 1 to 10 slots for a poll of `queue`; waits until there are any."""
-        wish = min(self._wish[queue], self.total)
-        if self.free < wish:
-            await self._gather(wish)
-        while self.free < 1 or self._someone_is_hungrier(queue):
-            future = asyncio.get_running_loop().create_future()
-            self._waiting[queue] = future
-            try:
-                await future
-            finally:
-                self._waiting.pop(queue, None)
+        mine = self._queues[queue]
+        wish = min(mine.wish, self.total)
+        mine.wants = True
+        try:
+            if self.free < wish:
+                await self._gather(wish)
+            while not self._closed and not self._is_next(mine):
+                await self._wait(mine)
+        finally:
+            mine.wants = False
         # One slot is left for each queue that has no poll open, or it would wait for this poll to end.
-        others = len(self._weights) - 1 - len(self._open - {queue})
-        taken = max(1, min(wish, self.free - others))
+        others = sum(other.opened is None for other in self._queues.values() if other is not mine)
+        taken = max(1, min(wish, self.free - others, self._room(mine)))
         self.free -= taken
-        self._open.add(queue)
+        mine.held += taken
+        mine.opened = asyncio.get_running_loop().time()
         self._wake()
         return taken
 
     def polled(self, queue: str, reserved: int, received: int) -> None:
         """A poll ended: give back what it did not use."""
-        self._open.discard(queue)
-        self.give_back(reserved - received)
-        self._busy[queue] = received > 0
-        self._served[queue] += received / self._weights[queue]
-        if len(self._weights) > 1:
+        mine = self._queues[queue]
+        mine.opened = None
+        mine.busy = received > 0
+        mine.served += received / mine.weight
+        if len(self._queues) > 1:
             # With one queue there is nobody to leave slots to, and asking for ten costs the same as for one.
-            self._wish[queue] = min(MAX_BATCH, max(1, received * 2))
-        if min(self._served.values()) > 1e6:
-            self._served = dict.fromkeys(self._served, 0.0)
+            mine.wish = min(MAX_BATCH, max(1, received * 2))
+        # Who was away has no claim to what the others got meanwhile.
+        mine.served = max(mine.served, max(other.served for other in self._queues.values()) - self.total)
+        self.give_back(queue, reserved - received)
 
-    def give_back(self, count: int = 1) -> None:
-        """Slots have become free."""
+    def give_back(self, queue: str, count: int = 1) -> None:
+        """Slots of a queue have become free."""
+        self._queues[queue].held -= count
         self.free += count
         if self.free > 0:
             self._settled.set()
@@ -80,12 +83,10 @@ class Slots:
 
     def close(self) -> None:
         """Wake every waiting poll, to let it see that the worker is stopping."""
-        self.free += self.total + len(self._weights) * MAX_BATCH
+        self._closed = True
         self._settled.set()
-        self._served = dict.fromkeys(self._served, 0.0)
-        for future in list(self._waiting.values()):
-            if not future.done():
-                future.set_result(None)
+        for queue in self._queues.values():
+            queue.wake()
 
     def longest_wait(self) -> int:
         """Seconds that a poll may wait for a first message.
@@ -93,14 +94,14 @@ class Slots:
         Where not every queue can have a poll open at once, polls take turns and are short. One that keeps a queue
         waiting that had messages the last time does not wait at all.
         """
-        if self.total >= len(self._weights):
+        if self.total >= len(self._queues):
             return MAX_WAIT
-        return 0 if any(self._busy[queue] for queue in self._waiting) else SCARCE_WAIT
+        return 0 if any(queue.wants and queue.busy for queue in self._queues.values()) else SCARCE_WAIT
 
     async def _gather(self, wish: int) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + GATHER_SECONDS
-        while self.free < wish and (left := until - loop.time()) > 0:
+        while not self._closed and self.free < wish and (left := until - loop.time()) > 0:
             self._settled.clear()
             try:
                 async with asyncio.timeout(left):
@@ -108,16 +109,52 @@ class Slots:
             except TimeoutError:
                 return
 
-    def _someone_is_hungrier(self, queue: str) -> bool:
-        return self.free <= len(self._waiting) and any(
-            self._served[other] < self._served[queue] for other in self._waiting if other != queue
-        )
+    async def _wait(self, mine: _Queue) -> None:
+        mine.woken = asyncio.get_running_loop().create_future()
+        # Nobody tells when another queue's poll has taken so long that it cannot have a backlog.
+        await asyncio.wait([mine.woken], timeout=PROMPT)
+        mine.woken = None
+
+    def _is_next(self, mine: _Queue) -> bool:
+        """Whether it is the turn of a queue that wants slots."""
+        if self.free < 1 or self._room(mine) < 1:
+            return False
+        waiting = [other for other in self._queues.values() if other.wants and self._room(other) > 0]
+        return self.free > len(waiting) or mine.served <= min(other.served for other in waiting)
+
+    def _room(self, mine: _Queue) -> int:
+        """How many more slots a queue may hold: its share by weight, while others have a backlog."""
+        now = asyncio.get_running_loop().time()
+        others = sum(other.weight for other in self._queues.values() if other is not mine and other.has_backlog(now))
+        if not others:
+            return self.total
+        return math.ceil(self.total * mine.weight / (mine.weight + others)) - mine.held
 
     def _wake(self) -> None:
         if self.free < 1:
             return
-        for queue in sorted(self._waiting, key=self._served.__getitem__):
-            future = self._waiting[queue]
-            if not future.done():
-                future.set_result(None)
+        for queue in sorted(self._queues.values(), key=lambda queue: queue.served):
+            if queue.woken is not None and not queue.woken.done() and self._room(queue) > 0:
+                queue.wake()
                 return
+
+
+class _Queue:
+    """What is known of one queue. Times are the event loop's."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.held = 0
+        self.served = 0.0
+        self.wish = MAX_BATCH
+        self.busy = False
+        self.wants = False
+        self.opened: float | None = None
+        self.woken: asyncio.Future[None] | None = None
+
+    def has_backlog(self, now: float) -> bool:
+        return self.busy and (self.opened is None or now - self.opened < PROMPT)
+
+    def wake(self) -> None:
+        if self.woken is not None and not self.woken.done():
+            self.woken.set_result(None)

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import queue
-import random
 import signal
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from .process_slot import Slot
 from .reloading import watch_python_files
 
 STOPPED, BAD_INPUT, RECYCLE = 0, 2, 75
@@ -24,17 +24,11 @@ STOPPED, BAD_INPUT, RECYCLE = 0, 2, 75
 CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
 """Set in the environment of a worker process that has a supervisor, to its number from 0."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds before a crashed process is started again: the shortest, and the longest after many crashes."""
-
-SETTLED = 60.0
-"""Seconds of life after which earlier crashes are forgotten."""
-
 logger = logging.getLogger("taskq_sls.supervisor")
 
 
 class _Ended(NamedTuple):
-    slot: _Slot
+    slot: Slot
     child: subprocess.Popen[bytes]
 
 
@@ -81,7 +75,7 @@ class Supervisor:
         self._burst = burst
         self._watch = watch
         self._kill_after = kill_after
-        self._slots = [_Slot(number) for number in range(processes)]
+        self._slots = [Slot(number) for number in range(processes)]
         # SimpleQueue, since a signal handler may interrupt a put and put again.
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._stopping = False
@@ -142,7 +136,7 @@ class Supervisor:
             due.append(self._kill_at)
         return max(0.0, min(due) - now)
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         environment = dict(os.environ if self._environment is None else self._environment)
         environment[CHILD_VARIABLE] = str(slot.number)
         child = subprocess.Popen(
@@ -152,7 +146,7 @@ class Supervisor:
         threading.Thread(target=self._wait, args=(slot, child), name=f"taskq-wait-{slot.number}", daemon=True).start()
         logger.debug("worker process %d started, pid %d", slot.number, child.pid, extra=_fields("started", slot))
 
-    def _wait(self, slot: _Slot, child: subprocess.Popen[bytes]) -> None:
+    def _wait(self, slot: Slot, child: subprocess.Popen[bytes]) -> None:
         child.wait()
         self._events.put(_Ended(slot, child))
 
@@ -177,7 +171,7 @@ class Supervisor:
                 slot.reloading = True
                 slot.signal(signal.SIGTERM)
 
-    def _ended(self, slot: _Slot, child: subprocess.Popen[bytes]) -> None:
+    def _ended(self, slot: Slot, child: subprocess.Popen[bytes]) -> None:
         """Decide what becomes of a slot whose child has ended."""
         status, lived, reloading = child.returncode, slot.ended(), slot.reloading
         slot.reloading = False
@@ -221,67 +215,6 @@ class Supervisor:
             slot.start_at = time.monotonic() + pause
 
 
-class Backoff:
-    """How long to wait before a process that crashed is started again: doubling, with jitter."""
-
-    def __init__(self) -> None:
-        self._crashes = 0
-
-    def pause(self, lived: float) -> float:
-        """Seconds to wait after a crash of a process that lived for `lived` seconds: 1 to 30."""
-        self._crashes = 1 if lived >= SETTLED else self._crashes + 1
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._crashes, 10))
-        return max(FIRST_PAUSE, longest * random.uniform(0.5, 1.0))
-
-    def forget(self) -> None:
-        """Forget earlier crashes."""
-        self._crashes = 0
-
-
-class _Slot:
-    """The place of one child."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.child: subprocess.Popen[bytes] | None = None
-        self.start_at: float | None = None
-        self.waiting = False
-        self.reloading = False
-        self.backoff = Backoff()
-        self._since = 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything is still to come."""
-        return self.child is not None or self.start_at is not None or self.waiting
-
-    def started(self, child: subprocess.Popen[bytes]) -> None:
-        self.child, self.start_at, self.waiting = child, None, False
-        self._since = time.monotonic()
-
-    def ended(self) -> float:
-        """Forget the child; how many seconds it lived."""
-        if self.child is not None and self.child.stdin is not None:
-            self.child.stdin.close()
-        self.child = None
-        return time.monotonic() - self._since
-
-    def rest(self) -> None:
-        """Start nothing any more."""
-        self.start_at, self.waiting = None, False
-
-    def signal(self, number: int) -> None:
-        if self.child is not None:
-            self.child.send_signal(number)
-
-    def kill(self) -> None:
-        """For the case that supervising itself fails: leave nothing behind."""
-        if self.child is not None:
-            self.child.kill()
-            self.child.wait()
-            self.ended()
-
-
 @contextlib.contextmanager
 def _passing_on(events: queue.SimpleQueue[_Event]) -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> None:
@@ -295,10 +228,10 @@ def _passing_on(events: queue.SimpleQueue[_Event]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fields(what: str, slot: _Slot) -> dict[str, object]:
+def _fields(what: str, slot: Slot) -> dict[str, object]:
     return {
         "action": f"worker_process_{what}",
-        "process": slot.number,
+        "process_number": slot.number,
         "process_id": slot.child.pid if slot.child is not None else None,
     }
 

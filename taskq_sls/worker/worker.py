@@ -104,6 +104,7 @@ class Worker:
         self._main: asyncio.Task[Any] | None = None
         self._stop_asked: asyncio.Event | None = None
         self._signals = 0
+        self._stop_early: bool | None = False
 
     def run(self) -> str:
         """Work until stopped, in this thread; sets signal handlers if it is the main thread.
@@ -131,6 +132,9 @@ class Worker:
         self._main = asyncio.current_task()
         self._stop_asked = asyncio.Event()
         self._why, self._signals, self.done = None, 0, 0
+        if self._stop_early:
+            self._on_signal()
+        self._stop_early = None
         with contextlib.ExitStack() as stack:
             stack.callback(self._forget_loop)
             if signals:
@@ -149,10 +153,15 @@ class Worker:
                 await services.close()
 
     def stop(self) -> None:
-        """Stop cleanly; from any thread. The second call stops at once."""
-        if (loop := self._loop) is not None:
-            with contextlib.suppress(RuntimeError):  # closed a moment ago: there is nothing left to stop
-                loop.call_soon_threadsafe(self._on_signal)
+        """Stop cleanly; from any thread. The second call stops at once.
+
+        A stop before the first `run` has begun makes that one end at once; a stop after its end does nothing.
+        """
+        if (loop := self._loop) is None:
+            self._stop_early = self._stop_early is not None
+            return
+        with contextlib.suppress(RuntimeError):  # closed a moment ago: there is nothing left to stop
+            loop.call_soon_threadsafe(self._on_signal)
 
     def ask_to_end(self, why: str) -> None:
         """End cleanly for a reason of the worker's own. On the loop's thread."""
@@ -338,7 +347,7 @@ class _Session:
         return outcome
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._slots.give_back()
+        self._slots.give_back(delivery.queue)
         if isinstance(outcome, RetryIn) and outcome.reason == "failed":
             due = time.monotonic() + outcome.delay
             if outcome.delay <= BURST_WAIT:

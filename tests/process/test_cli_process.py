@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from taskq_sls.worker import supervisor as supervisor_module
+from taskq_sls.worker import process_slot
 from taskq_sls.worker.supervisor import CHILD_VARIABLE, Supervisor
 
 SHOP = """
-import os, time
+import os, sys, time
 from taskq_sls import TaskQ, Queue
 
 app = TaskQ("shop", queues=[Queue("default", visibility_timeout=10)])
@@ -31,6 +31,11 @@ def double(x: int) -> int:
 @app.task
 def where() -> int:
     return os.getpid()
+
+@app.task
+def hang() -> None:
+    print("hanging", file=sys.stderr, flush=True)
+    time.sleep(600)
 """
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -133,8 +138,8 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60) -> None:
 
 @pytest.fixture
 def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(supervisor_module, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(process_slot, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(process_slot, "LONGEST_PAUSE", 0.02)
 
 
 class Children:
@@ -190,14 +195,21 @@ def test_a_process_that_cannot_work_stops_all_with_status_2(children: Children) 
     assert Supervisor(children.running(code), 2).run() == 2
 
 
-def test_a_signal_is_passed_on_and_all_are_waited_for(children: Children) -> None:
+def test_a_signal_is_passed_on_and_all_are_waited_for(children: Children, tmp_path: Path) -> None:
     code = (
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
-        "os.kill(os.getppid(), signal.SIGTERM) if number == 1 else None\n"
-        "time.sleep(60); sys.exit(9)"
+        "def stop(*_):\n"
+        "    time.sleep(0.1 * number)\n"
+        f"    open({str(tmp_path)!r} + f'/stopped{{number}}', 'w').close()\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        f"ready = [{str(tmp_path)!r} + f'/ready{{one}}' for one in (0, 1)]\n"
+        "open(ready[number], 'w').close()\n"
+        "while number == 1 and not os.path.exists(ready[0]): time.sleep(0.01)\n"
+        "if number == 1: os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(60)"
     )
-    # A process that gets the signal before it has set its handler ends with it: that is no crash of ours.
-    assert Supervisor(children.running(code), 2).run() in (0, 1)
+    assert Supervisor(children.running(code), 2).run() == 0
+    assert sorted(path.name for path in tmp_path.glob("stopped*")) == ["stopped0", "stopped1"]
     assert children.starts == [0, 1]
 
 
@@ -274,7 +286,7 @@ def variables(child: subprocess.Popen[str], last: str) -> dict[str, str]:
     found: dict[str, str] = {}
     while last not in found:
         line = child.stdout.readline()
-        assert line.startswith("export ") or line.startswith("unset "), line
+        assert line.startswith(("export ", "unset ")), line
         if line.startswith("export "):
             name, _, value = line.removeprefix("export ").strip().partition("=")
             found[name] = value
@@ -353,6 +365,26 @@ def test_a_local_stack_with_a_wrong_app_ends_with_one_line(directory: Path, envi
     ]
 
 
+def test_a_task_that_does_not_stop_holds_the_local_stack_for_seconds_only(local: Local, directory: Path) -> None:
+    child, found, lines = local("--worker", "shop:app")
+    run(directory, found, "enqueue", "hang")
+    lines.wait_for("hanging")
+
+    stop(child, signal.SIGINT)
+
+    assert lines.having("did not stop: killed") or lines.having("worker of shop ended")
+
+
+def test_the_variables_of_a_local_stack_can_be_had_as_json(start: Start) -> None:
+    child = start("local", "up", "--json", "--app", "shop:app")
+    assert child.stdout is not None
+
+    found = json.loads(child.stdout.readline())
+
+    assert found["TASKQ_APP"] == "shop:app"
+    assert found["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+
+
 def test_a_taken_port_is_told(local: Local, directory: Path, environment: dict[str, str]) -> None:
     _, found, _ = local()
     port = found["AWS_ENDPOINT_URL"].rpartition(":")[2]
@@ -412,7 +444,7 @@ def test_bad_input_of_a_supervised_worker_is_told_once(directory: Path, environm
     ended = run(directory, environment, "worker", "shop:app", "--processes", "2", "--queues", "nope")
 
     assert ended.returncode == 2
-    assert "queue 'nope' is not declared" in ended.stderr
+    assert ended.stderr.count("queue 'nope' is not declared") == 1
     assert "Traceback" not in ended.stderr
 
 

@@ -30,7 +30,9 @@ from taskq_sls.testing import in_memory
 
 
 def shop(**options: Any) -> TaskQ:
-    return TaskQ("shop", queues=[Queue("default"), Queue("slow", function_timeout=600), Queue("ledger.fifo")], **options)
+    return TaskQ(
+        "shop", queues=[Queue("default"), Queue("slow", function_timeout=600), Queue("ledger.fifo")], **options
+    )
 
 
 def test_a_walk_through_the_public_interface() -> None:

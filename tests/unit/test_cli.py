@@ -19,7 +19,7 @@ from taskq_sls.cli.output import age, duration_of, print_record, print_table, re
 from taskq_sls.cli.worker import child_command
 from taskq_sls.message import ErrorInfo
 from taskq_sls.results.records import Progress, State, TaskRecord
-from taskq_sls.worker.supervisor import Backoff
+from taskq_sls.worker.process_slot import Backoff
 
 SHOP = """
 from datetime import date

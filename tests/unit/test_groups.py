@@ -82,9 +82,7 @@ async def test_a_dead_letter_does_not_stop_its_group() -> None:
 async def test_a_driver_that_stops_gives_back_what_has_not_started() -> None:
     run = Run()
 
-    await GroupLocks().run_chain(
-        [delivery(body) for body in "123"], run.process, run.done, lambda: bool(run.started)
-    )
+    await GroupLocks().run_chain([delivery(body) for body in "123"], run.process, run.done, lambda: bool(run.started))
 
     assert run.settled == [("1", DONE), ("2", Release(0)), ("3", Release(0))]
 

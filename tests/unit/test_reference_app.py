@@ -145,7 +145,7 @@ def test_the_probe_is_tried_again_until_something_listens():
         assert handle.status() is State.RETRYING
 
         listener.listen()
-        memory.run_until_idle()
+        memory.run_until_idle(travel=True)
 
         assert handle.result(timeout=0) >= 0
 

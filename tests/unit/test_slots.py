@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 
 import pytest
@@ -32,22 +33,20 @@ async def shares(weights: Mapping[str, float], total: int, tasks: int) -> dict[s
     """How many of `tasks` each queue got while all had more than enough, and tasks ended one at a time."""
     slots = Slots(total, weights)
     served = dict.fromkeys(weights, 0)
-    running = 0
+    running: deque[str] = deque()
 
     async def serve(queue: str) -> None:
-        nonlocal running
         while sum(served.values()) < tasks:
             got = await poll(slots, queue, 10)
             served[queue] += got
-            running += got
+            running.extend([queue] * got)
 
     polls = [asyncio.create_task(serve(queue)) for queue in weights]
     while not all(one.done() for one in polls):
         await asyncio.sleep(0)
-        assert running <= total
+        assert len(running) <= total
         if running:
-            running -= 1
-            slots.give_back()
+            slots.give_back(running.popleft())
     return served
 
 
@@ -66,7 +65,7 @@ async def test_a_poll_waits_until_a_slot_is_free() -> None:
     await turns()
     assert not waiting.done()
 
-    slots.give_back()
+    slots.give_back("default")
 
     assert await waiting == 1
 
@@ -100,9 +99,7 @@ async def test_an_idle_queue_reserves_one_slot_so_that_a_busy_one_has_the_others
     [({"a": 1, "b": 1}, 0.5), ({"a": 3, "b": 1}, 0.75), ({"a": 1, "b": 4}, 0.2)],
 )
 @pytest.mark.parametrize("total", [1, 4, 20])
-async def test_queues_that_are_all_full_share_by_weight(
-    weights: dict[str, float], expected: float, total: int
-) -> None:
+async def test_queues_that_are_all_full_share_by_weight(weights: dict[str, float], expected: float, total: int) -> None:
     served = await shares(weights, total, tasks=1_000)
 
     assert served["a"] / sum(served.values()) == pytest.approx(expected, abs=0.05)
@@ -125,7 +122,7 @@ async def test_where_slots_are_scarce_polls_are_short() -> None:
 async def test_a_poll_that_keeps_a_busy_queue_from_the_last_slot_does_not_wait() -> None:
     slots = Slots(1, {"busy": 1, "idle": 1})
     await poll(slots, "busy", 1)
-    slots.give_back()
+    slots.give_back("busy")
     await slots.reserve("idle")
     waiting = asyncio.create_task(slots.reserve("busy"))
     await turns()
@@ -157,6 +154,54 @@ async def test_a_poll_gathers_slots_that_come_free_together(monkeypatch: pytest.
     for _ in range(10):
         await turns()
         assert not waiting.done()
-        slots.give_back()
+        slots.give_back("default")
 
     assert await waiting == 10
+
+
+async def test_a_queue_without_a_backlog_gives_its_share_to_the_others() -> None:
+    slots = Slots(10, {"busy": 1, "idle": 1})
+    await poll(slots, "idle", 5)
+    for _ in range(5):
+        slots.give_back("idle")
+    await poll(slots, "busy", 4)
+    assert await slots.reserve("busy") == 1
+
+    assert await poll(slots, "idle", 0) == 0
+
+    slots.polled("busy", 1, 1)
+    assert await slots.reserve("busy") == 2
+    assert slots.free == 3
+
+
+async def test_a_queue_whose_poll_stays_open_counts_as_one_without_a_backlog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("taskq_sls.worker.slots.PROMPT", 0.02)
+    slots = Slots(4, {"busy": 1, "drained": 1})
+    await poll(slots, "drained", 1)
+    slots.give_back("drained")
+    await poll(slots, "busy", 2)
+    await slots.reserve("drained")
+
+    async with asyncio.timeout(5):
+        assert await slots.reserve("busy") == 1
+
+
+async def test_a_queue_that_was_idle_for_long_has_no_claim_to_all_slots() -> None:
+    slots = Slots(1, {"old": 1, "new": 1})
+    for _ in range(100):
+        await poll(slots, "old", 1)
+        slots.give_back("old")
+    order = []
+
+    async def serve(queue: str) -> None:
+        for _ in range(10):
+            await poll(slots, queue, 1)
+            order.append(queue)
+            await asyncio.sleep(0)
+            slots.give_back(queue)
+
+    await asyncio.gather(serve("old"), serve("new"))
+
+    assert "old" in order[:5]

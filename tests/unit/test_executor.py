@@ -1,0 +1,544 @@
+"""One delivery in, one outcome out: what an attempt can meet, and what becomes of the message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from faults import denied, throttled
+from rig import HOLD, NOW, Rig, delivery, message
+
+from taskq_sls import MissingResource, Retry, State, TaskContext, TaskFailed
+from taskq_sls.delivery import DeadLetter, Done, Lost, Release, RetryIn
+from taskq_sls.testing import in_memory
+
+ONCE = Retry(max_attempts=1)
+
+
+# -- messages that nobody here can run ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("<xml/>", "undecodable"),
+        ('["a"]', "undecodable"),
+        ('{"v": 2, "id": "a", "task": "job"}', "unknown_version"),
+        ('{"v": 1, "id": "a", "task": "nobody:knows"}', "unknown_task"),
+        ('{"v": 1, "id": "a", "task": "job", "args": [1, 2, 3]}', "arguments"),
+        ('{"v": 1, "id": "a", "task": "job", "args": ["no number"]}', "arguments"),
+    ],
+)
+class TestPoison:
+    def rig(self) -> Rig:
+        rig = Rig()
+
+        @rig.task(name="job")
+        def job(a: int) -> None:
+            raise AssertionError("must not run")
+
+        return rig
+
+    async def test_it_backs_off_from_30_seconds_doubling_to_15_minutes(self, body: str, reason: str) -> None:
+        rig = self.rig()
+        outcomes = [await rig.process(delivery(body, receive_count=count)) for count in range(1, 10)]
+        assert outcomes == [RetryIn(delay, reason) for delay in (30, 60, 120, 240, 480, 900, 900, 900, 900)]
+        assert rig.found("a") is None
+
+    async def test_it_is_dead_lettered_after_ten_receives_with_the_reason(self, body: str, reason: str) -> None:
+        outcome = await self.rig().process(delivery(body, receive_count=10))
+        assert isinstance(outcome, DeadLetter)
+        assert outcome.reason == reason
+        assert outcome.error is not None
+        assert outcome.error.message
+
+
+async def test_arguments_that_do_not_fit_end_in_a_failed_record() -> None:
+    rig = Rig()
+
+    @rig.task(name="job")
+    def job(a: int) -> None: ...
+
+    outcome = await rig.process(delivery(job, "text", receive_count=10))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.recorded
+    record = rig.record()
+    assert (record.status, record.reason) == (State.FAILED, "arguments")
+    assert record.error is not None
+    assert "'a'" in record.error.message
+
+
+async def test_arguments_that_fit_again_after_a_deploy_are_run() -> None:
+    rig = Rig()
+    assert isinstance(await rig.process(delivery("job", 1, receive_count=9)), RetryIn)
+
+    @rig.task(name="job")
+    def job(a: int) -> None: ...
+
+    assert await rig.process(delivery("job", 1, receive_count=12)) == Done()
+
+
+async def test_a_task_whose_annotation_never_comes_to_exist_kills_no_driver() -> None:
+    rig = Rig()
+
+    @rig.task(name="job")
+    def job(a: Nowhere) -> None: ...  # noqa: F821  # that is what is tested
+
+    assert await rig.process(delivery("job", 1)) == RetryIn(30, "unknown_task")
+
+
+# -- failures -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_exception_becomes_a_retry_with_the_error_in_the_record() -> None:
+    rig = Rig(retry=Retry(backoff=7, jitter="none"))
+
+    @rig.task
+    def job() -> None:
+        raise ValueError("no such width")
+
+    assert await rig.run(job) == RetryIn(7, "failed")
+    record = rig.record()
+    assert (record.status, record.attempt, record.next_at) == (State.RETRYING, 1, NOW + 7)
+    assert record.error is not None
+    assert record.error[:2] == ("ValueError", "no such width")
+    assert "test_executor.py" in record.error.traceback
+    assert "taskq_sls" not in record.error.traceback
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_leaving_the_process_is_a_failed_attempt(error: BaseException, kind: str) -> None:
+    rig = Rig()
+
+    if kind == "sync":
+
+        @rig.task
+        def job() -> None:
+            raise error
+    else:
+
+        @rig.task
+        async def job() -> None:
+            raise error
+
+    outcome = await rig.run(job)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.error is not None
+    assert outcome.error.type == type(error).__name__
+    assert rig.record().status is State.FAILED
+
+
+async def test_an_exception_that_cannot_be_shown_is_a_failed_attempt_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("I will not say")
+
+    rig = Rig(retry=ONCE)
+
+    @rig.task
+    def job() -> None:
+        raise Mute
+
+    outcome = await rig.run(job)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.error is not None
+    assert "cannot be shown" in outcome.error.message
+    assert "I will not say" in outcome.error.message
+
+
+async def test_a_cancellation_of_the_tasks_own_making_is_a_failed_attempt() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        waiter.cancel()
+        await waiter
+
+    outcome = await rig.run(job)
+    assert isinstance(outcome, DeadLetter)
+    assert rig.record().status is State.FAILED
+
+
+async def test_the_callers_own_cancellation_passes_through() -> None:
+    rig = Rig()
+    begun = asyncio.Event()
+
+    @rig.task
+    async def job() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    driver = asyncio.create_task(rig.run(job))
+    await begun.wait()
+    driver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await driver
+    assert rig.record().status is State.RUNNING
+
+
+# -- results ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+async def test_a_result_is_stored_by_its_annotation() -> None:
+    rig = Rig()
+
+    @rig.task
+    def job() -> Point:
+        return Point(1, 2)
+
+    assert await rig.run(job) == Done()
+    assert rig.record().result_json == '{"x":1,"y":2}'
+
+
+@pytest.mark.parametrize("result", [object(), float("nan"), "\ud800", {1: "a"}, "x" * 400_000])
+async def test_a_result_that_cannot_be_stored_fails_the_task_and_is_not_retried(result: Any) -> None:
+    rig = Rig()
+    runs: list[int] = []
+
+    @rig.task
+    def job():  # type: ignore[no-untyped-def]  # no annotation: plain JSON
+        runs.append(1)
+        return result
+
+    outcome = await rig.run(job)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason == "result"
+    record = rig.record()
+    assert (record.status, record.reason, record.result_json) == (State.FAILED, "result", None)
+    assert isinstance(await rig.process(delivery(job, receive_count=2)), DeadLetter)
+    assert runs == [1]
+
+
+# -- the table out of reach ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [throttled(), denied(), MissingResource("no table")])
+async def test_a_table_out_of_reach_gives_the_message_back_and_costs_no_attempt(error: Exception) -> None:
+    rig = Rig()
+
+    @rig.task
+    def job() -> None: ...
+
+    rig.results.fail("claim", error, times=20)
+    for _ in range(20):
+        outcome = await rig.run(job)
+        assert isinstance(outcome, Release)
+        assert 5 <= outcome.delay <= 60
+    assert await rig.run(job) == Done()
+    assert rig.record().attempt == 1
+
+
+async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+
+    @rig.task
+    def job() -> None: ...
+
+    rig.results.fail("claim", times=3)
+    with caplog.at_level(logging.INFO, "taskq_sls.task"):
+        for _ in range(4):
+            await rig.run(job)
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert [action for action in actions if action.startswith("claim")] == ["claim_fault", "claim_fault_over"]
+
+
+async def test_a_finish_is_retried_over_faults_and_the_function_does_not_run_again() -> None:
+    rig = Rig()
+    runs: list[int] = []
+
+    @rig.task
+    async def job() -> int:
+        runs.append(1)
+        return 7
+
+    rig.results.fail("finish", times=6)
+    assert await rig.run(job) == Done()
+    assert rig.record().result_json == "7"
+    assert (runs, rig.results.calls.count("finish")) == ([1], 7)
+    assert rig.clock.time() > NOW
+
+
+async def test_a_finish_whose_answer_was_lost_is_done() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> int:
+        return 7
+
+    rig.results.fail("finish", after=True)
+    assert await rig.run(job) == Done()
+    assert rig.record().status is State.SUCCEEDED
+
+
+async def test_a_finish_that_cannot_be_stored_within_15_minutes_leaves_the_message() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> int:
+        return 7
+
+    rig.results.fail("finish", times=1_000)
+    assert await rig.run(job) == Lost()
+    assert 14 * 60 <= rig.clock.time() - NOW <= 16 * 60
+
+
+async def test_in_lambda_a_finish_is_retried_until_the_deadline() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> int:
+        return 7
+
+    rig.results.fail("finish", times=1_000)
+    assert await rig.process(delivery(job), deadline=NOW + 20) == Lost()
+    assert rig.clock.time() <= NOW + 25
+
+
+async def test_a_finish_that_is_refused_for_good_leaves_the_message() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> int:
+        return 7
+
+    rig.results.fail("finish", denied())
+    assert await rig.run(job) == Lost()
+
+
+# -- stops --------------------------------------------------------------------------------------------------------
+
+
+class Stopping:
+    """A task that runs until it is stopped."""
+
+    def __init__(self, **options: Any) -> None:
+        self.rig = Rig(**options)
+        self.begun = asyncio.Event()
+
+        @self.rig.task
+        async def job() -> None:
+            self.begun.set()
+            await asyncio.Event().wait()
+
+        self.job = job
+
+    async def stop(self, reason: str) -> Any:
+        driver = asyncio.create_task(self.rig.run(self.job))
+        await self.begun.wait()
+        executor = await self.rig.executor()
+        [context] = executor.running.values()
+        executor.stop(context, reason)
+        outcome = await driver
+        assert driver.cancelling() == 0
+        assert not executor.running
+        return outcome
+
+
+async def test_an_attempt_stopped_by_shutdown_is_given_back_and_does_not_count() -> None:
+    stopping = Stopping()
+    assert await stopping.stop("shutdown") == Release(0)
+    record = stopping.rig.record()
+    assert (record.status, record.attempt, record.lease_until) == (State.QUEUED, 0, None)
+
+
+async def test_an_attempt_stopped_by_a_cancel_ends_cancelled() -> None:
+    stopping = Stopping()
+    assert await stopping.stop("cancelled") == Done()
+    assert stopping.rig.record().status is State.CANCELLED
+
+
+async def test_an_attempt_whose_lease_was_lost_writes_nothing() -> None:
+    stopping = Stopping()
+    assert await stopping.stop("lease_lost") == Lost()
+    assert stopping.rig.results.calls == ["claim"]
+
+
+async def test_an_attempt_stopped_by_the_deadline_of_lambda_counts() -> None:
+    stopping = Stopping(retry=Retry(backoff=3, jitter="none"))
+    assert await stopping.stop("deadline") == RetryIn(3, "failed")
+    record = stopping.rig.record()
+    assert (record.status, record.attempt) == (State.RETRYING, 1)
+    assert record.error is not None
+    assert record.error.type.endswith("TaskTimeout")
+
+
+async def test_a_stop_that_comes_while_the_end_is_being_stored_does_not_interrupt_it() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> int:
+        return 7
+
+    executor = await rig.executor()
+    real = type(rig.results).finish
+
+    async def finish(*arguments: Any) -> Any:
+        for context in executor.running.values():
+            executor.stop(context, "cancelled")
+        await asyncio.sleep(0)
+        return await real(rig.results, *arguments)
+
+    rig.results.finish = finish  # type: ignore[method-assign]  # a stop in the middle of the write
+    assert await rig.run(job) == Done()
+    assert rig.record().status is State.SUCCEEDED
+
+
+async def test_sync_tasks_that_wait_for_a_thread_are_given_back_at_drain_without_a_claim() -> None:
+    import threading
+
+    rig = Rig()
+    rig.app.threads.limit = 1
+    begun, go = threading.Event(), threading.Event()
+
+    @rig.task
+    def job() -> None:
+        begun.set()
+        go.wait(10)
+
+    executor = await rig.executor()
+    first = asyncio.create_task(rig.process(delivery(job, id="a")))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(rig.process(delivery(job, id="b")))
+    await asyncio.sleep(0)
+    assert rig.found("b") is None
+    executor.drain()
+    assert await second == Release(0)
+    go.set()
+    assert await first == Done()
+    assert rig.found("b") is None
+    assert await rig.process(delivery(job, id="c")) == Release(0)
+
+
+# -- what the function sees ---------------------------------------------------------------------------------------
+
+
+async def test_the_context_says_which_attempt_of_which_task_this_is() -> None:
+    rig = Rig()
+    seen: list[Any] = []
+
+    @rig.task(timeout=20)
+    async def job(ctx: TaskContext) -> None:
+        seen.append((ctx.id, ctx.task, ctx.queue, ctx.attempt, ctx.run, dict(ctx.labels), ctx.deadline, ctx.depth))
+
+    await rig.run(job, labels={"order": "7"}, depth=2, run=1)
+    assert seen == [("task-1", job.name, "default", 1, 1, {"order": "7"}, NOW + 20, 2)]
+
+
+async def test_the_deadline_is_the_earlier_one_of_timeout_and_lambda() -> None:
+    rig = Rig()
+    seen: list[float | None] = []
+
+    @rig.task(timeout=20)
+    async def short(ctx: TaskContext) -> None:
+        seen.append(ctx.deadline)
+
+    @rig.task
+    async def free(ctx: TaskContext) -> None:
+        seen.append(ctx.deadline)
+
+    await rig.process(delivery(short, id="a"), NOW + 5)
+    await rig.process(delivery(short, id="b"), NOW + 50)
+    await rig.process(delivery(free, id="c"), NOW + 50)
+    await rig.process(delivery(free, id="d"))
+    assert seen == [NOW + 5, NOW + 20, NOW + 50, None]
+
+
+async def test_a_lease_lasts_as_long_as_the_hold_and_in_lambda_beyond_the_deadline() -> None:
+    rig = Rig()
+    seen: list[float | None] = []
+
+    @rig.task
+    async def job(ctx: TaskContext) -> None:
+        seen.append(rig.record(ctx.id).lease_until)
+
+    await rig.process(delivery(job, id="a"))
+    await rig.process(delivery(job, id="b"), NOW + 100)
+    assert seen == [NOW + HOLD, NOW + 110]
+
+
+async def test_progress_that_no_heartbeat_took_along_is_stored_at_the_end() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job(ctx: TaskContext) -> None:
+        ctx.progress(3, 10, "three")
+
+    await rig.run(job)
+    assert rig.record().progress == (3, 10, "three")
+
+
+# -- before the start ---------------------------------------------------------------------------------------------
+
+
+async def test_a_message_that_came_early_is_hidden_until_its_time_exactly() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> None: ...
+
+    early = delivery(job, not_before=NOW + 42.25)
+    assert await rig.process(early) == RetryIn(42.25, "early")
+    assert rig.found() is None
+    rig.clock.travel(42.25)
+    assert await rig.process(early) == Done()
+
+
+def test_a_delayed_task_starts_at_its_time_however_early_its_message_came() -> None:
+    from taskq_sls import TaskQ
+
+    app = TaskQ("shop")
+    started: list[float] = []
+
+    @app.task
+    def job() -> None:
+        started.append(app.clock.time())
+
+    with in_memory(app) as memory:
+        handle = job.with_options(delay=60).enqueue()
+        memory.broker.messages("default")[0].visible_at -= 50
+        memory.run_until_idle(travel=True)
+        assert started == [memory.clock.time()]
+        assert 60 <= started[0] - 1_800_000_000 <= 61
+        handle.result()
+
+
+def test_a_failed_task_is_dead_lettered_with_what_happened_and_its_handle_tells() -> None:
+    from taskq_sls import TaskQ
+
+    app = TaskQ("shop", retry=ONCE)
+
+    @app.task(name="job")
+    def job(a: int) -> None:
+        raise ValueError("no")
+
+    with in_memory(app) as memory:
+        handle = job.enqueue(5)
+        memory.run_until_idle()
+        [letter] = memory.dead_letters()
+        assert letter.attributes["taskq.reason"] == "exhausted"
+        assert letter.attributes["taskq.error_type"] == "ValueError"
+        assert memory.broker.messages("default") == []
+        with pytest.raises(TaskFailed):
+            handle.result()
+
+
+async def test_a_message_is_read_by_its_alias_and_recorded_under_the_tasks_name() -> None:
+    rig = Rig()
+
+    @rig.task(name="new", aliases=["old"])
+    async def job() -> None: ...
+
+    assert await rig.process(delivery(message("old").encode())) == Done()
+    assert rig.record().task == "new"

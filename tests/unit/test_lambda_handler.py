@@ -1,0 +1,887 @@
+"""The Lambda driver over queues and records in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from taskq_sls import Queue, Retry, TaskContext, TaskQ
+from taskq_sls.brokers.base import Answer, EntryError
+from taskq_sls.brokers.memory import MemoryBroker
+from taskq_sls.clock import Clock, ManualClock, SystemClock
+from taskq_sls.delivery import DeadLetter, Delivery
+from taskq_sls.errors import AwsError, ConfigError
+from taskq_sls.flow import drive
+from taskq_sls.message import Message
+from taskq_sls.offline.context import LambdaContext
+from taskq_sls.queues import physical_name
+from taskq_sls.results.memory import MemoryResults
+from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.serverless import LambdaHandler
+from taskq_sls.serverless import handler as handler_module
+
+Event = dict[str, Any]
+
+
+class WatchedBroker(MemoryBroker):
+    """The broker in memory, which keeps what it was asked and may refuse it."""
+
+    def __init__(self, clock: Clock, queues: Sequence[Queue], **options: Any) -> None:
+        super().__init__(clock, queues, **options)
+        self.hidden: list[tuple[str, int]] = []
+        self.hide_fault: Exception | EntryError | None = None
+        self.copy_fault: Exception | EntryError | None = None
+
+    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        self.hidden += [(delivery.message_id, seconds) for delivery, seconds in entries]
+        if self.hide_fault is not None:
+            return refuse(self.hide_fault, len(entries))
+        return await super().hide(entries)
+
+    async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
+        if self.copy_fault is not None:
+            return refuse(self.copy_fault, len(entries))
+        return await super().dead_letter(entries)
+
+
+def refuse(fault: Exception | EntryError, count: int) -> list[Answer]:
+    if isinstance(fault, Exception):
+        raise fault
+    return [fault] * count
+
+
+class Bench:
+    """An app, its queues in memory, and what an event source mapping does around the handler."""
+
+    def __init__(self, *queues: Queue, clock: Clock | None = None, dead_letter: bool = True, **options: Any) -> None:
+        self.queues = queues or (Queue("default"),)
+        self.clock = clock or ManualClock()
+        self.broker = WatchedBroker(self.clock, self.queues, dead_letter=dead_letter)
+        self.results = MemoryResults()
+        self.app = TaskQ(
+            "shop", queues=self.queues, broker=self.broker, results=self.results, clock=self.clock, **options
+        )
+        self.handler: LambdaHandler = self.app.lambda_handler()
+
+    def event(self, queue: str | None = None, most: int = 10) -> Event:
+        """What Lambda's poller would hand over now."""
+        name = queue or self.queues[0].name
+        received = drive(self.broker.receive(name, max_messages=most, wait=0, visibility=180))
+        return {"Records": [record_of(delivery) for delivery in received]}
+
+    def invoke(self, event: Event | None = None, *, timeout: float | None = None) -> list[str]:
+        """Call the handler, and do with the queue what the mapping does; the message ids it reported."""
+        event = self.event() if event is None else event
+        context = None if timeout is None else LambdaContext(timeout=timeout, clock=self.clock)
+        answer = self.handler(event, context)
+        assert list(answer) == ["batchItemFailures"]
+        failed = [entry["itemIdentifier"] for entry in answer["batchItemFailures"]]
+        assert len(failed) == len(set(failed))
+        for record in event["Records"]:
+            if record["messageId"] not in failed:
+                queue = record["eventSourceARN"].rpartition(":")[2].removeprefix("shop-")
+                drive(self.broker.ack([Delivery(queue, "", record["receiptHandle"], "", 1, 0.0)]))
+        return failed
+
+    def depth(self, queue: str | None = None) -> int:
+        return len(self.broker.messages(queue or self.queues[0].name))
+
+    def record(self, id: str) -> TaskRecord | None:
+        return drive(self.results.get(id, now=self.clock.time()))
+
+    def state(self, id: str) -> State | None:
+        record = self.record(id)
+        return None if record is None else record.status
+
+
+def record_of(delivery: Delivery) -> dict[str, Any]:
+    attributes = {
+        "ApproximateReceiveCount": str(delivery.receive_count),
+        "SentTimestamp": str(int(delivery.sent_at * 1000)),
+    }
+    if delivery.group is not None:
+        attributes["MessageGroupId"] = delivery.group
+    return {
+        "messageId": delivery.message_id,
+        "receiptHandle": delivery.receipt,
+        "body": delivery.body,
+        "attributes": attributes,
+        "messageAttributes": {
+            name: {"stringValue": value, "dataType": "String"} for name, value in delivery.attributes.items()
+        },
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:eu-west-1:123456789012:{physical_name('shop', delivery.queue)}",
+        "awsRegion": "eu-west-1",
+    }
+
+
+def ids(event: Event) -> list[str]:
+    return [record["messageId"] for record in event["Records"]]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Bench]]:
+    with contextlib.ExitStack() as stack:
+
+        def bench(*queues: Queue, **options: Any) -> Bench:
+            made = Bench(*queues, **options)
+            stack.callback(lambda: made.handler.close())
+            return made
+
+        yield bench
+
+
+@pytest.fixture
+def bench(make: Callable[..., Bench]) -> Bench:
+    return make()
+
+
+# The answer
+
+
+def test_a_batch_that_succeeds_reports_nothing(bench: Bench) -> None:
+    @bench.app.task(name="add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    handles = add.enqueue_many([(number, 1) for number in range(5)])
+
+    assert bench.handler(bench.event(), None) == {"batchItemFailures": []}
+    assert [handle.result() for handle in handles] == [1, 2, 3, 4, 5]
+    assert bench.broker.hidden == []
+
+
+def test_an_event_without_records_is_answered(bench: Bench) -> None:
+    assert bench.handler({"Records": []}, None) == {"batchItemFailures": []}
+
+
+def test_the_answer_names_exactly_the_records_that_failed(bench: Bench) -> None:
+    @bench.app.task(name="odd", retry=Retry(max_attempts=3, backoff=7, jitter="none"))
+    async def odd(number: int) -> None:
+        if number % 2 == 0:
+            raise ValueError(number)
+
+    odd.enqueue_many([(number,) for number in range(6)])
+    event = bench.event()
+
+    failed = bench.invoke(event)
+
+    assert failed == ids(event)[::2]
+    assert bench.depth() == 3
+
+
+def test_a_retry_is_hidden_for_whole_seconds_rounded_up(bench: Bench) -> None:
+    @bench.app.task(name="fail", retry=Retry(max_attempts=2, backoff=2.5, jitter="none"))
+    async def fail() -> None:
+        raise ValueError
+
+    handle = fail.enqueue()
+    event = bench.event()
+
+    assert bench.invoke(event) == ids(event)
+    assert bench.broker.hidden == [(ids(event)[0], 3)]
+    assert bench.state(handle.id) is State.RETRYING
+
+
+def test_a_dead_letter_is_copied_and_then_counts_as_done(bench: Bench) -> None:
+    @bench.app.task(name="fail", retry=Retry(max_attempts=1))
+    async def fail() -> None:
+        raise ValueError("no")
+
+    handle = fail.enqueue()
+
+    assert bench.invoke() == []
+    [copy] = bench.broker.messages("default-dlq")
+    assert copy.attributes["taskq.error_message"] == "no"
+    assert bench.depth() == 0
+    assert bench.state(handle.id) is State.FAILED
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AwsError("send_message_batch", "ThrottlingException", "slow", transient=True),
+        EntryError("AccessDenied", "not allowed"),
+        RuntimeError("a fault of ours"),
+    ],
+)
+def test_a_record_whose_dead_letter_copy_fails_stays(bench: Bench, fault: Exception | EntryError) -> None:
+    @bench.app.task(name="fail", retry=Retry(max_attempts=1))
+    async def fail() -> None:
+        raise ValueError
+
+    fail.enqueue()
+    bench.broker.copy_fault = fault
+    event = bench.event()
+
+    assert bench.invoke(event) == ids(event)
+    assert bench.depth() == 1
+
+
+def test_without_a_dead_letter_queue_a_recorded_failure_is_done(make: Callable[..., Bench]) -> None:
+    bench = make(dead_letter=False)
+
+    @bench.app.task(name="fail", retry=Retry(max_attempts=1))
+    async def fail() -> None:
+        raise ValueError
+
+    fail.enqueue()
+
+    assert bench.invoke() == []
+
+
+def test_a_lost_record_is_reported_without_a_call(bench: Bench) -> None:
+    @bench.app.task(name="slow")
+    async def slow(ctx: TaskContext) -> None:
+        # Somebody else takes over while this attempt runs.
+        bench.results._rows[ctx.id].owner = "somebody else"  # type: ignore[attr-defined]  # the twin's own store
+
+    slow.enqueue()
+    event = bench.event()
+
+    assert bench.invoke(event) == ids(event)
+    assert bench.broker.hidden == []
+
+
+def test_a_duplicate_of_a_finished_task_is_done_without_running(bench: Bench) -> None:
+    runs = []
+
+    @bench.app.task(name="once")
+    async def once() -> None:
+        runs.append(1)
+
+    once.with_options(id="order-1").enqueue()
+    once.with_options(id="order-1").enqueue()
+
+    bench.invoke(bench.event(most=1))
+
+    assert bench.invoke() == []
+    assert runs == [1]
+
+
+def test_equal_records_are_told_apart(bench: Bench) -> None:
+    """A test event of the console has one receipt handle for every record."""
+
+    @bench.app.task(name="odd", retry=Retry(max_attempts=3))
+    async def odd(number: int) -> None:
+        if number == 0:
+            raise ValueError
+
+    odd.enqueue_many([(0,), (1,)])
+    event = bench.event()
+    for record in event["Records"]:
+        record["receiptHandle"] = "MessageReceiptHandle"
+
+    answer = bench.handler(event, None)
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": ids(event)[0]}]}
+
+
+def test_a_message_that_nobody_can_run_backs_off(bench: Bench) -> None:
+    drive(bench.broker.send([outgoing("not json"), outgoing('{"v": 1, "id": "x", "task": "unknown"}')]))
+    event = bench.event()
+
+    assert bench.invoke(event) == ids(event)
+    assert [seconds for _, seconds in bench.broker.hidden] == [30, 30]
+
+
+def outgoing(body: str) -> Any:
+    from taskq_sls.brokers.base import Outgoing
+
+    return Outgoing("default", body, "id")
+
+
+# Faults
+
+
+def test_a_record_that_fails_inside_our_own_code_is_reported_and_the_others_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran = []
+
+    @bench.app.task(name="note")
+    async def note(number: int) -> None:
+        ran.append(number)
+
+    note.enqueue_many([(0,), (1,), (2,)])
+    event = bench.event()
+    claim = bench.results.claim
+
+    async def broken(wish: Any) -> Any:
+        if not ran:
+            ran.append("broken")
+            raise KeyError("a bug")
+        return await claim(wish)
+
+    monkeypatch.setattr(bench.results, "claim", broken)
+
+    assert bench.invoke(event) == ids(event)[:1]
+    assert ran == ["broken", 1, 2]
+    assert [record.action for record in caplog.records] == ["process_fault"]  # type: ignore[attr-defined]  # our extra
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), BaseException("x")])
+def test_nothing_that_a_task_raises_escapes(bench: Bench, error: BaseException) -> None:
+    @bench.app.task(name="end", retry=Retry(max_attempts=1))
+    async def end() -> None:
+        raise error
+
+    @bench.app.task(name="end_sync", retry=Retry(max_attempts=1))
+    def end_sync() -> None:
+        raise error
+
+    handles = [end.enqueue(), end_sync.enqueue()]
+
+    assert bench.invoke() == []
+    assert [bench.state(handle.id) for handle in handles] == [State.FAILED, State.FAILED]
+
+
+def test_a_task_that_cancels_itself_is_reported_and_the_others_run(bench: Bench) -> None:
+    ran = []
+
+    @bench.app.task(name="cancel_self")
+    async def cancel_self() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    @bench.app.task(name="note")
+    async def note() -> None:
+        await asyncio.sleep(0)
+        ran.append(1)
+
+    cancel_self.enqueue()
+    note.enqueue()
+    event = bench.event()
+
+    assert bench.invoke(event) == ids(event)[:1]
+    assert ran == [1]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AwsError("change_message_visibility_batch", "AccessDenied", "not allowed", status=403),
+        EntryError("AccessDenied", "not allowed"),
+    ],
+)
+def test_without_the_permission_to_hide_the_report_alone_keeps_the_records(
+    bench: Bench, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
+) -> None:
+    @bench.app.task(name="fail", retry=Retry(max_attempts=5))
+    async def fail() -> None:
+        raise ValueError
+
+    fail.enqueue_many([()] * 6)
+    bench.broker.hide_fault = fault
+
+    for _ in range(2):
+        event = bench.event(most=3)
+        assert bench.invoke(event) == ids(event)
+
+    assert sum(getattr(record, "action", "") == "hide_fault" for record in caplog.records) == 1
+    assert bench.depth() == 6
+
+
+def test_a_table_that_cannot_be_reached_gives_the_records_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    @bench.app.task(name="note")
+    async def note() -> None:
+        raise AssertionError("must not run")
+
+    async def unreachable(wish: Any) -> Any:
+        raise AwsError("update_item", "EndpointConnectionError", "refused", transient=True)
+
+    monkeypatch.setattr(bench.results, "claim", unreachable)
+    note.enqueue()
+    event = bench.event()
+
+    assert bench.invoke(event) == ids(event)
+    [(_, seconds)] = bench.broker.hidden
+    assert 5 <= seconds <= 60
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [],
+        {},
+        {"Records": "x"},
+        {"Records": ["x"]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "x"}}]},
+        {"Records": [{"eventSource": "aws:s3", "s3": {}}]},
+        {"Records": [{"eventSource": "aws:sqs", "body": "x"}]},
+    ],
+)
+def test_an_event_that_is_not_from_sqs_is_refused(bench: Bench, event: Any) -> None:
+    with pytest.raises(ConfigError, match="takes SQS events"):
+        bench.handler(event, None)
+
+
+@pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": True}, {"margin": -1}, {"margin": 901}])
+def test_options_out_of_range_are_refused(bench: Bench, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        bench.app.lambda_handler(**options)
+
+
+# Concurrency and order
+
+
+@pytest.mark.parametrize("limit", [1, 3, None])
+def test_records_run_at_once_up_to_the_limit(bench: Bench, limit: int | None) -> None:
+    active = most = 0
+
+    @bench.app.task(name="meet")
+    async def meet() -> None:
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        active -= 1
+
+    bench.handler = bench.app.lambda_handler(concurrency=limit)
+    meet.enqueue_many([()] * 8)
+
+    assert bench.invoke() == []
+    assert most == (limit or 8)
+
+
+def test_sync_tasks_run_in_threads_side_by_side(bench: Bench) -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    @bench.app.task(name="meet")
+    def meet() -> str:
+        together.wait()
+        return threading.current_thread().name
+
+    handles = meet.enqueue_many([()] * 3)
+
+    assert bench.invoke() == []
+    assert all(handle.result().startswith("taskq-task") for handle in handles)
+
+
+def test_no_more_sync_tasks_are_started_than_there_are_threads(bench: Bench) -> None:
+    bench.app.threads.limit = 2
+    running: list[int] = []
+    most_claimed = 0
+
+    @bench.app.task(name="count")
+    def count(ctx: TaskContext, number: int) -> None:
+        nonlocal most_claimed
+        running.append(number)
+        claimed = [row for row in bench.results._rows.values() if row.status is State.RUNNING]
+        most_claimed = max(most_claimed, len(claimed))
+        running.remove(number)
+
+    count.enqueue_many([(number,) for number in range(8)])
+
+    assert bench.invoke() == []
+    assert most_claimed <= 2
+
+
+def test_a_failure_on_fifo_stops_its_group_and_gives_the_rest_back_untouched(make: Callable[..., Bench]) -> None:
+    bench = make(Queue("ledger.fifo"))
+    ran = []
+
+    @bench.app.task(name="post", retry=Retry(max_attempts=5, backoff=4, jitter="none"))
+    async def post(entry: str) -> None:
+        ran.append(entry)
+        if entry == "a2":
+            raise ValueError
+
+    handles = {
+        entry: post.with_options(group=entry[0]).enqueue(entry) for entry in ("a1", "b1", "a2", "b2", "a3", "a4")
+    }
+    event = bench.event()
+    entries = {record["messageId"]: json.loads(record["body"])["args"][0] for record in event["Records"]}
+
+    failed = bench.invoke(event)
+
+    assert sorted(entries[id] for id in failed) == ["a2", "a3", "a4"]
+    assert sorted(ran) == ["a1", "a2", "b1", "b2"]
+    assert ran.index("a1") < ran.index("a2")
+    assert bench.record(handles["a3"].id) is None
+    assert sorted(seconds for _, seconds in bench.broker.hidden) == [0, 0, 4]
+
+
+# The deadline
+
+
+def test_the_first_record_is_always_started_and_later_ones_only_while_time_remains(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make()
+    ran = []
+
+    @bench.app.task(name="long", timeout=60)
+    async def long(number: int) -> None:
+        ran.append(number)
+
+    long.enqueue_many([(0,), (1,)])
+    event = bench.event()
+
+    assert bench.invoke(event, timeout=30) == ids(event)[1:]
+    assert ran == [0]
+    assert bench.broker.hidden == [(ids(event)[1], 0)]
+
+
+@pytest.mark.parametrize(("timeout", "started"), [(24.0, 2), (24.2, 1)])
+def test_a_later_record_is_started_when_what_remains_before_the_margin_covers_its_timeout(
+    bench: Bench, timeout: float, started: int
+) -> None:
+    """Of 30 s, 5 are the margin."""
+    ran = []
+
+    @bench.app.task(name="first")
+    async def first() -> None:
+        assert isinstance(bench.clock, ManualClock)
+        bench.clock.travel(1)
+        ran.append("first")
+
+    @bench.app.task(name="second", timeout=timeout)
+    async def second() -> None:
+        ran.append("second")
+
+    bench.handler = bench.app.lambda_handler(concurrency=1)
+    first.enqueue()
+    second.enqueue()
+
+    bench.invoke(timeout=30)
+
+    assert len(ran) == started
+
+
+def test_a_record_without_a_timeout_needs_a_second_before_the_margin(bench: Bench) -> None:
+    ran = []
+
+    @bench.app.task(name="note")
+    async def note(number: int) -> None:
+        assert isinstance(bench.clock, ManualClock)
+        ran.append(number)
+        bench.clock.travel(12)
+
+    bench.handler = bench.app.lambda_handler(concurrency=1)
+    note.enqueue_many([(number,) for number in range(4)])
+    event = bench.event()
+
+    assert bench.invoke(event, timeout=30) == ids(event)[3:]
+    assert ran == [0, 1, 2]
+
+
+def test_a_sync_record_that_waited_for_a_thread_is_not_started_too_late(bench: Bench) -> None:
+    bench.app.threads.limit = 1
+    ran = []
+
+    @bench.app.task(name="long", timeout=20)
+    def long(number: int) -> None:
+        assert isinstance(bench.clock, ManualClock)
+        ran.append(number)
+        bench.clock.travel(10)
+
+    handles = long.enqueue_many([(0,), (1,)])
+    event = bench.event()
+
+    assert bench.invoke(event, timeout=30) == ids(event)[1:]
+    assert ran == [0]
+    assert bench.record(handles[1].id) is None
+
+
+def test_a_running_record_is_stopped_at_the_margin_and_its_attempt_counts(make: Callable[..., Bench]) -> None:
+    bench = make(clock=SystemClock())
+
+    @bench.app.task(name="forever", retry=Retry(max_attempts=3, backoff=0))
+    async def forever() -> None:
+        await asyncio.sleep(600)
+
+    @bench.app.task(name="quick")
+    async def quick() -> None:
+        return
+
+    handle = forever.enqueue()
+    quick.enqueue()
+    event = bench.event()
+
+    started = time.monotonic()
+    assert bench.invoke(event, timeout=1.5) == ids(event)[:1]
+    assert time.monotonic() - started < 1.5
+
+    record = bench.record(handle.id)
+    assert record is not None
+    assert record.status is State.RETRYING
+    assert record.attempt == 1
+    assert record.error is not None
+    assert "deadline" in record.error.message
+
+
+def test_the_last_attempt_that_is_cut_by_the_deadline_fails_for_good(make: Callable[..., Bench]) -> None:
+    bench = make(clock=SystemClock())
+
+    @bench.app.task(name="forever", retry=Retry(max_attempts=1))
+    def forever() -> None:
+        while True:
+            time.sleep(0.005)
+
+    handle = forever.enqueue()
+
+    assert bench.invoke(timeout=1.0) == []
+    assert bench.state(handle.id) is State.FAILED
+    assert len(bench.broker.messages("default-dlq")) == 1
+
+
+def test_an_attempt_that_ignores_the_deadline_is_reported_in_time_and_ends_the_next_invocation(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ProcessEnded(Exception):
+        pass
+
+    def end() -> None:
+        raise ProcessEnded
+
+    monkeypatch.setattr(handler_module, "end_process", end)
+    bench = make(clock=SystemClock())
+    release = threading.Event()
+
+    @bench.app.task(name="stuck")
+    def stuck() -> None:
+        # Waiting in C, where no exception reaches it.
+        release.wait(30)
+
+    @bench.app.task(name="quick")
+    def quick() -> None:
+        return
+
+    handle = stuck.enqueue()
+    event = bench.event()
+    assert bench.invoke(event, timeout=1.0) == ids(event)
+    assert bench.broker.hidden == []
+    assert bench.state(handle.id) is State.RUNNING
+
+    quick.enqueue()
+    event = bench.event()
+    with pytest.raises(ProcessEnded):
+        bench.invoke(event, timeout=1.0)
+    assert bench.depth() == 2
+
+    release.set()
+    assert bench.invoke(event, timeout=5.0) == []
+
+
+def test_a_record_whose_claim_came_after_the_margin_never_enters_its_function(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(clock=SystemClock())
+    bench.handler = bench.app.lambda_handler(margin=4)
+    claim = bench.results.claim
+
+    async def late(wish: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await claim(wish)
+
+    monkeypatch.setattr(bench.results, "claim", late)
+
+    @bench.app.task(name="note")
+    async def note() -> None:
+        raise AssertionError("must not run")
+
+    handle = note.enqueue()
+    event = bench.event()
+
+    assert bench.invoke(event, timeout=4.2) == ids(event)
+    record = bench.record(handle.id)
+    assert record is not None
+    assert (record.status, record.attempt) == (State.QUEUED, 0)
+
+
+def test_a_margin_longer_than_the_function_still_lets_the_first_record_run(bench: Bench) -> None:
+    ran = []
+
+    @bench.app.task(name="note")
+    async def note() -> None:
+        ran.append(1)
+
+    bench.handler = bench.app.lambda_handler(margin=600)
+    note.enqueue()
+
+    assert bench.invoke(timeout=30) == []
+    assert ran == [1]
+
+
+def test_the_lease_ends_ten_seconds_after_the_deadline(bench: Bench) -> None:
+    leases = []
+
+    @bench.app.task(name="look")
+    async def look(ctx: TaskContext) -> None:
+        record = bench.record(ctx.id)
+        assert record is not None
+        assert record.lease_until is not None
+        leases.append(record.lease_until - bench.clock.time())
+
+    look.enqueue()
+    bench.invoke(timeout=30)
+
+    assert leases == [pytest.approx(40, abs=0.01)]
+
+
+# The container
+
+
+def test_one_loop_serves_every_invocation_and_no_thread_is_left(bench: Bench) -> None:
+    loops, before = set(), set(threading.enumerate())
+
+    @bench.app.task(name="note")
+    async def note() -> None:
+        loops.add(id(asyncio.get_running_loop()))
+
+    @bench.app.task(name="note_sync")
+    def note_sync() -> None:
+        return
+
+    for _ in range(5):
+        note.enqueue()
+        note_sync.enqueue()
+        assert bench.invoke() == []
+    most = len(set(threading.enumerate()) - before)
+    bench.handler.close()
+
+    assert len(loops) == 1
+    assert most <= bench.app.threads.limit
+    until(lambda: not {thread for thread in threading.enumerate() if thread.name == "taskq-task"} - before)
+    gc.collect()
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.005)
+
+
+def test_the_lifespan_is_entered_once_per_container_and_left_at_its_end(make: Callable[..., Bench]) -> None:
+    seen: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: TaskQ) -> AsyncIterator[str]:
+        seen.append("entered")
+        yield "a pool"
+        seen.append("left")
+
+    bench = make(lifespan=lifespan)
+
+    @bench.app.task(name="note")
+    async def note(ctx: TaskContext) -> None:
+        seen.append(ctx.state)
+
+    for _ in range(3):
+        note.enqueue()
+        bench.invoke()
+    bench.handler.close()
+
+    assert seen == ["entered", "a pool", "a pool", "a pool", "left"]
+
+
+def test_a_lifespan_that_fails_is_tried_again_by_the_next_invocation(make: Callable[..., Bench]) -> None:
+    tries: list[int] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: TaskQ) -> AsyncIterator[None]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("the database is not up yet")
+        yield
+
+    bench = make(lifespan=lifespan)
+
+    @bench.app.task(name="note")
+    async def note() -> None:
+        return
+
+    note.enqueue()
+    event = bench.event()
+    with pytest.raises(OSError, match="not up yet"):
+        bench.invoke(event)
+
+    assert bench.invoke(event) == []
+    assert len(tries) == 2
+
+
+def test_the_second_invocation_reuses_the_clients(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    new_async = bench.app.services.new_async
+
+    def counted(**options: Any) -> Any:
+        made.append(options)
+        return new_async(**options)
+
+    monkeypatch.setattr(bench.app.services, "new_async", counted)
+
+    for _ in range(3):
+        bench.invoke()
+        bench.handler({"Records": []}, None)
+
+    assert made == [{"light": True}]
+
+
+def test_closing_twice_and_closing_unused_do_nothing(bench: Bench) -> None:
+    bench.handler.close()
+    bench.invoke()
+    bench.handler.close()
+    bench.handler.close()
+
+
+# Queues by ARN
+
+
+@pytest.mark.parametrize(
+    ("arn", "queue"),
+    [
+        ("arn:aws:sqs:eu-west-1:123456789012:shop-slow", "slow"),
+        ("arn:aws:sqs:eu-west-1:123456789012:shop-ledger.fifo", "ledger.fifo"),
+        ("arn:aws:sqs:eu-west-1:123456789012:made-by-hand-7", "default"),
+        ("arn:aws:sqs:eu-west-1:123456789012:another", "another"),
+    ],
+)
+def test_the_arn_of_a_record_tells_its_logical_queue(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, arn: str, queue: str
+) -> None:
+    monkeypatch.setenv("TASKQ_QUEUE_URLS", '{"default": "https://sqs.eu-west-1.amazonaws.com/1/made-by-hand-7"}')
+    bench = make(Queue("default"), Queue("slow"), Queue("ledger.fifo"))
+    seen = []
+
+    @bench.app.task(name="look")
+    async def look(ctx: TaskContext) -> None:
+        seen.append(ctx.queue)
+
+    delivery = Delivery("x", Message("id-1", "look").encode(), "x/1/1", "m-1", 1, 0.0)
+    bench.handler({"Records": [{**record_of(delivery), "eventSourceARN": arn}]}, None)
+
+    assert seen == [queue]
+
+
+def test_a_log_line_says_what_the_batch_could_not_hold(
+    make: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    bench = make(clock=SystemClock())
+
+    @bench.app.task(name="stubborn")
+    async def stubborn() -> None:
+        for _ in range(40):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+
+    stubborn.enqueue()
+    event = bench.event()
+
+    assert bench.invoke(event, timeout=0.5) == ids(event)
+    assert [record.action for record in caplog.records] == ["deadline_ignored"]  # type: ignore[attr-defined]  # our extra

@@ -1,0 +1,310 @@
+"""Hooks around execution: order, threads, context, options, and that none can lose a message."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import Any, ClassVar
+
+import pytest
+from rig import Rig, delivery
+
+from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ, current_task
+from taskq_sls.delivery import DeadLetter, Done, Release, RetryIn
+from taskq_sls.testing import in_memory
+
+ONCE = Retry(max_attempts=1)
+
+
+class Async(Middleware):
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name = name
+        self.log = log
+
+    async def execute(self, context: TaskContext, call_next: Any) -> Any:
+        self.log.append(f"{self.name} in")
+        try:
+            return await call_next(context)
+        finally:
+            self.log.append(f"{self.name} out")
+
+
+class Plain(Async):
+    def execute(self, context: TaskContext, call_next: Any) -> Any:  # type: ignore[override]  # plain on purpose
+        self.log.append(f"{self.name} in")
+        try:
+            return call_next(context)
+        finally:
+            self.log.append(f"{self.name} out")
+
+
+def make(rig: Rig, kind: str, body: Any, **options: Any) -> Any:
+    """A sync or async task that calls `body`."""
+    if kind == "sync":
+
+        @rig.task(name="job", **options)
+        def job():  # type: ignore[no-untyped-def]  # plain JSON
+            return body()
+    else:
+
+        @rig.task(name="job", **options)
+        async def job():  # type: ignore[no-untyped-def]  # plain JSON
+            await asyncio.sleep(0)
+            return body()
+
+    return job
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("timeout", [None, 30])
+@pytest.mark.parametrize(
+    ("outer", "inner"), [(Async, Async), (Async, Plain), (Plain, Async), (Plain, Plain)], ids=lambda one: one.__name__
+)
+async def test_hooks_of_the_app_lie_around_those_of_the_task(
+    kind: str, timeout: float | None, outer: Any, inner: Any
+) -> None:
+    log: list[str] = []
+    rig = Rig(middleware=[outer("app", log), outer("app2", log)])
+    job = make(rig, kind, lambda: log.append("run") or 7, middleware=[inner("task", log)], timeout=timeout)
+    assert await rig.run(job) == Done()
+    assert rig.record().result_json == "7"
+    assert log == ["app in", "app2 in", "task in", "run", "task out", "app2 out", "app out"]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("hook", [Async, Plain])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_hook_that_raises_is_a_failed_attempt_and_never_a_delete(kind: str, hook: Any, when: str) -> None:
+    class Bad(hook):  # type: ignore[misc]  # either base
+        if hook is Async:
+
+            async def execute(self, context: TaskContext, call_next: Any) -> Any:
+                if when == "after":
+                    await call_next(context)
+                raise RuntimeError(f"broken {when}")
+        else:
+
+            def execute(self, context: TaskContext, call_next: Any) -> Any:
+                if when == "after":
+                    call_next(context)
+                raise RuntimeError(f"broken {when}")
+
+    rig = Rig(middleware=[Bad("bad", [])], retry=Retry(max_attempts=2, backoff=0))
+    job = make(rig, kind, lambda: 7)
+    assert await rig.run(job) == RetryIn(0, "failed")
+    assert rig.record().status is State.RETRYING
+    last = await rig.run(job)
+    assert isinstance(last, DeadLetter)
+    assert last.error is not None
+    assert last.error.message == f"broken {when}"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("hook", [Async, Plain])
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), ValueError("no")], ids=repr)
+async def test_whatever_the_function_raises_passes_through_the_hooks(
+    kind: str, hook: Any, error: BaseException
+) -> None:
+    log: list[str] = []
+    rig = Rig(middleware=[hook("hook", log)], retry=ONCE)
+
+    def fail() -> None:
+        raise error
+
+    outcome = await rig.run(make(rig, kind, fail))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.error is not None
+    assert outcome.error.type == type(error).__name__
+    assert log == ["hook in", "hook out"]
+
+
+async def test_a_hook_may_change_what_the_task_returns() -> None:
+    class Doubled(Middleware):
+        async def execute(self, context: TaskContext, call_next: Any) -> Any:
+            return 2 * await call_next(context)
+
+    rig = Rig(middleware=[Doubled()])
+    await rig.run(make(rig, "sync", lambda: 21))
+    assert rig.record().result_json == "42"
+
+
+async def test_a_hook_that_answers_for_the_function_keeps_it_from_running() -> None:
+    class Cached(Middleware):
+        async def execute(self, context: TaskContext, call_next: Any) -> Any:
+            return "cached"
+
+    rig = Rig(middleware=[Cached()])
+    assert await rig.run(make(rig, "sync", lambda: pytest.fail("must not run"))) == Done()
+    assert rig.record().result_json == '"cached"'
+
+
+async def test_plain_hooks_that_lie_on_a_plain_function_share_its_thread_even_with_a_time_limit() -> None:
+    threads: list[str] = []
+
+    class Where(Middleware):
+        def execute(self, context: TaskContext, call_next: Any) -> Any:
+            threads.append(str(threading.get_ident()))
+            return call_next(context)
+
+    rig = Rig(middleware=[Where(), Where()])
+    await rig.run(make(rig, "sync", lambda: threads.append(str(threading.get_ident())), timeout=30))
+    assert len(threads) == 3
+    assert len(set(threads)) == 1
+    assert threads[0] != str(threading.get_ident())
+
+
+async def test_more_tasks_than_threads_can_run_inside_plain_hooks_around_async_hooks() -> None:
+    log: list[str] = []
+    rig = Rig(middleware=[Plain("a", log), Async("b", log), Plain("c", log), Async("d", log)])
+    rig.app.threads.limit = 2
+    job = make(rig, "sync", lambda: 7)
+    outcomes = await asyncio.wait_for(
+        asyncio.gather(*(rig.process(delivery(job, id=f"task-{number}")) for number in range(20))), 30
+    )
+    assert outcomes == [Done()] * 20
+
+
+@pytest.mark.parametrize(("reason", "outcome"), [("shutdown", Release(0)), ("cancelled", Done())])
+async def test_an_async_task_under_a_plain_hook_can_be_stopped(reason: str, outcome: Any) -> None:
+    log: list[str] = []
+    rig = Rig(middleware=[Plain("hook", log)])
+    begun = asyncio.Event()
+
+    @rig.task
+    async def job() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    driver = asyncio.create_task(rig.run(job))
+    await begun.wait()
+    executor = await rig.executor()
+    executor.stop(next(iter(executor.running.values())), reason)
+    assert await asyncio.wait_for(driver, 10) == outcome
+    assert log == ["hook in", "hook out"]
+
+
+# -- context ------------------------------------------------------------------------------------------------------
+
+request: contextvars.ContextVar[str] = contextvars.ContextVar("request")
+
+
+class SetsAsync(Middleware):
+    async def execute(self, context: TaskContext, call_next: Any) -> Any:
+        request.set(context.id)
+        return await call_next(context)
+
+
+class SetsPlain(Middleware):
+    def execute(self, context: TaskContext, call_next: Any) -> Any:
+        request.set(context.id)
+        return call_next(context)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("hooks", [[SetsAsync()], [SetsPlain()], [SetsPlain(), Async("x", [])]], ids=len)
+async def test_context_variables_set_in_hooks_reach_the_function_and_leak_nowhere(kind: str, hooks: Any) -> None:
+    rig = Rig(middleware=hooks)
+    job = make(rig, kind, lambda: [request.get(), current_task().id])
+    tasks = [asyncio.create_task(rig.process(delivery(job, id=f"task-{number}"))) for number in range(50)]
+    assert await asyncio.gather(*tasks) == [Done()] * 50
+    for number in range(50):
+        assert rig.record(f"task-{number}").result_json == f'["task-{number}","task-{number}"]'
+    with pytest.raises(LookupError):
+        request.get()
+
+
+# -- options ------------------------------------------------------------------------------------------------------
+
+
+def percent(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError("give a number")
+    if not 0 <= value <= 100:
+        raise ValueError("give 0 to 100")
+    return value / 100
+
+
+class Sampled(Middleware):
+    options: ClassVar[Any] = {"sample": percent}
+
+    async def execute(self, context: TaskContext, call_next: Any) -> Any:
+        return [context.options.get("sample"), await call_next(context)]
+
+
+def test_an_option_of_a_middleware_is_checked_normalised_and_found_in_the_context() -> None:
+    app = TaskQ("shop", middleware=[Sampled()], sample=50)
+
+    @app.task(sample=25)
+    def mine():  # type: ignore[no-untyped-def]  # plain JSON
+        return 1
+
+    @app.task
+    def inherited():  # type: ignore[no-untyped-def]  # plain JSON
+        return 2
+
+    with in_memory(app) as memory:
+        handles = mine.enqueue(), inherited.enqueue()
+        memory.run_until_idle()
+        assert [one.result() for one in handles] == [[0.25, 1], [0.5, 2]]
+
+
+@pytest.mark.parametrize(("value", "says"), [(101, "give 0 to 100"), ("a", "give a number")])
+def test_an_option_of_a_middleware_that_is_wrong_is_refused_with_its_reason(value: Any, says: str) -> None:
+    app = TaskQ("shop", middleware=[Sampled()])
+    with pytest.raises(ConfigError, match=f"sample=.*{says}"):
+
+        @app.task(sample=value)
+        def job() -> None: ...
+
+
+def test_an_option_nobody_declared_is_refused_with_a_suggestion() -> None:
+    app = TaskQ("shop", middleware=[Sampled()])
+    with pytest.raises(ConfigError, match="did you mean 'sample'"):
+
+        @app.task(sampel=1)
+        def job() -> None: ...
+
+
+def test_a_middleware_of_one_task_brings_its_options_to_that_task_alone() -> None:
+    app = TaskQ("shop")
+
+    @app.task(middleware=[Sampled()], sample=10)
+    def one() -> None: ...
+
+    with pytest.raises(ConfigError, match="unknown option 'sample'"):
+
+        @app.task(sample=10)
+        def other() -> None: ...
+
+
+def test_a_middleware_must_be_an_instance() -> None:
+    with pytest.raises(ConfigError, match="instance of a Middleware subclass"):
+
+        @TaskQ("shop").task(middleware=[Sampled])  # type: ignore[list-item]  # bad input on purpose
+        def job() -> None: ...
+
+
+# -- logging ------------------------------------------------------------------------------------------------------
+
+
+async def test_each_event_of_an_attempt_is_one_structured_line(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(retry=Retry(max_attempts=2, backoff=0))
+    ends = iter([ValueError("no"), None])
+
+    def body() -> None:
+        if (error := next(ends)) is not None:
+            raise error
+
+    job = make(rig, "sync", body)
+    with caplog.at_level("DEBUG", "taskq_sls.task"):
+        await rig.run(job)
+        await rig.run(job)
+    lines = [(record.action, record.task_id, record.task_name, record.attempt) for record in caplog.records]  # type: ignore[attr-defined]  # extra
+    assert lines == [
+        ("task_started", "task-1", "job", 1),
+        ("task_retrying", "task-1", "job", 1),
+        ("task_started", "task-1", "job", 2),
+        ("task_succeeded", "task-1", "job", 2),
+    ]
+    assert caplog.records[-1].duration >= 0  # type: ignore[attr-defined]  # extra

@@ -1,0 +1,273 @@
+"""Outcomes carried out in batches by the worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from taskq_sls.brokers.base import Answer, EntryError, Outgoing
+from taskq_sls.brokers.memory import MemoryBroker
+from taskq_sls.clock import ManualClock
+from taskq_sls.delivery import DONE, LOST, DeadLetter, Delivery, Release, RetryIn
+from taskq_sls.errors import AwsError
+from taskq_sls.queues import Queue
+from taskq_sls.settle import LONGEST_HOP, hidden_for
+from taskq_sls.worker import settler as settler_module
+from taskq_sls.worker.holds import Holds
+from taskq_sls.worker.settler import Batcher, Settler
+
+
+class WatchedBroker(MemoryBroker):
+    """The broker in memory, which counts calls and may fail them."""
+
+    def __init__(self, *queues: Queue, dead_letter: bool = True) -> None:
+        self.clock = ManualClock()
+        super().__init__(self.clock, queues or [Queue("default")], dead_letter=dead_letter)
+        self.calls: list[tuple[str, int]] = []
+        self.faults: dict[str, list[Exception | EntryError]] = {}
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        return await self._watched("ack", super().ack, deliveries)
+
+    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        return await self._watched("hide", super().hide, entries)
+
+    async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
+        return await self._watched("dead_letter", super().dead_letter, entries)
+
+    async def _watched(self, name: str, call: Callable[..., Any], entries: Sequence[Any]) -> list[Answer]:
+        self.calls.append((name, len(entries)))
+        faults = self.faults.get(name, [])
+        if faults:
+            fault = faults.pop(0)
+            if isinstance(fault, Exception):
+                raise fault
+            return [fault] * len(entries)
+        answers: list[Answer] = await call(entries)
+        return answers
+
+
+class Bench:
+    def __init__(self, broker: WatchedBroker) -> None:
+        self.broker = broker
+        self.holds = Holds()
+        self.settler = Settler(broker, self.holds)
+
+    async def receive(self, count: int, queue: str = "default", **more: Any) -> list[Delivery]:
+        await self.broker.send([Outgoing(queue, f"body {number}", f"id-{number}", **more) for number in range(count)])
+        found: list[Delivery] = []
+        while len(found) < count:
+            found += await self.broker.receive(queue, max_messages=10, wait=0, visibility=60)
+        self.holds.add(found)
+        return found
+
+    def depth(self, queue: str = "default") -> int:
+        return len(self.broker.messages(queue))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(WatchedBroker())
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(seconds: float) -> None:
+        return
+
+    monkeypatch.setattr(settler_module.asyncio, "sleep", at_once)
+
+
+THROTTLED = AwsError("delete_message_batch", "ThrottlingException", "slow down", transient=True)
+DENIED = EntryError("AccessDenied", "not allowed")
+
+
+async def test_deletes_share_calls_of_ten(bench: Bench) -> None:
+    for delivery in await bench.receive(25):
+        await bench.settler.settle(delivery, DONE)
+    await bench.settler.drain()
+
+    assert bench.broker.calls == [("ack", 10), ("ack", 10), ("ack", 5)]
+    assert bench.depth() == 0
+    assert len(bench.holds) == 0
+
+
+async def test_a_message_is_held_until_it_is_deleted(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+
+    await bench.settler.settle(delivery, DONE)
+
+    assert len(bench.holds) == 1
+    await bench.settler.drain()
+    assert len(bench.holds) == 0
+
+
+async def test_a_retry_hides_its_message_for_whole_seconds_rounded_up(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+    now = bench.broker.clock.time()
+
+    await bench.settler.settle(delivery, RetryIn(2.1, "failed"))
+    await bench.settler.drain()
+
+    assert bench.broker.next_visible_at("default") == now + 3
+    assert len(bench.holds) == 0
+
+
+async def test_what_is_given_back_is_visible_at_once(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+
+    await bench.settler.settle(delivery, Release(0))
+    await bench.settler.drain()
+
+    assert (await bench.broker.depth("default")).visible == 1
+
+
+async def test_a_retry_leaves_the_hold_table_before_its_message_is_hidden(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+
+    await bench.settler.settle(delivery, RetryIn(5, "failed"))
+
+    assert bench.holds.begin_beat("default") == []
+    assert bench.broker.calls == []
+    await bench.settler.drain()
+
+
+async def test_a_lost_message_is_let_go_without_a_call(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+
+    await bench.settler.settle(delivery, LOST)
+    await bench.settler.drain()
+
+    assert bench.broker.calls == []
+    assert len(bench.holds) == 0
+    assert bench.depth() == 1
+
+
+async def test_a_dead_letter_is_copied_before_it_is_deleted(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+
+    await bench.settler.settle(delivery, DeadLetter("exhausted", recorded=True))
+    await bench.settler.drain()
+
+    assert bench.broker.calls == [("dead_letter", 1), ("ack", 1)]
+    [copy] = bench.broker.messages("default-dlq")
+    assert copy.attributes["taskq.reason"] == "exhausted"
+    assert bench.depth() == 0
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, DENIED, RuntimeError("a fault of ours")])
+async def test_a_message_whose_copy_cannot_be_sent_stays_and_is_held_no_longer(
+    bench: Bench, fault: Exception | EntryError
+) -> None:
+    [delivery] = await bench.receive(1)
+    bench.broker.faults["dead_letter"] = [fault]
+
+    await bench.settler.settle(delivery, DeadLetter("exhausted", recorded=True))
+    await bench.settler.drain()
+
+    assert bench.depth() == 1
+    assert len(bench.holds) == 0
+    assert ("ack", 1) not in bench.broker.calls
+
+
+@pytest.mark.parametrize(("recorded", "left"), [(True, 0), (False, 1)])
+async def test_without_a_dead_letter_queue_only_a_recorded_failure_is_done(recorded: bool, left: int) -> None:
+    bench = Bench(WatchedBroker(dead_letter=False))
+    [delivery] = await bench.receive(1)
+
+    await bench.settler.settle(delivery, DeadLetter("exhausted", recorded=recorded))
+    await bench.settler.drain()
+
+    assert bench.depth() == left
+    assert len(bench.holds) == 0
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, EntryError("InternalError", "again", transient=True), RuntimeError("x")])
+async def test_a_delete_that_fails_is_tried_again_while_its_message_is_held(
+    bench: Bench, fault: Exception | EntryError
+) -> None:
+    [delivery] = await bench.receive(1)
+    bench.broker.faults["ack"] = [fault, fault]
+
+    await bench.settler.settle(delivery, DONE)
+    await bench.settler.drain()
+
+    assert bench.broker.calls == [("ack", 1)] * 3
+    assert bench.depth() == 0
+    assert len(bench.holds) == 0
+
+
+async def test_a_delete_that_never_succeeds_is_given_up_and_its_message_let_go(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+    bench.broker.faults["ack"] = [THROTTLED] * 100
+
+    await bench.settler.settle(delivery, DONE)
+    await bench.settler.drain()
+
+    assert bench.depth() == 1
+    assert len(bench.holds) == 0
+
+
+async def test_a_delete_that_is_refused_for_good_is_not_repeated(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+    bench.broker.faults["ack"] = [DENIED]
+
+    await bench.settler.settle(delivery, DONE)
+    await bench.settler.drain()
+
+    assert bench.broker.calls == [("ack", 1)]
+    assert len(bench.holds) == 0
+
+
+@pytest.mark.parametrize("fault", [DENIED, AwsError("x", "AccessDenied", "not allowed"), RuntimeError("x")])
+async def test_visibility_that_cannot_be_changed_is_logged_once_and_its_end_too(
+    bench: Bench, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
+) -> None:
+    caplog.set_level(logging.INFO)
+    deliveries = await bench.receive(12)
+    bench.broker.faults["hide"] = [fault, fault]
+
+    for delivery in deliveries:
+        await bench.settler.settle(delivery, RetryIn(1, "failed"))
+    await bench.settler.drain()
+
+    assert [record.action for record in caplog.records] == ["hide_fault"]  # type: ignore[attr-defined]  # our extra
+    [again] = await bench.receive(1)
+    await bench.settler.settle(again, RetryIn(1, "failed"))
+    await bench.settler.drain()
+    assert caplog.records[-1].action == "hide_fault_over"  # type: ignore[attr-defined]  # our extra
+
+
+async def test_closing_gives_up_what_waits(bench: Bench) -> None:
+    for delivery in await bench.receive(3):
+        await bench.settler.settle(delivery, DONE)
+
+    bench.settler.close()
+
+    assert bench.settler.empty
+    assert bench.broker.calls == []
+
+
+async def test_a_batch_waits_for_others_only_so_long() -> None:
+    handed: list[list[int]] = []
+
+    async def handle(items: list[int]) -> None:
+        handed.append(items)
+
+    batcher: Batcher[int] = Batcher(handle, delay=0.0)
+    batcher.add(1)
+    batcher.add(2)
+    assert not batcher.empty
+
+    await batcher.drain()
+
+    assert handed == [[1, 2]]
+
+
+def test_a_retry_beyond_what_visibility_allows_hops() -> None:
+    assert hidden_for(RetryIn(10**6, "failed")) == LONGEST_HOP
+    assert hidden_for(RetryIn(-1, "failed")) == 0
+    assert hidden_for(Release(0)) == 0

@@ -1,0 +1,248 @@
+"""The time limit of an attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from rig import Rig, delivery
+
+from taskq_sls import Middleware, Retry, State, TaskContext
+from taskq_sls.delivery import DeadLetter, Done, RetryIn
+
+SHORT = 0.05
+ONCE = Retry(max_attempts=1)
+
+
+def failed_by_time(outcome: Any) -> bool:
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.error is not None
+    return outcome.error.type == "taskq_sls.errors.TaskTimeout" and "0.05 s" in outcome.error.message
+
+
+async def test_an_async_task_is_cancelled_and_its_traceback_shows_where_it_was() -> None:
+    rig = Rig(retry=ONCE)
+
+    @rig.task(timeout=SHORT)
+    async def job() -> None:
+        await asyncio.sleep(60)  # where it was
+
+    outcome = await rig.run(job)
+    assert failed_by_time(outcome)
+    assert "# where it was" in outcome.error.traceback
+
+
+async def test_a_timeout_is_a_failed_attempt_like_any_other() -> None:
+    rig = Rig(retry=Retry(max_attempts=2, backoff=9, jitter="none"))
+
+    @rig.task(timeout=SHORT)
+    async def job() -> None:
+        await asyncio.sleep(60)
+
+    assert await rig.run(job) == RetryIn(9, "failed")
+    assert rig.record().status is State.RETRYING
+
+
+async def test_a_sync_task_in_a_pure_python_loop_is_interrupted_and_its_traceback_shows_where_it_was() -> None:
+    rig = Rig(retry=ONCE)
+
+    @rig.task(timeout=SHORT)
+    def job() -> None:
+        while True:
+            pass  # where it was
+
+    outcome = await rig.run(job)
+    assert failed_by_time(outcome)
+    assert "in job" in outcome.error.traceback
+
+
+async def test_a_sync_task_that_catches_exceptions_is_interrupted_all_the_same() -> None:
+    rig = Rig(retry=ONCE)
+
+    @rig.task(timeout=SHORT)
+    def job() -> None:
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:
+                continue
+
+    assert failed_by_time(await rig.run(job))
+
+
+async def test_a_task_within_its_limit_is_left_alone() -> None:
+    rig = Rig()
+
+    @rig.task(timeout=60)
+    async def job() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert await rig.run(job) == Done()
+
+
+async def test_a_result_that_comes_although_the_limit_struck_is_kept_sync() -> None:
+    rig = Rig()
+
+    @rig.task(timeout=SHORT)
+    def job() -> int:
+        time.sleep(4 * SHORT)  # in C: nothing can interrupt it
+        return 7
+
+    # Whether the interrupt strikes before the return is the interpreter's choice; the record tells which it was.
+    outcome = await rig.run(job)
+    state = rig.record().status
+    assert (outcome == Done()) == (state is State.SUCCEEDED)
+
+
+async def test_a_result_that_comes_although_the_limit_struck_is_kept() -> None:
+    rig = Rig()
+
+    @rig.task(timeout=SHORT)
+    async def job() -> int:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+        return 7
+
+    driver = asyncio.create_task(rig.run(job))
+    assert await driver == Done()
+    assert driver.cancelling() == 0
+    assert rig.record().result_json == "7"
+
+
+async def test_a_task_that_swallows_its_cancellation_and_waits_on_may_end_by_itself() -> None:
+    rig = Rig()
+
+    @rig.task(timeout=SHORT)
+    async def job() -> int:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(SHORT)
+        return 7
+
+    assert await rig.run(job) == Done()
+    assert rig.record().result_json == "7"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_an_own_error_in_place_of_the_cancellation_leaves_no_trace_for_the_next_attempt(kind: str) -> None:
+    rig = Rig(retry=ONCE)
+
+    if kind == "async":
+
+        @rig.task(timeout=SHORT)
+        async def own_error() -> None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise ValueError("mine") from None
+    else:
+
+        @rig.task(timeout=SHORT)
+        def own_error() -> None:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                raise ValueError("mine") from None
+
+    @rig.task(timeout=SHORT)
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    async def one_after_the_other() -> None:
+        first = await rig.process(delivery(own_error, id="a"))
+        assert isinstance(first, DeadLetter)
+        assert first.error is not None
+        assert first.error.message == "mine"
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert failed_by_time(await rig.process(delivery(slow, id="b")))
+
+    await asyncio.create_task(one_after_the_other())
+
+
+async def test_a_shutdown_after_the_limit_struck_is_a_shutdown() -> None:
+    rig = Rig()
+    struck = asyncio.Event()
+
+    @rig.task(timeout=SHORT)
+    async def job() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            struck.set()
+            await asyncio.sleep(60)
+
+    driver = asyncio.create_task(rig.run(job))
+    await struck.wait()
+    executor = await rig.executor()
+    executor.stop(next(iter(executor.running.values())), "shutdown")
+    await driver
+    assert rig.record().status is State.QUEUED
+    assert driver.cancelling() == 0
+
+
+async def test_timeouts_and_groups_inside_the_task_keep_working() -> None:
+    rig = Rig(retry=ONCE)
+
+    @rig.task(timeout=60)
+    async def inner_timeout() -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(60)
+        except TimeoutError:
+            return "inner"
+        return "none"
+
+    @rig.task(timeout=SHORT)
+    async def outer_timeout() -> None:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(60))
+
+    assert await rig.process(delivery(inner_timeout, id="a")) == Done()
+    assert rig.record("a").result_json == '"inner"'
+    assert failed_by_time(await rig.process(delivery(outer_timeout, id="b")))
+
+
+async def test_hooks_outside_of_the_limit_see_the_timeout() -> None:
+    seen: list[str] = []
+
+    class Watch(Middleware):
+        async def execute(self, context: TaskContext, call_next: Any) -> Any:
+            try:
+                return await call_next(context)
+            except Exception as error:
+                seen.append(type(error).__name__)
+                raise
+
+    rig = Rig(middleware=[Watch()], retry=ONCE)
+
+    @rig.task(timeout=SHORT)
+    def job() -> None:
+        while True:
+            pass
+
+    assert failed_by_time(await rig.run(job))
+    assert seen == ["TaskTimeout"]
+
+
+async def test_a_plain_hook_around_a_slow_async_task_sees_the_timeout_too() -> None:
+    class Passing(Middleware):
+        def execute(self, context: TaskContext, call_next: Any) -> Any:
+            return call_next(context)
+
+    rig = Rig(middleware=[Passing()], retry=ONCE)
+
+    @rig.task(timeout=SHORT)
+    async def job() -> None:
+        await asyncio.sleep(60)
+
+    assert failed_by_time(await rig.run(job))

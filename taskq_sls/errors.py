@@ -129,7 +129,7 @@ class TaskFailed(TaskError):
     """The task ended FAILED.
 
     Attributes:
-        error_type: qualified name of the remote exception, such as ``builtins.ValueError``.
+        error_type: qualified name of the remote exception, such as ``ValueError`` or ``shop.errors.OutOfStock``.
         error_message: its text.
         traceback: the remote traceback as text.
         attempts: how many attempts were started in the last run.

@@ -130,7 +130,6 @@ class LambdaHandler:
     async def _carry_out(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> list[str]:
         """Visibility and dead-letter copies; answers the ids of the records that stay."""
         assert self._services is not None
-        broker = self._services.broker
         stay: list[str] = []
         hides: list[tuple[Delivery, int]] = []
         letters: list[tuple[Delivery, DeadLetter]] = []
@@ -144,10 +143,10 @@ class LambdaHandler:
             if isinstance(outcome, RetryIn | Release):
                 hides.append((delivery, hidden_for(outcome)))
         if letters:
-            buried = await bury(broker, letters)
+            buried = await bury(self._services.broker, letters)
             stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
         if hides:
-            await hide(broker, hides, self._hide_faults)
+            await hide(self._services.broker, hides, self._hide_faults)
         return list(dict.fromkeys(stay))
 
     def _queue_of(self, record: dict[str, Any]) -> str:

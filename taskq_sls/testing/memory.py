@@ -136,9 +136,8 @@ class InMemory:
         return await self.broker.receive(queue, max_messages=10, wait=0, visibility=hold)
 
     async def _carry_out(self, delivery: Delivery, outcome: Outcome) -> None:
-        if isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]:
-            await self.broker.ack([delivery])
-        elif isinstance(outcome, Done):
+        buried = isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]
+        if buried or isinstance(outcome, Done):
             await self.broker.ack([delivery])
         elif isinstance(outcome, RetryIn | Release):
             await self.broker.hide([(delivery, hidden_for(outcome))])

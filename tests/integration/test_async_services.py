@@ -6,11 +6,11 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from taskq_sls import services as services_module
-from taskq_sls.flow import drive
 from taskq_sls.services import Services
 from tests.support.aws_bench import AwsBench, until
 
@@ -30,14 +30,16 @@ def test_each_loop_has_its_own_which_is_closed_with_it(
     closed: list[Services] = []
     new_async = bench.app.services.new_async
 
-    def watched() -> Services:
-        services = new_async()
+    def watched(**options: Any) -> Services:
+        services = new_async(**options)
+        really_close = services.close
 
         async def close() -> None:
             closed.append(services)
-            await services.close()
+            await really_close()
 
-        return services._replace(close=close)
+        services.close = close
+        return services
 
     monkeypatch.setattr(bench.app.services, "new_async", watched)
 
@@ -49,7 +51,8 @@ def test_each_loop_has_its_own_which_is_closed_with_it(
 
     first, second = asyncio.run(use()), asyncio.run(use())
 
-    assert [services.broker for services in closed] == [first.broker, second.broker]
+    assert first is not second
+    assert closed == [first, second]
     gc.collect()  # a client that was left open would warn now
 
 
@@ -70,7 +73,6 @@ def test_sync_and_async_calls_of_one_app_see_the_same_tasks(make_aws_bench: Make
 
     assert asyncio.run(work_and_wait()) == 3
     assert handle.result(1) == 3
-    drive(bench.app.services.blocking().close())
 
 
 def test_everything_works_without_aiobotocore(make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:

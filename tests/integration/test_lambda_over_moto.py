@@ -55,10 +55,8 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 @pytest.fixture
-def bench(make_aws_bench: MakeBench) -> Iterator[AwsBench]:
-    made = make_aws_bench(function_queue(), function_queue("ledger.fifo"))
-    yield made
-    drive(made.app.services.blocking().close())
+def bench(make_aws_bench: MakeBench) -> AwsBench:
+    return make_aws_bench(function_queue(), function_queue("ledger.fifo"))
 
 
 def test_tasks_of_both_kinds_run_and_their_messages_are_deleted(bench: AwsBench) -> None:
@@ -157,7 +155,6 @@ def test_an_attempt_that_the_deadline_cuts_is_reported_before_the_kill(
     assert record is not None
     assert (record.status, record.attempt) == (State.FAILED, 2)
     assert "mapping_invocation_failed" not in [getattr(one, "action", "") for one in caplog.records]
-    drive(bench.app.services.blocking().close())
 
 
 def test_a_message_that_is_no_task_stays_and_the_batch_goes_on(bench: AwsBench) -> None:

@@ -20,6 +20,7 @@ from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers.base import QueueDepth
 from taskq_sls.clock import SystemClock
 from taskq_sls.flow import drive
+from taskq_sls.offline.atomic import AtomicApplication
 from taskq_sls.offline.server import MotoServer
 from taskq_sls.provisioning import provision
 from taskq_sls.results.records import TaskRecord
@@ -36,11 +37,20 @@ class Wire:
         fault: ``503`` or ``reset``, for requests whose operation `fails` names.
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, application: AtomicApplication) -> None:
         self._application = application
         self.counts: Counter[str] = Counter()
         self.fault: str | None = None
         self.fails: Callable[[str], bool] = lambda operation: True
+
+    @contextlib.contextmanager
+    def short_polls(self) -> Iterator[None]:
+        """Long polls are answered at once: a worker that stops need not wait for the one that is open."""
+        self._application.end_waits()
+        try:
+            yield
+        finally:
+            self._application._stopping = False
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
@@ -109,7 +119,8 @@ class AwsBench:
             await until(lambda: worker._loop is not None or serving.done())
             yield worker
             worker.stop()
-            await asyncio.wait_for(serving, 30)
+            with self.wire.short_polls():
+                await asyncio.wait_for(serving, 30)
         finally:
             if not serving.done():
                 serving.cancel()
@@ -144,8 +155,17 @@ def make_aws_bench(
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     before = set(threading.enumerate())
-    yield lambda *queues, **options: AwsBench(server, wire, *queues, **options)
+    made: list[AwsBench] = []
+
+    def make(*queues: Queue, **options: Any) -> AwsBench:
+        made.append(AwsBench(server, wire, *queues, **options))
+        return made[-1]
+
+    yield make
     wire.fault, wire.fails = None, lambda operation: True
+    for bench in made:
+        for services in bench.app.services._blocking.values():
+            drive(services.close())
     deadline = time.monotonic() + 10
     while left := [thread.name for thread in set(threading.enumerate()) - before if _is_ours(thread)]:
         assert time.monotonic() < deadline, f"threads are left: {left}"

@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from rig import Rig, delivery
+from rig import Rig, delivery, until
 
 from taskq_sls import TaskContext, TaskQ, TaskQError, current_task
 from taskq_sls.context import running_task
@@ -135,8 +135,7 @@ async def test_a_sync_task_can_look_whether_it_was_cancelled() -> None:
         return "stopped early"
 
     driver = asyncio.create_task(rig.run(job))
-    while not begun.is_set():
-        await asyncio.sleep(0.001)
+    await until(begun.is_set)
     executor = await rig.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await driver == Done()
@@ -158,8 +157,7 @@ async def test_a_sync_task_can_end_itself_where_it_was_cancelled() -> None:
             ctx.raise_if_cancelled()
 
     driver = asyncio.create_task(rig.run(job))
-    while not begun.is_set():
-        await asyncio.sleep(0.001)
+    await until(begun.is_set)
     executor = await rig.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await driver == Done()

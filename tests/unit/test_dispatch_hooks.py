@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from faults import FaultyBroker, throttled
+from rig import until
 
 from taskq_sls import ConfigError, EnqueueError, Middleware, MissingResource, Queue, TaskQ
 from taskq_sls.brokers.base import EntryError
@@ -278,6 +279,13 @@ def test_hooks_see_that_the_whole_send_failed_and_the_caller_gets_the_error_itse
         assert log == [("in", [1]), ("failed", "no such queue")]
 
 
+def test_a_failure_of_the_whole_send_reaches_the_caller_of_many_as_it_is() -> None:
+    _, job, memory = shop(Async())
+    memory.broker.refuse = lambda out: MissingResource("no such queue")  # type: ignore[attr-defined]
+    with memory, pytest.raises(MissingResource, match="no such queue"):
+        job.enqueue_many([(1,), (2,)])
+
+
 class SwallowsFailure(Middleware):
     async def dispatch(self, message: Message, call_next: Any) -> Any:
         try:
@@ -358,15 +366,19 @@ async def test_a_caller_that_is_cancelled_in_a_plain_hook_stays_cancelled() -> N
 
     def wait(message: Message) -> Message:
         begun.set()
-        go.wait(10)
+        try:
+            go.wait(10)
+        except BaseException:
+            pass  # the interrupt that the cancellation brings
         return message
 
     _, job, memory = shop(Plain(wait))
     with memory:
         caller = asyncio.create_task(job.aenqueue(1))
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
+        await until(begun.is_set)
         caller.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
         go.set()
         with pytest.raises(asyncio.CancelledError):
             await caller

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from faults import denied, throttled
-from rig import HOLD, NOW, Rig, delivery, message
+from rig import HOLD, NOW, Rig, delivery, message, until
 
 from taskq_sls import MissingResource, Retry, State, TaskContext, TaskFailed
 from taskq_sls.delivery import DeadLetter, Done, Lost, Release, RetryIn
@@ -408,8 +408,7 @@ async def test_sync_tasks_that_wait_for_a_thread_are_given_back_at_drain_without
 
     executor = await rig.executor()
     first = asyncio.create_task(rig.process(delivery(job, id="a")))
-    while not begun.is_set():
-        await asyncio.sleep(0.001)
+    await until(begun.is_set)
     second = asyncio.create_task(rig.process(delivery(job, id="b")))
     await asyncio.sleep(0)
     assert rig.found("b") is None

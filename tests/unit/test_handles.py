@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,8 +27,8 @@ from taskq_sls import (
 )
 from taskq_sls.clock import ManualClock
 from taskq_sls.errors import TaskError
-from taskq_sls.results.records import DAY, Claim
 from taskq_sls.flow import drive
+from taskq_sls.results.records import DAY, Claim
 from taskq_sls.testing import InMemory, in_memory
 
 
@@ -123,7 +124,7 @@ def test_an_expired_task_raises() -> None:
 
 @pytest.mark.parametrize("late", [14 * 60, 17 * 60])
 def test_a_task_whose_worker_vanished_is_stalled_after_15_minutes(late: float) -> None:
-    app, job, memory = shop()
+    _, job, memory = shop()
     with memory:
         handle = job.with_options(id="task-1").enqueue(1)
         now = memory.clock.time()
@@ -180,7 +181,7 @@ def test_looks_become_rarer_up_to_two_seconds() -> None:
     app = TaskQ("shop", clock=clock, broker=MemoryBroker(clock, ["default"]), results=Watched())
     with pytest.raises(ResultTimeout):
         app.ref("job").enqueue().result(timeout=60)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert 0.02 <= gaps[0] <= 0.06
     assert 1 <= max(gaps[:-1]) <= 2.001
     assert 30 <= len(times) <= 90
@@ -200,7 +201,7 @@ def test_a_timeout_over_failing_looks_says_why() -> None:
     with memory:
         handle = job.enqueue(1)
         memory.results.fail("get_many", times=1000)  # type: ignore[attr-defined]  # faulty
-        with pytest.raises(ResultTimeout, match="the last look failed: .*slow down"):
+        with pytest.raises(ResultTimeout, match=r"the last look failed: .*slow down"):
             handle.result(timeout=10)
 
 

@@ -12,15 +12,10 @@ import weakref
 from typing import Any
 
 import pytest
+from rig import until
 
 from taskq_sls import threads as threads_module
 from taskq_sls.threads import TaskInterrupted, Threads, default_threads
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def count(spins: int) -> int:
@@ -115,6 +110,25 @@ def test_loops_in_different_threads_may_share_a_pool() -> None:
     for caller in callers:
         caller.join(60)
     assert sorted(ended) == [0, 1, 2]
+
+
+async def test_a_function_that_comes_while_the_last_thread_goes_to_rest_is_run() -> None:
+    pool, resting, go = Threads(1), threading.Event(), threading.Event()
+    real = pool._park
+
+    def slow_park() -> bool:
+        resting.set()
+        go.wait(20)
+        return real()
+
+    pool._park = slow_park  # type: ignore[method-assign]  # the moment between the last look and the rest
+    await pool.run(count, 1)
+    await until(resting.is_set)
+    late = asyncio.create_task(pool.run(count, 3))
+    await asyncio.sleep(0)
+    go.set()
+    async with asyncio.timeout(20):
+        assert await late == 3
 
 
 async def test_a_caller_cancelled_before_the_start_keeps_the_function_from_running() -> None:

@@ -132,7 +132,8 @@ def main() -> None:
     print("process, async task, bursts of 10                ", compare(processing(add.name, 10), reference, 1000))
     print("Lambda, batch of 10, async, no recording         ", compare(handling(add_unrecorded.name), reference, 1000))
     print(
-        "Lambda, batch of 10, sync, no recording          ", compare(handling(add_sync_unrecorded.name), reference, 1000)
+        "Lambda, batch of 10, sync, no recording          ",
+        compare(handling(add_sync_unrecorded.name), reference, 1000),
     )
 
 

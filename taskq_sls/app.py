@@ -13,13 +13,13 @@ from .context import TaskContext
 from .declaration import TaskDecorator, _Probe
 from .errors import ConfigError
 from .executor import Executor
+from .lookup import Results
 from .middleware import Middleware, StructuredLogging
 from .naming import check_task_name, task_name
 from .options import APP_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
 from .queues import Queue, dead_letter_name, physical_name
 from .registry import Registry, caller_locals, define
 from .results.base import ResultBackend
-from .results.facade import Results
 from .serialization import JsonSignature
 from .services import ServiceFactory, Services
 from .settings import Settings

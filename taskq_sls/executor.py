@@ -7,6 +7,7 @@ become of the message. Drivers carry that out.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -68,6 +69,11 @@ class Executor:
         self._hold = hold
         self.state = state
         self.running: dict[str, TaskContext] = {}
+        # An owner token is unique: random for the executor, counted for the attempt. Drawing each at random would
+        # give the interpreter lock away in the middle of every attempt. An executor is made by a running driver,
+        # so that neither a fork nor a restored snapshot can share its token.
+        self._token = os.urandom(8).hex() + "-"
+        self._serial = itertools.count()
         self._gate = asyncio.Semaphore(threads)
         self._at_gate: set[asyncio.Task[object]] = set()
         self._draining = False
@@ -202,7 +208,7 @@ class Executor:
             message.run,
             plan.name,
             delivery.queue,
-            os.urandom(8).hex(),
+            f"{self._token}{next(self._serial):x}",
             now,
             now + self._hold(delivery.queue) if deadline is None else deadline + DEADLINE_LEASE,
             options.retry.max_attempts,

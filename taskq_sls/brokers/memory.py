@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..clock import Clock
 from ..delivery import DeadLetter, Delivery
@@ -27,7 +27,7 @@ class MemoryBroker(Broker):
         dead_letter: whether each has a dead-letter queue, ``slow-dlq`` for ``slow``.
     """
 
-    queue_type = MemoryQueue
+    queue_type: Callable[..., MemoryQueue] = MemoryQueue
     """What a queue is made of: a subclass may deliver more cruelly."""
 
     def __init__(self, clock: Clock, queues: Iterable[Queue | str], *, dead_letter: bool = True) -> None:

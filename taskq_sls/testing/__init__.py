@@ -6,10 +6,25 @@
 ...     memory.run_until_idle()
 ...     assert handle.result() == "a-200.png"
 
+For tests of what happens when things go wrong: `AdversarialBroker` does all that SQS may do, `Faults` decides by
+seed which calls fail, and `FaultyResults` and `FaultyPort` let them.
+
 pytest users get the fixture ``taskq_memory``: ``memory = taskq_memory(app)``.
 """
 
 from ..clock import ManualClock
+from .adversary import AdversarialBroker
+from .faults import Fault, Faults, FaultyResults
 from .memory import InMemory, in_memory
+from .ports import FaultyPort
 
-__all__ = ["InMemory", "ManualClock", "in_memory"]
+__all__ = [
+    "AdversarialBroker",
+    "Fault",
+    "Faults",
+    "FaultyPort",
+    "FaultyResults",
+    "InMemory",
+    "ManualClock",
+    "in_memory",
+]

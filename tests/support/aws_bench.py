@@ -110,6 +110,11 @@ class AwsBench:
         broker = (await self.app.services.on_loop()).broker
         assert await broker.send([Outgoing(queue or next(iter(self.app.queues)), body, "raw", **more)]) == [None]
 
+    async def end(self, serving: asyncio.Task[str]) -> str:
+        """Wait for the end of a worker that was told to stop."""
+        with self.wire.short_polls():
+            return await asyncio.wait_for(serving, 30)
+
     @contextlib.asynccontextmanager
     async def working(self, **options: Any) -> AsyncIterator[Worker]:
         """A worker for the time of the block; then it is stopped, and must leave nothing hidden by itself."""
@@ -119,8 +124,7 @@ class AwsBench:
             await until(lambda: worker._loop is not None or serving.done())
             yield worker
             worker.stop()
-            with self.wire.short_polls():
-                await asyncio.wait_for(serving, 30)
+            await self.end(serving)
         finally:
             if not serving.done():
                 serving.cancel()

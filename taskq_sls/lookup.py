@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ..errors import ArgumentsError, ConfigError
-from ..flow import call_sync
-from ..services import Services
-from .base import Page, Query
-from .records import State, TaskRecord
+from .errors import ArgumentsError, ConfigError
+from .flow import call_sync
+from .results.base import Page, Query
+from .results.records import State, TaskRecord
+from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
+    from .app import TaskQ
 
 When = datetime | timedelta | float
 

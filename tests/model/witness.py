@@ -1,0 +1,180 @@
+"""Backends that tell the ledger of everything that took effect, below all injected faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from taskq_sls.brokers.base import Answer
+from taskq_sls.brokers.memory_queue import StoredMessage
+from taskq_sls.clock import Clock
+from taskq_sls.delivery import DeadLetter, Delivery
+from taskq_sls.errors import UndecodableMessage
+from taskq_sls.message import Message, decode
+from taskq_sls.queues import dead_letter_name
+from taskq_sls.results.base import Page, Query, ResultBackend
+from taskq_sls.results.records import CancelAnswer, Claim, Claimed, Fence, Finish, Progress, Refused, Renewed, State, TaskRecord
+from taskq_sls.testing import AdversarialBroker
+
+from tests.model.ledger import Ledger
+
+
+class WitnessedResults(ResultBackend):
+    """Compares every record before and after a write. The backend below must not suspend."""
+
+    def __init__(self, inner: ResultBackend, ledger: Ledger, clock: Clock) -> None:
+        self._inner = inner
+        self._ledger = ledger
+        self._clock = clock
+
+    async def _look(self, id: str) -> TaskRecord | None:
+        return await self._inner.get(id, now=self._clock.time())
+
+    async def claim(self, claim: Claim) -> Claimed | Refused:
+        before = await self._look(claim.id)
+        answer = await self._inner.claim(claim)
+        after = await self._look(claim.id)
+        self._ledger.changed("claim", before, after, self._clock.time())
+        if isinstance(answer, Claimed) and after is not None:
+            self._ledger.claimed(claim, before, after)
+        elif before != after:
+            self._ledger.breaks("a refused claim changes nothing", f"{claim}: {before} -> {after}")
+        return answer
+
+    async def renew(
+        self, fence: Fence, *, now: float, lease_until: float, progress: Progress | None = None
+    ) -> Renewed | None:
+        before = await self._look(fence.id)
+        answer = await self._inner.renew(fence, now=now, lease_until=lease_until, progress=progress)
+        await self._fenced("renew", fence, before)
+        return answer
+
+    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+        before = await self._look(fence.id)
+        answer = await self._inner.finish(fence, finish)
+        await self._fenced("finish", fence, before)
+        return answer
+
+    async def release(self, fence: Fence, *, now: float) -> bool:
+        before = await self._look(fence.id)
+        answer = await self._inner.release(fence, now=now)
+        await self._fenced("release", fence, before)
+        return answer
+
+    async def _fenced(self, operation: str, fence: Fence, before: TaskRecord | None) -> None:
+        after = await self._look(fence.id)
+        self._ledger.changed(operation, before, after, self._clock.time())
+        self._ledger.written(operation, fence, before, after)
+
+    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+        before = await self._look(record.id)
+        answer = await self._inner.close_abandoned(record, finish)
+        after = await self._look(record.id)
+        self._ledger.changed("close_abandoned", before, after, self._clock.time())
+        if before is not None and after is not None:
+            self._ledger.closed(before, after, self._clock.time())
+        return answer
+
+    async def expire(self, claim: Claim) -> bool:
+        before = await self._look(claim.id)
+        answer = await self._inner.expire(claim)
+        self._ledger.changed("expire", before, await self._look(claim.id), self._clock.time())
+        return answer
+
+    async def put_queued(self, claim: Claim) -> bool:
+        before = await self._look(claim.id)
+        answer = await self._inner.put_queued(claim)
+        self._ledger.changed("put_queued", before, await self._look(claim.id), self._clock.time())
+        return answer
+
+    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+        # Not fenced by design: of unclaimed attempts the last write wins.
+        await self._inner.put_finished(claim, attempt, finish)
+
+    async def cancel(self, id: str, **more: Any) -> CancelAnswer:
+        before = await self._look(id)
+        answer = await self._inner.cancel(id, **more)
+        after = await self._look(id)
+        self._ledger.changed("cancel", before, after, self._clock.time())
+        self._ledger.counts[f"cancel {answer.answer}"] += 1
+        return answer
+
+    async def get(self, id: str, *, now: float) -> TaskRecord | None:
+        return await self._inner.get(id, now=now)
+
+    async def get_many(self, ids: Sequence[str], *, now: float) -> dict[str, TaskRecord]:
+        return await self._inner.get_many(ids, now=now)
+
+    async def list(self, query: Query, *, now: float) -> Page:
+        return await self._inner.list(query, now=now)
+
+
+class WitnessedBroker(AdversarialBroker):
+    """Tells the ledger what was really deleted and what was really dead-lettered."""
+
+    ledger: Ledger
+    results: ResultBackend
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        held = [(delivery, self._queue(delivery.queue).messages.get(delivery.message_id)) for delivery in deliveries]
+        try:
+            return await super().ack(deliveries)
+        finally:
+            for delivery, message in held:
+                if message is not None and delivery.message_id not in self._queue(delivery.queue).messages:
+                    await self._deleted(delivery.queue, message)
+
+    async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
+        queues = {dead_letter_name(delivery.queue) for delivery, _ in entries}
+        known = {queue: set(self._queue(queue).messages) for queue in queues}
+        try:
+            return await super().dead_letter(entries)
+        finally:
+            for queue in sorted(queues):
+                for id, message in self._queue(queue).messages.items():
+                    if id not in known[queue]:
+                        self._copied(message)
+
+    def _copied(self, copy: StoredMessage) -> None:
+        message = read(copy.body)
+        self.ledger.counts["dead-letter copies"] += 1
+        if message is None:
+            self.ledger.poison_copies[copy.body] += 1
+        else:
+            self.ledger.copies.add((message.id, message.run))
+
+    async def _deleted(self, queue: str, stored: StoredMessage) -> None:
+        if queue.endswith(("-dlq", "-dlq.fifo")):
+            return
+        ledger = self.ledger
+        message = read(stored.body)
+        if message is None:
+            if not ledger.poison_copies[stored.body]:
+                ledger.breaks("nothing is deleted before its outcome is durable", f"poison {stored.body[:60]}")
+            return
+        ledger.note("deleted", message.id, message.run)
+        copied = (message.id, message.run + 1) in ledger.copies
+        record = await self.results.get(message.id, now=self._clock.time())
+        unrecorded = any(run.returned and run.run == message.run for run in ledger.runs[message.id])
+        level = message.labels.get("level", "started")
+        if level == "none":
+            durable = copied or unrecorded
+        elif record is None:
+            durable = copied
+        elif record.run > message.run:
+            durable = True
+        elif record.status is State.FAILED:
+            durable = copied
+        else:
+            durable = record.status.terminal
+        if not durable:
+            ledger.breaks("nothing is deleted before its outcome is durable", f"{message.id} {message.run}: {record}")
+
+
+def read(body: str) -> Message | None:
+    """The message in a body; None for poison: undecodable, or of a task that no app has."""
+    try:
+        message = decode(body)
+    except UndecodableMessage:
+        return None
+    return None if message.task == "nobody" else message

@@ -7,47 +7,20 @@ import contextlib
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..delivery import LOST, Delivery, Outcome, Release, RetryIn
-from ..errors import AwsError, ConfigError, TaskQError
-from ..executor import Executor
-from ..groups import GroupLocks, chains
+from ..errors import AwsError, ConfigError
 from ..queues import Queue
 from ..services import Services
 from ..threads import default_threads
-from .fetcher import Fetcher
 from .health import HealthServer
-from .heartbeat import Heartbeat, stopper
-from .holds import Holds
-from .memory import resident_bytes
-from .settler import Settler
-from .slots import Slots
+from .session import STOPPED, Session
 
 if TYPE_CHECKING:
     from ..app import TaskQ
 
 logger = logging.getLogger("taskq_sls.worker")
-
-STOPPED = "stopped"
-DRAINED = "drained"
-RECYCLE = "recycle"
-"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, or `max_tasks` / `max_memory`."""
-
-STOP_SECONDS = 5.0
-"""How long attempts that were stopped at the end of the grace period may take to really end."""
-
-END_SECONDS = 1.0
-"""How long cancelled tasks may take to see it before the worker ends without them."""
-
-BURST_WAIT = 900.0
-"""Seconds ahead for which `burst` waits for a retry that this worker itself has put off."""
-
-
-SILENCE = 60.0
-"""Seconds without an answered poll after which the health endpoint says 503; a long poll takes up to 20."""
 
 
 class Worker:
@@ -148,7 +121,7 @@ class Worker:
                     state = None
                     if self.app.lifespan is not None:
                         state = await exits.enter_async_context(self.app.lifespan(self.app))
-                    return await _Session(self, services, state).work(self._stop_asked)
+                    return await Session(self, services, state).work(self._stop_asked)
             finally:
                 await services.close()
 
@@ -190,224 +163,6 @@ class Worker:
     def _fitting_concurrency(self) -> int:
         tasks = list(self.app.registry)
         return self.threads if tasks and not any(task.plan.is_async for task in tasks) else 100
-
-
-class _Session:
-    """One life of a worker, from the first poll to the last acknowledgement."""
-
-    def __init__(self, worker: Worker, services: Services, state: Any) -> None:
-        self._worker = worker
-        self._services = services
-        self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})
-        self._holds = Holds()
-        self._settler = Settler(services.broker, self._holds)
-        self._locks = GroupLocks()
-        self._stopping = False
-        self._ending = False
-        self._running: set[asyncio.Task[None]] = set()
-        self._retry_due = 0.0
-        app = worker.app
-        app.threads.limit = worker.threads
-        self._executor: Executor = app.executor(services, state)
-        self._beat_services = app.services.new_blocking(read_timeout=5.0, connect_timeout=3.0)
-        self._heartbeat = Heartbeat(
-            self._executor,
-            self._holds,
-            {queue.name: queue.visibility_timeout for queue in worker.queues},
-            self._beat_services,
-            app.clock,
-            stopper(self._executor, asyncio.get_running_loop()),
-        )
-        wait = 1 if worker.burst else worker.poll_wait
-        self._fetchers = [
-            Fetcher(services.broker, queue.name, queue.visibility_timeout, wait, self._slots, self._deliver)
-            for queue in worker.queues
-        ]
-
-    async def work(self, stop_asked: asyncio.Event) -> str:
-        worker = self._worker
-        if worker._health_address is not None:
-            worker.health = HealthServer(*worker._health_address, self._status)
-            worker.health.start()
-        self._heartbeat.start()
-        polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
-        helpers = [asyncio.create_task(self._watch_burst())] if worker.burst else []
-        stopped = asyncio.create_task(stop_asked.wait())
-        logger.info(
-            "worker of %s started: queues %s, concurrency %d",
-            worker.app.name,
-            ", ".join(queue.name for queue in worker.queues),
-            worker.concurrency,
-            extra={"action": "worker_started"},
-        )
-        try:
-            await asyncio.wait([stopped, *polls], return_when=asyncio.FIRST_COMPLETED)
-            await self._shut_down(polls)
-        finally:
-            await self._end([stopped, *helpers, *polls])
-            self._heartbeat.stop()
-            if worker.health is not None:
-                await asyncio.to_thread(worker.health.stop)
-            await asyncio.to_thread(self._heartbeat.join, 6.0)
-            await self._beat_services.close()
-        logger.info(
-            "worker of %s ended (%s) after %d tasks",
-            worker.app.name,
-            worker.why,
-            worker.done,
-            extra={"action": "worker_ended", "reason": worker.why},
-        )
-        return worker.why
-
-    async def _shut_down(self, polls: list[asyncio.Task[None]]) -> None:
-        """Stop fetching first; then let what runs finish; then settle everything."""
-        self._stopping = True
-        for fetcher in self._fetchers:
-            fetcher.stop()
-        self._slots.close()
-        self._executor.drain()
-        polling = sum(fetcher.polling for fetcher in self._fetchers)
-        if self._running or polling:
-            logger.info(
-                "stopping: %d tasks run (up to %.0f s), %d polls are open (up to %d s); once more to stop at once",
-                len(self._executor.running),
-                self._worker.grace,
-                polling,
-                self._worker.poll_wait,
-                extra={"action": "worker_stopping"},
-            )
-        until = time.monotonic() + self._worker.grace
-        await self._wait_for_tasks(until)
-        for context in list(self._executor.running.values()):
-            self._executor.stop(context, "shutdown")
-        await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
-        failures = await asyncio.gather(*polls, return_exceptions=True)
-        await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
-        await self._settler.drain()
-        for failure in failures:
-            if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
-                raise failure
-
-    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Leave everything that still goes on; after a clean stop that is only what could not be stopped.
-
-        Its message and its record are left to hold and lease: nobody knows what its code still does.
-        """
-        self._ending = True
-        for context in list(self._executor.running.values()):
-            self._executor.stop(context, "lease_lost")
-        tasks += self._running
-        for task in tasks:
-            task.cancel()
-        self._worker.app.threads.abandon()
-        self._settler.close()
-        await asyncio.wait(tasks, timeout=END_SECONDS)
-        self._worker.app.threads.close()
-
-    async def _wait_for_tasks(self, until: float) -> None:
-        while self._running and (left := until - time.monotonic()) > 0:
-            await asyncio.wait(self._running, timeout=left)
-
-    # -- deliveries ---------------------------------------------------------------------------------------------
-
-    def _deliver(self, deliveries: list[Delivery]) -> None:
-        self._holds.add(deliveries)
-        for chain in chains(deliveries, self._is_fifo):
-            task = asyncio.create_task(self._run_chain(chain))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-
-    async def _run_chain(self, chain: list[Delivery]) -> None:
-        if len(chain) == 1 and not self._is_fifo(chain[0].queue):
-            outcome = Release(0) if self._stopping else await self._process(chain[0])
-            await self._settle(chain[0], outcome)
-        else:
-            await self._locks.run_chain(chain, self._process, self._settle, lambda: self._stopping)
-
-    async def _process(self, delivery: Delivery) -> Outcome:
-        try:
-            outcome = await self._executor.process(delivery)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._ending or task is None:
-                raise
-            # A task that cancelled itself must not take its slot and its message along.
-            while task.cancelling():
-                task.uncancel()
-            logger.error(
-                "message %s: its task cancelled itself", delivery.message_id, extra={"action": "process_fault"}
-            )
-            outcome = LOST
-        except Exception:
-            # A fault of ours or of a backend: the message stays and comes again, the worker goes on.
-            logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
-            outcome = LOST
-        if not isinstance(outcome, Release):
-            self._count(outcome)
-        return outcome
-
-    async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._slots.give_back(delivery.queue)
-        if isinstance(outcome, RetryIn) and outcome.reason == "failed":
-            due = time.monotonic() + outcome.delay
-            if outcome.delay <= BURST_WAIT:
-                self._retry_due = max(self._retry_due, due + 1.5)
-        await self._settler.settle(delivery, outcome)
-
-    def _count(self, outcome: Outcome) -> None:
-        worker = self._worker
-        worker.done += 1
-        if worker.max_tasks is not None and worker.done >= worker.max_tasks:
-            worker.ask_to_end(RECYCLE)
-        if worker.max_memory is not None and worker.done % 10 == 0 and resident_bytes() > worker.max_memory:
-            worker.ask_to_end(RECYCLE)
-
-    def _is_fifo(self, queue: str) -> bool:
-        return queue.endswith(".fifo")
-
-    # -- burst and health ---------------------------------------------------------------------------------------
-
-    async def _watch_burst(self) -> None:
-        while True:
-            await asyncio.sleep(0.1)
-            if self._is_busy():
-                for fetcher in self._fetchers:
-                    fetcher.empty_polls = 0
-                continue
-            if all(fetcher.empty_polls > 0 for fetcher in self._fetchers) and await self._drained():
-                self._worker.ask_to_end(DRAINED)
-                return
-
-    async def _drained(self) -> bool:
-        for queue in self._worker.queues:
-            try:
-                depth = await self._services.broker.depth(queue.name)
-            except TaskQError as error:
-                logger.warning("burst: queue %s cannot be measured: %s", queue.name, error)
-                return not isinstance(error, AwsError) or not error.transient
-            if depth.visible or depth.delayed:
-                return False
-        return not self._is_busy()
-
-    def _is_busy(self) -> bool:
-        return bool(self._running) or not self._settler.empty or time.monotonic() < self._retry_due
-
-    def _status(self) -> dict[str, Any]:
-        now = time.monotonic()
-        # A busy worker does not poll, nor does one that stops: silence counts only while a poll should be open.
-        polls = self._stopping or all(
-            now - fetcher.last_success < SILENCE or (self._slots.free == 0 and not fetcher.polling)
-            for fetcher in self._fetchers
-        )
-        beats = self._heartbeat.live(now)
-        return {
-            "live": polls and beats,
-            "polls": polls,
-            "heartbeat": beats,
-            "stopping": self._stopping,
-            "running": len(self._executor.running),
-            "done": self._worker.done,
-        }
 
 
 async def _check(app: TaskQ, services: Services, queues: Sequence[Queue]) -> None:

@@ -20,7 +20,7 @@ import pytest
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
 from taskq_sls.errors import ConfigError, MissingResource
 from taskq_sls.results.records import State
-from taskq_sls.worker import worker as worker_module
+from taskq_sls.worker import session as worker_module
 from tests.support.aws_bench import AwsBench, until
 
 MakeBench = Callable[..., AwsBench]
@@ -743,15 +743,18 @@ async def test_a_thread_that_does_not_end_is_left_with_its_lease(
         release.set()
 
 
-async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench) -> None:
+async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq_sls.worker.settler.ACK_DELAY", 60)
     bench = make_aws_bench(short())
     release, started = threading.Event(), threading.Event()
     ended: list[str] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(app: TaskQ) -> AsyncIterator[None]:
-        yield
-        ended.append("lifespan")
+        try:
+            yield
+        finally:
+            ended.append("lifespan")
 
     bench.app.lifespan = lifespan
 
@@ -767,6 +770,11 @@ async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench) -> None:
         finally:
             ended.append("long")
 
+    @bench.app.task(name="quick")
+    async def quick() -> None:
+        return
+
+    await quick.aenqueue()
     await stuck.aenqueue()
     handle = await long.aenqueue()
     worker = bench.app.worker(poll_wait=20, grace=600)
@@ -782,7 +790,8 @@ async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench) -> None:
     finally:
         release.set()
 
-    assert "long" in ended
+    assert ended == ["long", "lifespan"]
+    assert bench.wire.counts["DeleteMessageBatch"] == 0
     assert await handle.astatus() is State.RUNNING
 
 
@@ -1019,19 +1028,22 @@ async def test_the_whole_endpoint_may_go_away_and_come_back(
     assert actions(caplog)["poll_fault"] == 1
 
 
-async def test_a_stop_does_not_wait_for_the_backoff_of_a_poll_that_fails(make_aws_bench: MakeBench) -> None:
+async def test_a_stop_does_not_wait_for_the_backoff_of_a_poll_that_fails(
+    make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The first backoff is half a second; here it is a minute.
+    monkeypatch.setattr("taskq_sls.worker.fetcher.random.uniform", lambda low, high: 120)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
-    async with bench.working() as worker:
-        await until(lambda: bench.wire.counts["ReceiveMessage"] >= 2)
-        bench.wire.fault = "503"
-        seen = bench.wire.counts["ReceiveMessage"]
-        await until(lambda: bench.wire.counts["ReceiveMessage"] >= seen + 4)
-        begun = time.monotonic()
-        worker.stop()
-        await until(lambda: worker._loop is None)
-        bench.wire.fault = None
-        # After four faults the next poll is 4 to 8 s away.
-        assert time.monotonic() - begun < 3
+    worker = bench.app.worker(poll_wait=1)
+    serving = asyncio.create_task(worker.serve())
+    await until(lambda: bench.wire.counts["ReceiveMessage"] >= 1)
+    bench.wire.fault = "503"
+    bench.wire.fails = lambda operation: operation == "ReceiveMessage"
+    await until(lambda: actions(caplog)["poll_fault"])
+
+    worker.stop()
+
+    assert await asyncio.wait_for(serving, 30) == "stopped"
 
 
 # Health

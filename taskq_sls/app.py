@@ -16,7 +16,7 @@ from .executor import Executor
 from .lookup import Results
 from .middleware import Middleware, StructuredLogging
 from .naming import check_task_name, task_name
-from .options import APP_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
+from .options import APP_OPTIONS, CALL_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
 from .queues import Queue, dead_letter_name, physical_name
 from .registry import Registry, caller_locals, define
 from .results.base import ResultBackend
@@ -29,6 +29,7 @@ from .threads import Threads
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from .payloads.base import PayloadStore
     from .serverless.handler import LambdaHandler
     from .worker.worker import Worker
 
@@ -54,7 +55,7 @@ class TaskQ:
         lifespan: an async context manager function, entered once per worker process or Lambda container with
             the app; what it yields is ``context.state`` in tasks.
         prefix, table, queue_urls, bucket: where the resources are; see `Settings`. Default: the environment.
-        broker, results: used instead of SQS and DynamoDB.
+        broker, results, payloads: used instead of SQS, DynamoDB and S3.
         clock: the source of time.
         max_depth: longest chain of tasks that enqueue each other.
         aws_options: timeouts, retries and connections of the AWS clients (``taskq_sls.aws.config.ClientOptions``).
@@ -78,6 +79,7 @@ class TaskQ:
         bucket: str | None = None,
         broker: Broker | None = None,
         results: ResultBackend | None = None,
+        payloads: PayloadStore | None = None,
         clock: Clock | None = None,
         max_depth: int = 100,
         aws_options: Mapping[str, Any] | None = None,
@@ -104,7 +106,9 @@ class TaskQ:
             "bucket": bucket,
         }
         self._settings: Settings | None = None
-        self.services = ServiceFactory(lambda: self.settings, self.clock, broker, results, dict(aws_options or {}))
+        self.services = ServiceFactory(
+            lambda: self.settings, self.clock, broker, results, dict(aws_options or {}), payloads
+        )
         self.results = Results(self)
 
     def __repr__(self) -> str:
@@ -174,7 +178,7 @@ class TaskQ:
             name: default ``module:function``.
             aliases: former names; messages that carry one still run.
             middleware: hooks of this task alone, inside those of the app.
-            options: see `TaskOptions` (all but ``id``), and those that middlewares declare.
+            options: see `TaskOptions` (all but ``id`` and ``unique_key``), and those that middlewares declare.
 
         Raises:
             ConfigError: a name is taken or not importable, an option is unknown or out of range, a parameter
@@ -210,15 +214,14 @@ class TaskQ:
         """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
 
         Args:
-            options: queue, delay, group, labels, expires_in, record (as the task has it; default: the app's).
+            options: queue, delay, group, id, labels, expires_in, unique_key, unique_ttl, unique, record (as the task
+                has it; default: the app's).
 
         Raises:
             ConfigError: the name or an option is wrong.
         """
         where = f"ref({name!r})"
-        merged = self._defaults.merged(
-            where, options, ("queue", "delay", "group", "labels", "expires_in", "record", "id"), {}
-        )
+        merged = self._defaults.merged(where, options, (*CALL_OPTIONS, "record"), {})
         self.check_queue(where, merged)
         signature = JsonSignature(name)
         definition = Definition(
@@ -260,7 +263,14 @@ class TaskQ:
     def executor(self, services: Services, state: object = None) -> Executor:
         """The core, over `services`."""
         return Executor(
-            self.registry.plan, services.results, services.flow, self.clock, self._hold, state, self.threads.limit
+            self.registry.plan,
+            services.results,
+            services.flow,
+            self.clock,
+            self._hold,
+            state,
+            self.threads.limit,
+            lambda: services.payloads,
         )
 
     def worker(self, **options: Any) -> Worker:

@@ -14,6 +14,9 @@ from .threads import TaskInterrupted
 if TYPE_CHECKING:
     from .message import Message
 
+NO_STATE: Any = object()
+"""What a context holds where the app's lifespan has not been entered."""
+
 _current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("taskq_current_task", default=None)
 
 
@@ -30,18 +33,20 @@ class TaskContext:
         deadline: epoch seconds at which the attempt will be stopped, or None.
         depth: how many tasks enqueued each other up to this one; 0 for one enqueued outside of tasks.
         parent: id of the task that enqueued it, or None.
-        state: what the app's lifespan yielded.
         options: options that middlewares declared, as given on the task.
     """
 
     __slots__ = (
         "_args",
+        "_call",
         "_fence",
         "_kwargs",
         "_lease_until",
         "_progress",
         "_progress_saved",
+        "_state",
         "_stop",
+        "_stuck_at",
         "_task",
         "attempt",
         "deadline",
@@ -52,7 +57,6 @@ class TaskContext:
         "parent",
         "queue",
         "run",
-        "state",
         "task",
         "timeout",
     )
@@ -82,17 +86,35 @@ class TaskContext:
         self.deadline = deadline
         self.depth = depth
         self.parent = parent
-        self.state = state
+        self._state = state
         self.timeout = timeout
         self.options = options if options is not None else {}
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
+        # The arguments as the message brought them, for code in another process.
+        self._call: tuple[list[Any], dict[str, Any]] = ([], {})
         self._fence: Fence | None = None
         self._lease_until = 0.0
         self._progress: Progress | None = None
         self._progress_saved: Progress | None = None
         self._stop: str | None = None
+        # When the attempt has ignored its time limit for too long, by the loop's clock.
+        self._stuck_at: float | None = None
         self._task: asyncio.Task[Any] | None = None
+
+    @property
+    def state(self) -> Any:
+        """What the app's lifespan yielded.
+
+        Raises:
+            TaskQError: the task runs in a process of its own, where the lifespan was not entered.
+        """
+        if self._state is NO_STATE:
+            raise TaskQError(
+                f'context.state: task {self.task} has run_in="process", and what the lifespan yielded stays in the '
+                "worker's own process; open what the function needs in its module, at first use"
+            )
+        return self._state
 
     @property
     def cancelled(self) -> bool:

@@ -11,18 +11,61 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from .brokers.base import Answer, EntryError, Outgoing
-from .errors import AwsError, ConfigError, EnqueueError, FailedEntry, SuspendedError, TaskQError
+from .brokers.base import MAX_BODY_BYTES, Answer, EntryError, Outgoing
+from .brokers.packing import utf8_bytes
+from .errors import (
+    ArgumentsError,
+    AwsError,
+    ConfigError,
+    EnqueueError,
+    FailedEntry,
+    PayloadTooLarge,
+    SuspendedError,
+    TaskQError,
+)
 from .flow import BlockingFlow, Flow, drive, innermost
 from .message import Message
 from .middleware.base import Middleware, overrides
-from .results.records import Claim
+from .results.records import Claim, KeyLock
 from .services import Services
 from .threads import Threads
 
 logger = logging.getLogger("taskq_sls.dispatch")
+
+PUTS_AT_ONCE = 4
+"""Objects of one call that are put side by side; each is over a megabyte."""
+
+
+class Held:
+    """A unique key that is locked for a message on its way, and what the queue said to the message.
+
+    Attributes:
+        lock: the lock as written, or to be written.
+        raises: a key that is taken is an error.
+        accepted: the queue has the message.
+        doubts: sends of which nobody knows whether the queue has the message now.
+    """
+
+    __slots__ = ("accepted", "doubts", "lock", "raises")
+
+    def __init__(self, lock: KeyLock, raises: bool) -> None:
+        self.lock = lock
+        self.raises = raises
+        self.accepted = False
+        self.doubts = 0
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What must be unique."""
+        return self.lock.task, self.lock.key
+
+    def answered(self, answer: Answer) -> None:
+        """The queue answered a send."""
+        self.accepted |= answer is None
+        self.doubts -= answer is None or not answer.ambiguous
 
 
 class Prepared(NamedTuple):
@@ -32,6 +75,7 @@ class Prepared(NamedTuple):
         delay: whole seconds, 0 to 900.
         hooks: the task's middlewares that wrap dispatch, the first outermost.
         ttl: where QUEUED is recorded, epoch seconds until which the record lives; None elsewhere.
+        held: the message's unique key, if it has one.
     """
 
     message: Message
@@ -41,6 +85,7 @@ class Prepared(NamedTuple):
     group: str | None
     hooks: tuple[Middleware, ...]
     ttl: float | None
+    held: Held | None = None
 
 
 class NotSent(TaskQError):
@@ -80,7 +125,7 @@ async def dispatch(services: Services, prepared: Sequence[Prepared]) -> list[Mes
 
     Raises:
         ConfigError: a queue does not exist, or there are no credentials. Nothing was sent to that queue.
-        PayloadTooLarge: a body is over the limit; nothing was sent.
+        PayloadTooLarge: a body is over the limit, and there is no bucket for its arguments; nothing was sent.
     """
     if not any(one.hooks for one in prepared):
         answers = await _send(services, prepared, [one.message for one in prepared])
@@ -95,7 +140,7 @@ async def dispatch(services: Services, prepared: Sequence[Prepared]) -> list[Mes
     return sent
 
 
-def raise_failures(sent: Sequence[Message | Exception], prepared: Sequence[Prepared], handles: Sequence[Any]) -> None:
+def raise_failures(sent: Sequence[object], prepared: Sequence[Prepared], handles: Sequence[Any]) -> None:
     """Raise EnqueueError if anything was not sent; a hook's own exception on a single message as it is."""
     failed = [index for index, one in enumerate(sent) if isinstance(one, Exception)]
     if not failed:
@@ -108,31 +153,98 @@ def raise_failures(sent: Sequence[Message | Exception], prepared: Sequence[Prepa
         error = sent[index]
         code = error.error.code if isinstance(error, NotSent) else type(error).__name__
         text = error.error.message if isinstance(error, NotSent) else str(error)
-        entries.append(FailedEntry(index, prepared[index].message.id, code, text))
+        cause = error if isinstance(error, Exception) and not isinstance(error, NotSent) else None
+        entries.append(FailedEntry(index, prepared[index].message.id, code, text, cause))
     raise EnqueueError([handle for index, handle in enumerate(handles) if index not in set(failed)], entries)
 
 
 async def _send(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
-    return await services.broker.send(
-        [
-            Outgoing(
-                one.queue,
-                message.encode(),
-                message.id,
-                one.delay,
-                one.group,
-                f"{message.id}:{message.run}:{message.attempt}" if one.fifo else None,
-            )
-            for one, message in zip(prepared, messages, strict=True)
-        ]
+    """Send, and tell the unique keys what became of their messages. Until then each is in doubt."""
+    held = [one.held for one in prepared]
+    if not any(held):
+        return await _send_bodies(services, prepared, messages)
+    for one in held:
+        if one is not None:
+            one.doubts += 1
+    try:
+        answers = await _send_bodies(services, prepared, messages)
+    except (ArgumentsError, ConfigError, PayloadTooLarge) as error:  # nothing was sent
+        _tell(held, [EntryError(type(error).__name__, str(error))] * len(held))
+        raise
+    _tell(held, answers)
+    return answers
+
+
+def _tell(held: Sequence[Held | None], answers: Sequence[Answer]) -> None:
+    for one, answer in zip(held, answers, strict=True):
+        if one is not None:
+            one.answered(answer)
+
+
+async def _send_bodies(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+    bodies = [message.encode() for message in messages]
+    large = [index for index, body in enumerate(bodies) if _is_large(body)]
+    refused = await _put_arguments(services, messages, bodies, large) if large else {}
+    accepted = [index for index in range(len(messages)) if index not in refused]
+    answers = await services.broker.send(
+        [_outgoing(prepared[index], messages[index], bodies[index]) for index in accepted]
     )
+    if not refused:
+        return answers
+    found: dict[int, Answer] = {**refused, **dict(zip(accepted, answers, strict=True))}
+    return [found[index] for index in range(len(messages))]
+
+
+def _outgoing(prepared: Prepared, message: Message, body: str) -> Outgoing:
+    return Outgoing(
+        prepared.queue,
+        body,
+        message.id,
+        prepared.delay,
+        prepared.group,
+        f"{message.id}:{message.run}:{message.attempt}" if prepared.fifo else None,
+    )
+
+
+# -- messages that are too large --------------------------------------------------------------------------------
+
+
+def _is_large(body: str) -> bool:
+    # No character takes more than 4 bytes, so that small bodies are not encoded just to be measured.
+    return len(body) > MAX_BODY_BYTES // 4 and utf8_bytes(body) > MAX_BODY_BYTES
+
+
+async def _put_arguments(
+    services: Services, messages: Sequence[Message], bodies: list[str], large: Sequence[int]
+) -> dict[int, EntryError]:
+    """Put the arguments of large messages into the bucket, where there is one, and pointers into their bodies.
+
+    Answers the entries for which that failed. Where there is no bucket, the broker refuses the message.
+    """
+    if (payloads := services.payloads) is None:
+        return {}
+    from .claim_check import message_deposit  # hardly any message is that large
+
+    deposits = {index: message_deposit(messages[index]) for index in large}
+
+    async def put(index: int) -> EntryError | None:
+        bodies[index], (key, content) = deposits[index]
+        try:
+            await payloads.put(key, content)
+        except AwsError as error:
+            text = f"the arguments could not be put into the bucket: {error.message}"
+            return EntryError(error.code, text, transient=error.transient)
+        return None
+
+    answers = await services.flow.map(put, large, PUTS_AT_ONCE)
+    return {index: answer for index, answer in zip(large, answers, strict=True) if answer is not None}
 
 
 # -- hooks that keep batches ------------------------------------------------------------------------------------
 
 
 async def _through_onions(services: Services, prepared: Sequence[Prepared]) -> list[Message | Exception]:
-    onions = [_onion(one.hooks, _ask_to_send)(one.message) for one in prepared]
+    onions = [_onion(one.hooks, partial(_ask_to_send, one))(one.message) for one in prepared]
     ends: dict[int, Message | Exception] = {}
     wanted: dict[int, Message] = {}
     try:
@@ -165,7 +277,8 @@ async def _through_onions(services: Services, prepared: Sequence[Prepared]) -> l
     return [_sent_or_not(ends[index], index in wanted) for index in range(len(prepared))]
 
 
-async def _ask_to_send(message: Message) -> Message:
+async def _ask_to_send(prepared: Prepared, message: Message) -> Message:
+    _check_identity(prepared, message)
     await _Send(message)
     return message
 
@@ -202,6 +315,13 @@ def _sent_or_not(end: Message | Exception, asked: bool) -> Message | Exception:
     return ConfigError("a dispatch hook returned without calling call_next: the message was not sent")
 
 
+def _check_identity(prepared: Prepared, message: Message) -> None:
+    """A unique key is locked for the task as it was named before the hooks."""
+    names = ("id", "task", "unique_key")
+    if prepared.held is not None and any(getattr(message, name) != getattr(prepared.message, name) for name in names):
+        raise ConfigError("a dispatch hook changed the id, task or unique key of a message that has a unique key")
+
+
 def _twice() -> Exception:
     return ConfigError("a dispatch hook called call_next twice; a message can be sent once")
 
@@ -223,6 +343,7 @@ async def _alone(services: Services, prepared: Prepared) -> Message | Exception:
     async def send(message: Message) -> Message:
         if sent:
             raise _twice()
+        _check_identity(prepared, message)
         answer = (await _send(services, [prepared], [message]))[0]
         if answer is not None:
             raise NotSent(answer)
@@ -303,6 +424,7 @@ async def _record_queued(services: Services, prepared: Sequence[Prepared], sent:
             message.enqueued_at,
             message.labels,
             message.parent,
+            message.unique_key,
         )
         for one, message in zip(prepared, sent, strict=True)
         if one.ttl is not None and isinstance(message, Message)

@@ -33,13 +33,37 @@ class PayloadTooLarge(TaskQError, ValueError):
     """A message or a result is over the size that its store accepts."""
 
 
+class DuplicateTask(TaskQError):
+    """A task with this unique key is enqueued already, and ``unique="raise"`` was asked for; nothing was sent.
+
+    Attributes:
+        id: id of the task that holds the key.
+        task: the task's name; a key counts within it.
+        key: the unique key.
+    """
+
+    def __init__(self, *, id: str, task: str, key: str) -> None:
+        self.id = id
+        self.task = task
+        self.key = key
+        super().__init__(
+            f"task {task} with unique_key={key!r} is enqueued already, as {id}, and has not ended; wait until it has, "
+            'cancel it, or ask for its handle with unique="return"'
+        )
+
+
+class PayloadMissing(TaskQError):
+    """An object that holds a message's arguments or a task's result is gone, or is not what it should be."""
+
+
 class EnqueueError(TaskQError):
     """Some entries of a send were not accepted by the queue.
 
     Attributes:
         sent: handles of the entries that the queue accepted, in the order given.
         failed: the entries that it did not accept; each has ``index`` (position in the call),
-            ``id`` (the task id: sending again with this id is safe), ``code`` and ``message``.
+            ``id`` (the task id: sending again with this id is safe), ``code`` and ``message``, and
+            ``error`` where an exception kept it from being sent (such as :class:`DuplicateTask`).
     """
 
     def __init__(self, sent: Sequence[Any], failed: Sequence[FailedEntry]) -> None:
@@ -57,9 +81,10 @@ class EnqueueError(TaskQError):
 class FailedEntry:
     """One entry that a send could not deliver."""
 
-    __slots__ = ("code", "id", "index", "message")
+    __slots__ = ("code", "error", "id", "index", "message")
 
-    def __init__(self, index: int, id: str, code: str, message: str) -> None:
+    def __init__(self, index: int, id: str, code: str, message: str, error: Exception | None = None) -> None:
+        self.error = error
         self.index = index
         self.id = id
         self.code = code
@@ -178,6 +203,10 @@ class ResultTimeout(TaskQError, TimeoutError):
 
 class TaskTimeout(TaskQError, TimeoutError):
     """An attempt ran longer than the task's ``timeout`` and was stopped."""
+
+
+class TaskCrashed(TaskQError):
+    """The child process of an attempt with ``run_in="process"`` ended before its function did."""
 
 
 class SuspendedError(TaskQError, RuntimeError):

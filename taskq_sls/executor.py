@@ -12,12 +12,13 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .clock import Clock
 from .context import TaskContext, _current
-from .delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
+from .delivery import DONE, LOST, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from .episodes import Episode
-from .errors import ArgumentsError, AwsError, ConfigError, ResultError, TaskTimeout, UndecodableMessage
+from .errors import ArgumentsError, AwsError, ConfigError, PayloadMissing, ResultError, TaskTimeout, UndecodableMessage
 from .failures import describe, poison
 from .flow import Flow
 from .message import Message, decode
@@ -25,9 +26,13 @@ from .middleware.logging import fields
 from .plan import Plan, PlanOf
 from .recorder import Attempt, Recorder
 from .results.base import ResultBackend
+from .results.keys import give_back
 from .results.records import RETENTION, Claim, Fence, Finish, Refused, State
 from .results.verdicts import read_refusal
 from .retry import SAFETY
+
+if TYPE_CHECKING:
+    from .payloads.base import PayloadStore
 
 logger = logging.getLogger("taskq_sls.task")
 
@@ -47,6 +52,7 @@ class Executor:
         hold: seconds a message of a queue is held, by logical queue name; the first lease lasts as long.
         state: what the app's lifespan yielded; `TaskContext.state`.
         threads: sync tasks that can run at once; further ones wait unclaimed.
+        payloads: where arguments and results are that were too large, or None; asked when there is one.
 
     Attributes:
         running: attempts under way, by owner token. A driver's heartbeat renews their leases.
@@ -61,10 +67,12 @@ class Executor:
         hold: Callable[[str], float],
         state: object = None,
         threads: int = 32,
+        payloads: Callable[[], PayloadStore | None] = lambda: None,
     ) -> None:
         self._plan_of = plan_of
         self._results = results
-        self._recorder = Recorder(results, flow, clock)
+        self._payloads = payloads
+        self._recorder = Recorder(results, flow, clock, payloads)
         self._clock = clock
         self._hold = hold
         self.state = state
@@ -78,6 +86,7 @@ class Executor:
         self._at_gate: set[asyncio.Task[object]] = set()
         self._draining = False
         self._claim_faults = Episode(logger, "the state table cannot be reached", "claim_fault")
+        self._payload_faults = Episode(logger, "the arguments of large messages cannot be fetched", "payload_fault")
 
     async def process(
         self, delivery: Delivery, deadline: float | None = None, may_start: Callable[[Plan], bool] | None = None
@@ -93,6 +102,15 @@ class Executor:
             message = decode(delivery.body)
         except UndecodableMessage as error:
             return poison(delivery, error.reason, str(error))
+        outcome = await self._process(delivery, message, deadline, may_start)
+        if message.unique_key is not None and isinstance(outcome, Done | DeadLetter):
+            # The task is over, whoever ended it; and its end is written, so that nothing is freed too early.
+            await give_back(self._results, message.task, message.unique_key, message.id)
+        return outcome
+
+    async def _process(
+        self, delivery: Delivery, message: Message, deadline: float | None, may_start: Callable[[Plan], bool] | None
+    ) -> Outcome:
         try:
             plan = self._plan_of(message.task)
         except ConfigError as error:  # an annotation that still names nothing
@@ -139,12 +157,26 @@ class Executor:
         now = self._clock.time()
         if message.not_before is not None and message.not_before > now + EARLY:
             return RetryIn(message.not_before - now, "early")
+        missing: PayloadMissing | None = None
+        if message.payload is not None:
+            from .claim_check import load_message  # hardly any message is that large
+
+            loaded = await load_message(self._payloads, message, self._payload_faults)
+            if isinstance(loaded, Release):
+                return loaded
+            if isinstance(loaded, PayloadMissing):
+                missing = loaded
+            else:
+                message = loaded
+            now = self._clock.time()  # the lease begins where the fetch has ended
         attempt = self._attempt(delivery, message, plan, now, deadline)
+        if missing is not None:
+            return await self._unfit(attempt, "payload_missing", missing)
         context = attempt.context
         try:
             context._args, context._kwargs = plan.signature.decode(message.args, message.kwargs)
         except ArgumentsError as error:
-            return await self._unfit(attempt, error)
+            return await self._unfit(attempt, "arguments", error)
         if plan.options.record in ("started", "queued"):
             outcome = await self._claim(attempt)
         else:
@@ -216,6 +248,7 @@ class Executor:
             message.enqueued_at or delivery.sent_at,
             message.labels,
             message.parent,
+            message.unique_key,
         )
         return Attempt(delivery, message, plan, context, deadline, claim)
 
@@ -253,7 +286,8 @@ class Executor:
 
     @staticmethod
     def _too_old(attempt: Attempt) -> bool:
-        expires_at = attempt.message.expires_at
+        # Who redrives a dead letter wants it run, however old it is by then.
+        expires_at = attempt.message.expires_at if attempt.message.run == 0 else None
         return expires_at is not None and attempt.claim.now > expires_at
 
     async def _refused(self, attempt: Attempt, refused: Refused) -> Outcome:
@@ -271,16 +305,16 @@ class Executor:
         logger.warning("%s: %s", context.task, why, extra={**fields(context, "task_closed"), "reason": why})
         return verdict.outcome
 
-    async def _unfit(self, attempt: Attempt, error: ArgumentsError) -> Outcome:
-        """Arguments that do not fit: back off like any poison; in the end the record says FAILED too."""
-        outcome = poison(attempt.delivery, "arguments", str(error))
+    async def _unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
+        """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""
+        outcome = poison(attempt.delivery, reason, str(error))
         if not isinstance(outcome, DeadLetter) or attempt.plan.options.record == "none":
             return outcome
         outcome = outcome._replace(recorded=True)
         if attempt.plan.options.record != "finished" and (other := await self._claim(attempt)) is not None:
             return other
         claim = attempt.claim
-        end = Finish(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason="arguments")
+        end = Finish(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason=reason)
         return await self._recorder.store(attempt, end, outcome)
 
     # -- the function and its end -------------------------------------------------------------------------------

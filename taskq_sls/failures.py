@@ -22,8 +22,21 @@ POISON_MAX_DELAY = 900.0
 """Seconds such a message is hidden: the first time, and at most. A deploy may be under way."""
 
 
+class RemoteTraceback(Exception):
+    """The cause of an exception that came from another process, with what was known of it there."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        self.info = info
+        super().__init__(info)
+
+    def __str__(self) -> str:
+        return f"in a child process\n\n{self.info.traceback.rstrip()}"
+
+
 def describe(error: BaseException) -> ErrorInfo:
     """An exception as text."""
+    if isinstance(error.__cause__, RemoteTraceback) and isinstance(error, Exception):
+        return error.__cause__.info
     kind = type(error)
     name = (
         kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
@@ -53,7 +66,7 @@ def poison(delivery: Delivery, reason: str, detail: str) -> Outcome:
     """The outcome of a message that cannot be decoded, found or bound: back off, in the end dead-letter.
 
     Args:
-        reason: ``undecodable``, ``unknown_version``, ``unknown_task`` or ``arguments``.
+        reason: ``undecodable``, ``unknown_version``, ``unknown_task``, ``arguments`` or ``payload_missing``.
     """
     fields = {
         "action": "message_poison",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .errors import (
     AwsError,
     ConfigError,
+    PayloadMissing,
     ResultTimeout,
     TaskCancelled,
     TaskError,
@@ -17,6 +18,7 @@ from .errors import (
     TaskStalled,
 )
 from .flow import call_sync
+from .results.keys import give_back
 from .results.records import DAY, MIN_RESULT_TTL, CancelAnswer, State, TaskRecord
 from .services import Services
 
@@ -29,6 +31,9 @@ FIRST_POLL = 0.05
 LONGEST_POLL = 2.0
 """Seconds between two looks at a result: the first, and the longest; each is half a read unit per KB."""
 
+FETCHES_AT_ONCE = 8
+"""Large results that one look reads side by side."""
+
 
 class TaskHandle(Generic[R]):
     """A task that was enqueued.
@@ -39,10 +44,17 @@ class TaskHandle(Generic[R]):
         queue: logical name of the queue it went to.
     """
 
-    __slots__ = ("_app", "_decode", "_record", "id", "queue", "task")
+    __slots__ = ("_app", "_decode", "_record", "_unique_key", "id", "queue", "task")
 
     def __init__(
-        self, app: TaskQ, id: str, task: str, queue: str, record: str, decode: Callable[[str], R] | None
+        self,
+        app: TaskQ,
+        id: str,
+        task: str,
+        queue: str,
+        record: str,
+        decode: Callable[[str], R] | None,
+        unique_key: str | None = None,
     ) -> None:
         self._app = app
         self.id = id
@@ -50,6 +62,7 @@ class TaskHandle(Generic[R]):
         self.queue = queue
         self._record = record
         self._decode = decode
+        self._unique_key = unique_key
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.task} {self.id}>"
@@ -117,9 +130,12 @@ class TaskHandle(Generic[R]):
                 f"cancel(): task {self.task} has record={self._record!r}; cancelling needs record='started' or 'queued'"
             )
         now = self._app.clock.time()
-        return await services.results.cancel(
+        answer = await services.results.cancel(
             self.id, task=self.task, queue=self.queue, now=now, ttl=now + MIN_RESULT_TTL + DAY
         )
+        if self._unique_key is not None and answer.status.terminal:
+            await give_back(services.results, self.task, self._unique_key, self.id)
+        return answer
 
     async def _result(self, services: Services, timeout: float | None) -> R:
         self._needs_record("result()")
@@ -131,6 +147,10 @@ class TaskHandle(Generic[R]):
         if error is not None:
             raise error
         if record.result_json is None:
+            if record.result_key is not None:
+                from .claim_check import lost_result  # hardly any result is that large
+
+                raise lost_result(record)
             return None  # type: ignore[return-value]  # a task that returned nothing: R is None
         if self._decode is None:
             return record.result  # type: ignore[no-any-return]  # by name: plain JSON
@@ -196,15 +216,17 @@ async def wait_for_records(
     last: dict[str, TaskRecord] = {}
     while True:
         try:
-            last = await services.results.get_many(waiting, now=clock.time())
+            found = last = await services.results.get_many(waiting, now=clock.time())
             fault = None
+            if any(record.result_key is not None for record in last.values()):
+                found, fault = await _with_results(services, last)
         except AwsError as error:
             if not error.transient:
                 raise
-            fault = error
+            found, fault = {}, error
         now = clock.time()
         before = len(ended)
-        for id, record in last.items():
+        for id, record in found.items():
             if record.status.terminal or record.stalled(now):
                 ended[id] = record
         waiting = [id for id in waiting if id not in ended]
@@ -219,6 +241,29 @@ async def wait_for_records(
         left = pause * random.uniform(0.5, 1.0) if until is None else min(pause * random.uniform(0.5, 1.0), until - now)
         await services.flow.sleep(max(0.001, left))
         pause = min(LONGEST_POLL, pause * 1.5)
+
+
+async def _with_results(
+    services: Services, records: dict[str, TaskRecord]
+) -> tuple[dict[str, TaskRecord], AwsError | None]:
+    """The records with results from the bucket. One that cannot be fetched now is left out: it is looked at again."""
+    from .claim_check import redeem_result  # hardly any result is that large
+
+    faults: list[AwsError] = []
+
+    async def redeem(record: TaskRecord) -> TaskRecord | None:
+        try:
+            return await redeem_result(services.payloads, record)
+        except PayloadMissing:
+            return record  # the others are waited for all the same
+        except AwsError as error:
+            if not error.transient:
+                raise
+            faults.append(error)
+            return None
+
+    redeemed = await services.flow.map(redeem, list(records.values()), FETCHES_AT_ONCE)
+    return {record.id: record for record in redeemed if record is not None}, faults[-1] if faults else None
 
 
 def _timed_out(

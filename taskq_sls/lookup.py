@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,13 @@ class Results:
         self._app = app
 
     def get(self, id: str) -> TaskRecord | None:
-        """The record of a task, or None where there is none (not recorded yet, or expired)."""
+        """The record of a task, or None where there is none (not recorded yet, or expired).
+
+        A result that was too large for the table is read from the bucket.
+
+        Raises:
+            PayloadMissing: it is gone from there.
+        """
         return call_sync("get", self._get(self._app.services.blocking(), id))
 
     async def aget(self, id: str) -> TaskRecord | None:
@@ -35,7 +40,7 @@ class Results:
         return await self._get(await self._app.services.on_loop(), id)
 
     def get_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """The records that exist, by id; one read per 100 ids."""
+        """The records that exist, by id; one read per 100 ids. Results in the bucket stay there, as in `list`."""
         return call_sync("get_many", self._get_many(self._app.services.blocking(), ids))
 
     async def aget_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
@@ -53,6 +58,8 @@ class Results:
         cursor: str | None = None,
     ) -> Page:
         """A page of records, newest first.
+
+        Results that are in the bucket are not read: such a record has a `result_key`, and no `result`.
 
         Args:
             status: only tasks in this state. QUEUED tasks are recorded only at ``record="queued"``.
@@ -128,6 +135,10 @@ class Results:
 
     async def _get(self, services: Services, id: str) -> TaskRecord | None:
         record = await services.results.get(id, now=self._app.clock.time())
+        if record is not None and record.result_key is not None:
+            from .claim_check import redeem_result  # hardly any result is that large
+
+            record = await redeem_result(services.payloads, record)
         return None if record is None else self._decoded(record)
 
     async def _get_many(self, services: Services, ids: Iterable[str]) -> dict[str, TaskRecord]:
@@ -148,4 +159,4 @@ class Results:
                 value = task.plan.signature.decode_result(record.result_json)
             except ArgumentsError:
                 pass  # written by another version of the task: the plain JSON is what there is
-        return replace(record, result=value)
+        return record._replace(result=value)

@@ -36,7 +36,10 @@ class ErrorInfo(NamedTuple):
 
 
 class Message(NamedTuple):
-    """The decoded envelope. `args` and `kwargs` hold plain JSON values; times are epoch seconds."""
+    """The decoded envelope. `args` and `kwargs` hold plain JSON values; times are epoch seconds.
+
+    `payload` is the key of the object that holds them where they were too large for a message.
+    """
 
     id: str
     task: str
@@ -52,6 +55,8 @@ class Message(NamedTuple):
     parent: str | None = None
     depth: int = 0
     labels: dict[str, str] = {}
+    unique_key: str | None = None
+    payload: str | None = None
     unknown: Mapping[str, Any] = {}
 
     def encode(self) -> str:
@@ -65,7 +70,7 @@ class Message(NamedTuple):
         if self.id:  # the firing of a schedule gets its id where it is received
             body["id"] = self.id
         body["task"] = self.task
-        for name, value in zip(_NAMES, self[2:14], strict=True):
+        for name, value in zip(_NAMES, self[2:_KNOWN], strict=True):
             if value or (value is not None and name in _NULLABLE):
                 body[name] = value
         if self.unknown:
@@ -85,7 +90,8 @@ class Message(NamedTuple):
         return text
 
 
-_NAMES = Message._fields[2:14]
+_KNOWN = Message._fields.index("unknown")
+_NAMES = Message._fields[2:_KNOWN]
 _NULLABLE = frozenset({"not_before", "expires_at"})
 _EMPTY: Mapping[str, Any] = {}
 
@@ -105,6 +111,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "parent": (str,),
     "depth": (int,),
     "labels": (dict,),
+    "unique_key": (str,),
+    "payload": (str,),
 }
 
 
@@ -129,6 +137,8 @@ def _ordinary() -> SchemaValidator:
         "parent": text,
         "depth": count,
         "labels": texts,
+        "unique_key": text,
+        "payload": text,
     }
     required = ("v", "id", "task")
     return SchemaValidator(
@@ -140,7 +150,7 @@ def _ordinary() -> SchemaValidator:
 
 
 _ORDINARY = _ordinary()
-_FIELDS = frozenset(Message._fields[:14])
+_FIELDS = frozenset(Message._fields[:_KNOWN])
 
 
 def decode(body: str) -> Message:
@@ -214,6 +224,8 @@ def _decode_with_care(body: str) -> Message:
         get("parent"),
         get("depth") or 0,
         get("labels") or {},
+        get("unique_key") or None,
+        get("payload") or None,
         unknown,
     )
 

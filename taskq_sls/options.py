@@ -11,16 +11,24 @@ from typing import Any, Literal, get_args
 from .brokers.base import MAX_DELAY
 from .errors import ConfigError
 from .message import check_id
-from .results.records import MIN_RESULT_TTL
+from .results.records import DAY, MIN_RESULT_TTL
 from .retry import Retry
 
 RecordLevel = Literal["none", "finished", "started", "queued"]
+RunIn = Literal["thread", "process"]
+UniquePolicy = Literal["return", "raise"]
 
 MAX_GROUP = 128
 """Longest MessageGroupId (SQS API reference, SendMessage)."""
 
 MAX_TIMEOUT = 43_200.0
 """Longest time limit of an attempt, in seconds: SQS keeps a message hidden for 12 hours at most."""
+
+MAX_UNIQUE_KEY = 200
+"""Longest unique key, in characters: with the task's name it is part of a primary key (DynamoDB: 2,048 bytes)."""
+
+MAX_UNIQUE_TTL = MIN_RESULT_TTL
+"""Longest life of a unique key, in seconds: no message is older, so no task can still need it."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -35,9 +43,18 @@ class TaskOptions:
         group: FIFO message group (needed on FIFO); on a standard queue the fair-queue tenant. 1 to 128 characters.
         id: the task's id, chosen by the caller; repeating an enqueue with it is safe.
         labels: text by name, carried in the envelope and the record.
+        unique_key: no two tasks of one name hold the same key at a time; from the enqueue to the end of the task.
+            1 to 200 printable characters. Needs recording ``started`` or ``queued``.
+        unique_ttl: the key is free after this long, whatever became of the task: 1 to 1,296,000 (15 days).
+        unique: what an enqueue does when its key is taken: ``return`` the handle of the task that holds it, or
+            ``raise`` DuplicateTask.
         expires_in: the task ends EXPIRED when its first attempt would start later than this after the enqueue.
         retry: when failed attempts are tried again.
         timeout: time limit of one attempt, above 0 to 43,200; None for no limit.
+        hard_timeout: seconds after which an attempt that ignores its `timeout` makes the worker end; at least
+            `timeout`. Default: twice the `timeout`.
+        run_in: where a plain function runs: in a ``thread`` of the worker, or in a child ``process``, which can be
+            killed, and whose crash or hold on the interpreter lock does not touch the worker.
         record: how much is written to the table: ``none``, ``finished``, ``started`` or ``queued``.
         result_ttl: how long the record is kept after the task ended: at least 15 days.
         extra: options declared by middlewares.
@@ -51,8 +68,13 @@ class TaskOptions:
     expires_in: float | None = None
     retry: Retry = field(default_factory=Retry)
     timeout: float | None = None
+    hard_timeout: float | None = None
+    run_in: RunIn = "thread"
     record: RecordLevel = "started"
     result_ttl: float = MIN_RESULT_TTL
+    unique_key: str | None = None
+    unique_ttl: float = DAY
+    unique: UniquePolicy = "return"
     extra: Mapping[str, Any] = field(default_factory=lambda: _NONE)
 
     def merged(
@@ -80,7 +102,13 @@ class TaskOptions:
                 raise ConfigError(f"{where}: unknown option {name!r}{_suggest(name, [*names, *extra])}")
         if "labels" in built_in:
             built_in["labels"] = MappingProxyType({**self.labels, **built_in["labels"]})
-        return replace(self, **built_in, extra=MappingProxyType(added))
+        merged = replace(self, **built_in, extra=MappingProxyType(added))
+        if merged.unique_key is not None and merged.record not in ("started", "queued"):
+            raise ConfigError(
+                f"{where}: unique_key={merged.unique_key!r} with record={merged.record!r}: the end of a task frees its "
+                "key, which needs record='started' or 'queued'"
+            )
+        return merged
 
 
 OptionCheck = Callable[[Any], Any]
@@ -150,6 +178,30 @@ def _labels(where: str, name: str, value: Any) -> Mapping[str, str]:
     return dict(value)
 
 
+def _unique_key(where: str, name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_UNIQUE_KEY or not value.isprintable():
+        raise ConfigError(
+            f"{where}: unique_key={value!r:.300} must be 1 to {MAX_UNIQUE_KEY} printable characters; hash what is longer"
+        )
+    return value
+
+
+def _unique_ttl(where: str, name: str, value: Any) -> float:
+    hint = " (15 days): no message lives longer"
+    return seconds(where, name, value, 1, MAX_UNIQUE_TTL, hint)
+
+
+def _unique(where: str, name: str, value: Any) -> str:
+    if value not in get_args(UniquePolicy):
+        raise ConfigError(
+            f"{where}: unique={value!r} must be 'return' (the handle of the task that holds the key) or 'raise' "
+            "(DuplicateTask)"
+        )
+    return str(value)
+
+
 def _expires_in(where: str, name: str, value: Any) -> float | None:
     return None if value is None else seconds(where, name, value, 0.001, MIN_RESULT_TTL)
 
@@ -162,6 +214,12 @@ def _retry(where: str, name: str, value: Any) -> Retry:
 
 def _timeout(where: str, name: str, value: Any) -> float | None:
     return None if value is None else seconds(where, name, value, 0.001, MAX_TIMEOUT)
+
+
+def _run_in(where: str, name: str, value: Any) -> str:
+    if value not in get_args(RunIn):
+        raise ConfigError(f"{where}: run_in={value!r} must be one of {', '.join(get_args(RunIn))}")
+    return str(value)
 
 
 def _record(where: str, name: str, value: Any) -> str:
@@ -181,17 +239,22 @@ _CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "group": _group,
     "id": _id,
     "labels": _labels,
+    "unique_key": _unique_key,
+    "unique_ttl": _unique_ttl,
+    "unique": _unique,
     "expires_in": _expires_in,
     "retry": _retry,
     "timeout": _timeout,
+    "hard_timeout": _timeout,
+    "run_in": _run_in,
     "record": _record,
     "result_ttl": _result_ttl,
 }
 
-CALL_OPTIONS = ("queue", "delay", "group", "id", "labels", "expires_in")
+CALL_OPTIONS = ("queue", "delay", "group", "id", "labels", "expires_in", "unique_key", "unique_ttl", "unique")
 """What `with_options` takes."""
 
-TASK_OPTIONS = tuple(name for name in _CHECKS if name not in ("id",))
+TASK_OPTIONS = tuple(name for name in _CHECKS if name not in ("id", "unique_key"))
 """What `@app.task` takes."""
 
 APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in")

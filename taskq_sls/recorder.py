@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .clock import Clock
 from .context import TaskContext
@@ -17,7 +16,11 @@ from .message import ErrorInfo, Message
 from .middleware.logging import fields
 from .plan import Plan
 from .results.base import ResultBackend
+from .results.limits import oversize
 from .results.records import Claim, Finish, State
+
+if TYPE_CHECKING:
+    from .payloads.base import PayloadStore
 
 logger = logging.getLogger("taskq_sls.task")
 
@@ -27,8 +30,7 @@ PERSIST_FOR = 15 * 60.0
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One delivery on its way through the executor."""
 
     delivery: Delivery
@@ -40,10 +42,17 @@ class Attempt:
 
 
 class Recorder:
-    """Stores ends of attempts, over transient faults, before anybody acts on them."""
+    """Stores ends of attempts, over transient faults, before anybody acts on them.
 
-    def __init__(self, results: ResultBackend, flow: Flow, clock: Clock) -> None:
+    Args:
+        payloads: where a result that is too large for the table goes, or None; asked when there is one.
+    """
+
+    def __init__(
+        self, results: ResultBackend, flow: Flow, clock: Clock, payloads: Callable[[], PayloadStore | None]
+    ) -> None:
         self._results = results
+        self._payloads = payloads
         self._flow = flow
         self._clock = clock
 
@@ -74,12 +83,14 @@ class Recorder:
         """Make the end durable; only then is `outcome` the answer.
 
         Raises:
-            ResultError: the result is too large for the table.
+            ResultError: the result is too large for the table, and there is no bucket that takes it.
         """
         context = attempt.context
         if attempt.plan.options.record == "none" or (context._fence is None and end.state is State.RETRYING):
             return outcome
         try:
+            if oversize(end.result_json):
+                end = await self._put_result(attempt, end)
             state = await self._persist(attempt, end)
         except PayloadTooLarge as error:
             raise ResultError(str(error)) from None
@@ -97,9 +108,28 @@ class Recorder:
             return LOST
         return DONE if state is State.CANCELLED else outcome
 
+    async def _put_result(self, attempt: Attempt, end: Finish) -> Finish:
+        """Put the result into the bucket; the end that points to it."""
+        try:
+            payloads = self._payloads()
+            if payloads is None:
+                return end  # the backend refuses it, and says what to do
+            from .claim_check import result_deposit
+
+            pointing, (key, body) = result_deposit(attempt.claim, end)
+            await self._insist(lambda: payloads.put(key, body), _until(attempt, end))
+        except (AwsError, ConfigError) as error:
+            if isinstance(error, AwsError) and error.transient:
+                raise
+            # Running the function again would not mend it.
+            raise ResultError(
+                f"the result is too large for the table and could not be put into the bucket: {error}"
+            ) from None
+        return pointing
+
     async def _persist(self, attempt: Attempt, end: Finish) -> State | None:
         fence = attempt.context._fence
-        until = end.now + PERSIST_FOR if attempt.deadline is None else attempt.deadline
+        until = _until(attempt, end)
         if fence is not None:
             try:
                 return await self._results.finish(fence, end)
@@ -135,3 +165,7 @@ class Recorder:
                     raise
             await self._flow.sleep(delay * random.uniform(0.5, 1.5))
             delay = min(delay * 2, 30.0)
+
+
+def _until(attempt: Attempt, end: Finish) -> float:
+    return end.now + PERSIST_FOR if attempt.deadline is None else attempt.deadline

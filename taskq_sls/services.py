@@ -1,4 +1,4 @@
-"""The broker and the result backend over a port, once for sync callers and once per event loop."""
+"""Broker, result backend and payload store over a port, once for sync callers and once per event loop."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import importlib.util
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .aws.port import AwsPort
 from .brokers.base import Broker
 from .clock import Clock
+from .errors import ConfigError
 from .flow import AsyncFlow, BlockingFlow, Flow
 from .results.base import ResultBackend
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .payloads.base import PayloadStore
 
 SHORT: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
 """Options of clients that poll for results, in seconds: ``result(timeout=5)`` must not hang in one call for 30."""
 
 
 class Services:
-    """What a producer or a driver works with. Broker and results are made at first use.
+    """What a producer or a driver works with. Broker, results and payloads are made at first use.
 
-    A Lambda invocation that succeeds needs no queue client, and a producer no table.
+    A Lambda invocation that succeeds needs no queue client, a producer no table, and hardly anybody a bucket.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class Services:
         make_broker: Callable[[], Broker],
         make_results: Callable[[], ResultBackend],
         close: Callable[[], Awaitable[None]],
+        make_payloads: Callable[[], PayloadStore | None] = lambda: None,
     ) -> None:
         self.flow = flow
         self.close = close
         self._make_broker = make_broker
         self._make_results = make_results
+        self._make_payloads = make_payloads
 
     @functools.cached_property
     def broker(self) -> Broker:
@@ -47,6 +53,11 @@ class Services:
     def results(self) -> ResultBackend:
         return self._make_results()
 
+    @functools.cached_property
+    def payloads(self) -> PayloadStore | None:
+        """Where large payloads go; None where no bucket is configured."""
+        return self._make_payloads()
+
 
 class ServiceFactory:
     """Makes services from the app's settings.
@@ -54,6 +65,7 @@ class ServiceFactory:
     Args:
         broker: a broker to use instead of SQS, or None.
         results: a result backend to use instead of DynamoDB, or None.
+        payloads: a payload store to use instead of S3, or None.
         aws_options: options of the AWS clients (see ``taskq_sls.aws.config.ClientOptions``).
     """
 
@@ -64,8 +76,10 @@ class ServiceFactory:
         broker: Broker | None,
         results: ResultBackend | None,
         aws_options: dict[str, Any],
+        payloads: PayloadStore | None = None,
     ) -> None:
         self._settings = settings
+        self._payloads = payloads
         self._clock = clock
         self._broker = broker
         self._results = results
@@ -113,11 +127,12 @@ class ServiceFactory:
             services = made[waiting] = self.new_async(**(SHORT if waiting else {}))
         return services
 
-    def new_async(self, *, light: bool = False, **aws_options: Any) -> Services:
+    def new_async(self, *, light: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
         """Services for an event loop: aiobotocore where it is installed, else boto3 in threads.
 
         Args:
             light: prefer what starts faster (Lambda).
+            prepare: with `light`, make the table's client now instead of at its first call.
         """
         if self._broker is not None and self._results is not None:
             return self._over(None, AsyncFlow(self._clock))
@@ -126,7 +141,10 @@ class ServiceFactory:
         if light or not _aiobotocore_usable():
             from .aws.threads import ThreadedAws
 
-            port = ThreadedAws(self._clock, **options)
+            threaded = ThreadedAws(self._clock, **options)
+            if prepare and self._results is None:
+                threaded.prepare("dynamodb")
+            port = threaded
         else:
             from .aws.aio import AsyncAws
 
@@ -150,11 +168,23 @@ class ServiceFactory:
 
             return DynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)
 
+        def make_payloads() -> PayloadStore | None:
+            if self._payloads is not None or (bucket := self._settings().bucket) is None:
+                return self._payloads
+            if port is None:
+                raise ConfigError(
+                    f"bucket {bucket!r} is configured, but this app has its own broker and results and so no AWS "
+                    "client: give it TaskQ(payloads=...) too, or no bucket"
+                )
+            from .payloads.s3 import S3Payloads
+
+            return S3Payloads(port.client("s3"), bucket, port.describe)
+
         async def close() -> None:
             if port is not None:
                 await port.close()
 
-        return Services(flow, make_broker, make_results, close)
+        return Services(flow, make_broker, make_results, close, make_payloads)
 
 
 async def _closing(made: dict[bool, Services]) -> AsyncGenerator[None, None]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .errors import ConfigError
 from .queues import dead_letter_name, physical_name
 
 PREFIX = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""Names of S3 buckets (S3 user guide, bucket naming rules)."""
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+
+class Settings(NamedTuple):
     """Where the app's resources are.
 
     Args:
@@ -27,7 +29,7 @@ class Settings:
 
     prefix: str
     table: str
-    queue_urls: dict[str, str] = field(default_factory=dict)
+    queue_urls: dict[str, str] = {}
     bucket: str | None = None
 
     def queue_name(self, queue: str) -> str:
@@ -58,11 +60,16 @@ class Settings:
             raise ConfigError(f"prefix {prefix!r} (TASKQ_PREFIX): use 1 to 40 letters, digits, '-' or '_'")
         if queue_urls is None:
             queue_urls = _urls(os.environ.get("TASKQ_QUEUE_URLS"))
+        bucket = bucket or os.environ.get("TASKQ_BUCKET") or None
+        if bucket is not None and not BUCKET.fullmatch(bucket):
+            raise ConfigError(
+                f"bucket {bucket!r} (TASKQ_BUCKET): use 3 to 63 small letters, digits, '-' or '.', as S3 does"
+            )
         return cls(
             prefix=prefix,
             table=table or os.environ.get("TASKQ_TABLE") or f"{prefix}-tasks",
             queue_urls=queue_urls,
-            bucket=bucket or os.environ.get("TASKQ_BUCKET") or None,
+            bucket=bucket,
         )
 
 

@@ -7,15 +7,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from .context import TaskContext, running_task
-from .dispatch import Prepared, dispatch, dispatch_hooks, raise_failures
+from .dispatch import Held, Prepared, dispatch_hooks, raise_failures
 from .errors import ArgumentsError, ConfigError
 from .flow import call_sync
 from .handle import TaskHandle
 from .message import Message, new_id
 from .options import CALL_OPTIONS, TaskOptions
 from .plan import Plan
+from .results.records import KeyLock
 from .serialization import JsonSignature, Signature
 from .services import Services
+from .unique import Existing, send_unique
 
 if TYPE_CHECKING:
     from .app import TaskQ
@@ -84,9 +86,10 @@ class Enqueuer(Generic[P, R]):
 
         Raises:
             ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
-            PayloadTooLarge: the message is over 1 MiB.
+            PayloadTooLarge: the message is over 1 MiB, and no bucket is configured for its arguments.
             ConfigError: a queue or option is wrong, or region or credentials are missing.
             EnqueueError: the queue did not accept it; carries the id, with which repeating is safe.
+            DuplicateTask: the unique key is taken, and ``unique="raise"``.
         """
         prepared = [self._prepare(args, kwargs, self._options)]
         return call_sync("enqueue", self._send(self._app.services.blocking(), prepared))[0]
@@ -107,7 +110,8 @@ class Enqueuer(Generic[P, R]):
             calls: tuples of positional arguments, or ``task.call(...)`` values.
 
         Raises:
-            EnqueueError: some entries were not accepted; tells which were and which were not.
+            EnqueueError: some entries were not accepted; tells which were and which were not. One whose unique
+                key is taken, with ``unique="raise"``, has a DuplicateTask as its ``error``.
             ArgumentsError, PayloadTooLarge, ConfigError: as `enqueue`, before anything is sent.
         """
         prepared = self._prepare_many(calls)
@@ -127,7 +131,9 @@ class Enqueuer(Generic[P, R]):
         return Call(self.name, args, kwargs, self._options)
 
     def with_options(self, **options: Any) -> Enqueuer[P, R]:
-        """The same task with other options for the enqueue: queue, delay, group, id, labels, expires_in.
+        """The same task with other options for the enqueue; see `TaskOptions`.
+
+        They are queue, delay, group, id, labels, expires_in, unique_key, unique_ttl and unique.
 
         Raises:
             ConfigError: an option is unknown, out of range, or does not fit the queue.
@@ -139,18 +145,22 @@ class Enqueuer(Generic[P, R]):
     # -- preparing and sending ----------------------------------------------------------------------------------
 
     async def _send(self, services: Services, prepared: Sequence[Prepared]) -> list[TaskHandle[R]]:
-        sent = await dispatch(services, prepared)
+        sent = await send_unique(services, prepared)
         handles = [
-            self._handle((one if isinstance(one, Message) else wanted.message).id, wanted.queue)
+            self._handle(
+                wanted.message.id if isinstance(one, Exception) else one.id,
+                one.queue if isinstance(one, Existing) else wanted.queue,
+                wanted.message.unique_key,
+            )
             for one, wanted in zip(sent, prepared, strict=True)
         ]
         raise_failures(sent, prepared, handles)
         return handles
 
-    def _handle(self, id: str, queue: str) -> TaskHandle[R]:
+    def _handle(self, id: str, queue: str, unique_key: str | None) -> TaskHandle[R]:
         definition = self._definition
         decode = cast(Callable[[str], R], definition.signature().decode_result)
-        return TaskHandle(self._app, id, definition.name, queue, self._options.record, decode)
+        return TaskHandle(self._app, id, definition.name, queue, self._options.record, decode, unique_key)
 
     def _prepare_many(self, calls: Iterable[Any]) -> list[Prepared]:
         prepared = []
@@ -205,7 +215,13 @@ class Enqueuer(Generic[P, R]):
             None if parent is None else parent.id,
             depth,
             dict(options.labels),
+            options.unique_key,
         )
+        held = None
+        if options.unique_key is not None:
+            until = math.ceil(now + options.unique_ttl)
+            lock = KeyLock(definition.name, options.unique_key, message.id, options.queue, now, until)
+            held = Held(lock, options.unique == "raise")
         return Prepared(
             message,
             options.queue,
@@ -214,6 +230,7 @@ class Enqueuer(Generic[P, R]):
             options.group,
             dispatch_hooks(definition.middlewares),
             now + options.delay + options.result_ttl if options.record == "queued" else None,
+            held,
         )
 
 

@@ -87,6 +87,9 @@ class AsyncClient:
         method = getattr(await self._port.get(self._service), operation)
         try:
             answer: dict[str, Any] = await method(**params)
+            if "Body" in answer:
+                async with answer["Body"] as stream:
+                    answer["Body"] = await stream.read()
         except Exception as error:
             known = translate(operation, error)
             if known is None:

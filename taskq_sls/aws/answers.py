@@ -16,6 +16,15 @@ def check_answers(client: Any) -> None:
     client.meta.events.register("before-parse", _check_length)
 
 
+def read_body(stream: Any) -> bytes:
+    """Read a streamed body to its end. botocore's stream compares the length."""
+    try:
+        body: bytes = stream.read()
+    finally:
+        stream.close()
+    return body
+
+
 def _check_length(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
     body = response_dict["body"]
     # Streams count for themselves; an answer to HEAD tells the length of what it leaves out.

@@ -11,7 +11,7 @@ from botocore.session import Session
 
 from ..clock import Clock
 from ..flow import BlockingFlow
-from .answers import check_answers
+from .answers import check_answers, read_body
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .errors import translate, translate_creation
 
@@ -70,6 +70,8 @@ class Clients:
         method = getattr(self.get(service), operation)
         try:
             answer: dict[str, Any] = method(**params)
+            if "Body" in answer:
+                answer["Body"] = read_body(answer["Body"])
         except Exception as error:
             known = translate(operation, error)
             if known is None:

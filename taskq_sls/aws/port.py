@@ -19,6 +19,8 @@ class AwsClient(Protocol):
     async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
         """Call `operation` (``send_message_batch``, ``update_item``, ...) and return its answer.
 
+        A streamed body (``Body`` of ``get_object``) is read to its end: the answer holds bytes.
+
         Raises:
             AwsError: the call failed; the error says whether it is worth repeating.
             ConfigError: region, credentials or endpoint are missing or malformed.

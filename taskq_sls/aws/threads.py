@@ -45,6 +45,10 @@ class ThreadedAws:
     def describe(self) -> str:
         return self._clients.describe()
 
+    def prepare(self, service: str) -> None:
+        """Make the client of a service now, in the caller's thread, instead of at its first call."""
+        self._clients.get(service)
+
     async def close(self) -> None:
         """Let the threads end with the calls they are in, and close idle connections."""
         pool, self._pool = self._pool, None

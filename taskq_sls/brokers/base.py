@@ -51,7 +51,8 @@ class EntryError(NamedTuple):
     """Why one entry of a batch was not accepted.
 
     `gone` means the receipt is no longer valid: the hold ended, and another receiver may have the message.
-    `beyond_limit` means a visibility change would pass the 12 hours that SQS allows.
+    `beyond_limit` means a visibility change would pass the 12 hours that SQS allows. `ambiguous` means that one
+    of the tries may have had its effect although no good answer came.
     """
 
     code: str
@@ -59,6 +60,7 @@ class EntryError(NamedTuple):
     transient: bool = False
     gone: bool = False
     beyond_limit: bool = False
+    ambiguous: bool = False
 
 
 Answer = EntryError | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
-from ..aws.codes import QUEUE_DOES_NOT_EXIST, TRANSIENT_CODES, plain_code
+from ..aws.codes import FAULT_CODES, QUEUE_DOES_NOT_EXIST, TRANSIENT_CODES, plain_code
 from ..aws.port import AwsClient
 from ..errors import AwsError
 from ..flow import Flow
@@ -35,6 +35,7 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
     """
     answers: list[Answer] = [None] * len(batch.entries)
     pending = list(range(len(batch.entries)))
+    ambiguous: set[int] = set()
     for number in range(1, TRIES + 1):
         entries = [{"Id": str(index), **batch.entries[index]} for index in pending]
         faults: dict[int, EntryError]
@@ -43,12 +44,15 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
         except AwsError as error:
             if error.code == QUEUE_DOES_NOT_EXIST:
                 raise
-            fault = classify(error.code, error.message, error.transient)
+            fault = classify(error.code, error.message, error.transient)._replace(ambiguous=error.ambiguous)
             faults = dict.fromkeys(pending, fault)
         else:
             faults = _faults(answer, pending)
+        # A fault that is certain does not undo what an earlier try may have done.
+        ambiguous |= {index for index, fault in faults.items() if fault.ambiguous}
         for index in pending:
-            answers[index] = faults.get(index)
+            answer_of = faults.get(index)
+            answers[index] = answer_of and answer_of._replace(ambiguous=index in ambiguous)
         pending = [index for index, fault in faults.items() if fault.transient]
         if not pending:
             break
@@ -70,14 +74,17 @@ def _faults(answer: dict[str, Any], pending: list[int]) -> dict[int, EntryError]
             faults[index] = _failed(failed[id])
         elif id not in accepted:
             # An answer that was cut short parses as an empty one.
-            faults[index] = EntryError("NoAnswer", "the answer does not name this entry", transient=True)
+            faults[index] = EntryError(
+                "NoAnswer", "the answer does not name this entry", transient=True, ambiguous=True
+            )
     return faults
 
 
 def _failed(entry: dict[str, Any]) -> EntryError:
     code = plain_code(entry.get("Code", "Unknown"))
     transient = not entry.get("SenderFault", False) or code in TRANSIENT_CODES
-    return classify(code, entry.get("Message", ""), transient)
+    fault = classify(code, entry.get("Message", ""), transient)
+    return fault._replace(ambiguous=transient and code in FAULT_CODES)
 
 
 def classify(code: str, message: str, transient: bool) -> EntryError:

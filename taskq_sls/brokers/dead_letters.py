@@ -9,7 +9,7 @@ from ..delivery import DeadLetter, Delivery
 from ..errors import UndecodableMessage
 from ..message import dead_letter_body, decode
 from .base import MAX_BODY_BYTES, EntryError
-from .packing import ILLEGAL, message_bytes, utf8_bytes
+from .packing import illegal, message_bytes, utf8_bytes
 
 MAX_TEXT_BYTES = 16_384
 """Most bytes of one attribute: enough for a traceback, and ten copies still share one batch."""
@@ -112,7 +112,7 @@ def dead_letter_attributes(
 
 def clean_text(text: str, *, keep_end: bool = False) -> str:
     """`text` without the characters that SQS refuses, cut to 16,384 bytes of UTF-8."""
-    text = ILLEGAL.sub("\ufffd", text)
+    text = illegal().sub("\ufffd", text)
     if utf8_bytes(text) <= MAX_TEXT_BYTES:
         return text
     raw = text.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,8 +10,17 @@ from ..errors import PayloadTooLarge
 from .base import MAX_BATCH, MAX_BODY_BYTES, MAX_DELAY, MAX_VISIBILITY, EntryError, Outgoing
 
 # SendMessage: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.
-ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""One character that SQS refuses in bodies and attributes (SQS API reference, SendMessage)."""
+_ILLEGAL = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+
+
+@functools.cache
+def illegal() -> re.Pattern[str]:
+    """One character that SQS refuses in bodies and attributes (SQS API reference, SendMessage).
+
+    Compiled when something odd has to be looked at: it takes milliseconds of a cold start.
+    """
+    return re.compile(_ILLEGAL)
+
 
 # SendMessage: MessageGroupId and MessageDeduplicationId are letters, digits and punctuation.
 _TOKEN = re.compile(r"[!-~]{1,128}")
@@ -60,7 +70,7 @@ def refusal(message: Outgoing, fifo: bool) -> EntryError | None:
     """Why SQS would refuse this message, found before it is sent so that it cannot spoil its batch."""
     body = message.body
     # All printable characters are legal, and asking for that is faster than the pattern.
-    if not body.isprintable() and (bad := ILLEGAL.search(body)) is not None:
+    if not body.isprintable() and (bad := illegal().search(body)) is not None:
         return EntryError(
             "InvalidMessageContents",
             f"the body holds U+{ord(bad[0]):04X} at {bad.start()}, a character that SQS does not accept; escape it",

@@ -41,6 +41,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--group", metavar="GROUP", help="message group, needed on FIFO queues")
     parser.add_argument("--id", metavar="ID", help="the task's id; sending it again with the same id is safe")
     parser.add_argument(
+        "--unique-key", metavar="KEY", help="send nothing while a task of this name with this key has not ended"
+    )
+    parser.add_argument(
         "--label", type=label, action="append", default=[], metavar="NAME=VALUE", help="may be given several times"
     )
     parser.add_argument("--wait", action="store_true", help="wait for the result")
@@ -76,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _task(app: TaskQ, arguments: argparse.Namespace) -> tuple[Enqueuer[..., Any], Signature | JsonSignature]:
     options: dict[str, Any] = {
-        name: value for name in ("queue", "delay", "group", "id") if (value := getattr(arguments, name)) is not None
+        name: value
+        for name in ("queue", "delay", "group", "id", "unique_key")
+        if (value := getattr(arguments, name)) is not None
     }
     if arguments.label:
         options["labels"] = dict(arguments.label)

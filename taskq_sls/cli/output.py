@@ -51,9 +51,11 @@ def record_fields(record: TaskRecord, now: float) -> dict[str, Any]:
         "reason": record.reason,
         "progress": progress and {"done": progress.done, "total": progress.total, "note": progress.note},
         "result": None if record.result_json is None else json.loads(record.result_json),
+        "result_key": record.result_key,
         "error": error and {"type": error.type, "message": error.message, "traceback": error.traceback},
         "labels": dict(record.labels),
         "parent": record.parent,
+        "unique_key": record.unique_key,
         "expires_at": moment(record.ttl),
     }
 
@@ -78,7 +80,9 @@ def print_record(record: TaskRecord, now: float) -> None:
         "progress": progress_text(record),
         "labels": " ".join(f"{name}={value}" for name, value in record.labels.items()),
         "parent": record.parent,
+        "unique key": record.unique_key,
         "result": record.result_json,
+        "result in": record.result_key if record.result_json is None else None,
         "error": record.error and f"{record.error.type}: {record.error.message}",
     }
     width = max(len(name) for name, value in lines.items() if value not in (None, ""))

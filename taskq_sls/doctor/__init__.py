@@ -6,6 +6,7 @@ from ..app import TaskQ
 from ..aws.port import AwsPort
 from ..errors import TaskQError
 from .account import check_account
+from .bucket import check_bucket
 from .finding import Finding, Level, fail, ok, warn
 from .packages import check_packages
 from .queues import check_queues
@@ -32,6 +33,8 @@ async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
         return findings
     findings += await check_queues(port.client("sqs"), app.settings, list(app.queues.values()))
     findings += await check_table(port.client("dynamodb"), app.settings.table)
+    if app.settings.bucket is not None:
+        findings += await check_bucket(port.client("s3"), app.settings.bucket)
     return findings
 
 

@@ -18,6 +18,9 @@ from .function import Function
 from .mapping import FUNCTION_TIMEOUT, EventSourceMapping
 from .server import HOST, MotoServer
 
+BUCKET = "taskq-payloads"
+"""The bucket of apps that name none; provisioning makes it."""
+
 STOP_SECONDS = 3.0
 """Time that running invocations get when the stack stops; then their containers are killed."""
 
@@ -60,13 +63,14 @@ class LocalStack:
         self._exits.close()
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that make every AWS client use this stack."""
+        """Environment variables that make every AWS client use this stack, and every app have a bucket."""
+        variables = {"TASKQ_BUCKET": os.environ.get("TASKQ_BUCKET") or BUCKET, **self._server.environment()}
         proxies = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
         if not any(name in os.environ for name in proxies):
-            return self._server.environment()
+            return variables
         # A proxy would be asked for 127.0.0.1 too.
         direct = ",".join(filter(None, [os.environ.get("NO_PROXY", os.environ.get("no_proxy")), HOST]))
-        return {**self._server.environment(), "NO_PROXY": direct, "no_proxy": direct}
+        return {**variables, "NO_PROXY": direct, "no_proxy": direct}
 
     def run_functions(self, target: str, app: TaskQ) -> None:
         """Consume the app's queues by Lambda functions.

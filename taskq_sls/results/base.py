@@ -6,7 +6,19 @@ import abc
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .records import CancelAnswer, Claim, Claimed, Fence, Finish, Progress, Refused, Renewed, State, TaskRecord
+from .records import (
+    CancelAnswer,
+    Claim,
+    Claimed,
+    Fence,
+    Finish,
+    KeyLock,
+    Progress,
+    Refused,
+    Renewed,
+    State,
+    TaskRecord,
+)
 
 
 class Query(NamedTuple):
@@ -97,6 +109,26 @@ class ResultBackend(abc.ABC):
         No record, QUEUED or RETRYING: becomes CANCELLED (``cancelled``); an absent one is created with `ttl`.
         RUNNING: the cancel flag is set (``requested``). Terminal: nothing changes (``too_late``; for a task
         that is CANCELLED already, ``cancelled``).
+        """
+
+    @abc.abstractmethod
+    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+        """Lock a unique key, and answer the lock that stands now: `lock` itself, or the one in its way.
+
+        It is written where there is none, or one past its `ttl` at ``lock.locked_at``, or where `over` stands
+        with its id and `locked_at`. Repeating a call whose answer was lost answers `lock` again.
+        """
+
+    @abc.abstractmethod
+    async def confirm_key(self, task: str, key: str, id: str) -> bool:
+        """Note that the message of task `id` was accepted. False: the key is not locked for it (any more)."""
+
+    @abc.abstractmethod
+    async def free_key(self, task: str, key: str, id: str, *, locked_at: float | None = None) -> bool:
+        """Free a unique key that is locked for task `id`, and only then; False where it is not.
+
+        Args:
+            locked_at: free only the lock of that very enqueue; None frees any that the id holds.
         """
 
     @abc.abstractmethod

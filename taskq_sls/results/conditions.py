@@ -5,7 +5,7 @@ from __future__ import annotations
 from .expressions import Condition
 from .items import number, text
 from .layout import Item
-from .records import TAKEOVER_GRACE, Claim, Fence, State
+from .records import TAKEOVER_GRACE, Claim, Fence, KeyLock, State
 
 ABSENT = "attribute_not_exists(#pk)"
 EXPIRED = "#ttl <= :if_now"
@@ -87,3 +87,18 @@ def unchanged(item: Item, *attributes: str) -> Condition:
     """The condition that these attributes still stand as `item` shows them."""
     clauses = [f"#{name} = :if_{name}" if name in item else f"attribute_not_exists(#{name})" for name in attributes]
     return Condition(" AND ".join(clauses), {f":if_{name}": item[name] for name in attributes if name in item})
+
+
+def lockable(lock: KeyLock, over: KeyLock | None) -> Condition:
+    """No lock is alive, or it is still the one of `over`."""
+    free = not_alive(lock.locked_at)
+    if over is None:
+        return free
+    same = locked_for(over.id, over.locked_at)
+    return Condition(f"{free.expression} OR ({same.expression})", free.values | same.values)
+
+
+def locked_for(id: str, locked_at: float | None = None) -> Condition:
+    """A unique key is locked for this task; by the enqueue at `locked_at`, where it is given."""
+    condition = Condition("#id = :if_id", {":if_id": text(id)})
+    return condition if locked_at is None else condition.also("#locked_at = :if_at", {":if_at": number(locked_at)})

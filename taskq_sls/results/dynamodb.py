@@ -18,7 +18,8 @@ recording level            writes                                               
 More, at ``started`` and ``queued``: each retry 4 (finish: item + ``by-status``; claim: item + removal from
 ``by-status``); each renewal of a lease 1; a release 1 (2 after a retry); a cancel 2 (3 where it makes the
 record or ends a retry, 1 for a running task); an expiry 3 (2 where the record was queued). A refused
-write costs the item's units too.
+write costs the item's units too. A unique key costs 3 more: lock, confirm and free, 1 each; an enqueue that
+finds its key taken costs 1 and a strongly consistent read of the holder's record.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Callable, Sequence
 from ..aws.port import AwsClient
 from ..errors import AwsError
 from ..flow import Flow
-from . import conditions, items
+from . import conditions, items, layout
 from .base import Page, Query, ResultBackend
 from .expressions import Update
 from .items import number, text
@@ -41,6 +42,7 @@ from .records import (
     Claimed,
     Fence,
     Finish,
+    KeyLock,
     Progress,
     Refused,
     Renewed,
@@ -60,7 +62,7 @@ RACES = 5
 """How often one operation starts over when the record changes between two of its writes."""
 
 STATUS_KEYS = (STATUS_INDEX.shard, STATUS_INDEX.time)
-ATTEMPT_LEFTOVERS = ("next_at", "error", "reason", "finished_at", "progress", "result", *STATUS_KEYS)
+ATTEMPT_LEFTOVERS = ("next_at", "error", "reason", "finished_at", "progress", "result", "result_key", *STATUS_KEYS)
 SEEN = ("status", "run", "attempt", "owner", "ttl")
 
 
@@ -205,6 +207,24 @@ class DynamoResults(ResultBackend):
 
     async def _put_if_not_alive(self, item: Item, now: float) -> bool:
         return isinstance(await self._table.put(item, conditions.not_alive(now)), Written)
+
+    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+        for _ in range(RACES):
+            answer = await self._table.put(items.key_lock(lock), conditions.lockable(lock, over))
+            if isinstance(answer, Written):
+                return lock
+            if answer.item is not None:
+                return items.key_lock_of(lock.task, lock.key, answer.item)
+        raise _contended("lock_key", lock.id)
+
+    async def confirm_key(self, task: str, key: str, id: str) -> bool:
+        confirm = Update({"confirmed": {"BOOL": True}})
+        answer = await self._table.change(layout.lock_key(task, key), confirm, conditions.locked_for(id))
+        return isinstance(answer, Written)
+
+    async def free_key(self, task: str, key: str, id: str, *, locked_at: float | None = None) -> bool:
+        condition = conditions.locked_for(id, locked_at)
+        return isinstance(await self._table.delete(layout.lock_key(task, key), condition), Written)
 
     async def get(self, id: str, *, now: float) -> TaskRecord | None:
         return await self._reader.get(id, now)

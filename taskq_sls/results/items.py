@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from ..message import ErrorInfo
-from .layout import INDEXED_STATES, Item, id_of, record_key, status_keys, task_keys
+from .layout import INDEXED_STATES, Item, id_of, lock_key, record_key, status_keys, task_keys
 from .limits import fit_error, fit_progress
-from .records import Claim, Finish, Progress, State, TaskRecord
+from .records import Claim, Finish, KeyLock, Progress, State, TaskRecord
 
 
 def text(value: str) -> dict[str, Any]:
@@ -39,6 +39,8 @@ def described(claim: Claim) -> Item:
         item["labels"] = {"M": {name: text(str(value)) for name, value in claim.labels.items()}}
     if claim.parent is not None:
         item["parent"] = text(claim.parent)
+    if claim.unique_key is not None:
+        item["unique_key"] = text(claim.unique_key)
     return item
 
 
@@ -65,6 +67,8 @@ def ended(id: str, finish: Finish) -> Item:
         item["next_at"] = number(finish.next_at)
     if finish.result_json is not None:
         item["result"] = text(finish.result_json)
+    if finish.result_key is not None:
+        item["result_key"] = text(finish.result_key)
     if finish.error is not None:
         fitted = fit_error(finish.error)
         item["error"] = {"M": {name: text(value) for name, value in fitted._asdict().items()}}
@@ -129,11 +133,40 @@ def record_of(item: Item) -> TaskRecord:
         cancel_requested="cancel_requested" in item,
         progress=_progress(item),
         result_json=_text(item, "result"),
+        result_key=_text(item, "result_key"),
         error=_error(item),
         reason=_text(item, "reason"),
         labels={name: value["S"] for name, value in item["labels"]["M"].items()} if "labels" in item else {},
         parent=_text(item, "parent"),
         ttl=float(item["ttl"]["N"]),
+        unique_key=_text(item, "unique_key"),
+    )
+
+
+def key_lock(lock: KeyLock) -> Item:
+    """A unique key's lock as an item."""
+    item = {
+        **lock_key(lock.task, lock.key),
+        "id": text(lock.id),
+        "queue": text(lock.queue),
+        "locked_at": number(lock.locked_at),
+        "ttl": number(whole_ttl(lock.ttl)),
+    }
+    if lock.confirmed:
+        item["confirmed"] = {"BOOL": True}
+    return item
+
+
+def key_lock_of(task: str, key: str, item: Item) -> KeyLock:
+    """The lock in an item."""
+    return KeyLock(
+        task,
+        key,
+        item["id"]["S"],
+        item["queue"]["S"],
+        float(item["locked_at"]["N"]),
+        float(item["ttl"]["N"]),
+        "confirmed" in item,
     )
 
 

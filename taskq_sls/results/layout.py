@@ -2,8 +2,11 @@
 
 One table, so that other kinds of item can join later. A task is the item ``pk = T#<id>``, ``sk = META``;
 its attributes are the fields of :class:`~taskq_sls.results.records.TaskRecord` under their own names
-(``result`` holds the JSON text), ``ttl`` is epoch seconds. Empty fields are left out; the cancel flag is
+(``result`` holds the JSON text, or ``result_key`` the key of its object in the bucket), ``ttl`` is epoch seconds. Empty fields are left out; the cancel flag is
 there only when set.
+
+A unique key that is taken is the item ``pk = U#<task name>#<key>``, ``sk = LOCK``, with ``id`` and ``queue`` of
+the task that holds it, ``locked_at``, ``confirmed`` once its message was accepted, and ``ttl``. It is in no index.
 
 Two sparse indexes that project keys only, each spread over 8 shards so that no state and no task becomes
 one hot partition:
@@ -27,6 +30,7 @@ Item = dict[str, dict[str, Any]]
 PARTITION_KEY = "pk"
 SORT_KEY = "sk"
 RECORD = "META"
+LOCK = "LOCK"
 TTL_ATTRIBUTE = "ttl"
 
 SHARDS = 8
@@ -55,6 +59,11 @@ INDEXES = (STATUS_INDEX, TASK_INDEX)
 def record_key(id: str) -> Item:
     """The primary key of a task's record."""
     return {PARTITION_KEY: {"S": f"T#{id}"}, SORT_KEY: {"S": RECORD}}
+
+
+def lock_key(task: str, key: str) -> Item:
+    """The primary key of a unique key's lock; task names hold no ``#``."""
+    return {PARTITION_KEY: {"S": f"U#{task}#{key}"}, SORT_KEY: {"S": LOCK}}
 
 
 def id_of(item: Item) -> str:

@@ -27,15 +27,21 @@ def check_result(id: str, result_json: str | None) -> None:
     Raises:
         PayloadTooLarge: it is over :data:`MAX_RESULT_BYTES`.
     """
-    # No character takes more than 4 bytes, so that small results are not encoded just to be measured.
-    if result_json is None or len(result_json) <= MAX_RESULT_BYTES // 4:
-        return
-    if (size := len(result_json.encode())) > MAX_RESULT_BYTES:
+    if size := oversize(result_json):
         raise PayloadTooLarge(
             f"the result of task {id} is {size:,} bytes as JSON; a record holds at most {MAX_RESULT_BYTES:,} "
             "(DynamoDB's limit is 400 KB per item). Return less, return a reference to where the data is, "
             "or set a bucket (TASKQ_BUCKET)"
         )
+
+
+def oversize(result_json: str | None) -> int:
+    """The bytes of a result that does not fit an item; 0 for one that does."""
+    # No character takes more than 4 bytes, so that small results are not encoded just to be measured.
+    if result_json is None or len(result_json) <= MAX_RESULT_BYTES // 4:
+        return 0
+    size = len(result_json.encode())
+    return size if size > MAX_RESULT_BYTES else 0
 
 
 def fit_error(error: ErrorInfo) -> ErrorInfo:

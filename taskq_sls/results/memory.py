@@ -18,6 +18,7 @@ from .records import (
     Claimed,
     Fence,
     Finish,
+    KeyLock,
     Progress,
     Refused,
     Renewed,
@@ -45,8 +46,10 @@ class MemoryResults(ResultBackend):
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
+        self._keys: dict[tuple[str, str], KeyLock] = {}
         self._lock = threading.Lock()
         self._sweep_at = FIRST_SWEEP
+        self._sweep_keys_at = FIRST_SWEEP
 
     async def claim(self, claim: Claim) -> Claimed | Refused:
         with self._lock:
@@ -151,6 +154,33 @@ class MemoryResults(ResultBackend):
             if row.status is not State.CANCELLED:
                 row.cancel(now)
             return CancelAnswer("cancelled", State.CANCELLED)
+
+    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+        with self._lock:
+            found = self._keys.get((lock.task, lock.key))
+            if found is not None and found.ttl > lock.locked_at and not (over is not None and found.same(over)):
+                return found
+            self._keys[lock.task, lock.key] = lock._replace(ttl=-(-lock.ttl // 1))
+            if len(self._keys) >= self._sweep_keys_at:
+                self._keys = {name: kept for name, kept in self._keys.items() if kept.ttl > lock.locked_at}
+                self._sweep_keys_at = max(FIRST_SWEEP, 2 * len(self._keys))
+            return lock
+
+    async def confirm_key(self, task: str, key: str, id: str) -> bool:
+        with self._lock:
+            found = self._keys.get((task, key))
+            if found is None or found.id != id:
+                return False
+            self._keys[task, key] = found._replace(confirmed=True)
+            return True
+
+    async def free_key(self, task: str, key: str, id: str, *, locked_at: float | None = None) -> bool:
+        with self._lock:
+            found = self._keys.get((task, key))
+            if found is None or found.id != id or locked_at not in (None, found.locked_at):
+                return False
+            del self._keys[task, key]
+            return True
 
     async def get(self, id: str, *, now: float) -> TaskRecord | None:
         with self._lock:

@@ -6,7 +6,6 @@ These rules are shared by every result backend; a backend only makes each write 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -55,12 +54,12 @@ class Progress(NamedTuple):
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
+class TaskRecord(NamedTuple):
     """One task as the table holds it. Times are epoch seconds.
 
     `result` is the decoded value; by the task's return annotation where the app knows the task, else
     as plain JSON. `next_at` is when a retrying task is due; `lease_until` when a running one is lost.
+    `result_key` is the key of the object that holds a result too large for the table; listings leave it there.
     """
 
     id: str
@@ -80,11 +79,13 @@ class TaskRecord:
     progress: Progress | None = None
     result: Any = None
     result_json: str | None = None
+    result_key: str | None = None
     error: ErrorInfo | None = None
     reason: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
     parent: str | None = None
     ttl: float = 0.0
+    unique_key: str | None = None
 
     def stalled(self, now: float) -> bool:
         """Whether the lease or the due retry ended more than 15 minutes before `now`."""
@@ -122,6 +123,7 @@ class Claim(NamedTuple):
     enqueued_at: float
     labels: Mapping[str, str] = {}
     parent: str | None = None
+    unique_key: str | None = None
 
 
 class Claimed(NamedTuple):
@@ -137,7 +139,10 @@ class Refused(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """The end of an attempt: a terminal state, or RETRYING with `next_at`."""
+    """The end of an attempt: a terminal state, or RETRYING with `next_at`.
+
+    The result is `result_json`, or the object under `result_key`.
+    """
 
     state: State
     now: float
@@ -147,6 +152,7 @@ class Finish(NamedTuple):
     reason: str | None = None
     next_at: float | None = None
     progress: Progress | None = None
+    result_key: str | None = None
 
 
 class Renewed(NamedTuple):
@@ -164,6 +170,30 @@ class CancelAnswer(NamedTuple):
 
     answer: str
     status: State
+
+
+class KeyLock(NamedTuple):
+    """A unique key, held for a task from its enqueue to its end. A key counts within the task's name.
+
+    Args:
+        id: of the task that holds the key.
+        queue: the logical queue the task was sent to.
+        locked_at: epoch seconds of the enqueue that locked it; with `id` it names this very lock.
+        ttl: epoch seconds at which the key is free whatever became of the task; whole.
+        confirmed: whether the queue is known to have accepted the task's message.
+    """
+
+    task: str
+    key: str
+    id: str
+    queue: str
+    locked_at: float
+    ttl: float
+    confirmed: bool = False
+
+    def same(self, other: KeyLock) -> bool:
+        """Whether both are the lock of one enqueue, confirmed or not."""
+        return (self.id, self.locked_at) == (other.id, other.locked_at)
 
 
 class Standing(Protocol):

@@ -24,11 +24,13 @@ _FIELDS = (
     "queue",
     "reason",
     "result_json",
+    "result_key",
     "run",
     "started_at",
     "status",
     "task",
     "ttl",
+    "unique_key",
     "updated_at",
 )
 
@@ -59,10 +61,12 @@ class Row:
         self.cancel_requested = False
         self.progress: Progress | None = None
         self.result_json: str | None = None
+        self.result_key: str | None = None
         self.error: ErrorInfo | None = None
         self.reason: str | None = None
         self.labels: Mapping[str, str] = claim.labels
         self.parent = claim.parent
+        self.unique_key = claim.unique_key
         # Whole seconds, as the table's time to live wants them.
         self.ttl = -(-claim.ttl // 1)
 
@@ -75,13 +79,15 @@ class Row:
         self.started_at = self.updated_at = claim.now
         self.ttl = -(-claim.ttl // 1)
         self.next_at = self.finished_at = None
-        self.progress = self.result_json = self.error = self.reason = None
+        self.progress = self.result_json = self.result_key = self.error = self.reason = None
         if self.enqueued_at is None:
             self.enqueued_at = claim.enqueued_at or None
         if not self.labels:
             self.labels = claim.labels
         if self.parent is None:
             self.parent = claim.parent
+        if self.unique_key is None:
+            self.unique_key = claim.unique_key
 
     def renew(self, now: float, lease_until: float, progress: Progress | None) -> None:
         """Move the lease of the running attempt."""
@@ -97,6 +103,8 @@ class Row:
         self.next_at = finish.next_at if finish.state is State.RETRYING else None
         if finish.result_json is not None:
             self.result_json = finish.result_json
+        if finish.result_key is not None:
+            self.result_key = finish.result_key
         if finish.error is not None:
             self.error = fit_error(finish.error)
         if finish.reason is not None:

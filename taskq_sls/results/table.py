@@ -39,8 +39,17 @@ class Table:
         self, id: str, update: Update, condition: Condition, *, returns: str = "NONE"
     ) -> Written | Refusal:
         """Change a task's item where `condition` holds."""
-        parameters = condition.parameters(update)
-        return await self._write("update_item", Key=record_key(id), ReturnValues=returns, **parameters)
+        return await self.change(record_key(id), update, condition, returns=returns)
+
+    async def change(
+        self, key: Item, update: Update, condition: Condition, *, returns: str = "NONE"
+    ) -> Written | Refusal:
+        """Change the item of a primary key where `condition` holds."""
+        return await self._write("update_item", Key=key, ReturnValues=returns, **condition.parameters(update))
+
+    async def delete(self, key: Item, condition: Condition) -> Written | Refusal:
+        """Delete the item of a primary key where `condition` holds."""
+        return await self._write("delete_item", Key=key, **condition.parameters())
 
     async def put(self, item: Item, condition: Condition) -> Written | Refusal:
         """Put a whole item where `condition` holds."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..brokers.normalise import delivery_from_lambda_record
 from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..errors import ConfigError
+from ..errors import ConfigError, TaskQError
 from ..executor import Executor
 from ..services import Services
 from ..settle import bury, hidden_for, hide, hide_faults
@@ -56,6 +56,21 @@ class LambdaHandler:
         self._stuck: set[asyncio.Task[None]] = set()
         self._hide_faults = hide_faults()
         self._queues: dict[str, str] = {}
+        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            self.warm_up()
+
+    def warm_up(self) -> None:
+        """Make what the first invocation needs. In Lambda it happens by itself, at import: start-up has more CPU.
+
+        What goes wrong here is left to the first invocation, which says so in its answer and log.
+        """
+        if self._services is not None:
+            return
+        records = any(task.options.record != "none" for task in self._app.registry)
+        try:
+            self._services = self._app.services.new_async(light=True, prepare=records)
+        except TaskQError as error:
+            logger.warning("the clients could not be made at start-up: %s", error, extra={"action": "warm_up_fault"})
 
     def __call__(self, event: dict[str, Any], context: Any = None) -> dict[str, Any]:
         """Run the records of an SQS event.

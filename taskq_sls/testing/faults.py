@@ -14,7 +14,19 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import AwsError, ConfigError
 from ..results.base import Page, Query, ResultBackend
-from ..results.records import CancelAnswer, Claim, Claimed, Fence, Finish, Progress, Refused, Renewed, State, TaskRecord
+from ..results.records import (
+    CancelAnswer,
+    Claim,
+    Claimed,
+    Fence,
+    Finish,
+    KeyLock,
+    Progress,
+    Refused,
+    Renewed,
+    State,
+    TaskRecord,
+)
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -199,6 +211,15 @@ class FaultyResults(ResultBackend):
 
     async def cancel(self, id: str, **more: Any) -> CancelAnswer:
         return await self._around("cancel", lambda: self._inner.cancel(id, **more))
+
+    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+        return await self._around("lock_key", lambda: self._inner.lock_key(lock, over))
+
+    async def confirm_key(self, task: str, key: str, id: str) -> bool:
+        return await self._around("confirm_key", lambda: self._inner.confirm_key(task, key, id))
+
+    async def free_key(self, task: str, key: str, id: str, *, locked_at: float | None = None) -> bool:
+        return await self._around("free_key", lambda: self._inner.free_key(task, key, id, locked_at=locked_at))
 
     async def get(self, id: str, *, now: float) -> TaskRecord | None:
         return await self._around("get", lambda: self._inner.get(id, now=now))

@@ -15,6 +15,7 @@ from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..errors import TaskQError
 from ..flow import AsyncFlow, BlockingFlow
 from ..groups import settles
+from ..payloads.memory import MemoryPayloads
 from ..queues import dead_letter_name
 from ..results.memory import MemoryResults
 from ..services import ServiceFactory, Services
@@ -27,14 +28,17 @@ MOST_IDLE_WAITS = 200
 """Waits of up to 2 s, one after the other with nothing to run, after which waiting says that it is in vain."""
 
 
-def in_memory(app: TaskQ, *, immediate: bool = False, start: float = 1_800_000_000.0) -> InMemory:
+def in_memory(
+    app: TaskQ, *, immediate: bool = False, start: float = 1_800_000_000.0, bucket: bool | None = None
+) -> InMemory:
     """Put an app on a broker, results and clock in memory, for the time of a ``with`` block.
 
     Args:
         immediate: run every task as soon as it is enqueued, its retries included.
         start: what the clock shows at first, in epoch seconds.
+        bucket: whether there is a bucket for what is too large. Default: where the app has one.
     """
-    return InMemory(app, immediate=immediate, start=start)
+    return InMemory(app, immediate=immediate, start=start, bucket=bucket)
 
 
 class InMemory:
@@ -44,13 +48,16 @@ class InMemory:
         clock: a `ManualClock`; everything in the app reads it.
         broker: a `MemoryBroker` with the app's queues and their dead-letter queues.
         results: a `MemoryResults`.
+        payloads: a `MemoryPayloads`, in use where there is a bucket.
     """
 
-    def __init__(self, app: TaskQ, *, immediate: bool, start: float) -> None:
+    def __init__(self, app: TaskQ, *, immediate: bool, start: float, bucket: bool | None = None) -> None:
         self.app = app
         self.clock = ManualClock(start)
         self.broker = _TestBroker(self)
         self.results = MemoryResults()
+        self.payloads = MemoryPayloads(self.clock)
+        self._bucket = bucket
         self.immediate = immediate
         self.busy = False
         self._idle_waits = 0
@@ -67,6 +74,10 @@ class InMemory:
     ) -> None:
         assert self._saved is not None
         self.app.clock, self.app.services = self._saved
+
+    def has_bucket(self) -> bool:
+        """Whether what is too large goes to `payloads`."""
+        return self.app.settings.bucket is not None if self._bucket is None else self._bucket
 
     def travel(self, seconds: float) -> None:
         """Move the clock forward, 0 or more seconds. Nothing runs by itself: call `run_until_idle`."""
@@ -174,7 +185,7 @@ class InMemory:
 
 
 class _TestServices(ServiceFactory):
-    """Hands out the same broker and results to everybody."""
+    """Hands out the same broker, results and payloads to everybody."""
 
     def __init__(self, memory: InMemory) -> None:
         super().__init__(lambda: memory.app.settings, memory.clock, memory.broker, memory.results, {})
@@ -183,12 +194,17 @@ class _TestServices(ServiceFactory):
     def new_blocking(self, **aws_options: Any) -> Services:
         services = super().new_blocking(**aws_options)
         services.flow = _TestBlockingFlow(self._memory)
+        services._make_payloads = self._payloads_if_any
         return services
 
-    def new_async(self, *, light: bool = False, **aws_options: Any) -> Services:
-        services = super().new_async(light=light, **aws_options)
+    def new_async(self, *, light: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
+        services = super().new_async(light=light, prepare=prepare, **aws_options)
         services.flow = _TestAsyncFlow(self._memory)
+        services._make_payloads = self._payloads_if_any
         return services
+
+    def _payloads_if_any(self) -> MemoryPayloads | None:
+        return self._memory.payloads if self._memory.has_bucket() else None
 
 
 class _TestBlockingFlow(BlockingFlow):

@@ -72,11 +72,12 @@ class Batcher(Generic[T]):
             self._timer = None
         items, self._items = self._items, []
         if items:
-            self._spawn(self._handle(items))
+            self._spawn(items)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, items: list[T]) -> None:
         async def run() -> None:
-            await work
+            # Called here: a batch that is given up before it began leaves no coroutine that nobody awaits.
+            await self._handle(items)
 
         task = asyncio.get_running_loop().create_task(run())
         self._running.add(task)

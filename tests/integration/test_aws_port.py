@@ -255,7 +255,7 @@ class TestMock:
             )
             await s3.call("put_object", Bucket="results", Key="k", Body=b"hello")
             assert (await s3.call("head_object", Bucket="results", Key="k"))["ContentLength"] == 5
-            assert (await s3.call("get_object", Bucket="results", Key="k"))["Body"].read() == b"hello"
+            assert (await s3.call("get_object", Bucket="results", Key="k"))["Body"] == b"hello"
             await s3.call("delete_object", Bucket="results", Key="k")
             await port.close()
 

@@ -111,7 +111,7 @@ class TestFailedEntries:
     def test_after_four_tries_the_entry_is_reported(self, bench: Bench) -> None:
         bench.meddler.script = itertools.repeat(fail_entries("1", message="try later"))
         answers = bench.send("a", "b")
-        assert answers == [None, EntryError("InternalError", "try later", transient=True)]
+        assert answers == [None, EntryError("InternalError", "try later", transient=True, ambiguous=True)]
         assert len(bench.meddler.named("send_message_batch")) == 4
 
     def test_an_entry_that_failed_for_our_fault_is_reported_at_once(self, bench: Bench) -> None:

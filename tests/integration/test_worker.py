@@ -20,7 +20,7 @@ import pytest
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
 from taskq_sls.errors import ConfigError, MissingResource
 from taskq_sls.results.records import State
-from taskq_sls.worker import session as worker_module
+from taskq_sls.worker import session as session_module
 from tests.support.aws_bench import AwsBench, until
 
 MakeBench = Callable[..., AwsBench]
@@ -720,7 +720,7 @@ async def test_a_task_that_outlives_the_grace_period_is_given_back_with_its_atte
 async def test_a_thread_that_does_not_end_is_left_with_its_lease(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(session_module, "STOP_SECONDS", 0.2)
     bench = make_aws_bench(short())
     release, started = threading.Event(), threading.Event()
 
@@ -1061,7 +1061,7 @@ def get(worker: Any, path: str = "/") -> tuple[int, dict[str, Any]]:
 async def test_the_health_endpoint_tells_whether_polls_succeed(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "SILENCE", 1.5)
+    monkeypatch.setattr(session_module, "SILENCE", 1.5)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
     async with bench.working(health=("127.0.0.1", 0)) as worker:
         await until(lambda: worker.health is not None)
@@ -1087,7 +1087,7 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
 async def test_a_busy_worker_is_healthy_although_it_does_not_poll(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "SILENCE", 0.3)
+    monkeypatch.setattr(session_module, "SILENCE", 0.3)
     bench = make_aws_bench(short())
     release = asyncio.Event()
 

@@ -77,10 +77,11 @@ class Ledger:
             return
         if after.run < before.run:
             self.breaks("a lower run never writes", _step(operation, before, after))
-        if before.status.terminal and not (before.status is State.FAILED and after.run > before.run):
-            if (after.status, after.run, after.result_json) != (before.status, before.run, before.result_json):
-                self.breaks("a terminal state is final", _step(operation, before, after))
-        elif after.run > before.run:
+        redriven = before.status is State.FAILED and after.run > before.run
+        moved = before.status.terminal and (
+            (after.status, after.run, after.result_json) != (before.status, before.run, before.result_json)
+        )
+        if not redriven and (moved or after.run > before.run):
             self.breaks("a terminal state is final", _step(operation, before, after))
         if after.attempt > self.max_attempts.get(after.task, 10**6):
             self.breaks("attempts never exceed max_attempts", _step(operation, before, after))
@@ -140,13 +141,13 @@ class Ledger:
             if other.ended is not None or other.worker is None:
                 continue
             self.overlaps += 1
-            if run.owner is not None and not other.worker.was_paused_beyond_its_lease:
+            if run.owner is not None and not other.worker.was_paused_during(other):
                 self.breaks(
                     "no two attempts run at once while a lease holds",
                     f"{run.id}: attempt {run.attempt} at {now:.1f} beside attempt {other.attempt} of {other.began:.1f}",
                 )
         self.runs[run.id].append(run)
-        if run.owner is None or run.worker.was_paused_beyond_its_lease:
+        if run.owner is None or run.worker.was_paused_during(run):
             return
         if record is None or record.status is not State.RUNNING or record.owner != run.owner:
             self.breaks("only a claimed attempt enters its function", f"{run} with {record}")

@@ -46,6 +46,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: ManualClock) -> None:
         self._virtual_clock = clock
         super().__init__(_JumpingSelector(clock))
+        # A timer is due when it is less than this away: at epoch seconds, the default is below what a float holds.
+        self._clock_resolution = 1e-5
 
     def time(self) -> float:
         return self._virtual_clock.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from taskq_sls.delivery import DeadLetter, Delivery
 from taskq_sls.errors import UndecodableMessage
 from taskq_sls.message import Message, decode
 from taskq_sls.queues import dead_letter_name
-from taskq_sls.results.base import Page, Query, ResultBackend
+from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import CancelAnswer, Claim, Claimed, Fence, Finish, Progress, Refused, Renewed, State, TaskRecord
 from taskq_sls.testing import AdversarialBroker
 
@@ -99,14 +100,17 @@ class WitnessedResults(ResultBackend):
         self._ledger.counts[f"cancel {answer.answer}"] += 1
         return answer
 
-    async def get(self, id: str, *, now: float) -> TaskRecord | None:
-        return await self._inner.get(id, now=now)
 
-    async def get_many(self, ids: Sequence[str], *, now: float) -> dict[str, TaskRecord]:
-        return await self._inner.get_many(ids, now=now)
+def _pass_on(name: str) -> Any:
+    async def call(self: WitnessedResults, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(self._inner, name)(*args, **kwargs)
 
-    async def list(self, query: Query, *, now: float) -> Page:
-        return await self._inner.list(query, now=now)
+    return call
+
+
+for _name in WitnessedResults.__abstractmethods__:  # what writes no record
+    setattr(WitnessedResults, _name, _pass_on(_name))
+abc.update_abstractmethods(WitnessedResults)
 
 
 class WitnessedBroker(AdversarialBroker):
@@ -139,7 +143,7 @@ class WitnessedBroker(AdversarialBroker):
         message = read(copy.body)
         self.ledger.counts["dead-letter copies"] += 1
         if message is None:
-            self.ledger.poison_copies[copy.body] += 1
+            self.ledger.poison_copies[name_of(copy.body)] += 1
         else:
             self.ledger.copies.add((message.id, message.run))
 
@@ -149,16 +153,17 @@ class WitnessedBroker(AdversarialBroker):
         ledger = self.ledger
         message = read(stored.body)
         if message is None:
-            if not ledger.poison_copies[stored.body]:
+            if not ledger.poison_copies[name_of(stored.body)]:
                 ledger.breaks("nothing is deleted before its outcome is durable", f"poison {stored.body[:60]}")
             return
         ledger.note("deleted", message.id, message.run)
         copied = (message.id, message.run + 1) in ledger.copies
         record = await self.results.get(message.id, now=self._clock.time())
-        unrecorded = any(run.returned and run.run == message.run for run in ledger.runs[message.id])
+        returned = any(run.returned and run.run == message.run for run in ledger.runs[message.id])
+        aged = message.expires_at is not None and message.run == 0 and not ledger.runs[message.id]
         level = message.labels.get("level", "started")
         if level == "none":
-            durable = copied or unrecorded
+            durable = copied or returned or aged
         elif record is None:
             durable = copied
         elif record.run > message.run:
@@ -178,3 +183,11 @@ def read(body: str) -> Message | None:
     except UndecodableMessage:
         return None
     return None if message.task == "nobody" else message
+
+
+def name_of(body: str) -> str:
+    """What tells one poisoned message from another: its id, else its whole body."""
+    try:
+        return decode(body).id
+    except UndecodableMessage:
+        return body

@@ -382,6 +382,7 @@ def test_the_variables_of_a_local_stack_can_be_had_as_json(start: Start) -> None
     found = json.loads(child.stdout.readline())
 
     assert found["TASKQ_APP"] == "shop:app"
+    assert found["TASKQ_BUCKET"] == "taskq-payloads"
     assert found["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
 
 

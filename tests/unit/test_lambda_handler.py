@@ -345,7 +345,9 @@ def test_nothing_that_a_task_raises_escapes(bench: Bench, error: BaseException) 
     assert [bench.state(handle.id) for handle in handles] == [State.FAILED, State.FAILED]
 
 
-def test_a_task_that_cancels_itself_is_reported_and_the_others_run(bench: Bench) -> None:
+def test_a_task_that_cancels_itself_is_reported_and_the_others_run(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     ran = []
 
     @bench.app.task(name="cancel_self")
@@ -366,6 +368,7 @@ def test_a_task_that_cancels_itself_is_reported_and_the_others_run(bench: Bench)
 
     assert bench.invoke(event) == ids(event)[:1]
     assert ran == [1]
+    assert [record.action for record in caplog.records] == ["process_fault"]  # type: ignore[attr-defined]  # our extra
 
 
 @pytest.mark.parametrize(

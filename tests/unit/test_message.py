@@ -40,6 +40,8 @@ MESSAGES = st.builds(
     parent=st.none() | TEXT.filter(bool),
     depth=COUNTS,
     labels=st.dictionaries(TEXT, TEXT, max_size=2),
+    unique_key=st.none() | TEXT.filter(bool),
+    payload=st.none() | TEXT.filter(bool),
     unknown=UNKNOWN,
 )
 REFUSED_BY_SQS = re.compile(r"[^\x09\x0a\x0d\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

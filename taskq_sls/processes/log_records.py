@@ -1,0 +1,66 @@
+"""Log records on their way from a child to its parent, whose handlers write them."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from ..logs import CurrentTask
+
+_PLAIN = (str, int, float, bool, type(None))
+
+Levels = dict[str, int]
+
+
+def levels() -> Levels:
+    """The levels of this process's loggers by name, the root's under an empty one."""
+    found = {"": max(logging.root.level, logging.root.manager.disable)}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and logger.level:
+            found[name] = logger.level
+    return found
+
+
+def forward(levels: Levels, send: Callable[[bytes], None]) -> None:
+    """In the child: send every record that the parent would write, and write none here."""
+    handler = _Forwarder(send)
+    handler.addFilter(CurrentTask())
+    logging.root.addHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name or None).setLevel(level)
+
+
+class _Forwarder(logging.Handler):
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            packed = _pack(record)
+        except Exception:
+            self.handleError(record)
+        else:
+            self._send(packed)
+
+
+def _pack(record: logging.LogRecord) -> bytes:
+    fields: dict[str, Any] = {**vars(record), "msg": record.getMessage(), "args": None, "exc_info": None}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
+    try:
+        packed = pickle.dumps(fields)
+        pickle.loads(packed)
+    except Exception:
+        return pickle.dumps({name: one if isinstance(one, _PLAIN) else str(one) for name, one in fields.items()})
+    return packed
+
+
+def write(packed: bytes) -> None:
+    """In the parent: hand a record to the handlers of its logger."""
+    record = logging.makeLogRecord(pickle.loads(packed))
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from .payloads.base import PayloadStore
+    from .processes.pool import Children
     from .serverless.handler import LambdaHandler
     from .worker.worker import Worker
 
@@ -97,6 +98,7 @@ class TaskQ:
         self.middleware = _checked(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
         self.registry = Registry()
         self.threads = Threads()
+        self.children: Children | None = None
         base = TaskOptions(queue=next(iter(self.queues)))
         self._defaults = base.merged(f"TaskQ({name!r})", options, APP_OPTIONS, _declared(self.middleware))
         self._configured: dict[str, Any] = {
@@ -259,6 +261,14 @@ class TaskQ:
         return queue
 
     # -- drivers ------------------------------------------------------------------------------------------------
+
+    def make_children(self) -> Children:
+        """The child processes of tasks with ``run_in="process"``, started on demand."""
+        if self.children is None:
+            from .processes.pool import Children
+
+            self.children = Children()
+        return self.children
 
     def executor(self, services: Services, state: object = None) -> Executor:
         """The core, over `services`."""

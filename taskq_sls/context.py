@@ -46,6 +46,7 @@ class TaskContext:
         "_progress_saved",
         "_state",
         "_stop",
+        "_stuck_after",
         "_stuck_at",
         "_task",
         "attempt",
@@ -92,13 +93,14 @@ class TaskContext:
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
         # The arguments as the message brought them, for code in another process.
-        self._call: tuple[list[Any], dict[str, Any]] = ([], {})
+        self._call: tuple[list[Any], dict[str, Any]] | None = None
         self._fence: Fence | None = None
         self._lease_until = 0.0
         self._progress: Progress | None = None
         self._progress_saved: Progress | None = None
         self._stop: str | None = None
-        # When the attempt has ignored its time limit for too long, by the loop's clock.
+        # Seconds after which the attempt has ignored its time limit for too long, and when that is by the loop's clock.
+        self._stuck_after: float | None = None
         self._stuck_at: float | None = None
         self._task: asyncio.Task[Any] | None = None
 

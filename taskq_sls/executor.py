@@ -150,7 +150,7 @@ class Executor:
             return
         context._stop = reason
         plan = self._plan_of(context.task)
-        if context._task is not None and (reason != "cancelled" or plan is None or plan.is_async):
+        if context._task is not None and (reason != "cancelled" or plan is None or plan.killable):
             context._task.cancel()
 
     async def _start(self, delivery: Delivery, message: Message, plan: Plan, deadline: float | None) -> Outcome:
@@ -175,6 +175,7 @@ class Executor:
         context = attempt.context
         try:
             context._args, context._kwargs = plan.signature.decode(message.args, message.kwargs)
+            context._call = message.args, message.kwargs
         except ArgumentsError as error:
             return await self._unfit(attempt, "arguments", error)
         if plan.options.record in ("started", "queued"):
@@ -234,6 +235,7 @@ class Executor:
         if timeout is None:
             context.deadline = deadline
         else:
+            context._stuck_after = options.stuck_after
             context.deadline = now + timeout if deadline is None else min(deadline, now + timeout)
         claim = Claim(
             message.id,

@@ -35,7 +35,7 @@ class RemoteTraceback(Exception):
 
 def describe(error: BaseException) -> ErrorInfo:
     """An exception as text."""
-    if isinstance(error.__cause__, RemoteTraceback) and isinstance(error, Exception):
+    if isinstance(error.__cause__, RemoteTraceback):
         return error.__cause__.info
     kind = type(error)
     name = (

@@ -39,6 +39,32 @@ def task_name(function: Callable[..., Any]) -> str:
     return f"{module}:{name}"
 
 
+def importable_place(function: Callable[..., Any], task: str) -> tuple[str, str]:
+    """The module and qualified name under which a fresh interpreter finds a function.
+
+    Raises:
+        ConfigError: none finds it: it is a lambda or a local function, or lives in a ``__main__`` that cannot be
+            imported.
+    """
+    name = getattr(function, "__qualname__", None)
+    if name is None or "<lambda>" in name or "<locals>" in name:
+        raise ConfigError(
+            f'task {task}: run_in="process" needs a function that a fresh interpreter can import, and '
+            f"{name or repr(function)} is inside another function or has no name; define it with def at the top of a "
+            "module"
+        )
+    module = function.__module__
+    if module == "__main__":
+        try:
+            module = _main_module(name)
+        except ConfigError:
+            raise ConfigError(
+                f'task {task}: run_in="process" needs a function that a fresh interpreter can import, and {name} is '
+                "defined in a __main__ that has no importable name; move it to a module"
+            ) from None
+    return module, name
+
+
 def _main_module(name: str) -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)

@@ -77,6 +77,11 @@ class TaskOptions:
     unique: UniquePolicy = "return"
     extra: Mapping[str, Any] = field(default_factory=lambda: _NONE)
 
+    @property
+    def stuck_after(self) -> float | None:
+        """Seconds after which an attempt that ignores its time limit counts as stuck; None without a limit."""
+        return 2 * self.timeout if self.hard_timeout is None and self.timeout is not None else self.hard_timeout
+
     def merged(
         self, where: str, given: Mapping[str, Any], allowed: Iterable[str], extra: Mapping[str, OptionCheck]
     ) -> TaskOptions:
@@ -107,6 +112,16 @@ class TaskOptions:
             raise ConfigError(
                 f"{where}: unique_key={merged.unique_key!r} with record={merged.record!r}: the end of a task frees its "
                 "key, which needs record='started' or 'queued'"
+            )
+        if merged.hard_timeout is not None and merged.timeout is None:
+            raise ConfigError(
+                f"{where}: hard_timeout={merged.hard_timeout:g} without a timeout: it is for attempts that ignore their "
+                "time limit; give timeout=... too"
+            )
+        if merged.hard_timeout is not None and merged.timeout is not None and merged.hard_timeout < merged.timeout:
+            raise ConfigError(
+                f"{where}: hard_timeout={merged.hard_timeout:g} is below timeout={merged.timeout:g}: an attempt has to "
+                "be told to stop before it can ignore that; raise hard_timeout, or leave it out for twice the timeout"
             )
         return merged
 

@@ -15,7 +15,7 @@ class Plan(NamedTuple):
 
     Args:
         onion: the function inside its execute hooks.
-        is_async: whether the function is a coroutine function, which a cancel may interrupt.
+        is_async: whether the function is a coroutine function; a plain one needs a thread, or a process.
     """
 
     name: str
@@ -23,6 +23,11 @@ class Plan(NamedTuple):
     signature: Signature
     onion: Onion
     is_async: bool
+
+    @property
+    def killable(self) -> bool:
+        """Whether a cancel may end the function: a coroutine is cancelled, a process killed, a thread only told."""
+        return self.is_async or self.options.run_in == "process"
 
 
 PlanOf = Callable[[str], Plan | None]

@@ -13,6 +13,7 @@ from .errors import ConfigError, UnresolvedAnnotation
 from .middleware import Middleware
 from .middleware.compose import ThreadRunner, compose
 from .middleware.time_limit import with_time_limit
+from .naming import importable_place
 from .options import TaskOptions
 from .plan import Plan
 from .serialization import Signature, compile_signature
@@ -91,8 +92,8 @@ def define(
     """Make a task of a function.
 
     Raises:
-        ConfigError: the function is a generator or a class, a TaskContext stands elsewhere than first, or an
-            annotation has no exact JSON form.
+        ConfigError: the function is a generator or a class, a TaskContext stands elsewhere than first, an
+            annotation has no exact JSON form, or ``run_in="process"`` does not fit the function.
     """
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigError(f"task {name}: a generator cannot be a task; return a list, or enqueue one task per item")
@@ -116,8 +117,21 @@ def define(
         return function(*context._args, **context._kwargs)
 
     def compile_plan() -> Plan:
-        hooks = middlewares if options.timeout is None else with_time_limit(middlewares, is_async)
-        return Plan(name, options, signature(), compose(call, is_async, hooks, threads), is_async)
+        hooks = middlewares if options.timeout is None else with_time_limit(middlewares, layer_is_async)
+        return Plan(name, options, signature(), compose(layer, layer_is_async, hooks, threads), is_async)
+
+    layer: Callable[[TaskContext], Any] = call
+    layer_is_async = is_async
+    if options.run_in == "process":
+        if is_async:
+            raise ConfigError(
+                f'task {name}: run_in="process" is for plain functions, and this one is async: it holds up nobody while '
+                "it waits; make it a plain def, or leave run_in out"
+            )
+        from .processes.pool import Target, process_layer  # few apps need them, and a cold start should not pay
+
+        target = Target(name, *importable_place(function, name), wants_context, signature)
+        layer, layer_is_async = process_layer(app.make_children(), target, call, threads), True
 
     definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)
     return (AsyncTask if is_async else SyncTask)(app, definition)

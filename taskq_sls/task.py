@@ -157,7 +157,7 @@ class Enqueuer(Generic[P, R]):
         raise_failures(sent, prepared, handles)
         return handles
 
-    def _handle(self, id: str, queue: str, unique_key: str | None) -> TaskHandle[R]:
+    def _handle(self, id: str, queue: str, unique_key: str | None = None) -> TaskHandle[R]:
         definition = self._definition
         decode = cast(Callable[[str], R], definition.signature().decode_result)
         return TaskHandle(self._app, id, definition.name, queue, self._options.record, decode, unique_key)

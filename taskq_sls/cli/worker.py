@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..logs import FORMATS, LEVELS, configure
 from ..worker.reloading import check_watchable
-from ..worker.supervisor import CHILD_VARIABLE, RECYCLE, STOPPED, Supervisor
+from ..worker.supervisor import CHILD_VARIABLE, RECYCLE, STOPPED, STUCK, Supervisor
 from ..worker.worker import Worker
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common, address, seconds, whole
@@ -91,7 +92,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    return RECYCLE if _worker(arguments).run() == "recycle" else STOPPED
+    why = _worker(arguments).run()
+    if why == "stuck":
+        # An orderly exit waits for threads, and one of them does not end.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(STUCK)
+    return RECYCLE if why == "recycle" else STOPPED
 
 
 def _worker(arguments: argparse.Namespace) -> Worker:

@@ -16,7 +16,7 @@ class TimeLimit(Middleware):
     """Stops an attempt that runs longer than its ``timeout``: a failed attempt with :class:`TaskTimeout`.
 
     Async tasks are cancelled. In a sync task an exception is raised in its thread, at the next bytecode: a call
-    into C code is not interrupted before it returns. An attempt that ends with a result although the limit has
+    into C code is not interrupted before it returns. A child process is killed. An attempt that ends with a result although the limit has
     struck keeps its result.
     """
 
@@ -35,7 +35,10 @@ class TimeLimit(Middleware):
             struck = True
             task.cancel()
 
-        timer = asyncio.get_running_loop().call_later(timeout, strike)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(timeout, strike)
+        if context._stuck_after is not None:
+            context._stuck_at = loop.time() + context._stuck_after
         try:
             result = await call_next(context)
         except BaseException as error:
@@ -46,6 +49,7 @@ class TimeLimit(Middleware):
             raise
         finally:
             timer.cancel()
+            context._stuck_at = None
         if struck:
             task.uncancel()
         return result

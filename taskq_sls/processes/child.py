@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import fcntl
 import importlib
 import os
 import pickle
@@ -32,8 +33,14 @@ importing = False
 """Whether the module of a task is being imported in a child process."""
 
 
-def main(connection: socket.socket, levels: Levels) -> None:
-    """Serve the parent at the other end of `connection`; never returns."""
+def main(connection: socket.socket, lifeline: int, levels: Levels) -> None:
+    """Serve the parent at the other end of `connection`; never returns.
+
+    Args:
+        lifeline: a pipe that the parent holds open as long as it lives.
+    """
+    connection.set_inheritable(False)  # a program that the task starts must not keep it open
+    _die_with(lifeline)
     _Child(connection).serve(levels)
 
 
@@ -154,7 +161,7 @@ class _Child:
 
 
 def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
-    function, signature = _find(*request["target"], request["wants_context"])
+    function, signature = _find(request["target"], request["wants_context"])
     args, kwargs = signature.decode(*request["call"])
     result = function(context, *args, **kwargs) if request["wants_context"] else function(*args, **kwargs)
     try:
@@ -163,9 +170,10 @@ def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
         return "unfit", str(error)
 
 
-def _find(module: str, qualname: str, wants_context: bool) -> tuple[Any, Signature]:
+def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
     """The function and how its values travel."""
     global importing
+    module, qualname = place
     importing = True
     try:
         found: Any = importlib.import_module(module)
@@ -200,6 +208,18 @@ def _plain(progress: Progress | None) -> tuple[Any, ...] | None:
         return (float(progress.done), None if progress.total is None else float(progress.total), progress.note)
     except (TypeError, ValueError):
         return None
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill this process group when the pipe ends.
+
+    The thread that listens sees the parent's end too, but not while other code keeps the interpreter lock. Linux only.
+    """
+    os.set_inheritable(lifeline, False)
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _die() -> None:

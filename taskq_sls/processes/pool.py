@@ -155,7 +155,7 @@ def _request(target: Target, context: TaskContext) -> dict[str, Any]:
     return {
         "target": (target.module, target.qualname),
         "wants_context": target.wants_context,
-        "call": context._call,
+        "call": context._call or ([], {}),
         "context": pickle.dumps(fields),
     }
 

@@ -35,7 +35,7 @@ connection = socket.socket(fileno=int(sys.argv[1]))
 setup = json.loads(connection.makefile("rb", 0).readline())
 sys.path[:] = setup["path"]
 from taskq_sls.processes.child import main
-main(connection, setup["levels"])
+main(connection, int(sys.argv[2]), setup["levels"])
 """
 
 
@@ -58,22 +58,26 @@ class Child:
         self._timers: list[asyncio.TimerHandle] = []
         self._inbox = Inbox()
         self._socket, theirs = socket.socketpair()
+        # Nothing is ever written to it: its end tells the child's kernel, if need be, that this process is gone.
+        lifeline, self._lifeline = os.pipe()
         # So that the flags of this interpreter (-W, -X, -O, ...) hold in the child.
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # not in typeshed
         try:
             self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", _BOOT, str(theirs.fileno())],
+                [sys.executable, *flags, "-c", _BOOT, str(theirs.fileno()), str(lifeline)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), lifeline],
                 process_group=0,
             )
         except OSError as error:
             self._socket.close()
+            os.close(self._lifeline)
             raise TaskCrashed(f"a child process could not be started: {error}") from error
         finally:
             theirs.close()
+            os.close(lifeline)
         # Whatever happens to its owner: no child is left behind.
-        self._finalizer = weakref.finalize(self, _end_now, self._process, self._socket)
+        self._finalizer = weakref.finalize(self, _end_now, self._process, self._socket, self._lifeline)
         setup = {"path": sys.path, "levels": log_records.levels()}
         with contextlib.suppress(OSError):  # it has ended already; the first task will see it
             self._socket.sendall(json.dumps(setup).encode() + b"\n")
@@ -208,7 +212,8 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
             os.killpg(process.pid, number)
 
 
-def _end_now(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+def _end_now(process: subprocess.Popen[bytes], connection: socket.socket, lifeline: int) -> None:
     _signal(process, signal.SIGKILL)
     process.wait()
     connection.close()
+    os.close(lifeline)

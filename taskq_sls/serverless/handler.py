@@ -103,12 +103,16 @@ class LambdaHandler:
         for task in self._stuck:
             task.cancel()
         self._app.threads.abandon()
+        if self._app.children is not None:
+            self._app.children.kill()
         await asyncio.gather(*self._stuck, return_exceptions=True)
         self._stuck = set()
         await self._exits.aclose()
         if self._services is not None:
             await self._services.close()
         self._app.threads.close()
+        if self._app.children is not None:
+            self._app.children.close()
 
     async def _handle(self, records: Sequence[dict[str, Any]], context: Any) -> dict[str, Any]:
         if self._stuck:

@@ -114,11 +114,20 @@ class Faults:
         self._kinds_before = [kind for kind in kinds if kind.before]
         self._kinds_after = [kind for kind in kinds if kind.after]
         self._calm = False
+        self._down: set[str] = set()
         self.counts: Counter[str] = Counter()
 
     def calm(self) -> None:
         """No more faults from now on."""
         self._calm = True
+
+    def break_down(self, *operations: str) -> None:
+        """Let every call of these operations fail, before its effect, until `mend`."""
+        self._down.update(operations)
+
+    def mend(self) -> None:
+        """End what `break_down` began."""
+        self._down.clear()
 
     async def around(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, or fail it.
@@ -128,6 +137,8 @@ class Faults:
         """
         if self._calm or not self._concerns(operation):
             return await call()
+        if operation in self._down:
+            raise self._count(SERVER_ERROR, operation, "")
         drawn = self._random.random()
         if drawn < self._before and self._kinds_before:
             raise self._count(self._random.choice(self._kinds_before), operation, "")

@@ -44,6 +44,9 @@ def in_memory(
 class InMemory:
     """The app's tasks run here through the real executor, when you say so.
 
+    Tasks with ``run_in="process"`` run in threads of this process, so that what a test has replaced is replaced for
+    them too.
+
     Attributes:
         clock: a `ManualClock`; everything in the app reads it.
         broker: a `MemoryBroker` with the app's queues and their dead-letter queues.
@@ -61,10 +64,12 @@ class InMemory:
         self.immediate = immediate
         self.busy = False
         self._idle_waits = 0
-        self._saved: tuple[Any, Any] | None = None
+        self._saved: tuple[Any, Any, bool] | None = None
 
     def __enter__(self) -> InMemory:
-        self._saved = (self.app.clock, self.app.services)
+        children = self.app.make_children()
+        self._saved = (self.app.clock, self.app.services, children.inline)
+        children.inline = True
         self.app.clock = self.clock
         self.app.services = _TestServices(self)
         return self
@@ -73,7 +78,7 @@ class InMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._saved is not None
-        self.app.clock, self.app.services = self._saved
+        self.app.clock, self.app.services, self.app.make_children().inline = self._saved
 
     def has_bucket(self) -> bool:
         """Whether what is too large goes to `payloads`."""

@@ -7,10 +7,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..context import TaskContext
 from ..delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..errors import AwsError, TaskQError
 from ..executor import Executor
 from ..groups import GroupLocks, chains
+from ..middleware.logging import fields
 from ..services import Services
 from .fetcher import Fetcher
 from .health import HealthServer
@@ -28,7 +30,12 @@ logger = logging.getLogger("taskq_sls.worker")
 STOPPED = "stopped"
 DRAINED = "drained"
 RECYCLE = "recycle"
-"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, or `max_tasks` / `max_memory`."""
+STUCK = "stuck"
+"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, `max_tasks` / `max_memory`, or an attempt
+that ignored its time limit up to its `hard_timeout`."""
+
+STUCK_LOOK = 0.5
+"""Seconds between two looks at whether an attempt ignores its time limit."""
 
 STOP_SECONDS = 5.0
 """How long attempts that were stopped at the end of the grace period may take to really end."""
@@ -83,7 +90,9 @@ class Session:
             worker.health.start()
         self._heartbeat.start()
         polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
-        helpers = [asyncio.create_task(self._watch_burst())] if worker.burst else []
+        helpers = [asyncio.create_task(self._watch_stuck())]
+        if worker.burst:
+            helpers.append(asyncio.create_task(self._watch_burst()))
         stopped = asyncio.create_task(stop_asked.wait())
         logger.info(
             "worker of %s started: queues %s, concurrency %d",
@@ -151,14 +160,42 @@ class Session:
         tasks += self._running
         for task in tasks:
             task.cancel()
-        self._worker.app.threads.abandon()
+        app = self._worker.app
+        app.threads.abandon()
+        if app.children is not None:
+            app.children.kill()
         self._settler.close()
         await asyncio.wait(tasks, timeout=END_SECONDS)
-        self._worker.app.threads.close()
+        app.threads.close()
+        if app.children is not None:
+            app.children.close()
 
     async def _wait_for_tasks(self, until: float) -> None:
-        while self._running and (left := until - time.monotonic()) > 0:
-            await asyncio.wait(self._running, timeout=left)
+        """Wait for what runs; but what has ignored its time limit up to its `hard_timeout` will not end."""
+        while len(self._running) > len(self._stuck()) and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(self._running, timeout=min(left, STUCK_LOOK))
+
+    def _stuck(self) -> list[TaskContext]:
+        now = asyncio.get_running_loop().time()
+        running = self._executor.running.values()
+        return [context for context in running if context._stuck_at is not None and context._stuck_at <= now]
+
+    async def _watch_stuck(self) -> None:
+        """End the worker over code that cannot be ended otherwise: its message is left to its lease."""
+        stuck: list[TaskContext] = []
+        while not stuck:
+            await asyncio.sleep(STUCK_LOOK)
+            stuck = self._stuck()
+        for context in stuck:
+            logger.critical(
+                "%s has ignored its time limit of %g s for %g s more: this worker ends, and its message is left to its "
+                "lease; run_in='process' would have let the task alone be killed",
+                context.task,
+                context.timeout,
+                (context._stuck_after or 0) - (context.timeout or 0),
+                extra=fields(context, "worker_stuck"),
+            )
+        self._worker.ask_to_end(STUCK)
 
     # -- deliveries ---------------------------------------------------------------------------------------------
 

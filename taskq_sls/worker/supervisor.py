@@ -18,8 +18,9 @@ from typing import NamedTuple
 from .process_slot import Slot
 from .reloading import watch_python_files
 
-STOPPED, BAD_INPUT, RECYCLE = 0, 2, 75
-"""Exit statuses of a worker process: told to stop or drained; cannot work as configured; start me anew."""
+STOPPED, BAD_INPUT, STUCK, RECYCLE = 0, 2, 70, 75
+"""Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped;
+start me anew."""
 
 CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
 """Set in the environment of a worker process that has a supervisor, to its number from 0."""
@@ -193,6 +194,13 @@ class Supervisor:
                 slot.start_at = time.monotonic() + slot.backoff.pause(lived)
         elif status == RECYCLE:
             logger.info("worker process %d is recycled", slot.number, extra=_fields("recycled", slot))
+            slot.start_at = time.monotonic()
+        elif status == STUCK:
+            logger.error(
+                "worker process %d ended over a task that could not be stopped: started again",
+                slot.number,
+                extra=_fields("stuck", slot),
+            )
             slot.start_at = time.monotonic()
         elif status == BAD_INPUT and self._watch is not None:
             logger.error(

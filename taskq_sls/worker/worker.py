@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ..queues import Queue
 from ..services import Services
 from ..threads import default_threads
 from .health import HealthServer
-from .session import STOPPED, Session
+from .session import STOPPED, STUCK, Session
 
 if TYPE_CHECKING:
     from ..app import TaskQ
@@ -29,7 +30,7 @@ class Worker:
     Args:
         app: whose tasks.
         concurrency: most tasks held at once, 1 to 10,000. Default 100; with sync tasks only, the number of threads.
-        threads: most sync tasks at once, 1 to 1,000. Default min(32, 4 x cores).
+        threads: most sync tasks at once, 1 to 1,000, those in child processes included. Default min(32, 4 x cores).
         queues: names of the queues to consume. Default: all that the app declares.
         burst: end when the queues are drained: nothing visible or delayed, nothing running, and no retry of this
             worker due within 15 minutes.
@@ -83,17 +84,25 @@ class Worker:
         """Work until stopped, in this thread; sets signal handlers if it is the main thread.
 
         Returns:
-            ``stopped``, ``drained`` (burst) or ``recycle`` (max_tasks, max_memory).
+            ``stopped``, ``drained`` (burst), ``recycle`` (max_tasks, max_memory) or ``stuck``: an attempt ignored its
+            time limit up to its `hard_timeout`, and still runs; the process should end, without waiting for threads.
 
         Raises:
             MissingResource: a queue or the table does not exist.
             ConfigError: no region or credentials.
         """
+        _refuse_in_import()
+        runner = asyncio.Runner(loop_factory=_loop_factory())
+        why = None
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(self.serve(signals=threading.current_thread() is threading.main_thread()))
+            why = runner.run(self.serve(signals=threading.current_thread() is threading.main_thread()))
         except asyncio.CancelledError:
-            return STOPPED
+            why = STOPPED
+        finally:
+            # A coroutine that swallows its cancellation would keep the loop from ever being closed.
+            if why != STUCK or not asyncio.all_tasks(runner.get_loop()):
+                runner.close()
+        return why
 
     async def serve(self, *, signals: bool = False) -> str:
         """`run` inside a running loop.
@@ -181,6 +190,16 @@ async def _check(app: TaskQ, services: Services, queues: Sequence[Queue]) -> Non
         if not error.transient:
             raise
         logger.warning("AWS cannot be reached yet: %s", error, extra={"action": "startup_fault"})
+
+
+def _refuse_in_import() -> None:
+    """A script that starts a worker when it is imported would start one in every child process, without end."""
+    child = sys.modules.get("taskq_sls.processes.child")
+    if child is not None and child.importing:
+        raise ConfigError(
+            'a child process of run_in="process" imports this module, and it starts a worker: put that under '
+            'if __name__ == "__main__":'
+        )
 
 
 def _consumed(app: TaskQ, names: Sequence[str] | None) -> list[Queue]:

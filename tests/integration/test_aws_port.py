@@ -388,6 +388,37 @@ class TestFaults:
         assert error.transient
         assert error.ambiguous
 
+    async def test_a_streamed_body_is_read_to_its_end_before_the_call_returns(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with WireServer(http(200, b"hello")) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            answer = await make_port(max_attempts=1).client("s3").call("get_object", Bucket="bucket", Key="k")
+        assert answer["Body"] == b"hello"
+
+    async def test_a_streamed_body_that_breaks_off_is_transient(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with WireServer(http(200, b"hel", length=5)) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            error = await failure(make_port(max_attempts=1).client("s3").call("get_object", Bucket="bucket", Key="k"))
+        assert error.transient
+
+    async def test_a_streamed_body_that_stops_coming_is_transient(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with WireServer() as server:
+
+            def half(connection: socket.socket) -> None:
+                connection.sendall(http(200, b"hel", length=5))
+                server.stay_silent(connection)
+
+            server.answers.append(half)
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            client = make_port(max_attempts=1, read_timeout=0.1).client("s3")
+            error = await failure(client.call("get_object", Bucket="bucket", Key="k"))
+        assert error.transient
+
     async def test_silence_is_transient_and_ambiguous(
         self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
     ) -> None:

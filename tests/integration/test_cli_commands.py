@@ -160,6 +160,16 @@ def test_enqueue_takes_queue_group_and_id(run: Run, provisioned: None) -> None:
     assert run("enqueue", "book", *APP, "--args", "[1]", "--group", "g", "--id", "my-id") == "my-id\n"
 
 
+def test_a_task_with_a_unique_key_is_sent_once(run: Run, provisioned: None) -> None:
+    command = ("enqueue", "resize", *APP, "--args", '["a"]', "--unique-key", "thumbnail of a")
+    assert run(*command) == run(*command)
+
+    (message,) = boto3.client("sqs").receive_message(QueueUrl=queue_url("shop-default"), MaxNumberOfMessages=10)[
+        "Messages"
+    ]
+    assert json.loads(message["Body"])["unique_key"] == "thumbnail of a"
+
+
 def test_a_task_whose_code_is_elsewhere_is_sent_by_name(run: Run, provisioned: None) -> None:
     answer = json.loads(run("enqueue", "far.away:task", *APP, "--by-name", "--args", '[{"a": 1}]', "--json"))
 

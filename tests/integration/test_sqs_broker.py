@@ -178,6 +178,25 @@ class TestFailedCalls:
         answers = bench.send(*(f"{number:02}" for number in range(15)))
         assert answers == [EntryError("ServiceUnavailable", "no", transient=True)] * 10 + [None] * 5
 
+    def test_what_an_earlier_try_may_have_sent_stays_ambiguous_whatever_the_last_one_says(self, bench: Bench) -> None:
+        lost = AwsError("send_message_batch", "ReadTimeoutError", "silence", transient=True, ambiguous=True)
+        denied = AwsError("send_message_batch", "AccessDenied", "no", status=403)
+        bench.meddler.script = iter([fail_call(lost), fail_call(denied)])
+        assert bench.send("a") == [EntryError("AccessDenied", "no", ambiguous=True)]
+
+    def test_an_answer_that_never_names_the_entry_is_ambiguous(self, bench: Bench) -> None:
+        bench.meddler.script = itertools.repeat(lambda operation, params: {})
+        (answer,) = bench.send("a")
+        assert answer is not None
+        assert (answer.code, answer.ambiguous) == ("NoAnswer", True)
+
+    def test_a_throttled_send_is_certain(self, bench: Bench) -> None:
+        fault = AwsError("send_message_batch", "RequestThrottled", "slow down", transient=True)
+        bench.meddler.script = itertools.repeat(fail_call(fault))
+        (answer,) = bench.send("a")
+        assert answer is not None
+        assert not answer.ambiguous
+
     def test_one_that_is_not_transient_is_not_tried_again(self, bench: Bench) -> None:
         fault = AwsError("send_message_batch", "AccessDenied", "no", status=403)
         bench.meddler.script = itertools.repeat(fail_call(fault))

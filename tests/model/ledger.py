@@ -116,6 +116,8 @@ class Ledger:
         holder = (before.status, before.owner, before.run, before.attempt)
         if holder != (State.RUNNING, fence.owner, fence.run, fence.attempt):
             self.breaks("a zombie cannot write", f"{_step(operation, before, after)} by {fence}")
+        if operation == "finish" and before.cancel_requested and after.status is State.RETRYING:
+            self.breaks("a retry with the cancel flag set becomes CANCELLED", _step(operation, before, after))
         if operation == "release":
             self.releases[fence.id, fence.run] += 1
             if after.attempt != before.attempt - 1 or after.lease_until is not None:

@@ -25,7 +25,6 @@ from taskq_sls.services import Services
 from taskq_sls.worker.heartbeat import Heartbeat
 from taskq_sls.worker.holds import Holds
 from taskq_sls.worker.settler import Settler
-
 from tests.model.ledger import Run
 
 T = TypeVar("T")
@@ -74,6 +73,7 @@ class SimWorker:
         self.slow_chance = slow
         self.dead = False
         self.stopping = False
+        self.lazy = False
         self.frozen_until = 0.0
         self.paused_until = -math.inf
         self.runs: list[Run] = []
@@ -155,7 +155,7 @@ class SimWorker:
             raise Crashed
         if self.slow_chance and self.dice.random() < self.slow_chance:
             await asyncio.sleep(self.dice.uniform(0, SLOW_CALL))
-        while self.frozen_until > self.clock.time() and not self.dead:
+        while self.frozen_until > self.clock.time() and not self.dead:  # noqa: ASYNC110  # it may be set again meanwhile
             await asyncio.sleep(self.frozen_until - self.clock.time())
         if self.dead:
             raise Crashed
@@ -176,16 +176,15 @@ class SimWorker:
             free = SLOTS - len(self._work)
             if free > 0:
                 try:
-                    deliveries = await self._broker.receive(
-                        queue, max_messages=min(10, free), wait=0, visibility=hold
-                    )
+                    deliveries = await self._broker.receive(queue, max_messages=min(10, free), wait=0, visibility=hold)
                 except TaskQError:
                     deliveries = []
                 if deliveries:
                     self._deliver(deliveries)
                     continue
             due = self._next_visible(queue)
-            wait = 5.0 if due is None else min(30.0, max(0.5, due - self.clock.time()))
+            longest = 300.0 if self.lazy else 5.0
+            wait = longest if due is None else min(longest, max(0.5, due - self.clock.time()))
             await asyncio.sleep(self.dice.uniform(0.5, 1) * wait)
 
     def _deliver(self, deliveries: list[Delivery]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from taskq_sls import Queue, Retry, RetryLater, TaskContext, TaskQ, TaskRecord
@@ -22,7 +22,6 @@ from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.services import Services
 from taskq_sls.testing import Faults, FaultyResults
-
 from tests.model.ledger import Ledger, Run
 from tests.model.sim_worker import BeatFlow, Crashed, SimWorker
 from tests.model.virtual_time import VirtualClock, run_virtually
@@ -48,6 +47,7 @@ class Weather:
         slow: chance of each step to take up to 3 s.
         fate: mean seconds between two crashes, pauses or stops from outside.
         faults: chance of each call to fail before its effect, and the same after.
+        outage: seconds for which no end of an attempt can be stored, once; beyond 15 minutes the library gives up.
     """
 
     tasks: int = 500
@@ -59,6 +59,7 @@ class Weather:
     entries: float = 0.03
     duplicates: float = 0.02
     ghosts: float = 0.05
+    outage: float = 0.0
     poison: int = 5
     cancels: float = 0.08
     redrives: bool = True
@@ -76,6 +77,7 @@ def weather_of(seed: int, tasks: int) -> Weather:
         entries=dice.choice((0.0, 0.03, 0.1)),
         duplicates=dice.choice((0.0, 0.02, 0.05)),
         ghosts=dice.choice((0.0, 0.05, 0.3)),
+        outage=dice.choice((0.0, 1_200.0)),
     )
 
 
@@ -140,7 +142,7 @@ class Storm:
             ghosts=weather.ghosts,
         )
         self.broker.ledger, self.broker.results = self.ledger, base
-        self.truth: ResultBackend = base
+        self.truth: Any = base
         self.results: ResultBackend = FaultyResults(WitnessedResults(base, self.ledger, self.clock), self.faults)
         self.beat_broker: Broker = self.broker
         self.beat_results = self.results
@@ -177,6 +179,8 @@ class Storm:
         for _ in range(self.weather.workers):
             self._hire()
         helpers = [self._spawn(self._fate())]
+        if self.weather.outage:
+            helpers.append(self._spawn(self._break_down()))
         if self.weather.redrives:
             helpers += [self._spawn(self._redrive(queue.name)) for queue in QUEUES]
         await self._produce()
@@ -187,6 +191,7 @@ class Storm:
         self.calm_down()
         for worker in self.workers:
             worker.crash_chance = 0.0
+            worker.lazy = True
             if not worker.dead and worker.stopping:
                 worker.crash()
         while sum(not worker.dead for worker in self.workers) < self.weather.workers:
@@ -235,6 +240,7 @@ class Storm:
             processed=self._processed,
         )
         self.workers = [old for old in self.workers if not old.dead]
+        worker.lazy = self.calm
         self.workers.append(worker)
         worker.start()
 
@@ -266,6 +272,14 @@ class Storm:
                     worker.pause(self.dice.uniform(0, 8), long=False)
                 case _:
                     self._spawn(worker.stop(self.dice.choice((0.0, 0.0, 5.0, 60.0))))
+
+    async def _break_down(self) -> None:
+        """The table takes no ends of attempts for a while."""
+        await asyncio.sleep(self.weather.tasks / 8)
+        self.faults.break_down("finish", "put_finished")
+        await asyncio.sleep(self.weather.outage)
+        self.faults.mend()
+        await asyncio.Event().wait()
 
     # -- producers ----------------------------------------------------------------------------------------------
 
@@ -320,7 +334,11 @@ class Storm:
 
     async def _send_poison(self, number: int) -> None:
         body = self.dice.choice(
-            (f'{{"v": 1, "no": "task {number}"}}', f"not JSON {number}", f'{{"v": 1, "id": "p{number}", "task": "nobody"}}')
+            (
+                f'{{"v": 1, "no": "task {number}"}}',
+                f"not JSON {number}",
+                f'{{"v": 1, "id": "p{number}", "task": "nobody"}}',
+            )
         )
         self.poison.append(name_of(body))
         while True:
@@ -360,9 +378,7 @@ class Storm:
         """The one function behind all tasks: looks around, and ends as its id, run and attempt say."""
         worker: SimWorker = context.state
         fence = context._fence
-        run = Run(
-            context.id, context.run, context.attempt, fence.owner if fence else None, worker, self.clock.time()
-        )
+        run = Run(context.id, context.run, context.attempt, fence.owner if fence else None, worker, self.clock.time())
         worker.runs.append(run)
         self._look_around(run)
         self.ledger.began(run, await self.truth.get(context.id, now=self.clock.time()), self.clock.time())

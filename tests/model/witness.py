@@ -14,9 +14,19 @@ from taskq_sls.errors import UndecodableMessage
 from taskq_sls.message import Message, decode
 from taskq_sls.queues import dead_letter_name
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import CancelAnswer, Claim, Claimed, Fence, Finish, Progress, Refused, Renewed, State, TaskRecord
+from taskq_sls.results.records import (
+    CancelAnswer,
+    Claim,
+    Claimed,
+    Fence,
+    Finish,
+    Progress,
+    Refused,
+    Renewed,
+    State,
+    TaskRecord,
+)
 from taskq_sls.testing import AdversarialBroker
-
 from tests.model.ledger import Ledger
 
 
@@ -150,30 +160,34 @@ class WitnessedBroker(AdversarialBroker):
     async def _deleted(self, queue: str, stored: StoredMessage) -> None:
         if queue.endswith(("-dlq", "-dlq.fifo")):
             return
-        ledger = self.ledger
-        message = read(stored.body)
-        if message is None:
-            if not ledger.poison_copies[name_of(stored.body)]:
-                ledger.breaks("nothing is deleted before its outcome is durable", f"poison {stored.body[:60]}")
-            return
-        ledger.note("deleted", message.id, message.run)
-        copied = (message.id, message.run + 1) in ledger.copies
-        record = await self.results.get(message.id, now=self._clock.time())
-        returned = any(run.returned and run.run == message.run for run in ledger.runs[message.id])
-        aged = message.expires_at is not None and message.run == 0 and not ledger.runs[message.id]
-        level = message.labels.get("level", "started")
-        if level == "none":
-            durable = copied or returned or aged
-        elif record is None:
-            durable = copied
-        elif record.run > message.run:
-            durable = True
-        elif record.status is State.FAILED:
-            durable = copied
-        else:
-            durable = record.status.terminal
-        if not durable:
-            ledger.breaks("nothing is deleted before its outcome is durable", f"{message.id} {message.run}: {record}")
+        await check_durable(self.ledger, self.results, stored.body, self._clock.time())
+
+
+async def check_durable(ledger: Ledger, truth: Any, body: str, now: float) -> None:
+    """A message is about to be deleted, or just was: its outcome must stand."""
+    message = read(body)
+    if message is None:
+        if not ledger.poison_copies[name_of(body)]:
+            ledger.breaks("nothing is deleted before its outcome is durable", f"poison {body[:60]}")
+        return
+    ledger.note("deleted", message.id, message.run)
+    copied = (message.id, message.run + 1) in ledger.copies
+    record = await truth.get(message.id, now=now)
+    returned = any(run.returned and run.run == message.run for run in ledger.runs[message.id])
+    aged = message.expires_at is not None and message.run == 0 and not ledger.runs[message.id]
+    if message.labels.get("level", "started") == "none":
+        durable = copied or returned or aged
+    elif record is None:
+        durable = copied
+    elif record.run > message.run:
+        durable = True
+    elif record.status is State.FAILED:
+        # Unclaimed, a duplicate that failed may have overwritten the success of the one that is deleted.
+        durable = copied or (returned and message.labels.get("level") == "finished")
+    else:
+        durable = record.status.terminal
+    if not durable:
+        ledger.breaks("nothing is deleted before its outcome is durable", f"{message.id} {message.run}: {record}")
 
 
 def read(body: str) -> Message | None:

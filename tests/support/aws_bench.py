@@ -34,7 +34,8 @@ class Wire:
 
     Attributes:
         counts: requests by operation, such as ``ReceiveMessage``.
-        fault: ``503`` or ``reset``, for requests whose operation `fails` names.
+        fault: for requests whose operation `fails` names: ``503``, ``reset``, ``lost`` (done, but not answered), or
+            ``expired`` (credentials).
     """
 
     def __init__(self, application: AtomicApplication) -> None:
@@ -57,10 +58,16 @@ class Wire:
         self.counts[operation] += 1
         if self.fault is None or not self.fails(operation):
             return self._application(environ, start_response)
-        if self.fault == "reset":
+        fault = self.fault
+        if fault == "lost":
+            self._application(environ, lambda status, headers: None)
+        if fault in ("reset", "lost"):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if fault == "expired":
+            start_response("403 Forbidden", [("Content-Type", "application/json")])
+            return [b'{"__type": "ExpiredToken", "message": "The security token included in the request is expired"}']
         start_response("503 Service Unavailable", [("Content-Type", "application/json")])
         return [b'{"__type": "ServiceUnavailable", "message": "injected"}']
 

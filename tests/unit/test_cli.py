@@ -246,6 +246,7 @@ def test_an_app_without_tasks_says_so() -> None:
         (["--args", '["a", 1]', "--delay", "soon"], "'soon' must be a number of seconds"),
         (["--args", '["a", 1]', "--group", "a b"], "group='a b' must be"),
         (["--args", '["a", 1]', "--id", "a b"], "id='a b': a task id is 1 to 100 characters"),
+        (["--args", '["a", 1]', "--unique-key", ""], "unique_key='' must be 1 to 200 printable characters"),
         (["--args", '["a", 1]', "--label", "x"], "'x' must be NAME=VALUE"),
         (["--args", '["a", 1]', "--timeout", "3"], "--timeout limits --wait: give both"),
     ],

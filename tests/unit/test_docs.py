@@ -18,7 +18,7 @@ def test_every_python_block_of_the_tutorial_runs_in_order() -> None:
     sys.modules["shop"] = module
     try:
         blocks = list(BLOCK.finditer((ROOT / "docs/tutorial.md").read_text()))
-        assert len(blocks) == 8
+        assert len(blocks) == 10
         for number, block in enumerate(blocks, 1):
             code = compile(block["code"], f"docs/tutorial.md, block {number}", "exec")
             if block["mode"]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from faults import throttled
-from rig import HOLD, NOW, Rig
+from rig import HOLD, NOW, Rig, delivery
 
 from taskq_sls import (
     ConfigError,
@@ -18,6 +18,7 @@ from taskq_sls import (
     PayloadMissing,
     PayloadTooLarge,
     Queue,
+    ResultTimeout,
     Retry,
     State,
     TaskFailed,
@@ -26,8 +27,9 @@ from taskq_sls import (
     wait_all,
 )
 from taskq_sls.brokers.base import MAX_BODY_BYTES, Outgoing
+from taskq_sls.claim_check import message_deposit
 from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import DONE, DeadLetter, Release, RetryIn
+from taskq_sls.delivery import DONE, LOST, DeadLetter, Release, RetryIn
 from taskq_sls.errors import AwsError
 from taskq_sls.flow import drive
 from taskq_sls.message import Message, dead_letter_body, decode
@@ -47,6 +49,7 @@ class FaultyPayloads(MemoryPayloads):
         super().__init__(ManualClock(NOW))
         self.put_faults: list[Exception] = []
         self.get_faults: list[Exception] = []
+        self.gets = 0
 
     async def put(self, key: str, body: bytes) -> None:
         if self.put_faults:
@@ -54,6 +57,7 @@ class FaultyPayloads(MemoryPayloads):
         await super().put(key, body)
 
     async def get(self, key: str) -> bytes:
+        self.gets += 1
         if self.get_faults:
             raise self.get_faults.pop(0)
         return await super().get(key)
@@ -311,7 +315,16 @@ async def test_a_message_is_run_with_the_arguments_of_its_object(rig: Rig, paylo
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff", b"[]", b"{}", b'{"args": 1, "kwargs": {}}', b'{"args": [], "kwargs": []}', b'{"args": [NaN]}'],
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"args": 1, "kwargs": {}}',
+        b'{"args": [], "kwargs": []}',
+        b'{"args": [NaN], "kwargs": {}}',
+    ],
 )
 async def test_an_object_that_holds_no_arguments_is_poison(rig: Rig, payloads: FaultyPayloads, content: bytes) -> None:
     @rig.task(name="job")
@@ -374,6 +387,7 @@ async def test_a_bucket_that_cannot_be_reached_gives_the_message_back_and_uses_n
     @rig.task(name="job")
     async def job() -> None: ...
 
+    caplog.set_level("INFO")
     stored(payloads, b'{"args": [], "kwargs": {}}')
     payloads.get_faults = [fault, fault]
     for _ in range(2):
@@ -384,6 +398,7 @@ async def test_a_bucket_that_cannot_be_reached_gives_the_message_back_and_uses_n
     assert [getattr(one, "action", "") for one in caplog.records].count("payload_fault") == 1
     assert await rig.run(job, payload=KEY) == DONE
     assert rig.record().attempt == 1
+    assert [getattr(one, "action", "") for one in caplog.records].count("payload_fault_over") == 1
 
 
 async def test_a_refusal_that_stays_is_the_message_s_own_trouble(rig: Rig, payloads: FaultyPayloads) -> None:
@@ -472,6 +487,11 @@ def test_a_result_is_kept_at_least_as_long_as_its_record(days: float, life: int)
 @pytest.mark.parametrize(("wait", "life"), [(0, 45), (2, 45), (3, 90), (60, 400)])
 def test_a_message_s_object_outlives_queue_dead_letter_queue_and_redrive(wait: float, life: int) -> None:
     assert message_key("a", 2, "token", wait * DAY) == f"messages/{life}d/a/2-token.json"
+
+
+def test_a_message_that_is_not_due_before_long_has_an_object_that_lives_longer() -> None:
+    _, (key, _) = message_deposit(Message("a", "job", [BIG], enqueued_at=NOW, not_before=NOW + 60 * DAY))
+    assert key.startswith("messages/400d/a/")
 
 
 def test_an_id_is_one_segment_of_a_key_whatever_it_holds() -> None:
@@ -575,6 +595,19 @@ async def test_a_put_is_repeated_over_faults_that_pass_and_the_function_is_not(
     assert rig.record().status is State.SUCCEEDED
 
 
+async def test_a_put_that_cannot_be_made_before_the_deadline_leaves_message_and_lease(
+    rig: Rig, payloads: FaultyPayloads
+) -> None:
+    @rig.task(name="make")
+    async def make() -> str:
+        return "x" * 400_000
+
+    payloads.put_faults = [throttled("put_object")] * 100
+    assert await rig.process(delivery(make), deadline=NOW + 20) == LOST
+    assert rig.record().status is State.RUNNING
+    assert rig.clock.time() <= NOW + 20
+
+
 async def test_a_put_that_is_refused_ends_the_task_with_reason_result(rig: Rig, payloads: FaultyPayloads) -> None:
     @rig.task(name="make")
     async def make() -> str:
@@ -637,6 +670,10 @@ def test_a_result_that_is_gone_is_an_error_where_it_is_read_and_others_are_waite
                 read()
         assert handle.status() is State.SUCCEEDED
         assert len(other.result()) == 400_001
+        memory.immediate = False
+        pending = make.with_options(delay=600).enqueue(1)
+        with pytest.raises(ResultTimeout, match=pending.id):  # not before all have ended
+            wait_all([handle, pending], timeout=1)
 
 
 def test_a_reader_without_a_bucket_is_told_to_set_one(app: TaskQ) -> None:
@@ -662,6 +699,12 @@ async def test_waiting_looks_again_at_a_result_that_cannot_be_read_now(rig: Rig,
     assert await rig.run(make) == DONE
     payloads.get_faults = [throttled("get_object")]
     assert len(await handle.aresult(5)) == 400_000
+
+    other = await make.with_options(id="task-2").aenqueue()
+    assert await rig.run(make, id="task-2") == DONE
+    payloads.gets, payloads.get_faults = 0, [throttled("get_object")]
+    assert [len(one) for one in await await_all([handle, other], 5)] == [400_000, 400_000]
+    assert payloads.gets == 3  # what was read is not read again
     payloads.get_faults = [denied("get_object")]
     with pytest.raises(AwsError, match="AccessDenied"):
         await handle.aresult(5)

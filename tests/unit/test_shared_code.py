@@ -20,8 +20,10 @@ SHARED = [
     "task.py",
     "handle.py",
     "dispatch.py",
+    "claim_check.py",
     "brokers",
     "results",
+    "payloads",
     "provisioning",
     "doctor",
 ]

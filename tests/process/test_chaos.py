@@ -1,0 +1,326 @@
+"""Workers in processes of their own that are killed, paused, stopped and cut off, at random and at chosen moments.
+
+``TASKQ_CHAOS_SEED=7`` repeats the choices of one storm; its timing is the machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from taskq_sls import Queue
+from taskq_sls.results.records import TAKEOVER_GRACE, State
+from tests.support.aws_bench import AwsBench
+from tests.support.chaos import Child, Fleet, Trap, TrappedWire, until
+from tests.support.chaos_app import HOLD
+
+MakeFleet = Callable[..., Fleet]
+
+TAKEN_OVER_AFTER = HOLD + TAKEOVER_GRACE + 1.0
+"""Seconds after which a silent holder's task runs elsewhere: its lease, the grace, and a whole second of visibility."""
+
+
+@pytest.fixture
+def make_fleet(make_aws_bench: Callable[..., AwsBench], tmp_path: Path) -> Iterator[MakeFleet]:
+    fleets: list[Fleet] = []
+
+    def make(*queues: str) -> Fleet:
+        bench = make_aws_bench(*(Queue(name, visibility_timeout=HOLD) for name in queues or ("default",)))
+        fleets.append(Fleet(bench, tmp_path))
+        return fleets[-1]
+
+    yield make
+    for fleet in fleets:
+        fleet.end()
+
+
+def ready(*children: Child) -> None:
+    until(lambda: all(child.ready for child in children), 60, "the workers have started")
+
+
+def stop_cleanly(fleet: Fleet, children: list[Child]) -> None:
+    """Stop workers by SIGTERM: status 0, and nothing hidden is left."""
+    for child in children:
+        child.terminate()
+    assert [child.process.wait(30) for child in children] == [0] * len(children)
+    assert [depth[1] for depth in fleet.depths()] == [0] * len(fleet.app.queues)
+
+
+# A storm
+
+
+WORKERS = 4
+OPTIONS = ("--concurrency", "6", "--threads", "3", "--grace", "1")
+TASKS = {"quick": 38, "quick_sync": 30, "flaky": 20, "hopeless": 10, "slow": 26, "slow_sync": 25, "block": 1}
+PAUSE = TAKEN_OVER_AFTER + 1.0
+LASTS = 14.0
+"""Seconds from the first to the last event."""
+
+
+class Event(NamedTuple):
+    """What happens at `at` seconds. `pick` chooses among the workers that are there then, 0 to 1."""
+
+    at: float
+    what: str
+    pick: float
+    tasks: tuple[str, ...] = ()
+
+
+def storm(dice: random.Random) -> list[Event]:
+    """Tasks that come over the whole time, and what befalls the workers meanwhile."""
+    kinds = [kind for kind, count in TASKS.items() for _ in range(count)]
+    dice.shuffle(kinds)
+    count = 16
+    events = [Event(LASTS * part / count, "send", 0, tuple(kinds[part::count])) for part in range(count)]
+    for what, times in {"kill": 5, "term": 2, "term_twice": 1}.items():
+        events += [Event(dice.uniform(0.5, LASTS - 3), what, dice.random()) for _ in range(times)]
+    events += [Event(dice.uniform(0.5, 2.5), "pause", dice.random()) for _ in range(2)]
+    return sorted(events)
+
+
+class Storm:
+    """Carries out events, and puts a new worker in the place of each that ended."""
+
+    def __init__(self, fleet: Fleet, dice: random.Random) -> None:
+        self.fleet = fleet
+        self.kinds: dict[str, str] = {}
+        self._dice = dice
+        self._workers = [fleet.start(*OPTIONS) for _ in range(WORKERS)]
+        self._resume: list[tuple[float, Child]] = []
+        self._statuses: list[int] = []
+
+    def rage(self, events: list[Event]) -> None:
+        ready(*self._workers)
+        begins = time.monotonic()
+        for event in events:
+            while time.monotonic() < begins + event.at:
+                self._tend()
+                time.sleep(0.02)
+            self._befall(event)
+        while self._resume:
+            self._tend()
+            time.sleep(0.02)
+
+    def settle(self) -> None:
+        """Wait until every task has ended and no message is left; then stop the workers."""
+        left = set(self.kinds)
+
+        def settled() -> bool:
+            self._tend()
+            left.difference_update([id for id in sorted(left)[:25] if self.fleet.ended_as(id)])
+            return not left and self.fleet.drained()
+
+        until(settled, 50, "everything is settled")
+        ready(*self._workers)
+        stop_cleanly(self.fleet, self._workers)
+        assert set(self._statuses) <= {0}
+
+    def _befall(self, event: Event) -> None:
+        if event.what == "send":
+            for kind in event.tasks:
+                self.kinds[self.fleet.enqueue(kind, *self._arguments(kind))] = kind
+            return
+        there = [child for child in self._workers if child.ready and not child.signalled]
+        if event.what in ("pause", "kill"):
+            # Rather one in the middle of something.
+            there = [child for child in there if self._is_slow_with(child)] or there
+        if not there:
+            return
+        victim = there[int(event.pick * len(there))]
+        if event.what == "pause":
+            victim.pause()
+            self._resume.append((time.monotonic() + PAUSE, victim))
+        elif event.what == "kill":
+            victim.kill()
+        elif event.what == "term":
+            victim.terminate()
+        else:
+            victim.terminate_at_once()
+
+    def _tend(self) -> None:
+        for when, child in self._resume[:]:
+            if when <= time.monotonic():
+                self._resume.remove((when, child))
+                child.resume()
+        for place, child in enumerate(self._workers):
+            if child.process.poll() is None:
+                continue
+            if child.killed_at is None:
+                self._statuses.append(child.process.returncode)
+            self._workers[place] = self.fleet.start(*OPTIONS)
+
+    def _arguments(self, kind: str) -> tuple[float, ...]:
+        if kind == "block":
+            return (HOLD + 1.5,)
+        return (round(self._dice.uniform(1, 3), 3),) if kind.startswith("slow") else ()
+
+    def _is_slow_with(self, child: Child) -> bool:
+        return any(run.task.startswith("slow") for run in self.fleet.open_runs(child))
+
+
+def test_every_task_survives_a_storm_in_exactly_one_final_state(make_fleet: MakeFleet) -> None:
+    seed = int(os.environ.get("TASKQ_CHAOS_SEED") or random.randrange(10**6))
+    print(f"TASKQ_CHAOS_SEED={seed}")
+    dice = random.Random(seed)
+    fleet = make_fleet()
+    raging = Storm(fleet, dice)
+    raging.rage(storm(dice))
+    raging.settle()
+    runs = fleet.runs()
+    print(f"{len(runs)} runs, {len(fleet.children)} processes, {len(fleet.taken_over())} taken over")
+
+    designed = {id: State.FAILED if kind == "hopeless" else State.SUCCEEDED for id, kind in raging.kinds.items()}
+    records = {id: record for id in designed if (record := fleet.record(id)) is not None}
+    assert {id: record.status for id, record in records.items()} == designed
+    most = {id: 3 if kind == "hopeless" else 20 for id, kind in raging.kinds.items()}
+    assert [id for id, record in records.items() if record.attempt > most[id]] == []
+    assert [run for run in runs if run.attempt > most[run.id]] == []
+
+    returned = {(run.id, run.attempt) for run in runs if run.how == "returned"}
+    succeeded = {(id, record.attempt) for id, record in records.items() if record.status is State.SUCCEEDED}
+    assert succeeded - returned == set()
+    assert set(fleet.dead_letters()) == {id for id, kind in raging.kinds.items() if kind == "hopeless"}
+    assert fleet.drained()
+    assert fleet.overlaps(HOLD, TAKEOVER_GRACE) == []
+    assert fleet.repetitions() == []
+    # And it was a storm: tasks were cut down with their worker, and ended by another.
+    assert fleet.taken_over()
+
+
+# Killed at a chosen point
+
+
+class Point(NamedTuple):
+    """One task, when its worker dies, and what must be in the end."""
+
+    task: str
+    trap: tuple[str, str, int] | None
+    state: State
+    attempt: int
+    runs: int
+
+
+DONE, FAILED = State.SUCCEEDED, State.FAILED
+POINTS = {
+    "before-claim": Point("quick", ("before", "UpdateItem", 1), DONE, attempt=1, runs=1),
+    "after-claim": Point("quick", ("after", "UpdateItem", 1), DONE, attempt=2, runs=1),
+    "in-function": Point("deadly", None, DONE, attempt=2, runs=2),
+    "before-finish": Point("quick", ("before", "UpdateItem", 2), DONE, attempt=2, runs=2),
+    "after-finish": Point("quick", ("after", "UpdateItem", 2), DONE, attempt=1, runs=1),
+    "before-delete": Point("quick_sync", ("before", "DeleteMessageBatch", 1), DONE, attempt=1, runs=1),
+    "in-last-attempt": Point("deadly_once", None, FAILED, attempt=1, runs=1),
+    "before-copy": Point("hopeless_once", ("before", "SendMessageBatch", 1), FAILED, attempt=1, runs=1),
+    "after-copy": Point("hopeless_once", ("after", "SendMessageBatch", 1), FAILED, attempt=1, runs=1),
+}
+
+
+def test_a_worker_killed_at_any_point_leaves_its_task_to_end_in_one_final_state(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(*POINTS)
+    wire = TrappedWire(fleet.bench.wire)
+    server = fleet.bench.server._running
+    assert server is not None
+    ids, victims = {}, []
+    for name, point in POINTS.items():
+        ids[name] = fleet.enqueue(point.task, queue=name)
+        victims.append(fleet.start("--queues", name))
+        if point.trap is not None:
+            moment, operation, count = point.trap
+            words = ids[name] if operation == "UpdateItem" else f"{fleet.app.name}-{name}"
+            wire.traps.append(Trap(moment, operation, words, count, victims[-1]))
+    server._server.app = wire
+    try:
+        until(lambda: all(victim.process.poll() == -9 for victim in victims), 60, "all are dead")
+    finally:
+        server._server.app = fleet.bench.wire
+
+    worker = fleet.start()
+    until(lambda: fleet.drained() and all(map(fleet.ended_as, ids.values())), 40, "everything is settled")
+    stop_cleanly(fleet, [worker])
+
+    ended = {}
+    for name, id in ids.items():
+        record = fleet.record(id)
+        assert record is not None
+        runs = sum(run.id == id for run in fleet.runs())
+        ended[name] = (record.status, record.attempt, runs)
+    assert ended == {name: (point.state, point.attempt, point.runs) for name, point in POINTS.items()}
+    assert set(fleet.dead_letters()) == {ids[name] for name, point in POINTS.items() if point.state is FAILED}
+
+
+# Stopped
+
+
+def test_workers_that_are_stopped_under_load_leave_nothing_hidden_and_a_second_signal_stops_at_once(
+    make_fleet: MakeFleet,
+) -> None:
+    fleet = make_fleet("many", "one")
+    calls = [("slow", 0.5), ("slow_sync", 0.5), ("slow_sync", 600), ("slow", 600)]
+    ids = [fleet.enqueue(*call, queue=queue) for queue in ("many", "one") for call in calls * 7]
+    options = ("--threads", "2", "--concurrency", "8")
+    several = [fleet.start("--queues", "many", "--grace", "1", *options) for _ in range(2)]
+    patient = fleet.start("--queues", "one", "--grace", "600", *options)
+    ready(*several, patient)
+    until(lambda: all(fleet.open_runs(child) for child in [*several, patient]), 20, "all are busy")
+
+    patient.terminate()
+    for child in several:
+        child.terminate()
+    assert [child.process.wait(20) for child in several] == [0, 0]
+    visible, hidden, delayed = fleet.depths()[0]
+    records = {id: record for id in ids if (record := fleet.record(id)) is not None and record.queue == "many"}
+    assert (hidden, delayed) == (0, 0)
+    assert visible == len(ids) / 2 - sum(record.status.terminal for record in records.values())
+    assert {record.status for record in records.values()} <= {State.SUCCEEDED, State.QUEUED}
+
+    assert patient.process.poll() is None
+    patient.terminate()
+    patient.process.wait(10)
+    assert patient.actions["worker_killed"] == 1
+
+
+# Cut off
+
+
+OUTAGES = {
+    "the-endpoint-goes-away": ("503", "reset", "lost"),
+    "credentials-expire": ("expired",),
+}
+
+
+@pytest.mark.parametrize("faults", OUTAGES.values(), ids=OUTAGES)
+def test_workers_live_through_an_outage_under_load_and_say_so_once(
+    make_fleet: MakeFleet, faults: tuple[str, ...]
+) -> None:
+    fleet = make_fleet()
+    wire = fleet.bench.wire
+    children = [fleet.start("--concurrency", "40", "--threads", "2") for _ in range(3)]
+    ready(*children)
+    calls = [("slow", 2), ("slow_sync", 0.5), ("quick",), ("flaky",), ("hopeless",)] * 8
+    kinds = {fleet.enqueue(*call): call[0] for call in calls}
+    until(lambda: any(fleet.open_runs(child) for child in children), 20, "the first tasks run")
+
+    for fault in faults:
+        wire.fault = fault
+        time.sleep(3.6 / len(faults))
+    wire.fault = None
+
+    until(lambda: fleet.drained() and all(map(fleet.ended_as, kinds)), 40, "everything is settled")
+    until(lambda: all(child.actions["poll_fault_over"] for child in children), 20, "all poll again")
+    assert [child.process.poll() for child in children] == [None] * 3
+    stop_cleanly(fleet, children)
+
+    expected = {id: State.FAILED if kind == "hopeless" else State.SUCCEEDED for id, kind in kinds.items()}
+    assert {id: fleet.ended_as(id) for id in kinds} == expected
+    assert set(fleet.dead_letters()) == {id for id, kind in kinds.items() if kind == "hopeless"}
+    assert fleet.overlaps(HOLD, TAKEOVER_GRACE) == []
+    assert fleet.repetitions() == []
+    for child in children:
+        faults_logged = {action: count for action, count in child.actions.items() if action.endswith("_fault")}
+        assert faults_logged["poll_fault"] == 1
+        assert set(faults_logged.values()) == {1}, faults_logged

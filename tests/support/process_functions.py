@@ -1,0 +1,190 @@
+"""Functions that tests run in child processes, which import this module."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from taskq_sls import RetryLater, TaskContext, TaskQ, current_task
+
+
+@dataclass
+class Order:
+    number: int
+    placed: datetime
+    tags: set[str]
+
+
+class OutOfStock(Exception):
+    """Cannot be unpickled: its argument is no argument of Exception's."""
+
+    def __init__(self, *, item: str) -> None:
+        self.item = item
+        super().__init__(f"no {item} is left")
+
+
+def process_id() -> int:
+    return os.getpid()
+
+
+def pass_on(order: Order) -> Order:
+    order.tags.add("seen")
+    return order
+
+
+def size_of(text: str) -> str:
+    return text + text
+
+
+def fail_with(kind: str) -> None:
+    if kind == "builtin":
+        raise PermissionError(13, "locked")
+    if kind == "own":
+        raise OutOfStock(item="chair")
+    if kind == "later":
+        raise RetryLater(60)
+    if kind == "exit":
+        sys.exit(3)
+
+    class Local(OutOfStock):
+        lock: Any
+
+    error = Local(item="table")
+    error.lock = lambda: None
+    raise error
+
+
+def unfit() -> Any:
+    return object()
+
+
+def sleep() -> None:
+    time.sleep(60)  # where it was
+
+
+def deaf(path: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(path).touch()
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            continue
+
+
+def with_a_child(path: str) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    _tell(path, child.pid)
+    time.sleep(60)
+
+
+def tidy(path: str) -> None:
+    try:
+        _tell(path, os.getpid())
+        time.sleep(60)
+    finally:
+        Path(path).with_suffix(".tidy").touch()
+
+
+def crash(how: str) -> None:
+    if how == "exit":
+        os._exit(3)
+    if how == "fork":  # its child keeps the connection open
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(5)
+        os._exit(4)
+    ctypes.string_at(0)
+
+
+def look(ctx: TaskContext) -> list[Any]:
+    assert current_task() is ctx
+    fields = [ctx.id, ctx.task, ctx.queue, ctx.attempt, ctx.run, ctx.labels, ctx.deadline, ctx.depth, ctx.parent]
+    return [*fields, ctx.timeout, dict(ctx.options)]
+
+
+def read_state(ctx: TaskContext) -> Any:
+    return ctx.state
+
+
+def report(ctx: TaskContext, path: str) -> str:
+    ctx.progress(1, 2, "half")
+    _wait_for(path)
+    ctx.progress(2, 2)
+    return "done"
+
+
+def polite(ctx: TaskContext, path: str) -> None:
+    Path(path).touch()
+    while True:
+        ctx.raise_if_cancelled()
+        time.sleep(0.01)
+
+
+def stubborn(ctx: TaskContext, path: str) -> str:
+    Path(path).touch()
+    while not ctx.cancelled:
+        time.sleep(0.01)
+    return "all the same"
+
+
+def speak() -> None:
+    logging.getLogger("shop.tasks").warning("look at %s", "this", extra={"size": 7})
+    logging.getLogger("shop.tasks").debug("too quiet")
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+
+
+def hold(path: str, release: str) -> None:
+    _tell(path, os.getpid())
+    _wait_for(release)
+
+
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def around(*args: Any) -> Any:
+        return ["around", function(*args)]
+
+    return around
+
+
+app = TaskQ("elsewhere")
+
+
+@app.task(run_in="process")
+@decorated
+def inside(number: int) -> Any:
+    return number
+
+
+@decorated
+@app.task(run_in="process")
+def outside(number: int) -> int:
+    return number
+
+
+if os.environ.get("ONLY_IN_PARENT") == str(os.getpid()):
+
+    def sometimes() -> None: ...
+
+
+def _tell(path: str, value: object) -> None:
+    part = Path(path + ".part")
+    part.write_text(str(value))
+    part.rename(path)
+
+
+def _wait_for(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)

@@ -1,0 +1,82 @@
+"""Real worker processes over an app's module, for tests that look at them from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from taskq_sls.flow import drive
+from taskq_sls.results.records import State, TaskRecord
+from tests.support.aws_bench import AwsBench
+
+
+class WorkerProcesses:
+    """Workers of the module ``shop_tasks`` in a folder of its own.
+
+    Args:
+        source: of the module; ``{name}`` is the app's name.
+    """
+
+    def __init__(self, bench: AwsBench, folder: Path, source: str) -> None:
+        self.folder = folder
+        self.app = bench.app
+        self._children: list[subprocess.Popen[bytes]] = []
+        (folder / "shop_tasks.py").write_text(source.replace("{name}", bench.app.name))
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "taskq_sls", "worker", "shop_tasks:app", "--poll-wait", "1", *options]
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONWARNINGS": "error::ResourceWarning"}
+        with open(self.folder / "output", "ab") as log:
+            child = subprocess.Popen(
+                command, env=environment, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self._children.append(child)
+        return child
+
+    def enqueue(self, task: str, *args: Any) -> str:
+        return self.app.ref(f"shop_tasks:{task}").enqueue(*args).id
+
+    def record(self, id: str) -> TaskRecord:
+        record = self.app.results.get(id)
+        assert record is not None
+        return record
+
+    def ended_as(self, id: str) -> State | None:
+        record = self.app.results.get(id)
+        return record.status if record is not None and record.status.terminal else None
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def depth(self) -> tuple[int, ...]:
+        return tuple(drive(self.app.services.blocking().broker.depth("default")))
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def end(self) -> None:
+        for child in self._children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+
+
+def until(condition: Callable[[], object], seconds: float = 40) -> None:
+    """Wait for what other processes do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -184,7 +184,8 @@ class Executor:
             outcome = await self._count(attempt)
         if outcome is not None:
             return outcome
-        if self._draining:
+        # Where the machine slept between the claim and here, somebody else may run the task by now.
+        if self._draining or self._clock.time() >= attempt.claim.lease_until:
             return await self._recorder.give_back(attempt)
         running = attempt.claim.owner
         self.running[running] = context

@@ -143,7 +143,7 @@ class Recorder:
     async def give_back(self, attempt: Attempt) -> Outcome:
         """The attempt never entered its function, or was really stopped by shutdown: it does not count."""
         context = attempt.context
-        logger.info("%s given back at shutdown", context.task, extra=fields(context, "task_released"))
+        logger.info("%s given back", context.task, extra=fields(context, "task_released"))
         fence = context._fence
         if fence is None:
             return Release(0)

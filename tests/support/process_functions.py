@@ -100,12 +100,16 @@ def tidy(path: str) -> None:
 def crash(how: str) -> None:
     if how == "exit":
         os._exit(3)
-    if how == "fork":  # its child keeps the connection open
-        if os.fork() == 0:
-            os.setsid()
-            time.sleep(5)
-        os._exit(4)
     ctypes.string_at(0)
+
+
+def crash_and_leave_a_fork(path: str) -> None:
+    if os.fork() == 0:  # it keeps the connection open
+        os.setsid()
+        _tell(path, os.getpid())
+        time.sleep(60)
+    _wait_for(path)
+    os._exit(4)
 
 
 def look(ctx: TaskContext) -> list[Any]:

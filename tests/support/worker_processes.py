@@ -30,7 +30,8 @@ class WorkerProcesses:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "taskq_sls", "worker", "shop_tasks:app", "--poll-wait", "1", *options]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONWARNINGS": "error::ResourceWarning"}
+        path = os.pathsep.join(filter(None, [str(self.folder), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error::ResourceWarning"}
         with open(self.folder / "output", "ab") as log:
             child = subprocess.Popen(
                 command, env=environment, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -217,9 +217,7 @@ async def test_a_hook_sees_the_real_exception_with_its_attributes(rig: Rig) -> N
     assert "in fail_with" in str(local.__cause__)
 
 
-@pytest.mark.parametrize(
-    ("how", "says"), [("exit", "exit status 3"), ("segfault", "signal SIGSEGV"), ("fork", "exit status 4")]
-)
+@pytest.mark.parametrize(("how", "says"), [("exit", "exit status 3"), ("segfault", "signal SIGSEGV")])
 async def test_a_child_that_crashes_fails_its_attempt_alone(rig: Rig, how: str, says: str) -> None:
     task = in_process(rig, functions.crash, retry=PLAIN)
     assert await rig.process(delivery(task, how)) == RetryIn(9, "failed")
@@ -228,6 +226,17 @@ async def test_a_child_that_crashes_fails_its_attempt_alone(rig: Rig, how: str, 
     assert error.type == "taskq_sls.errors.TaskCrashed"
     assert says in error.message
     assert await result_of(rig, in_process(rig, functions.process_id), id="next")
+
+
+async def test_a_crash_is_seen_although_a_fork_of_the_child_lives_on(rig: Rig, tmp_path: Path) -> None:
+    place = tmp_path / "fork"
+    task = in_process(rig, functions.crash_and_leave_a_fork, retry=ONCE)
+    try:
+        async with asyncio.timeout(20):
+            error = await error_of(rig, task, str(place))
+        assert "exit status 4" in error.message
+    finally:
+        os.kill(int(place.read_text()), signal.SIGKILL)
 
 
 async def test_a_function_that_is_not_there_in_a_fresh_interpreter_fails_with_the_reason(

@@ -200,6 +200,21 @@ async def test_a_delete_that_fails_is_tried_again_while_its_message_is_held(
     assert len(bench.holds) == 0
 
 
+@pytest.mark.parametrize("fault", [THROTTLED, EntryError("InternalError", "again", transient=True), RuntimeError("x")])
+async def test_deletes_that_fail_are_logged_once_and_their_end_too(
+    bench: Bench, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.broker.faults["ack"] = [fault] * 3
+
+    for delivery in await bench.receive(12):
+        await bench.settler.settle(delivery, DONE)
+    await bench.settler.drain()
+
+    assert bench.depth() == 0
+    assert [record.action for record in caplog.records] == ["ack_fault", "ack_fault_over"]  # type: ignore[attr-defined]  # our extra
+
+
 async def test_a_delete_that_never_succeeds_is_given_up_and_its_message_let_go(bench: Bench) -> None:
     [delivery] = await bench.receive(1)
     bench.broker.faults["ack"] = [THROTTLED] * 100

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from .brokers.base import MAX_DELAY, Broker
 from .clock import Clock, SystemClock
@@ -93,7 +94,7 @@ class TaskQ:
         self.name = name
         self.clock: Clock = clock or SystemClock()
         self.max_depth = max_depth
-        self.lifespan = lifespan
+        self.lifespan = None if lifespan is None else _checked_lifespan(name, lifespan)
         self.queues = _by_name(name, queues)
         self.middleware = _checked(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
         self.registry = Registry()
@@ -186,6 +187,8 @@ class TaskQ:
             ConfigError: a name is taken or not importable, an option is unknown or out of range, a parameter
                 cannot travel.
         """
+        if isinstance(aliases, str):
+            raise ConfigError(f"aliases={aliases!r} must be a list of names: aliases=[{aliases!r}]")
         localns = caller_locals(2)
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
@@ -247,6 +250,11 @@ class TaskQ:
             raise ConfigError(
                 f"{where}: delay={options.delay:g} on FIFO queue {queue.name!r}: SQS delays single messages on standard "
                 "queues only; use a standard queue"
+            )
+        if queue.function_timeout is not None and (options.timeout or 0) > queue.function_timeout:
+            raise ConfigError(
+                f"{where}: timeout={options.timeout:g} is longer than function_timeout={queue.function_timeout} of queue "
+                f"{queue.name!r}: its Lambda function would be killed first; raise function_timeout or lower timeout"
             )
         if sending and queue.fifo and options.group is None:
             raise ConfigError(
@@ -319,6 +327,11 @@ def _by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
         if queue.name in by_name:
             raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
         by_name[queue.name] = queue
+    taken = {dead_letter_name(name): f"the dead-letter queue of {name!r}" for name in by_name}
+    taken["schedules-dlq"] = "the dead-letter queue of schedules"
+    for name in by_name:
+        if name in taken:
+            raise ConfigError(f"TaskQ({app!r}): queue {name!r} is {taken[name]}; give the queue another name")
     return by_name
 
 
@@ -327,6 +340,23 @@ def _checked(where: str, middlewares: tuple[Middleware, ...]) -> tuple[Middlewar
         if not isinstance(one, Middleware):
             raise ConfigError(f"{where}: middleware {one!r} must be an instance of a Middleware subclass")
     return middlewares
+
+
+def _checked_lifespan(app: str, lifespan: Lifespan) -> Lifespan:
+    where = f"TaskQ({app!r}): lifespan={lifespan!r}"
+    fix = "give an async generator function decorated with contextlib.asynccontextmanager"
+    if not callable(lifespan):
+        raise ConfigError(f"{where} is not a function: {fix}")
+
+    def enter(started: TaskQ) -> AbstractAsyncContextManager[Any]:
+        context: Any = lifespan(started)
+        if not hasattr(context, "__aenter__"):
+            if inspect.iscoroutine(context):
+                context.close()
+            raise ConfigError(f"{where} returned {type(context).__name__}, not an async context manager: {fix}")
+        return cast(AbstractAsyncContextManager[Any], context)
+
+    return enter
 
 
 def _declared(middlewares: Sequence[Middleware]) -> dict[str, OptionCheck]:

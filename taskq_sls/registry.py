@@ -97,6 +97,12 @@ def define(
     """
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigError(f"task {name}: a generator cannot be a task; return a list, or enqueue one task per item")
+    if inspect.isbuiltin(function):
+        raise ConfigError(
+            f"task {name}: {function!r} is a builtin, which says nothing of its parameters; wrap it in a def"
+        )
+    if _is_method(function):
+        raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
     if isinstance(function, type) or not callable(function):
         raise ConfigError(f"task {name}: {function!r} is not a function")
     is_async = inspect.iscoroutinefunction(function)
@@ -135,6 +141,13 @@ def define(
 
     definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)
     return (AsyncTask if is_async else SyncTask)(app, definition)
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Whether it is defined in a class body and takes an object first."""
+    outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
+    first = next(iter(inspect.signature(function).parameters), None)
+    return bool(outer) and not outer.endswith("<locals>") and first in ("self", "cls")
 
 
 def _wants_context(function: Callable[..., Any], name: str, localns: Mapping[str, Any]) -> bool:

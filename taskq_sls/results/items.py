@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..errors import AwsError
 from ..message import ErrorInfo
 from .layout import INDEXED_STATES, Item, id_of, lock_key, record_key, status_keys, task_keys
 from .limits import fit_error, fit_progress
@@ -114,8 +115,22 @@ def whole(claim: Claim, status: State, attempt: int) -> Item:
     }
 
 
+def is_whole(item: Item) -> bool:
+    """Whether an item holds a record.
+
+    Some emulators show an item with nothing but its keys while another client writes it.
+    """
+    return all(name in item for name in ("task", "queue", "status", "run", "attempt", "updated_at"))
+
+
 def record_of(item: Item) -> TaskRecord:
-    """The record in an item. `result` stays undecoded: ``result_json`` holds it."""
+    """The record in an item. `result` stays undecoded: ``result_json`` holds it.
+
+    Raises:
+        AwsError: the item is not whole yet (transient), or not one of ours.
+    """
+    if not is_whole(item):
+        raise AwsError("read", "IncompleteItem", f"the record of task {id_of(item)} is not whole yet", transient=True)
     return TaskRecord(
         id=id_of(item),
         task=item["task"]["S"],

@@ -12,7 +12,7 @@ from ..errors import AwsError
 from ..flow import Flow
 from . import layout
 from .base import Page, Query
-from .items import record_of
+from .items import is_whole, record_of
 from .layout import STATUS_INDEX, TASK_INDEX, Index, Item
 from .paging import Window, by_status, check_query
 from .records import TaskRecord
@@ -158,7 +158,7 @@ def _id(key: str) -> str:
 
 
 def _alive(item: Item | None, now: float) -> TaskRecord | None:
-    if item is None:
+    if item is None or not is_whole(item):
         return None
     record = record_of(item)
     return record if record.ttl > now else None

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..brokers.normalise import delivery_from_lambda_record
 from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
@@ -86,8 +86,14 @@ class LambdaHandler:
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(self._handle(records, context))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Leave the lifespan and close the loop. Lambda never does; tests may."""
+        """Leave the lifespan and close the loop. Lambda never does; a test does: ``with app.lambda_handler() as handler``."""
         if self._loop is None:
             return
         self._loop.run_until_complete(self._leave())

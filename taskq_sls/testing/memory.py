@@ -97,6 +97,8 @@ class InMemory:
         Raises:
             TaskQError: 100,000 deliveries did not come to an end.
         """
+        if asyncio._get_running_loop() is not None:
+            raise TaskQError("run_until_idle() cannot run inside an event loop: use `await memory.arun_until_idle()`")
         with asyncio.Runner() as runner:
             return runner.run(self.arun_until_idle(travel=travel))
 

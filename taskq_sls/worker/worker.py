@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AwsError, ConfigError
@@ -22,6 +24,40 @@ if TYPE_CHECKING:
     from ..app import TaskQ
 
 logger = logging.getLogger("taskq_sls.worker")
+
+
+LAST_RESORT_SECONDS = 20.0
+"""Seconds beyond grace and open polls after which a stopping process is ended although a task blocks its loop."""
+
+FORCED_SECONDS = 2.0
+"""Seconds after a second signal until the process is ended, should its loop not answer."""
+
+
+class LastResort:
+    """Ends the process when its event loop does not come back to do it."""
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    def arm(self, seconds: float) -> None:
+        """End the process after so many seconds; a later call counts."""
+        self.cancel()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """It came back."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        logger.critical(
+            "a task blocks the event loop and will not end: the process ends without it",
+            extra={"action": "worker_killed"},
+        )
+        logging.shutdown()
+        os._exit(1)
 
 
 class Worker:
@@ -73,6 +109,8 @@ class Worker:
         self._health_address = health
         self.health: HealthServer | None = None
         self.done = 0
+        self._os_signals = 0
+        self._last_resort = LastResort()
         self._why: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[Any] | None = None
@@ -113,7 +151,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         self._stop_asked = asyncio.Event()
-        self._why, self._signals, self.done = None, 0, 0
+        self._why, self._signals, self._os_signals, self.done = None, 0, 0, 0
         if self._stop_early:
             self._on_signal()
         self._stop_early = None
@@ -121,8 +159,10 @@ class Worker:
             stack.callback(self._forget_loop)
             if signals:
                 for number in (signal.SIGTERM, signal.SIGINT):
-                    self._loop.add_signal_handler(number, self._on_signal)
-                    stack.callback(self._loop.remove_signal_handler, number)
+                    # Python's own handlers run even while a task blocks the loop, which asyncio's do not.
+                    previous = signal.signal(number, self._on_os_signal)
+                    stack.callback(signal.signal, number, previous)
+                stack.callback(self._last_resort.cancel)
             services = self.app.services.new_async()
             try:
                 async with contextlib.AsyncExitStack() as exits:
@@ -159,6 +199,15 @@ class Worker:
 
     def _forget_loop(self) -> None:
         self._loop = self._main = self._stop_asked = None
+
+    def _on_os_signal(self, number: int, frame: FrameType | None) -> None:
+        self._os_signals += 1
+        if self._os_signals == 1:
+            # The open polls, the grace period, and what stopping itself may take; then no task may keep us.
+            self._last_resort.arm(self.grace + self.poll_wait + LAST_RESORT_SECONDS)
+        else:
+            self._last_resort.arm(FORCED_SECONDS)
+        self.stop()
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -205,6 +254,8 @@ def _refuse_in_import() -> None:
 def _consumed(app: TaskQ, names: Sequence[str] | None) -> list[Queue]:
     if names is None:
         return list(app.queues.values())
+    if isinstance(names, str):
+        raise ConfigError(f"worker: queues={names!r} must be a list of names: queues=[{names!r}]")
     for name in names:
         if name not in app.queues:
             raise ConfigError(f"worker: queue {name!r} is not declared; the app has {', '.join(map(repr, app.queues))}")

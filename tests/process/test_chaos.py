@@ -256,7 +256,7 @@ def test_workers_that_are_stopped_under_load_leave_nothing_hidden_and_a_second_s
 ) -> None:
     fleet = make_fleet("many", "one")
     ids = []
-    for task in ("slow", "slow_sync"):
+    for task in ("slow_sync", "slow"):  # sync ones first, so that more are held than there are threads
         for queue in fleet.app.queues:
             sent = fleet.enqueue_many(task, [(0.5,), (600,)] * 7, queue)
             ids += sent if queue == "many" else []

@@ -209,6 +209,10 @@ class TaskCrashed(TaskQError):
     """The child process of an attempt with ``run_in="process"`` ended before its function did."""
 
 
+class AttemptStopped(TaskQError):
+    """An attempt of a task that runs at most once was stopped by the shutdown of its worker."""
+
+
 class SuspendedError(TaskQError, RuntimeError):
     """A coroutine that a sync call drives tried to wait on an event loop."""
 

@@ -18,7 +18,16 @@ from .clock import Clock
 from .context import TaskContext, _current
 from .delivery import DONE, LOST, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from .episodes import Episode
-from .errors import ArgumentsError, AwsError, ConfigError, PayloadMissing, ResultError, TaskTimeout, UndecodableMessage
+from .errors import (
+    ArgumentsError,
+    AttemptStopped,
+    AwsError,
+    ConfigError,
+    PayloadMissing,
+    ResultError,
+    TaskTimeout,
+    UndecodableMessage,
+)
 from .failures import describe, poison
 from .flow import Flow
 from .message import Message, decode
@@ -27,7 +36,7 @@ from .plan import Plan, PlanOf
 from .recorder import Attempt, Recorder
 from .results.base import ResultBackend
 from .results.keys import give_back
-from .results.records import RETENTION, Claim, Fence, Finish, Refused, State
+from .results.records import RETENTION, Claim, Claimed, Fence, Finish, Refused, State
 from .results.verdicts import read_refusal
 from .retry import SAFETY
 
@@ -262,7 +271,7 @@ class Executor:
             if self._too_old(attempt) and await self._results.expire(claim):
                 logger.info("%s expired", context.task, extra=fields(context, "task_expired"))
                 return DONE
-            answer = await self._results.claim(claim)
+            answer = await self._claim_surely(claim)
             if isinstance(answer, Refused):
                 return await self._refused(attempt, answer)
         except (AwsError, ConfigError) as error:
@@ -274,6 +283,15 @@ class Executor:
         context._fence = Fence(claim.id, claim.run, answer.attempt, claim.owner)
         context._lease_until = claim.lease_until
         return None
+
+    async def _claim_surely(self, claim: Claim) -> Claimed | Refused:
+        """Claim; where the answer is lost, ask once more: the same token is recognised, and no attempt is used up."""
+        try:
+            return await self._results.claim(claim)
+        except AwsError as error:
+            if not error.ambiguous:
+                raise
+        return await self._results.claim(claim)
 
     async def _count(self, attempt: Attempt) -> Outcome | None:
         """Count the attempt where no claim does (recording ``none`` and ``finished``).
@@ -363,8 +381,11 @@ class Executor:
             return LOST
         if isinstance(error, asyncio.CancelledError):
             if stop == "shutdown":
-                return await self._recorder.give_back(attempt)
-            if stop == "cancelled":
+                if attempt.plan.options.retry.max_attempts > 1:
+                    return await self._recorder.give_back(attempt)
+                # At most once: what has entered its function is not started again.
+                error = AttemptStopped("the attempt was stopped because its worker shut down")
+            elif stop == "cancelled":
                 logger.info("%s cancelled", context.task, extra=fields(context, "task_cancelled"))
                 return await self._recorder.store(
                     attempt, self._recorder.end(attempt, State.CANCELLED, reason="cancelled"), DONE

@@ -62,6 +62,7 @@ class _Child:
         threading.Thread(target=self._listen, name="taskq-child", daemon=True).start()
         while True:
             request, context = self._jobs.get()
+            self._send(("began", None))
             reply = contextvars.copy_context().run(self._attempt, request, context)
             for stream in (sys.stdout, sys.stderr):
                 try:

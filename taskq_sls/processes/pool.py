@@ -59,7 +59,17 @@ class Children:
             ResultError: the result cannot travel.
         """
         loop = asyncio.get_running_loop()
-        child = self._take(loop)
+        while True:
+            child = self._take(loop)
+            stopped, reply = await self._talk(child, loop, target, context)
+            # A child that died while it waited never knew of the task.
+            if reply[0] != "crashed" or child.began or stopped or not child.served:
+                return _outcome(target, stopped, *reply)
+
+    async def _talk(
+        self, child: Child, loop: asyncio.AbstractEventLoop, target: Target, context: TaskContext
+    ) -> tuple[bool, tuple[str, Any]]:
+        """Whether the attempt was stopped, and what became of it."""
         talk = loop.create_task(child.converse(_request(target, context), context))
         stopped = False
         try:
@@ -72,7 +82,7 @@ class Children:
                         child.stop(context._stop)
         finally:
             self._give_back(child, loop, talk)
-        return _outcome(target, stopped, *talk.result())
+        return stopped, talk.result()
 
     def kill(self) -> None:
         """End the children that run tasks of the running loop: for a driver that ends."""
@@ -102,7 +112,7 @@ class Children:
         if child.stopping or not talk.done() or talk.cancelled() or talk.exception() is not None:
             child.close()
             return
-        child.idle_since = loop.time()
+        child.idle_since, child.served = loop.time(), True
         self._idle.append(child)
         loop.call_later(IDLE_SECONDS, self._trim, loop)
 

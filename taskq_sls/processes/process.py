@@ -44,6 +44,8 @@ class Child:
 
     Attributes:
         idle_since: when its last task ended, by the loop's clock.
+        served: whether it has had a task before the present one.
+        began: whether it has begun with the present one.
         stopping: whether its end was asked for; then it is given no further task.
 
     Raises:
@@ -52,6 +54,7 @@ class Child:
 
     def __init__(self) -> None:
         self.idle_since = 0.0
+        self.served = self.began = False
         self.stopping = False
         self._asked = False
         self._may_be_told = False
@@ -96,6 +99,7 @@ class Child:
             to serve, it has ended.
         """
         loop = asyncio.get_running_loop()
+        self.began = False
         watch = loop.call_later(LOOK_SECONDS, self._look, loop)
         self._timers = [watch]
         try:
@@ -106,6 +110,9 @@ class Child:
                 if word == "log":
                     with contextlib.suppress(Exception):  # a record of classes that exist only over there
                         log_records.write(value)
+                    continue
+                if word == "began":
+                    self.began = True
                     continue
                 told = value if word == "progress" else more[0]
                 if told is not None:

@@ -46,7 +46,8 @@ class WitnessedResults(ResultBackend):
         answer = await self._inner.claim(claim)
         after = await self._look(claim.id)
         self._ledger.changed("claim", before, after, self._clock.time())
-        if isinstance(answer, Claimed) and after is not None:
+        repeated = before is not None and before.owner == claim.owner and before.status is State.RUNNING
+        if isinstance(answer, Claimed) and after is not None and not repeated:
             self._ledger.claimed(claim, before, after)
         elif before != after:
             self._ledger.breaks("a refused claim changes nothing", f"{claim}: {before} -> {after}")

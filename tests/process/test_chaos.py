@@ -223,15 +223,15 @@ def test_a_worker_killed_at_any_point_leaves_its_task_to_end_in_one_final_state(
     server = fleet.bench.server._running
     assert server is not None
     ids, victims = {}, []
-    for name, point in POINTS.items():
-        ids[name] = fleet.enqueue(point.task, queue=name)
-        victims.append(fleet.start("--queues", name))
-        if point.trap is not None:
-            moment, operation, count = point.trap
-            words = ids[name] if operation == "UpdateItem" else f"{fleet.app.name}-{name}"
-            wire.traps.append(Trap(moment, operation, words, count, victims[-1]))
     server._server.app = wire
     try:
+        for name, point in POINTS.items():
+            ids[name] = fleet.enqueue(point.task, queue=name)
+            victims.append(fleet.start("--queues", name))
+            if point.trap is not None:
+                moment, operation, count = point.trap
+                words = ids[name] if operation == "UpdateItem" else f"{fleet.app.name}-{name}"
+                wire.traps.append(Trap(moment, operation, words, count, victims[-1]))
         until(lambda: all(victim.process.poll() == -9 for victim in victims), 60, "all are dead")
     finally:
         server._server.app = fleet.bench.wire

@@ -7,14 +7,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from .context import TaskContext, running_task
-from .dispatch import Held, Prepared, dispatch_hooks, raise_failures
+from .dispatch import raise_failures
 from .errors import ArgumentsError, ConfigError
 from .flow import call_sync
 from .handle import TaskHandle
 from .message import Message, new_id
+from .onions import dispatch_hooks
 from .options import CALL_OPTIONS, TaskOptions
 from .plan import Plan
 from .results.records import KeyLock
+from .sending import Held, Prepared
 from .serialization import JsonSignature, Signature
 from .services import Services
 from .unique import Existing, send_unique

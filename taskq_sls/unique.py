@@ -14,12 +14,13 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from .brokers.base import EntryError
-from .dispatch import Held, NotSent, Prepared, dispatch
+from .dispatch import dispatch
 from .errors import AwsError, ConfigError, DuplicateTask
 from .flow import Flow
 from .message import Message
 from .results.keys import RESEND_AFTER, give_back
 from .results.records import KeyLock
+from .sending import Held, NotSent, Prepared
 from .services import Services
 
 logger = logging.getLogger("taskq_sls.dispatch")

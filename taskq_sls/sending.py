@@ -1,0 +1,168 @@
+"""Messages on their way to the queue: what is prepared of each, and the one way they are sent.
+
+Bodies that are too large for the queue leave their arguments in the payload store first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .brokers.base import MAX_BODY_BYTES, Answer, EntryError, Outgoing
+from .brokers.packing import utf8_bytes
+from .errors import (
+    ArgumentsError,
+    AwsError,
+    ConfigError,
+    PayloadTooLarge,
+    TaskQError,
+)
+from .message import Message
+from .middleware.base import Middleware
+from .results.records import KeyLock
+from .services import Services
+
+PUTS_AT_ONCE = 4
+"""Objects of one call that are put side by side; each is over a megabyte."""
+
+
+class Held:
+    """A unique key that is locked for a message on its way, and what the queue said to the message.
+
+    Attributes:
+        lock: the lock as written, or to be written.
+        raises: a key that is taken is an error.
+        accepted: the queue has the message.
+        doubts: sends of which nobody knows whether the queue has the message now.
+    """
+
+    __slots__ = ("accepted", "doubts", "lock", "raises")
+
+    def __init__(self, lock: KeyLock, raises: bool) -> None:
+        self.lock = lock
+        self.raises = raises
+        self.accepted = False
+        self.doubts = 0
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What must be unique."""
+        return self.lock.task, self.lock.key
+
+    def answered(self, answer: Answer) -> None:
+        """The queue answered a send."""
+        self.accepted |= answer is None
+        self.doubts -= answer is None or not answer.ambiguous
+
+
+class Prepared(NamedTuple):
+    """A checked message on its way to the queue.
+
+    Args:
+        delay: whole seconds, 0 to 900.
+        hooks: the task's middlewares that wrap dispatch, the first outermost.
+        ttl: where QUEUED is recorded, epoch seconds until which the record lives; None elsewhere.
+        held: the message's unique key, if it has one.
+    """
+
+    message: Message
+    queue: str
+    fifo: bool
+    delay: int
+    group: str | None
+    hooks: tuple[Middleware, ...]
+    ttl: float | None
+    held: Held | None = None
+
+
+class NotSent(TaskQError):
+    """The queue did not accept an entry. Seen by dispatch hooks; callers get :class:`EnqueueError`."""
+
+    def __init__(self, error: EntryError) -> None:
+        self.error = error
+        super().__init__(f"{error.code}: {error.message}")
+
+
+async def send(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+    """Send `messages`, which stand for `prepared`: None or the reason for each.
+
+    Tells the unique keys what became of their messages; until then each is in doubt.
+    """
+    held = [one.held for one in prepared]
+    if not any(held):
+        return await _send_bodies(services, prepared, messages)
+    for one in held:
+        if one is not None:
+            one.doubts += 1
+    try:
+        answers = await _send_bodies(services, prepared, messages)
+    except (ArgumentsError, ConfigError, PayloadTooLarge) as error:  # nothing was sent
+        _tell(held, [EntryError(type(error).__name__, str(error))] * len(held))
+        raise
+    _tell(held, answers)
+    return answers
+
+
+def _tell(held: Sequence[Held | None], answers: Sequence[Answer]) -> None:
+    for one, answer in zip(held, answers, strict=True):
+        if one is not None:
+            one.answered(answer)
+
+
+async def _send_bodies(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+    bodies = [message.encode() for message in messages]
+    large = [index for index, body in enumerate(bodies) if _is_large(body)]
+    refused = await _put_arguments(services, messages, bodies, large) if large else {}
+    accepted = [index for index in range(len(messages)) if index not in refused]
+    answers = await services.broker.send(
+        [_outgoing(prepared[index], messages[index], bodies[index]) for index in accepted]
+    )
+    if not refused:
+        return answers
+    found: dict[int, Answer] = {**refused, **dict(zip(accepted, answers, strict=True))}
+    return [found[index] for index in range(len(messages))]
+
+
+def _outgoing(prepared: Prepared, message: Message, body: str) -> Outgoing:
+    return Outgoing(
+        prepared.queue,
+        body,
+        message.id,
+        prepared.delay,
+        prepared.group,
+        f"{message.id}:{message.run}:{message.attempt}" if prepared.fifo else None,
+    )
+
+
+# -- messages that are too large --------------------------------------------------------------------------------
+
+
+def _is_large(body: str) -> bool:
+    # No character takes more than 4 bytes, so that small bodies are not encoded just to be measured.
+    return len(body) > MAX_BODY_BYTES // 4 and utf8_bytes(body) > MAX_BODY_BYTES
+
+
+async def _put_arguments(
+    services: Services, messages: Sequence[Message], bodies: list[str], large: Sequence[int]
+) -> dict[int, EntryError]:
+    """Put the arguments of large messages into the bucket, where there is one, and pointers into their bodies.
+
+    Answers the entries for which that failed. Where there is no bucket, the broker refuses the message.
+    """
+    if (payloads := services.payloads) is None:
+        return {}
+    from .claim_check import message_deposit  # hardly any message is that large
+
+    deposits = {index: message_deposit(messages[index]) for index in large}
+
+    async def put(index: int) -> EntryError | None:
+        bodies[index], (key, content) = deposits[index]
+        try:
+            await payloads.put(key, content)
+        except AwsError as error:
+            text = f"the arguments could not be put into the bucket: {error.message}"
+            return EntryError(error.code, text, transient=error.transient)
+        return None
+
+    answers = await services.flow.map(put, large, PUTS_AT_ONCE)
+    return {index: answer for index, answer in zip(large, answers, strict=True) if answer is not None}

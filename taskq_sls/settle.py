@@ -17,6 +17,10 @@ LONGEST_HOP = 11 * 3600
 """Longest visibility asked for, in seconds: SQS counts its 12 hours from the receive. A retry beyond it hops."""
 
 
+SHORTEST_HOP = 60
+"""Seconds of visibility below which no shorter ones are tried."""
+
+
 def hidden_for(outcome: RetryIn | Release) -> int:
     """Whole seconds of visibility for an outcome. Rounded up: a message that came early would have to wait again."""
     return min(LONGEST_HOP, MAX_VISIBILITY, max(0, math.ceil(outcome.delay)))
@@ -61,12 +65,27 @@ def hide_faults() -> Episode:
 
 
 async def hide(broker: Broker, entries: Sequence[tuple[Delivery, int]], faults: Episode) -> None:
-    """Hide messages; a fault leaves them to the visibility timeout they have."""
+    """Hide messages; a fault leaves them to the visibility timeout they have.
+
+    Where SQS says that its 12 hours would be passed, half the time is asked for, and so on: a message that came back
+    with every hold instead would spend its receives and end in the dead-letter queue.
+    """
     try:
         answers = await broker.hide(entries)
     except Exception as error:
         faults.fault(error)
         return
+    shorter = [
+        (delivery, seconds // 2)
+        for (delivery, seconds), answer in zip(entries, answers, strict=True)
+        if answer is not None and answer.beyond_limit and seconds > SHORTEST_HOP
+    ]
+    if shorter:
+        await hide(broker, shorter, faults)
+        answers = [
+            None if answer is not None and answer.beyond_limit and seconds > SHORTEST_HOP else answer
+            for (_, seconds), answer in zip(entries, answers, strict=True)
+        ]
     refused = [answer for answer in answers if answer is not None and not answer.gone]
     for answer in refused:
         faults.fault(AwsError("change_message_visibility_batch", answer.code, answer.message))

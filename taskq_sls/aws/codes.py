@@ -29,7 +29,7 @@ THROTTLING_CODES = frozenset(
 """The service asks to come back later; the request had no effect."""
 
 EXPIRED_CREDENTIAL_CODES = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "TokenRefreshRequired"}
 )
 """Credentials that were right once and can rotate; the request had no effect."""
 

@@ -286,3 +286,16 @@ def test_a_retry_beyond_what_visibility_allows_hops() -> None:
     assert hidden_for(RetryIn(10**6, "failed")) == LONGEST_HOP
     assert hidden_for(RetryIn(-1, "failed")) == 0
     assert hidden_for(Release(0)) == 0
+
+
+async def test_a_retry_beyond_the_twelve_hours_of_sqs_is_hidden_for_as_long_as_sqs_allows(bench: Bench) -> None:
+    [delivery] = await bench.receive(1)
+    beyond = EntryError("InvalidParameterValue", "beyond the limit", beyond_limit=True)
+    bench.broker.faults["hide"] = [beyond, beyond]
+
+    await bench.settler.settle(delivery, RetryIn(40_000, "failed"))
+    await bench.settler.drain()
+
+    due = bench.broker.next_visible_at("default")
+    assert due is not None
+    assert due - bench.broker.clock.time() == 39_600 // 4

@@ -69,6 +69,8 @@ class LambdaHandler:
         records = any(task.options.record != "none" for task in self._app.registry)
         try:
             self._services = self._app.services.new_async(light=True, prepare=records)
+            if records:
+                _ = self._services.results  # its modules too are loaded now, not by the first invocation
         except TaskQError as error:
             logger.warning("the clients could not be made at start-up: %s", error, extra={"action": "warm_up_fault"})
 

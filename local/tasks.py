@@ -1,6 +1,7 @@
 """The reference app: one task of each kind.
 
-Run a worker with ``taskq worker local.tasks:app``; the Lambda entry point is ``handlers.worker.handler``.
+Run a worker with ``taskq worker local.tasks:app``; the Lambda entry points are ``handlers.worker.handler`` for
+messages and ``handlers.scheduler.handler`` for events.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
@@ -18,7 +20,15 @@ from .survey import Survey, standard_library, survey_package
 BLOCK = 1 << 20
 """Bytes read between two words about progress."""
 
-app = TaskQ("local", queues=[Queue("default"), Queue("journal.fifo")], timeout=60)
+app = TaskQ(
+    "local",
+    queues=[
+        Queue("default", function_timeout=90),
+        Queue("slow", function_timeout=660),
+        Queue("journal.fifo", function_timeout=90),
+    ],
+    timeout=60,
+)
 
 
 @app.task(retry=Retry(give_up_on=(FileNotFoundError,)))
@@ -37,7 +47,7 @@ async def probe(host: str, port: int) -> float:
     return time.perf_counter() - started
 
 
-@app.task(timeout=600)
+@app.task(queue="slow", timeout=600)
 def checksum(ctx: TaskContext, path: str) -> str:
     """SHA-256 of a file, saying how far it is; stops when somebody cancels it."""
     digest = hashlib.sha256()
@@ -61,3 +71,13 @@ def note(path: str, line: str) -> int:
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
         return file.tell()
+
+
+@app.on_event(source="shop.orders", detail_type="Order Placed", arguments={"placed_at": "time"})
+@app.task(timeout=10)
+def confirm(order: str, placed_at: datetime, total: float = 0.0) -> str:
+    """The text that confirms an order, for each event that the shop puts on the default bus.
+
+    Its detail has ``order``, and may have ``total``.
+    """
+    return f"Order {order} of {placed_at:%d %B %Y} is confirmed, {total:.2f} in all"

@@ -6,6 +6,8 @@ their state and results.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .app import TaskQ
 from .context import TaskContext, current_task
 from .errors import (
@@ -34,6 +36,10 @@ from .results.records import Progress, State, TaskRecord
 from .retry import Retry, RetryLater
 from .task import Task
 
+if TYPE_CHECKING:
+    from .scheduler.expressions import at, cron, rate
+    from .schedules import Schedule, ScheduleHandle
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -51,6 +57,8 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryLater",
+    "Schedule",
+    "ScheduleHandle",
     "State",
     "Task",
     "TaskCancelled",
@@ -65,7 +73,27 @@ __all__ = [
     "TaskRecord",
     "TaskStalled",
     "TaskTimeout",
+    "at",
     "await_all",
+    "cron",
     "current_task",
+    "rate",
     "wait_all",
 ]
+
+_TIMED = {
+    "at": "scheduler.expressions",
+    "cron": "scheduler.expressions",
+    "rate": "scheduler.expressions",
+    "Schedule": "schedules",
+    "ScheduleHandle": "schedules",
+}
+"""Where the names of timed tasks live: imported at first use, since most Lambda containers need none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TIMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_TIMED[name]}", __name__), name)

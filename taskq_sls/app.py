@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
-from .brokers.base import MAX_DELAY, Broker
+from .brokers.base import Broker
 from .clock import Clock, SystemClock
 from .context import TaskContext
-from .declaration import TaskDecorator, _Probe
+from .declaration import EventDecorator, TaskDecorator, _Probe
 from .errors import ConfigError
 from .executor import Executor
 from .lookup import Results
@@ -19,6 +19,7 @@ from .middleware import Middleware, StructuredLogging
 from .naming import check_task_name, task_name
 from .options import APP_OPTIONS, CALL_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
 from .queues import Queue, dead_letter_name, physical_name
+from .redaction import Names, redact_arguments
 from .registry import Registry, caller_locals, define
 from .results.base import ResultBackend
 from .serialization import JsonSignature
@@ -30,9 +31,19 @@ from .threads import Threads
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from fastapi import FastAPI
+
+    from .events import Route, Texts
     from .payloads.base import PayloadStore
     from .processes.pool import Children
+    from .scheduler.firing import Misfire, Overlap
+    from .scheduler.store import ScheduleStore
+    from .scheduler.when import When
+    from .schedules import DeclaredSchedule, Schedule, ScheduleHandle
+    from .schedules.declared import Declarations
+    from .serverless.events import EventHandler, Unmatched
     from .serverless.handler import LambdaHandler
+    from .web.serverless import ApiHandler
     from .worker.worker import Worker
 
 P = ParamSpec("P")
@@ -56,12 +67,14 @@ class TaskQ:
             A task with a timeout has its time limit innermost.
         lifespan: an async context manager function, entered once per worker process or Lambda container with
             the app; what it yields is ``context.state`` in tasks.
-        prefix, table, queue_urls, bucket: where the resources are; see `Settings`. Default: the environment.
-        broker, results, payloads: used instead of SQS, DynamoDB and S3.
+        prefix, table, queue_urls, bucket, schedule_group, schedule_role_arn: where the resources are; see
+            `Settings`. Default: the environment.
+        broker, results, payloads, schedule_store: used instead of SQS, DynamoDB, S3 and EventBridge Scheduler.
         clock: the source of time.
         max_depth: longest chain of tasks that enqueue each other.
+        report: whether workers report themselves in the table, one small write a minute (`taskq workers`).
         aws_options: timeouts, retries and connections of the AWS clients (``taskq_sls.aws.config.ClientOptions``).
-        options: defaults for all tasks: retry, record, result_ttl, timeout, labels, expires_in, and those that
+        options: defaults for all tasks: retry, record, result_ttl, timeout, labels, expires_in, redact, and those that
             middlewares declare.
 
     Raises:
@@ -79,11 +92,15 @@ class TaskQ:
         table: str | None = None,
         queue_urls: dict[str, str] | None = None,
         bucket: str | None = None,
+        schedule_group: str | None = None,
+        schedule_role_arn: str | None = None,
         broker: Broker | None = None,
         results: ResultBackend | None = None,
         payloads: PayloadStore | None = None,
+        schedule_store: ScheduleStore | None = None,
         clock: Clock | None = None,
         max_depth: int = 100,
+        report: bool = True,
         aws_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -91,13 +108,18 @@ class TaskQ:
             raise ConfigError(f"TaskQ({name!r}): an app's name is 1 to 40 letters, digits, '-' or '_'")
         if isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < 1:
             raise ConfigError(f"TaskQ(max_depth={max_depth!r}): give a whole number of 1 or more")
+        if not isinstance(report, bool):
+            raise ConfigError(f"TaskQ(report={report!r}): give True or False")
         self.name = name
+        self.report = report
         self.clock: Clock = clock or SystemClock()
         self.max_depth = max_depth
         self.lifespan = None if lifespan is None else _checked_lifespan(name, lifespan)
         self.queues = _by_name(name, queues)
         self.middleware = _checked(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
         self.registry = Registry()
+        self._declarations: Declarations | None = None
+        self.routes: list[Route] = []
         self.threads = Threads()
         self.children: Children | None = None
         base = TaskOptions(queue=next(iter(self.queues)))
@@ -107,10 +129,12 @@ class TaskQ:
             "table": table,
             "queue_urls": queue_urls,
             "bucket": bucket,
+            "schedule_group": schedule_group,
+            "schedule_role_arn": schedule_role_arn,
         }
         self._settings: Settings | None = None
         self.services = ServiceFactory(
-            lambda: self.settings, self.clock, broker, results, dict(aws_options or {}), payloads
+            lambda: self.settings, self.clock, broker, results, dict(aws_options or {}), payloads, schedule_store
         )
         self.results = Results(self)
 
@@ -163,6 +187,7 @@ class TaskQ:
         name: str | None = None,
         aliases: Sequence[str] = (),
         middleware: Sequence[Middleware] = (),
+        schedule: When | Schedule | Sequence[When | Schedule] | None = None,
         **options: Any,
     ) -> TaskDecorator: ...
 
@@ -173,6 +198,7 @@ class TaskQ:
         name: str | None = None,
         aliases: Sequence[str] = (),
         middleware: Sequence[Middleware] = (),
+        schedule: When | Schedule | Sequence[When | Schedule] | None = None,
         **options: Any,
     ) -> Any:
         """Make a function a task. May be used bare.
@@ -181,6 +207,8 @@ class TaskQ:
             name: default ``module:function``.
             aliases: former names; messages that carry one still run.
             middleware: hooks of this task alone, inside those of the app.
+            schedule: when it runs by itself: ``cron(...)``, ``rate(...)``, ``at(...)``, a ``Schedule`` (which also
+                has arguments), or a list of these. `taskq schedules sync` or the template makes them.
             options: see `TaskOptions` (all but ``id`` and ``unique_key``), and those that middlewares declare.
 
         Raises:
@@ -193,7 +221,13 @@ class TaskQ:
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
             task = self._define(function, name, tuple(middleware), options, localns)
+            again = self.registry.get(task.name) is not None
             self.registry.add(task, tuple(check_task_name(alias) for alias in aliases))
+            if again and self._declarations is not None:
+                # A module that is imported again declares its tasks again, and their schedules.
+                self._declarations = self._declarations.without(task.name)
+            if schedule is not None:
+                self._declare(task, schedule)
             return task
 
         return register if function is None else register(function)
@@ -214,6 +248,119 @@ class TaskQ:
         merged = self._defaults.merged(where, options, TASK_OPTIONS, _declared(middlewares))
         self.check_queue(where, merged)
         return define(self, function, resolved, merged, middlewares, self.threads, localns)
+
+    def on_event(
+        self,
+        *,
+        source: Texts,
+        detail_type: Texts | None = None,
+        bus: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> EventDecorator:
+        """Make a task of every EventBridge event that matches: above ``@app.task``, or above a plain function.
+
+        A parameter ``event`` gets the whole event, ``id``, ``source``, ``detail_type``, ``time``, ``account``,
+        ``region``, ``resources`` and ``detail`` the event's field, any other the field of `detail` of its name. What
+        an event lacks takes the parameter's default. Values are read by the task's annotations.
+
+        Args:
+            source, detail_type: text, ``{"prefix": text}``, or a list of such alternatives. Default of `detail_type`:
+                any.
+            bus: name of the event bus. Default: the account's default bus.
+            detail: pattern of the detail, as in EventBridge: objects and lists of values, with the operators prefix,
+                suffix, anything-but, exists and numeric.
+            arguments: places in the event by parameter, such as ``{"key": "detail.object.key"}``; ``"event"`` is all
+                of it. Digits are positions in lists.
+            options: queue, delay, group, labels, expires_in, unique_key, unique_ttl and unique of the enqueue.
+
+        Raises:
+            ConfigError: a pattern, a place or an option is wrong, or no parameter has that name.
+        """
+        from .events import declare, route_pattern  # few apps need them, and a cold start should not pay
+
+        wanted = route_pattern(source, detail_type, detail)
+        localns = caller_locals(2)
+
+        def route(function: Callable[..., Any]) -> Task[..., Any]:
+            if isinstance(function, SyncTask | AsyncTask):
+                task: Task[..., Any] = function
+            else:
+                task = self._define(function, None, (), {}, localns)
+                self.registry.add(task, ())
+            declare(self, task, wanted, bus, arguments, options)
+            return task
+
+        return cast(EventDecorator, route)
+
+    # -- schedules ----------------------------------------------------------------------------------------------
+
+    def schedule(
+        self,
+        task: Enqueuer[..., Any] | str,
+        when: When,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        *,
+        overlap: Overlap | None = None,
+        misfire: Misfire | None = None,
+        group: str | None = None,
+        enabled: bool = True,
+    ) -> DeclaredSchedule:
+        """Declare a schedule of a task, as ``@app.task(schedule=Schedule(...))`` does.
+
+        Args:
+            task: a task, also ``task.with_options(...)`` or ``app.ref(...)``, or the name of a registered one.
+            when, args, kwargs, name, overlap, misfire, group, enabled: see `Schedule`.
+
+        Raises:
+            ConfigError: there is no such task, the name is taken, or options and queue do not fit a schedule.
+            ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
+        """
+        from .schedules.value import Schedule
+
+        one = Schedule(when, args, kwargs, name=name, overlap=overlap, misfire=misfire, group=group, enabled=enabled)
+        return self._declare(self._scheduled_task(task), one)[0]
+
+    @property
+    def schedules(self) -> Sequence[DeclaredSchedule]:
+        """The schedules that are declared in code, in the order of their declaration."""
+        return () if self._declarations is None else tuple(self._declarations)
+
+    def schedule_handle(self, id: str, task: Enqueuer[..., Any] | None = None) -> ScheduleHandle:
+        """The handle of a schedule, to look at it or to change it. Nothing is called.
+
+        Args:
+            id: what ``ScheduleHandle.id`` was; with `task`, what was given as ``with_options(id=...)``.
+
+        Raises:
+            ConfigError: `id` is no name of a schedule.
+        """
+        from .schedules.handle import schedule_handle
+
+        return schedule_handle(self, id, None if task is None else task.name)
+
+    def _declare(
+        self, task: Enqueuer[..., Any], given: When | Schedule | Sequence[When | Schedule]
+    ) -> list[DeclaredSchedule]:
+        from .schedules.declared import Declarations  # a cold start without schedules should not pay
+        from .schedules.value import as_schedules
+
+        if self._declarations is None:
+            self._declarations = Declarations(self)
+        declarations, several = self._declarations, as_schedules(f"task {task.name}", given)
+        return [declarations.add(task._definition, task.options, one) for one in several]
+
+    def _scheduled_task(self, task: Enqueuer[..., Any] | str) -> Enqueuer[..., Any]:
+        found = self.registry.get(task) if isinstance(task, str) else task
+        if isinstance(found, Enqueuer) and found._app is self:
+            return found
+        raise ConfigError(
+            f"TaskQ({self.name!r}).schedule({task!r:.120}): no such task is registered in this app; give the task itself, or "
+            "app.ref(name) for one whose code is elsewhere"
+        )
 
     def ref(self, name: str, **options: Any) -> Enqueuer[..., Any]:
         """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
@@ -246,11 +393,6 @@ class TaskQ:
                 f"{where}: queue {options.queue!r} is not declared; TaskQ({self.name!r}) has "
                 f"{', '.join(map(repr, self.queues))}. Add Queue({options.queue!r}) to queues=[...]"
             )
-        if queue.fifo and options.delay:
-            raise ConfigError(
-                f"{where}: delay={options.delay:g} on FIFO queue {queue.name!r}: SQS delays single messages on standard "
-                "queues only; use a standard queue"
-            )
         if queue.function_timeout is not None and (options.timeout or 0) > queue.function_timeout:
             raise ConfigError(
                 f"{where}: timeout={options.timeout:g} is longer than function_timeout={queue.function_timeout} of queue "
@@ -260,8 +402,11 @@ class TaskQ:
             raise ConfigError(
                 f"{where}: FIFO queue {queue.name!r} needs a message group: with_options(group=...) or group= on the task"
             )
-        if options.delay > MAX_DELAY:
-            raise ConfigError(f"{where}: delay={options.delay:g} is above SQS's {MAX_DELAY} seconds")
+        if options.unique_key is not None and options.delay >= options.unique_ttl:
+            raise ConfigError(
+                f"{where}: unique_ttl={options.unique_ttl:g} ends before delay={options.delay:g} does: the key would be free "
+                "before the task starts; raise unique_ttl, or lower delay"
+            )
         if options.expires_in is not None and options.expires_in <= options.delay:
             raise ConfigError(
                 f"{where}: expires_in={options.expires_in:g} ends before delay={options.delay:g} does: it would never run"
@@ -269,6 +414,24 @@ class TaskQ:
         return queue
 
     # -- drivers ------------------------------------------------------------------------------------------------
+
+    def redaction(self, task: str | None = None) -> Names:
+        """The names whose values are not shown: those of a task, or where it is not registered here, of the app."""
+        found = None if task is None else self.registry.get(task)
+        return (self._defaults if found is None else found.options).redact
+
+    @property
+    def log_redaction(self) -> Names:
+        """The names of the app and of all its tasks: a log record does not tell whose it is."""
+        return self._defaults.redact.union(*(task.options.redact for task in self.registry))
+
+    def redacted(
+        self, task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """A task's arguments, as JSON values, as they may be shown."""
+        found = None if task is None else self.registry.get(task)
+        parameters = None if found is None else found._definition.signature().positions(len(args))
+        return redact_arguments(args, kwargs, self.redaction(task), parameters)
 
     def make_children(self) -> Children:
         """The child processes of tasks with ``run_in="process"``, started on demand."""
@@ -289,6 +452,7 @@ class TaskQ:
             state,
             self.threads.limit,
             lambda: services.payloads,
+            lambda: services.schedules is not None,
         )
 
     def worker(self, **options: Any) -> Worker:
@@ -310,6 +474,40 @@ class TaskQ:
         from .serverless.handler import LambdaHandler
 
         return LambdaHandler(self, **options)
+
+    def event_handler(self, *, unmatched: Unmatched = "raise") -> EventHandler:
+        """What Lambda calls with an EventBridge event: ``handler = app.event_handler()``.
+
+        Args:
+            unmatched: ``raise`` where no route matches, so that Lambda keeps the event, or ``drop`` it.
+        """
+        from .serverless.events import EventHandler
+
+        return EventHandler(self, unmatched=unmatched)
+
+    def api(self, **options: Any) -> FastAPI:
+        """The HTTP API of this app, as an ASGI app. Needs the extra ``api``.
+
+        Args:
+            options: see `taskq_sls.web.create_api`: auth, tokens, iam_scopes, origins.
+
+        Raises:
+            ConfigError: no authentication is configured, or something is malformed.
+        """
+        from .web.app import create_api
+
+        return create_api(self, **options)
+
+    def api_handler(self, *, base_path: str = "/", **options: Any) -> ApiHandler:
+        """What Lambda calls with a request of a Function URL, API Gateway or load balancer.
+
+        Args:
+            base_path: start of all paths that the front adds, such as ``/tasks``.
+            options: as `api`.
+        """
+        from .web.serverless import ApiHandler
+
+        return ApiHandler(self.api(**options), base_path=base_path)
 
     def _hold(self, queue: str) -> float:
         declared = self.queues.get(queue)

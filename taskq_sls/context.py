@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .errors import TaskQError
@@ -44,6 +45,7 @@ class TaskContext:
         "_lease_until",
         "_progress",
         "_progress_saved",
+        "_scheduled_for",
         "_state",
         "_stop",
         "_stuck_after",
@@ -77,6 +79,7 @@ class TaskContext:
         state: Any = None,
         timeout: float | None = None,
         options: Mapping[str, Any] | None = None,
+        scheduled_for: str | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -94,6 +97,7 @@ class TaskContext:
         self._kwargs: dict[str, Any] = {}
         # The arguments as the message brought them, for code in another process.
         self._call: tuple[list[Any], dict[str, Any]] | None = None
+        self._scheduled_for = scheduled_for
         self._fence: Fence | None = None
         self._lease_until = 0.0
         self._progress: Progress | None = None
@@ -103,6 +107,11 @@ class TaskContext:
         self._stuck_after: float | None = None
         self._stuck_at: float | None = None
         self._task: asyncio.Task[Any] | None = None
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The scheduled time of the firing that made this task, aware and in UTC; None where no schedule did."""
+        return None if self._scheduled_for is None else datetime.fromisoformat(self._scheduled_for)
 
     @property
     def state(self) -> Any:

@@ -43,3 +43,34 @@ class TaskDecorator(Protocol):
     ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class EventDecorator(Protocol):
+    """What ``@app.on_event(...)`` returns: a task stays what it is, a function becomes one."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, task: SyncTask[P, R], /
+    ) -> SyncTask[P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, task: AsyncTask[P, R], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, function: Callable[Concatenate[_Probe, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[Concatenate[Any, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[_Probe, P], R], /) -> SyncTask[Concatenate[Any, P], R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .message import ErrorInfo
+
+if TYPE_CHECKING:
+    from .scheduler.specs import ScheduleSpec
 
 
 class Delivery(NamedTuple):
@@ -29,10 +32,15 @@ class Done(NamedTuple):
 
 
 class RetryIn(NamedTuple):
-    """Hide the message for `delay` seconds, then it comes again."""
+    """Hide the message for `delay` seconds, then it comes again.
+
+    Where `later` is set, make that one-time schedule, which brings the message anew, and delete this one then; if it
+    cannot be made, hide all the same.
+    """
 
     delay: float
     reason: str
+    later: ScheduleSpec | None = None
 
 
 class DeadLetter(NamedTuple):

@@ -5,7 +5,7 @@ A message names the value, the limit and the fix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -92,6 +92,30 @@ class FailedEntry:
 
     def __repr__(self) -> str:
         return f"FailedEntry(index={self.index}, id={self.id!r}, code={self.code!r}, message={self.message!r})"
+
+
+class UnmatchedEvent(TaskQError):
+    """No route of the app matches an event; nothing was enqueued."""
+
+
+class EventError(TaskQError):
+    """Some tasks of an event were not enqueued. Handling the event again is safe: it makes the same task ids.
+
+    Attributes:
+        event_id: of the event.
+        sent: ids of the tasks that were enqueued.
+        failed: why the others were not, by task name.
+    """
+
+    def __init__(self, event_id: str, sent: Sequence[str], failed: Mapping[str, Exception]) -> None:
+        self.event_id = event_id
+        self.sent = list(sent)
+        self.failed = dict(failed)
+        reasons = "; ".join(f"{task}: {type(error).__name__}: {error}" for task, error in self.failed.items())
+        super().__init__(
+            f"event {event_id}: {len(self.failed)} of {len(self.sent) + len(self.failed)} tasks were not enqueued: {reasons}. "
+            "The event may come again: its tasks keep their ids."
+        )
 
 
 class UndecodableMessage(TaskQError):

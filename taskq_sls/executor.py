@@ -39,6 +39,7 @@ from .results.keys import give_back
 from .results.records import RETENTION, Claim, Claimed, Fence, Finish, Refused, State
 from .results.verdicts import read_refusal
 from .retry import SAFETY
+from .settle import LONGEST_HOP
 
 if TYPE_CHECKING:
     from .payloads.base import PayloadStore
@@ -62,6 +63,7 @@ class Executor:
         state: what the app's lifespan yielded; `TaskContext.state`.
         threads: sync tasks that can run at once; further ones wait unclaimed.
         payloads: where arguments and results are that were too large, or None; asked when there is one.
+        scheduling: whether a one-time schedule can bring a message back; asked when one is wanted.
 
     Attributes:
         running: attempts under way, by owner token. A driver's heartbeat renews their leases.
@@ -77,7 +79,9 @@ class Executor:
         state: object = None,
         threads: int = 32,
         payloads: Callable[[], PayloadStore | None] = lambda: None,
+        scheduling: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._scheduling = scheduling
         self._plan_of = plan_of
         self._results = results
         self._payloads = payloads
@@ -94,6 +98,7 @@ class Executor:
         self._gate = asyncio.Semaphore(threads)
         self._at_gate: set[asyncio.Task[object]] = set()
         self._draining = False
+        self._said_unfilled = False
         self._claim_faults = Episode(logger, "the state table cannot be reached", "claim_fault")
         self._payload_faults = Episode(logger, "the arguments of large messages cannot be fetched", "payload_fault")
 
@@ -109,6 +114,8 @@ class Executor:
         """
         try:
             message = decode(delivery.body)
+            if message.schedule is not None and not message.id:
+                message = self._fired(message, delivery)
         except UndecodableMessage as error:
             return poison(delivery, error.reason, str(error))
         outcome = await self._process(delivery, message, deadline, may_start)
@@ -116,6 +123,36 @@ class Executor:
             # The task is over, whoever ended it; and its end is written, so that nothing is freed too early.
             await give_back(self._results, message.task, message.unique_key, message.id)
         return outcome
+
+    def _fired(self, message: Message, delivery: Delivery) -> Message:
+        """The message of a firing, with the id and the times that follow from schedule and scheduled time."""
+        from .scheduler.firing import receive  # an app without schedules does not need it
+
+        message, exact = receive(message, delivery.sent_at)
+        if not exact and not self._said_unfilled:
+            self._said_unfilled = True
+            logger.warning(
+                "the clock of schedule %s leaves the scheduled time out of its messages; the minute in which each was "
+                "sent is taken for it",
+                (message.schedule or {}).get("name"),
+                extra={"action": "scheduled_time_missing"},
+            )
+        return message
+
+    def _back_in(self, delivery: Delivery, message: Message, attempt: int, delay: float, reason: str) -> RetryIn:
+        """The wait for a retry or a start; handed to a schedule, where there can be one, if the queue cannot keep it.
+
+        Args:
+            attempt: the last one that was started.
+        """
+        now = self._clock.time()
+        lasts = now + delay <= delivery.sent_at + RETENTION - SAFETY
+        # In a FIFO queue the message keeps its place as long as it can.
+        if (lasts and (delay <= LONGEST_HOP or delivery.queue.endswith(".fifo"))) or not self._scheduling():
+            return RetryIn(delay, reason)
+        from .scheduler.delays import late_retry  # few tasks wait that long
+
+        return RetryIn(delay, reason, late_retry(delivery, message, attempt, now + delay, now))
 
     async def _process(
         self, delivery: Delivery, message: Message, deadline: float | None, may_start: Callable[[Plan], bool] | None
@@ -165,7 +202,7 @@ class Executor:
     async def _start(self, delivery: Delivery, message: Message, plan: Plan, deadline: float | None) -> Outcome:
         now = self._clock.time()
         if message.not_before is not None and message.not_before > now + EARLY:
-            return RetryIn(message.not_before - now, "early")
+            return self._back_in(delivery, message, message.attempt, message.not_before - now, "early")
         missing: PayloadMissing | None = None
         if message.payload is not None:
             from .claim_check import load_message  # hardly any message is that large
@@ -191,6 +228,8 @@ class Executor:
             outcome = await self._claim(attempt)
         else:
             outcome = await self._count(attempt)
+        if outcome is None and message.schedule is not None:
+            outcome = await self._overlaps(attempt)
         if outcome is not None:
             return outcome
         # Where the machine slept between the claim and here, somebody else may run the task by now.
@@ -242,6 +281,8 @@ class Executor:
             timeout=timeout,
             options=options.extra,
         )
+        if message.schedule is not None:
+            context._scheduled_for = message.schedule.get("at")
         if timeout is None:
             context.deadline = deadline
         else:
@@ -284,6 +325,26 @@ class Executor:
         context._lease_until = claim.lease_until
         return None
 
+    async def _overlaps(self, attempt: Attempt) -> Outcome | None:
+        """End a firing whose schedule lets no two run at once while the one before still does."""
+        context, claim = attempt.context, attempt.claim
+        if context._fence is None or claim.unique_key is None:
+            return None
+        from .scheduler.overlap import holder
+
+        try:
+            other = await holder(self._results, claim)
+        except (AwsError, ConfigError) as error:
+            self._claim_faults.fault(error)
+            given_back = await self._recorder.give_back(attempt)
+            return Release(random.uniform(5, 60)) if isinstance(given_back, Release) else given_back
+        if other is None:
+            return None
+        logger.info("%s skipped: %s still runs", context.task, other, extra=fields(context, "task_skipped"))
+        return await self._recorder.store(
+            attempt, self._recorder.end(attempt, State.CANCELLED, reason="overlap"), DONE
+        )
+
     async def _claim_surely(self, claim: Claim) -> Claimed | Refused:
         """Claim; where the answer is lost, ask once more: the same token is recognised, and no attempt is used up."""
         try:
@@ -317,7 +378,9 @@ class Executor:
             claim = attempt.claim
             await self._results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
         if verdict.close is None:
-            return verdict.outcome
+            if not isinstance(verdict.outcome, RetryIn):
+                return verdict.outcome
+            return self._back_in(attempt.delivery, attempt.message, refused.record.attempt, *verdict.outcome[:2])
         if not await self._results.close_abandoned(refused.record, verdict.close):
             return RetryIn(1.0, "contended")
         context = attempt.context
@@ -397,7 +460,8 @@ class Executor:
         reason = "result" if isinstance(error, ResultError) else retry.refuses(context.attempt, error)
         delay = retry.delay(context.attempt, error)
         if reason is None and self._clock.time() + delay > attempt.delivery.sent_at + RETENTION - SAFETY:
-            reason = "retention"  # the message would be gone before it came back
+            # The message would be gone before it came back, if nothing else could bring it.
+            reason = None if self._scheduling() else "retention"
         if reason is None:
             logger.warning(
                 "%s failed (attempt %d of %d), again in %.1f s: %s: %s",
@@ -410,7 +474,8 @@ class Executor:
                 extra={**fields(context, "task_retrying"), "delay": round(delay, 3)},
             )
             end = self._recorder.end(attempt, State.RETRYING, error=info, next_in=delay)
-            return await self._recorder.store(attempt, end, RetryIn(delay, "failed"))
+            again = self._back_in(attempt.delivery, attempt.message, context.attempt, delay, "failed")
+            return await self._recorder.store(attempt, end, again)
         logger.error(
             "%s failed for good (%s, attempt %d): %s: %s",
             context.task,

@@ -24,6 +24,7 @@ from .services import Services
 
 if TYPE_CHECKING:
     from .app import TaskQ
+    from .scheduler.store import ScheduleStore
 
 R = TypeVar("R")
 
@@ -135,7 +136,20 @@ class TaskHandle(Generic[R]):
         )
         if self._unique_key is not None and answer.status.terminal:
             await give_back(services.results, self.task, self._unique_key, self.id)
+        if answer.answer == "cancelled" and services.schedules is not None:
+            await self._drop_schedules(services, services.schedules, now)
         return answer
+
+    async def _drop_schedules(self, services: Services, schedules: ScheduleStore, now: float) -> None:
+        """Remove the one-time schedules that may yet bring the task: of its delay, and of its last retry."""
+        from .scheduler.firing import delay_name  # only where a scheduler is configured
+
+        record = await services.results.get(self.id, now=now)
+        names = {delay_name(self.id, 0, 0)}
+        if record is not None:
+            names.add(delay_name(self.id, record.run, record.attempt))
+        for name in names:
+            await schedules.delete(name)
 
     async def _result(self, services: Services, timeout: float | None) -> R:
         self._needs_record("result()")

@@ -17,6 +17,8 @@ from typing import Any, TextIO
 
 from .context import running_task
 from .errors import ConfigError
+from .redaction import Names
+from .redaction import redact as redacted
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("auto", "text", "json")
@@ -31,13 +33,16 @@ _TOLD = frozenset({"action", "task_id", "task_name", "duration", "delay", "reaso
 """Fields that a line of text shows in another place, or whose value its message states."""
 
 
-def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "INFO", format: str = "auto", stream: TextIO | None = None, redact: Names = frozenset()
+) -> None:
     """Send all log records of the process to one stream. A second call replaces what the first set up.
 
     Args:
         level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``; noisy libraries speak from WARNING on, unless DEBUG.
         format: ``text``, ``json``, or ``auto``: text where the stream is a terminal.
         stream: default stderr.
+        redact: names of fields, given by ``extra``, whose values are not written (``app.log_redaction``).
 
     Raises:
         ConfigError: level or format is none of these.
@@ -50,9 +55,9 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
     terminal = target.isatty()
     handler = _Handler(target)
     if format == "text" or (format == "auto" and terminal):
-        handler.setFormatter(TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")))
+        handler.setFormatter(TextFormatter(terminal and not os.environ.get("NO_COLOR"), redact))
     else:
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonFormatter(redact))
     handler.addFilter(CurrentTask())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -85,7 +90,14 @@ class JsonFormatter(logging.Formatter):
 
     ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, everything given by ``extra``, and
     ``exception`` with the traceback as text. Values that JSON lacks are written as their text.
+
+    Args:
+        redact: names of fields whose values are not written.
     """
+
+    def __init__(self, redact: Names = frozenset()) -> None:
+        super().__init__()
+        self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -93,7 +105,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **extras(record),
+            **redacted(extras(record), self._redact),
         }
         if trace := _trace(record):
             line["exception"] = trace
@@ -110,14 +122,16 @@ class TextFormatter(logging.Formatter):
 
     Args:
         colour: mark levels and dim the rest with ANSI colours.
+        redact: names of fields whose values are not written.
     """
 
-    def __init__(self, colour: bool = False) -> None:
+    def __init__(self, colour: bool = False, redact: Names = frozenset()) -> None:
         super().__init__()
         self._colour = colour
+        self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = extras(record)
+        fields = redacted(extras(record), self._redact)
         parts = [
             self._paint(datetime.fromtimestamp(record.created).strftime("%H:%M:%S"), "2"),
             self._paint(f"{record.levelname:<7}", _COLOURS.get(record.levelno, "0")),

@@ -133,6 +133,7 @@ def _ordinary() -> SchemaValidator:
         "not_before": number,
         "expires_at": number,
         "run": count,
+        "schedule": core_schema.dict_schema(core_schema.str_schema()),
         "trace": texts,
         "parent": text,
         "depth": count,

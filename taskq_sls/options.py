@@ -8,18 +8,23 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from .brokers.base import MAX_DELAY
 from .errors import ConfigError
 from .message import check_id
+from .redaction import Names, redacted_names
 from .results.records import DAY, MIN_RESULT_TTL
 from .retry import Retry
 
 RecordLevel = Literal["none", "finished", "started", "queued"]
 RunIn = Literal["thread", "process"]
 UniquePolicy = Literal["return", "raise"]
+Overlap = Literal["allow", "skip"]
+Misfire = Literal["skip", "once", "all"]
 
 MAX_GROUP = 128
 """Longest MessageGroupId (SQS API reference, SendMessage)."""
+
+LONGEST_DELAY = 366 * DAY
+"""Longest delay, in seconds: a year."""
 
 MAX_TIMEOUT = 43_200.0
 """Longest time limit of an attempt, in seconds: SQS keeps a message hidden for 12 hours at most."""
@@ -39,7 +44,8 @@ class TaskOptions:
 
     Args:
         queue: logical queue name, declared in the app.
-        delay: start no earlier than this long after the enqueue: 0 to 900 on standard queues.
+        delay: start no earlier than this long after the enqueue: up to a year. Above 900 on standard queues, and on
+            FIFO, it goes by EventBridge Scheduler, which must be configured.
         group: FIFO message group (needed on FIFO); on a standard queue the fair-queue tenant. 1 to 128 characters.
         id: the task's id, chosen by the caller; repeating an enqueue with it is safe.
         labels: text by name, carried in the envelope and the record.
@@ -57,6 +63,13 @@ class TaskOptions:
             killed, and whose crash or hold on the interpreter lock does not touch the worker.
         record: how much is written to the table: ``none``, ``finished``, ``started`` or ``queued``.
         result_ttl: how long the record is kept after the task ended: at least 15 days.
+        overlap: whether runs of one schedule of the task may overlap (``allow``), or one is dropped while the one
+            before has not ended (``skip``, which needs recording ``started`` or ``queued``).
+        misfire: what is made up for of a schedule's runs that were missed while the local clock was down: ``skip``
+            nothing, the latest one ``once``, or ``all``.
+        http: whether the HTTP API may enqueue the task.
+        redact: names of parameters, labels and fields whose values the HTTP API, its pages, the logs and the messages of
+            errors do not show. Capitals do not count. Those of the app hold for all its tasks.
         extra: options declared by middlewares.
     """
 
@@ -75,6 +88,10 @@ class TaskOptions:
     unique_key: str | None = None
     unique_ttl: float = DAY
     unique: UniquePolicy = "return"
+    overlap: Overlap = "allow"
+    misfire: Misfire = "once"
+    http: bool = False
+    redact: Names = frozenset()
     extra: Mapping[str, Any] = field(default_factory=lambda: _NONE)
 
     @property
@@ -107,11 +124,18 @@ class TaskOptions:
                 raise ConfigError(f"{where}: unknown option {name!r}{_suggest(name, [*names, *extra])}")
         if "labels" in built_in:
             built_in["labels"] = MappingProxyType({**self.labels, **built_in["labels"]})
+        if "redact" in built_in:
+            built_in["redact"] |= self.redact
         merged = replace(self, **built_in, extra=MappingProxyType(added))
         if merged.unique_key is not None and merged.record not in ("started", "queued"):
             raise ConfigError(
                 f"{where}: unique_key={merged.unique_key!r} with record={merged.record!r}: the end of a task frees its "
                 "key, which needs record='started' or 'queued'"
+            )
+        if merged.overlap == "skip" and merged.record not in ("started", "queued"):
+            raise ConfigError(
+                f"{where}: overlap='skip' with record={merged.record!r}: only a record tells whether the run before has "
+                "ended, which needs record='started' or 'queued'"
             )
         if merged.hard_timeout is not None and merged.timeout is None:
             raise ConfigError(
@@ -165,8 +189,7 @@ def _queue(where: str, name: str, value: Any) -> str:
 
 
 def _delay(where: str, name: str, value: Any) -> float:
-    hint = f": SQS delays a message by {MAX_DELAY} s at most, and longer delays need a scheduler"
-    return seconds(where, name, value, 0, MAX_DELAY, hint)
+    return seconds(where, name, value, 0, LONGEST_DELAY, " (a year)")
 
 
 def _group(where: str, name: str, value: Any) -> str | None:
@@ -217,8 +240,25 @@ def _unique(where: str, name: str, value: Any) -> str:
     return str(value)
 
 
+def _overlap(where: str, name: str, value: Any) -> str:
+    if value not in get_args(Overlap):
+        raise ConfigError(
+            f"{where}: overlap={value!r} must be 'allow', or 'skip' (a run is dropped while the one before has not ended)"
+        )
+    return str(value)
+
+
+def _misfire(where: str, name: str, value: Any) -> str:
+    if value not in get_args(Misfire):
+        raise ConfigError(
+            f"{where}: misfire={value!r} must be 'skip' (nothing is made up for), 'once' (the latest run that was missed) "
+            "or 'all'"
+        )
+    return str(value)
+
+
 def _expires_in(where: str, name: str, value: Any) -> float | None:
-    return None if value is None else seconds(where, name, value, 0.001, MIN_RESULT_TTL)
+    return None if value is None else seconds(where, name, value, 0.001, LONGEST_DELAY + MIN_RESULT_TTL)
 
 
 def _retry(where: str, name: str, value: Any) -> Retry:
@@ -248,6 +288,19 @@ def _result_ttl(where: str, name: str, value: Any) -> float:
     return seconds(where, name, value, MIN_RESULT_TTL, 5 * 365 * 86_400.0, hint)
 
 
+def _http(where: str, name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: http={value!r} must be True (the HTTP API may enqueue it) or False")
+    return value
+
+
+def _redact(where: str, name: str, value: Any) -> Names:
+    fits = isinstance(value, list | tuple | set | frozenset) and all(isinstance(one, str) and one for one in value)
+    if not fits:
+        raise ConfigError(f'{where}: redact={value!r:.120} must be a list of names, such as ["password"]')
+    return redacted_names(value)
+
+
 _CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "queue": _queue,
     "delay": _delay,
@@ -257,6 +310,8 @@ _CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "unique_key": _unique_key,
     "unique_ttl": _unique_ttl,
     "unique": _unique,
+    "overlap": _overlap,
+    "misfire": _misfire,
     "expires_in": _expires_in,
     "retry": _retry,
     "timeout": _timeout,
@@ -264,13 +319,27 @@ _CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "run_in": _run_in,
     "record": _record,
     "result_ttl": _result_ttl,
+    "http": _http,
+    "redact": _redact,
 }
 
-CALL_OPTIONS = ("queue", "delay", "group", "id", "labels", "expires_in", "unique_key", "unique_ttl", "unique")
+CALL_OPTIONS = (
+    "queue",
+    "delay",
+    "group",
+    "id",
+    "labels",
+    "expires_in",
+    "unique_key",
+    "unique_ttl",
+    "unique",
+    "overlap",
+    "misfire",
+)
 """What `with_options` takes."""
 
 TASK_OPTIONS = tuple(name for name in _CHECKS if name not in ("id", "unique_key"))
 """What `@app.task` takes."""
 
-APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in")
+APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in", "redact")
 """What `TaskQ` takes as defaults for all its tasks."""

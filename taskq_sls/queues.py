@@ -13,6 +13,9 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,60}(\.fifo)?")
 HOLD = 60
 """Default visibility timeout in seconds: short, so that a crashed worker's messages come back soon."""
 
+SCHEDULES_DEAD_LETTERS = "schedules-dlq"
+"""Logical name of the standard queue for firings of schedules that never reached their queue."""
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -25,6 +28,7 @@ class Queue:
         function_timeout: timeout of the Lambda function that consumes this queue, in seconds (1 to 900),
             when one does. The queue's own visibility is then 6 times this plus the batch window, as the Lambda
             guide advises.
+        function_memory: memory of that function, in MB (128 to 10,240); None for the stack's own default.
         weight: share of a worker's free slots when several queues have messages (above 0).
         batch_size: records per Lambda invocation, 1 to 10,000 (1 to 10 on FIFO); above 10 needs a window.
         batch_window: seconds Lambda may wait to fill a batch, 0 to 300; not on FIFO.
@@ -44,6 +48,7 @@ class Queue:
     batch_window: int = 0
     max_concurrency: int | None = None
     max_receive_count: int | None = None
+    function_memory: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -53,6 +58,8 @@ class Queue:
         self._range("visibility_timeout", self.visibility_timeout, 5, 43_200, "seconds")
         if self.function_timeout is not None:
             self._range("function_timeout", self.function_timeout, 1, 900, "seconds")
+        if self.function_memory is not None:
+            self._range("function_memory", self.function_memory, 128, 10_240, "MB")
         self._range("batch_size", self.batch_size, 1, 10 if self.fifo else 10_000, "records")
         self._range("batch_window", self.batch_window, 0, 0 if self.fifo else 300, "seconds")
         if self.batch_size > 10 and self.batch_window < 1:

@@ -71,7 +71,7 @@ class Recorder:
         return Finish(
             state,
             now,
-            max(now, attempt.message.not_before or 0.0) + attempt.plan.options.result_ttl,
+            max(now + (next_in or 0.0), attempt.message.not_before or 0.0) + attempt.plan.options.result_ttl,
             result_json,
             error,
             reason,

@@ -109,7 +109,9 @@ def define(
     wants_context = _wants_context(function, name, localns)
 
     def compile_now() -> Signature:
-        return compile_signature(function, skip_first=wants_context, localns=localns)
+        compiled = compile_signature(function, skip_first=wants_context, localns=localns)
+        compiled.redact = options.redact
+        return compiled
 
     signature = _once(compile_now)
     try:

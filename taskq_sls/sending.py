@@ -6,7 +6,7 @@ Bodies that are too large for the queue leave their arguments in the payload sto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .brokers.base import MAX_BODY_BYTES, Answer, EntryError, Outgoing
 from .brokers.packing import utf8_bytes
@@ -20,10 +20,17 @@ from .errors import (
 from .message import Message
 from .middleware.base import Middleware
 from .results.records import KeyLock
+from .scheduler.specs import MAX_INPUT_BYTES, NO_SCHEDULER
 from .services import Services
+
+if TYPE_CHECKING:
+    from .scheduler.specs import ScheduleSpec
 
 PUTS_AT_ONCE = 4
 """Objects of one call that are put side by side; each is over a megabyte."""
+
+SCHEDULES_AT_ONCE = 8
+"""Schedules of one call that are made side by side: the service has no call for several."""
 
 
 class Held:
@@ -63,6 +70,8 @@ class Prepared(NamedTuple):
         hooks: the task's middlewares that wrap dispatch, the first outermost.
         ttl: where QUEUED is recorded, epoch seconds until which the record lives; None elsewhere.
         held: the message's unique key, if it has one.
+        spec: the schedule that brings the message to the queue, where it does not go there now; its body is filled
+            in when the hooks have seen the message.
     """
 
     message: Message
@@ -73,6 +82,7 @@ class Prepared(NamedTuple):
     hooks: tuple[Middleware, ...]
     ttl: float | None
     held: Held | None = None
+    spec: ScheduleSpec | None = None
 
 
 class NotSent(TaskQError):
@@ -111,15 +121,19 @@ def _tell(held: Sequence[Held | None], answers: Sequence[Answer]) -> None:
 
 async def _send_bodies(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
     bodies = [message.encode() for message in messages]
-    large = [index for index, body in enumerate(bodies) if _is_large(body)]
-    refused = await _put_arguments(services, messages, bodies, large) if large else {}
-    accepted = [index for index in range(len(messages)) if index not in refused]
-    answers = await services.broker.send(
-        [_outgoing(prepared[index], messages[index], bodies[index]) for index in accepted]
-    )
-    if not refused:
-        return answers
-    found: dict[int, Answer] = {**refused, **dict(zip(accepted, answers, strict=True))}
+    found: dict[int, Answer] = {}
+    large = [index for index, body in enumerate(bodies) if _is_large(body, prepared[index])]
+    if large:
+        found.update(await _put_arguments(services, messages, bodies, large))
+    timed = [index for index, one in enumerate(prepared) if one.spec is not None and index not in found]
+    if timed:
+        found.update(await _schedule(services, prepared, bodies, timed))
+    if not found:
+        return await services.broker.send(list(map(_outgoing, prepared, messages, bodies)))
+    rest = [index for index in range(len(messages)) if index not in found]
+    if rest:
+        outgoing = [_outgoing(prepared[index], messages[index], bodies[index]) for index in rest]
+        found.update(zip(rest, await services.broker.send(outgoing), strict=True))
     return [found[index] for index in range(len(messages))]
 
 
@@ -134,12 +148,40 @@ def _outgoing(prepared: Prepared, message: Message, body: str) -> Outgoing:
     )
 
 
+async def _schedule(
+    services: Services, prepared: Sequence[Prepared], bodies: Sequence[str], timed: Sequence[int]
+) -> dict[int, Answer]:
+    """Make the schedules that bring messages to their queues. One that stands already is as good as accepted."""
+    from .scheduler.delays import literal  # only where something is scheduled
+
+    if (store := services.schedules) is None:
+        task = prepared[timed[0]].message.task
+        raise ConfigError(
+            f"task {task}: schedules, delays above 900 s and delays on FIFO go by EventBridge Scheduler, and {NO_SCHEDULER}"
+        )
+
+    async def create(index: int) -> Answer:
+        spec = prepared[index].spec
+        assert spec is not None
+        body = bodies[index]
+        if prepared[index].message.id:  # a single task's own message, which no clock has anything to fill in
+            body = literal(body)
+        try:
+            await store.create(spec._replace(body=body))
+        except AwsError as error:
+            return EntryError(error.code, error.message, error.transient, ambiguous=error.ambiguous)
+        return None
+
+    return dict(zip(timed, await services.flow.map(create, timed, SCHEDULES_AT_ONCE), strict=True))
+
+
 # -- messages that are too large --------------------------------------------------------------------------------
 
 
-def _is_large(body: str) -> bool:
+def _is_large(body: str, prepared: Prepared) -> bool:
     # No character takes more than 4 bytes, so that small bodies are not encoded just to be measured.
-    return len(body) > MAX_BODY_BYTES // 4 and utf8_bytes(body) > MAX_BODY_BYTES
+    limit = MAX_BODY_BYTES if prepared.spec is None else MAX_INPUT_BYTES
+    return len(body) > limit // 4 and utf8_bytes(body) > limit
 
 
 async def _put_arguments(

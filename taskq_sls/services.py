@@ -7,10 +7,10 @@ import functools
 import importlib.util
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .aws.port import AwsPort
+from .aws.port import AwsClient, AwsPort
 from .brokers.base import Broker
 from .clock import Clock
 from .errors import ConfigError
@@ -20,15 +20,20 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .payloads.base import PayloadStore
+    from .scheduler.notes import ScheduleNotes
+    from .scheduler.store import ScheduleStore
 
 SHORT: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
 """Options of clients that poll for results, in seconds: ``result(timeout=5)`` must not hang in one call for 30."""
 
 
 class Services:
-    """What a producer or a driver works with. Broker, results and payloads are made at first use.
+    """What a producer or a driver works with; each part is made at first use.
 
     A Lambda invocation that succeeds needs no queue client, a producer no table, and hardly anybody a bucket.
+
+    Attributes:
+        client: makes the client of another AWS service, by its name; None where there is no AWS.
     """
 
     def __init__(
@@ -38,9 +43,13 @@ class Services:
         make_results: Callable[[], ResultBackend],
         close: Callable[[], Awaitable[None]],
         make_payloads: Callable[[], PayloadStore | None] = lambda: None,
+        make_schedules: Callable[[Services], tuple[ScheduleStore, ScheduleNotes] | None] = lambda _: None,
+        client: Callable[[str], AwsClient] | None = None,
     ) -> None:
+        self.client = client
         self.flow = flow
         self.close = close
+        self._make_schedules = make_schedules
         self._make_broker = make_broker
         self._make_results = make_results
         self._make_payloads = make_payloads
@@ -58,6 +67,20 @@ class Services:
         """Where large payloads go; None where no bucket is configured."""
         return self._make_payloads()
 
+    @property
+    def schedules(self) -> ScheduleStore | None:
+        """Where schedules are kept; None where no scheduler is configured."""
+        return None if self._scheduling is None else self._scheduling[0]
+
+    @property
+    def notes(self) -> ScheduleNotes | None:
+        """What clocks and producers tell each other; None where no scheduler is configured."""
+        return None if self._scheduling is None else self._scheduling[1]
+
+    @functools.cached_property
+    def _scheduling(self) -> tuple[ScheduleStore, ScheduleNotes] | None:
+        return self._make_schedules(self)
+
 
 class ServiceFactory:
     """Makes services from the app's settings.
@@ -66,6 +89,7 @@ class ServiceFactory:
         broker: a broker to use instead of SQS, or None.
         results: a result backend to use instead of DynamoDB, or None.
         payloads: a payload store to use instead of S3, or None.
+        schedules: a schedule store to use instead of EventBridge Scheduler, or None.
         aws_options: options of the AWS clients (see ``taskq_sls.aws.config.ClientOptions``).
     """
 
@@ -77,9 +101,11 @@ class ServiceFactory:
         results: ResultBackend | None,
         aws_options: dict[str, Any],
         payloads: PayloadStore | None = None,
+        schedules: ScheduleStore | None = None,
     ) -> None:
         self._settings = settings
         self._payloads = payloads
+        self._schedules = schedules
         self._clock = clock
         self._broker = broker
         self._results = results
@@ -92,24 +118,27 @@ class ServiceFactory:
             weakref.WeakKeyDictionary()
         )
 
-    def blocking(self, *, waiting: bool = False) -> Services:
+    def blocking(self, *, waiting: bool = False, prepare: Sequence[str] = ()) -> Services:
         """For sync callers: never suspends, shared by all threads, safe after fork.
 
         Args:
             waiting: for polls of a result: calls give up soon, since the poll is repeated anyway.
+            prepare: AWS services whose clients are made now instead of at their first calls.
         """
         services = self._blocking.get(waiting)
         if services is None:
-            services = self._blocking[waiting] = self.new_blocking(**(SHORT if waiting else {}))
+            services = self._blocking[waiting] = self.new_blocking(prepare=prepare, **(SHORT if waiting else {}))
         return services
 
-    def new_blocking(self, **aws_options: Any) -> Services:
+    def new_blocking(self, *, prepare: Sequence[str] = (), **aws_options: Any) -> Services:
         """Blocking services with clients of their own, such as the heartbeat's."""
         if self._broker is not None and self._results is not None:
             return self._over(None, BlockingFlow(self._clock))
         from .aws.blocking import BlockingAws
 
         port = BlockingAws(self._clock, **{**self._aws_options, **aws_options})
+        for service in prepare:
+            port.prepare(service)
         return self._over(port, port.flow)
 
     async def on_loop(self, *, waiting: bool = False) -> Services:
@@ -156,9 +185,11 @@ class ServiceFactory:
             if self._broker is not None or port is None:
                 assert self._broker is not None
                 return self._broker
-            from .brokers.sqs import SqsBroker
-
-            return SqsBroker(port.client("sqs"), flow, self._settings(), self._clock, port.describe)
+            if isinstance(flow, BlockingFlow):
+                from .brokers.sqs import SqsBroker as Sqs
+            else:
+                from .brokers.coalescing import CoalescingSqsBroker as Sqs
+            return Sqs(port.client("sqs"), flow, self._settings(), self._clock, port.describe)
 
         def make_results() -> ResultBackend:
             if self._results is not None or port is None:
@@ -180,11 +211,35 @@ class ServiceFactory:
 
             return S3Payloads(port.client("s3"), bucket, port.describe)
 
+        def make_schedules(services: Services) -> tuple[ScheduleStore, ScheduleNotes] | None:
+            if self._schedules is not None:
+                from .scheduler.notes_memory import MemoryNotes
+
+                return self._schedules, MemoryNotes()
+            settings = self._settings()
+            if port is None or settings.schedule_group is None:
+                return None
+            from .scheduler.eventbridge import EventBridgeStore
+            from .scheduler.notes_table import TableNotes
+
+            notes = TableNotes(port.client("dynamodb"), flow, settings.table, settings.schedule_group, port.describe)
+            store = EventBridgeStore(
+                port.client("scheduler"),
+                services.broker.queue_arn,
+                settings,
+                flow,
+                self._clock,
+                port.describe,
+                notes,
+            )
+            return store, notes
+
         async def close() -> None:
             if port is not None:
                 await port.close()
 
-        return Services(flow, make_broker, make_results, close, make_payloads)
+        client = None if port is None else port.client
+        return Services(flow, make_broker, make_results, close, make_payloads, make_schedules, client)
 
 
 async def _closing(made: dict[bool, Services]) -> AsyncGenerator[None, None]:

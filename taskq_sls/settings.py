@@ -15,6 +15,12 @@ PREFIX = re.compile(r"[A-Za-z0-9_-]{1,40}")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """Names of S3 buckets (S3 user guide, bucket naming rules)."""
 
+SCHEDULE_GROUP = re.compile(r"[0-9a-zA-Z_.-]{1,64}")
+"""Names of schedule groups (EventBridge Scheduler API reference)."""
+
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+"""ARNs of roles (EventBridge Scheduler API reference, Target)."""
+
 
 class Settings(NamedTuple):
     """Where the app's resources are.
@@ -25,12 +31,17 @@ class Settings(NamedTuple):
         queue_urls: logical queue name to URL (``TASKQ_QUEUE_URLS``, JSON); queues that are not in it are
             found once by name.
         bucket: the S3 bucket for what does not fit (``TASKQ_BUCKET``), or None.
+        schedule_group: the schedule group of EventBridge Scheduler (``TASKQ_SCHEDULE_GROUP``; where only the role is
+            given, the prefix), or None where nothing can be scheduled.
+        schedule_role_arn: the role with which schedules send to the queues (``TASKQ_SCHEDULE_ROLE_ARN``), or None.
     """
 
     prefix: str
     table: str
     queue_urls: dict[str, str] = {}
     bucket: str | None = None
+    schedule_group: str | None = None
+    schedule_role_arn: str | None = None
 
     def queue_name(self, queue: str) -> str:
         """Physical name of a logical queue."""
@@ -49,6 +60,8 @@ class Settings(NamedTuple):
         table: str | None = None,
         queue_urls: dict[str, str] | None = None,
         bucket: str | None = None,
+        schedule_group: str | None = None,
+        schedule_role_arn: str | None = None,
     ) -> Settings:
         """Keyword arguments first, then the environment, then the defaults.
 
@@ -65,11 +78,24 @@ class Settings(NamedTuple):
             raise ConfigError(
                 f"bucket {bucket!r} (TASKQ_BUCKET): use 3 to 63 small letters, digits, '-' or '.', as S3 does"
             )
+        role = schedule_role_arn or os.environ.get("TASKQ_SCHEDULE_ROLE_ARN") or None
+        if role is not None and not ROLE_ARN.fullmatch(role):
+            raise ConfigError(
+                f"schedule role {role!r} (TASKQ_SCHEDULE_ROLE_ARN): it must be the ARN of a role, such as "
+                "arn:aws:iam::123456789012:role/shop-scheduler"
+            )
+        group = schedule_group or os.environ.get("TASKQ_SCHEDULE_GROUP") or (role and prefix)
+        if group and not SCHEDULE_GROUP.fullmatch(group):
+            raise ConfigError(
+                f"schedule group {group!r} (TASKQ_SCHEDULE_GROUP): use 1 to 64 letters, digits, '-', '_' or '.'"
+            )
         return cls(
             prefix=prefix,
             table=table or os.environ.get("TASKQ_TABLE") or f"{prefix}-tasks",
             queue_urls=queue_urls,
             bucket=bucket,
+            schedule_group=group or None,
+            schedule_role_arn=role,
         )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .brokers.base import MAX_VISIBILITY, Answer, Broker
 from .delivery import DeadLetter, Delivery, Release, RetryIn
 from .episodes import Episode
 from .errors import AwsError, TaskQError
+
+if TYPE_CHECKING:
+    from .scheduler.store import ScheduleStore
 
 logger = logging.getLogger("taskq_sls.delivery")
 
@@ -57,6 +61,30 @@ def _buried(delivery: Delivery, letter: DeadLetter, answer: Answer) -> bool:
         extra={"action": "dead_letter_fault", "queue": delivery.queue, "reason": letter.reason},
     )
     return False
+
+
+async def put_off(schedules: ScheduleStore | None, entries: Sequence[tuple[Delivery, RetryIn]]) -> list[bool]:
+    """Make the schedules that bring messages anew; for each entry, whether its original may be deleted now.
+
+    A schedule that stands already is as good as a new one. What has none stays, and is hidden instead.
+    """
+    return [await _put_off(schedules, delivery, outcome) for delivery, outcome in entries]
+
+
+async def _put_off(schedules: ScheduleStore | None, delivery: Delivery, outcome: RetryIn) -> bool:
+    if schedules is None or outcome.later is None:
+        return False
+    try:
+        await schedules.create(outcome.later)
+    except Exception as error:
+        logger.warning(
+            "message %s could not be put off by a schedule, and is hidden instead: %s",
+            delivery.message_id,
+            error,
+            extra={"action": "schedule_fault", "queue": delivery.queue},
+        )
+        return False
+    return True
 
 
 def hide_faults() -> Episode:

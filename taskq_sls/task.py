@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
+from .brokers.base import MAX_DELAY
 from .context import TaskContext, running_task
 from .dispatch import raise_failures
 from .errors import ArgumentsError, ConfigError
@@ -23,6 +24,9 @@ from .unique import Existing, send_unique
 
 if TYPE_CHECKING:
     from .app import TaskQ
+    from .scheduler.when import When
+    from .schedules.handle import ScheduleHandle
+    from .schedules.preparing import Timed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -132,10 +136,38 @@ class Enqueuer(Generic[P, R]):
         """Arguments for one entry of `enqueue_many`, with defaults and keywords."""
         return Call(self.name, args, kwargs, self._options)
 
+    def schedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
+        """Have the task run at a time, or again and again: ``task.schedule(rate("1 hour"), "eu")``.
+
+        ``with_options`` may say queue, group, labels, expires_in (counted from the scheduled time), overlap, misfire,
+        and id: it makes the schedule's name, so that repeating is safe; a schedule that stands is left as it is.
+        What has a last run (``at``, or an ``end``) is removed after it.
+
+        Args:
+            when: ``cron(...)``, ``rate(...)`` or ``at(...)``.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
+            PayloadTooLarge: the message is over 240 KiB.
+            ConfigError: no run is left, an option does not fit a schedule, or no scheduler is configured.
+            AwsError: the schedule could not be made.
+        """
+        from .schedules.handle import schedule  # not every process makes some
+
+        timed = self._timed(when)
+        return call_sync("schedule", schedule(self._app.services.blocking(), timed, args, kwargs))
+
+    async def aschedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
+        """`schedule` for async code."""
+        from .schedules.handle import schedule
+
+        return await schedule(await self._app.services.on_loop(), self._timed(when), args, kwargs)
+
     def with_options(self, **options: Any) -> Enqueuer[P, R]:
         """The same task with other options for the enqueue; see `TaskOptions`.
 
-        They are queue, delay, group, id, labels, expires_in, unique_key, unique_ttl and unique.
+        They are queue, delay, group, id, labels, expires_in, unique_key, unique_ttl and unique, and for schedules
+        overlap and misfire.
 
         Raises:
             ConfigError: an option is unknown, out of range, or does not fit the queue.
@@ -195,13 +227,7 @@ class Enqueuer(Generic[P, R]):
         queue = app.check_queue(f"task {definition.name}", options, sending=True)
         json_args, json_kwargs = definition.signature().encode(args, kwargs)
         now = app.clock.time()
-        parent = running_task()
-        depth = 0 if parent is None else parent.depth + 1
-        if depth > app.max_depth:
-            raise ConfigError(
-                f"task {definition.name}: this is task {depth} in a chain of tasks that enqueue each other, and "
-                f"TaskQ(max_depth={app.max_depth}) ends it here; raise max_depth if the chain is meant"
-            )
+        parent, depth = self._place_in_chain()
         message = Message(
             options.id or new_id(now),
             definition.name,
@@ -214,7 +240,7 @@ class Enqueuer(Generic[P, R]):
             0,
             None,
             {},
-            None if parent is None else parent.id,
+            parent,
             depth,
             dict(options.labels),
             options.unique_key,
@@ -224,16 +250,44 @@ class Enqueuer(Generic[P, R]):
             until = math.ceil(now + options.unique_ttl)
             lock = KeyLock(definition.name, options.unique_key, message.id, options.queue, now, until)
             held = Held(lock, options.unique == "raise")
+        spec = None
+        if options.delay > MAX_DELAY or (options.delay and queue.fifo):
+            from .scheduler.delays import delay_spec  # most delays are shorter
+
+            due = now + options.delay
+            spec = delay_spec(
+                id=message.id, run=0, attempt=0, due=due, now=now, queue=options.queue, group=options.group
+            )
         return Prepared(
             message,
             options.queue,
             queue.fifo,
-            math.ceil(options.delay),
+            math.ceil(options.delay) if spec is None else 0,
             options.group,
             dispatch_hooks(definition.middlewares),
             now + options.delay + options.result_ttl if options.record == "queued" else None,
             held,
+            spec,
         )
+
+    def _timed(self, when: When) -> Timed:
+        from .schedules.preparing import Timed
+        from .schedules.value import check_when
+
+        where = f"task {self.name}: schedule"
+        parent, depth = self._place_in_chain()
+        return Timed(where, self._app, self._definition, self._options, check_when(where, when), parent, depth)
+
+    def _place_in_chain(self) -> tuple[str | None, int]:
+        """The id of the task that runs here, if one does, and how long the chain of tasks gets."""
+        parent, longest = running_task(), self._app.max_depth
+        depth = 0 if parent is None else parent.depth + 1
+        if depth > longest:
+            raise ConfigError(
+                f"task {self.name}: this is task {depth} in a chain of tasks that enqueue each other, and "
+                f"TaskQ(max_depth={longest}) ends it here; raise max_depth if the chain is meant"
+            )
+        return None if parent is None else parent.id, depth
 
 
 class Task(Enqueuer[P, R]):

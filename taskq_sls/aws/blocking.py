@@ -40,6 +40,10 @@ class BlockingAws:
     def describe(self) -> str:
         return self._clients.describe()
 
+    def prepare(self, service: str) -> None:
+        """Make the client of a service now, instead of at its first call."""
+        self._clients.get(service)
+
     async def close(self) -> None:
         """Close the connections. A later call opens new ones."""
         self._clients.close()

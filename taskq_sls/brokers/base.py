@@ -123,6 +123,14 @@ class Broker(abc.ABC):
     async def has_dead_letter_queue(self, queue: str) -> bool:
         """Whether the queue's dead-letter queue exists."""
 
+    @abc.abstractmethod
+    async def queue_arn(self, queue: str) -> str:
+        """The ARN of a queue, which is the target of its schedules.
+
+        Raises:
+            MissingResource: the queue does not exist.
+        """
+
     async def close(self) -> None:
         """Release connections."""
         return

@@ -41,14 +41,22 @@ ATTRIBUTES = (
 is left out from the end."""
 
 
+NO_GROUP = "taskq"
+"""The group in a FIFO dead-letter queue of a message that has none."""
+
+
 class DeadLetterCopy(NamedTuple):
-    """What is sent to the dead-letter queue. `group` and `dedup` are for FIFO queues."""
+    """What is sent to the dead-letter queue. `dedup` is for FIFO queues; see `group_in` for the group."""
 
     body: str
     attributes: dict[str, str]
     group: str
     dedup: str
     size: int
+
+    def group_in(self, fifo: bool) -> str | None:
+        """The group it is sent with: on a standard queue that of its tenant, so that a redrive can keep it."""
+        return self.group if fifo or self.group != NO_GROUP else None
 
 
 def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) -> DeadLetterCopy | EntryError:
@@ -71,7 +79,7 @@ def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) ->
     return DeadLetterCopy(
         body,
         attributes,
-        delivery.group or "taskq",
+        delivery.group or NO_GROUP,
         dedup or hashlib.sha256(delivery.message_id.encode()).hexdigest(),
         message_bytes(body, attributes),
     )

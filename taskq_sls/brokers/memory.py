@@ -84,6 +84,9 @@ class MemoryBroker(Broker):
     async def has_dead_letter_queue(self, queue: str) -> bool:
         return self._dead_letter_queue(queue) is not None
 
+    async def queue_arn(self, queue: str) -> str:
+        return f"arn:aws:sqs:memory:000000000000:{self._queue(queue).name}"
+
     def next_visible_at(self, queue: str) -> float | None:
         """When the next message of a queue can be received, in epoch seconds: in the past for one that can be
         now, None for an empty queue. A test moves its clock there.
@@ -121,6 +124,6 @@ class MemoryBroker(Broker):
         copy = dead_letter_copy(delivery, reason, now)
         if isinstance(copy, EntryError):
             return copy
-        group = copy.group if target.fifo else None
+        group = copy.group_in(target.fifo)
         target.add(copy.body, now, group=group, dedup=copy.dedup, attributes=copy.attributes)
         return None

@@ -49,6 +49,7 @@ class SqsBroker(Broker):
         self._clock = clock
         self._urls = QueueUrls(client, settings, clock, describe)
         self._settings = settings
+        self._arns: dict[str, str] = {}
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
         answers: list[Answer] = [None] * len(messages)
@@ -130,16 +131,27 @@ class SqsBroker(Broker):
             "ApproximateNumberOfMessagesNotVisible",
             "ApproximateNumberOfMessagesDelayed",
         ]
+        attributes = await self._attributes(queue, names)
+        return QueueDepth(*(int(attributes.get(name, 0)) for name in names))
+
+    async def has_dead_letter_queue(self, queue: str) -> bool:
+        return await self._urls.dead_letter_url(queue) is not None
+
+    async def queue_arn(self, queue: str) -> str:
+        arn = self._arns.get(queue)
+        if arn is None:
+            attributes = await self._attributes(queue, ["QueueArn"])
+            arn = self._arns[queue] = attributes["QueueArn"]
+        return arn
+
+    async def _attributes(self, queue: str, names: list[str]) -> dict[str, str]:
         url = await self._urls.url(queue)
         try:
             answer = await self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=names)
         except AwsError as error:
             raise self._urls.missing(queue) if error.code == QUEUE_DOES_NOT_EXIST else error from error
-        attributes = answer.get("Attributes", {})
-        return QueueDepth(*(int(attributes.get(name, 0)) for name in names))
-
-    async def has_dead_letter_queue(self, queue: str) -> bool:
-        return await self._urls.dead_letter_url(queue) is not None
+        attributes: dict[str, str] = answer.get("Attributes", {})
+        return attributes
 
     async def _hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
         deliveries = [delivery for delivery, _ in entries]
@@ -227,7 +239,8 @@ def _copy_entry(copy: DeadLetterCopy, fifo: bool) -> dict[str, Any]:
             name: {"DataType": "String", "StringValue": value} for name, value in copy.attributes.items()
         },
     }
+    if (group := copy.group_in(fifo)) is not None:
+        entry["MessageGroupId"] = group
     if fifo:
-        entry["MessageGroupId"] = copy.group
         entry["MessageDeduplicationId"] = copy.dedup
     return entry

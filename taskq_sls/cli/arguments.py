@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -15,7 +17,23 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports bad input as every other error is reported."""
+    """Reports bad input as every other error is reported.
+
+    Attributes:
+        default_command: the sub-command that is meant where none is named.
+    """
+
+    default_command: str | None = None
+
+    def parse_known_args(  # type: ignore[override]  # of its overloads only this one is used
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(sys.argv[1:] if args is None else args)
+        if self.default_command is not None and not (
+            words and (not words[0].startswith("-") or words[0] in ("-h", "--help"))
+        ):
+            words.insert(0, self.default_command)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `{self.prog} --help`")
@@ -84,6 +102,24 @@ def when(text: str) -> timedelta | datetime:
             f"{text!r} must be so long ago (90s, 15m, 1h, 2d) or a time with its zone (2026-11-22T10:00:00Z)"
         )
     return moment
+
+
+def duration(text: str) -> float:
+    """A span of time in seconds: ``90s``, ``15m``, ``1h``, ``2d``."""
+    if (found := _AGO.fullmatch(text)) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a span of time: 90s, 15m, 1h, 2d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def per_second(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number a second, above 0, such as 5 or 0.5")
+    return value
 
 
 def label(text: str) -> tuple[str, str]:

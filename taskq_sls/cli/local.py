@@ -12,14 +12,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..app import TaskQ
+from ..flow import call_sync
 from ..logs import configure
 from ..offline.stack import LocalStack
+from ..scheduler.plan import Applied
+from ..schedules.syncing import sync
 from ..worker.supervisor import BAD_INPUT, Supervisor
 from .apps import app_target, load_app
 from .arguments import add_common, port
 from .output import note, print_json
 from .provision import provision_app
 from .worker import add_log_options
+
+STDERR = 2
+"""The descriptor of standard error."""
 
 POLL_WAIT, GRACE, KILL_AFTER = 1, 3, 8
 """Seconds of the worker's long poll, of its period of grace, and until it is killed: Ctrl-C should be quick here."""
@@ -33,7 +39,8 @@ def add_to(commands: Any) -> None:
         "up",
         help="start a local AWS with an app's queues and table",
         description="Start a local AWS (moto) on a loopback port, make the queues and tables of the apps named, and "
-        "print the environment variables to use it with. Nothing is kept after the end (Ctrl-C).",
+        "print the environment variables to use it with. The schedules of these apps are made, and fired. Nothing is "
+        "kept after the end (Ctrl-C).",
         allow_abbrev=False,
     )
     up.add_argument("--app", metavar="MODULE:APP", help="make its queues and table")
@@ -56,18 +63,40 @@ def run(arguments: argparse.Namespace) -> int:
             for target, app in apps.items():
                 made = provision_app(app)
                 note(f"{target}: {', '.join(one.name for one in made)}")
-            _print_environment(stack, targets, json=arguments.json)
+                _sync(target, app)
+            _print_environment(stack, apps, json=arguments.json)
             return _run(arguments, stack, apps)
     except KeyboardInterrupt:
         return 0
+
+
+def _sync(target: str, app: TaskQ) -> None:
+    """Make the schedules that the app declares."""
+    done = call_sync("sync", _sync_and_close(app))
+    if done.changed:
+        note(f"{target}: {len(done.changed)} schedule{'s' if len(done.changed) > 1 else ''}")
+    for name, error in done.failed:
+        note(f"{target}: schedule {name} could not be made: {error}")
+
+
+async def _sync_and_close(app: TaskQ) -> Applied:
+    services = app.services.new_blocking()
+    try:
+        return Applied([], [], 0) if services.schedules is None else (await sync(app, services)).applied
+    finally:
+        await services.close()
 
 
 def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ]) -> int:
     if arguments.function:
         stack.run_functions(arguments.function, apps[arguments.function])
     note("the local AWS is ready; Ctrl-C ends it")
-    if arguments.worker:
-        status = Supervisor(lambda _: _worker_command(arguments), kill_after=KILL_AFTER).run()
+    commands = [_worker_command(arguments)] if arguments.worker else []
+    commands += [_scheduler_command(arguments, target) for target in _one_per_group(apps)]
+    if commands:
+        # What tasks print must not come between the exports that a shell reads.
+        children = Supervisor(lambda number: commands[number], len(commands), kill_after=KILL_AFTER, output=STDERR)
+        status = children.run()
         return status if status == BAD_INPUT else 0
     forever = threading.Event()
     # In pieces, since a signal that comes just before a wait begins is seen only after it.
@@ -77,18 +106,34 @@ def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ
 
 
 def _worker_command(arguments: argparse.Namespace) -> list[str]:
-    options = {
-        "--poll-wait": POLL_WAIT,
-        "--grace": GRACE,
-        "--log-level": arguments.log_level,
-        "--log-format": arguments.log_format,
-    }
     command = [sys.executable, "-m", "taskq_sls", "worker", arguments.worker]
-    return [*command, *(str(word) for pair in options.items() for word in pair)]
+    return [*command, "--poll-wait", str(POLL_WAIT), "--grace", str(GRACE), *_log_options(arguments)]
 
 
-def _print_environment(stack: LocalStack, targets: list[str], *, json: bool) -> None:
-    variables = stack.environment() | ({"TASKQ_APP": targets[0]} if targets else {})
+def _scheduler_command(arguments: argparse.Namespace, target: str) -> list[str]:
+    return [sys.executable, "-m", "taskq_sls", "scheduler", target, *_log_options(arguments)]
+
+
+def _log_options(arguments: argparse.Namespace) -> list[str]:
+    return ["--log-level", arguments.log_level, "--log-format", arguments.log_format]
+
+
+def _one_per_group(apps: dict[str, TaskQ]) -> list[str]:
+    """An app of each schedule group and table. One with its own broker and results has no schedules here."""
+    groups = {
+        (app.settings.schedule_group, app.settings.table): target
+        for target, app in reversed(apps.items())
+        if app.services.blocking().schedules is not None
+    }
+    return list(groups.values())
+
+
+def _print_environment(stack: LocalStack, apps: dict[str, TaskQ], *, json: bool) -> None:
+    variables = stack.environment() | ({"TASKQ_APP": next(iter(apps))} if apps else {})
+    groups = {app.settings.schedule_group for app in apps.values()} - {None}
+    # Apps of several groups each have their own by default, which a variable would join.
+    if len(groups) == 1:
+        variables["TASKQ_SCHEDULE_GROUP"] = str(groups.pop())
     if json:
         print_json(variables)
     else:

@@ -1,6 +1,7 @@
 """The command itself: reads the arguments, runs one sub-command, and turns every error into one line.
 
-Exit status: 0 fine; 1 what was asked about failed; 2 bad input or environment; 130 ended by Ctrl-C.
+Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or environment; 130
+ended by Ctrl-C. A worker process also has those of its supervisor: 70 and 75.
 """
 
 from __future__ import annotations
@@ -19,11 +20,22 @@ from .enqueue import add_to as add_enqueue
 from .local import add_to as add_local
 from .provision import add_to as add_provision
 from .results import add_to as add_results
+from .scheduler import add_to as add_scheduler
+from .schedules import add_to as add_schedules
 from .worker import add_to as add_worker
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = (add_worker, add_local, add_provision, add_enqueue, add_results, add_doctor)
+_COMMANDS = (
+    add_worker,
+    add_scheduler,
+    add_local,
+    add_provision,
+    add_enqueue,
+    add_results,
+    add_schedules,
+    add_doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +81,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="taskq",
         description="Tasks on SQS, DynamoDB and Lambda.",
-        epilog="Exit status: 0 fine; 1 what was asked about failed; 2 bad input or environment.",
+        epilog="Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or "
+        "environment; 130 ended by Ctrl-C. Of workers also: 70 a task could not be stopped; 75 start me anew.",
     )
     parser.add_argument("--version", action="version", version=f"taskq {__version__}")
     add_common(parser)

@@ -18,9 +18,10 @@ from .output import print_json, print_table
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "provision",
-        help="create the queues and the table of an app",
-        description="Create the queues, dead-letter queues and the table of an app (and TASKQ_BUCKET) on the endpoint "
-        "that the environment names, and correct what differs. Running it again is safe. In AWS, prefer a template.",
+        help="create the queues, the table and the schedule group of an app",
+        description="Create the queues, dead-letter queues and the table of an app (and TASKQ_BUCKET and "
+        "TASKQ_SCHEDULE_GROUP, where set) on the endpoint that the environment names, and correct what differs. "
+        "Running it again is safe. In AWS, prefer a template.",
         allow_abbrev=False,
     )
     add_app_positional(parser)

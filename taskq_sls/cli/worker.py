@@ -64,6 +64,9 @@ def add_to(commands: Any) -> None:
         metavar="DIR",
         help="restart when a Python file in DIR (default: here) changes; give it behind MODULE:APP",
     )
+    parser.add_argument(
+        "--no-report", action="store_true", help="do not report in the table, once a minute, that this worker is alive"
+    )
     add_log_options(parser)
     parser.add_argument(
         "--json", action="store_const", dest="log_format", const="json", help="same as --log-format json"
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure(arguments.log_level, arguments.log_format)
     # Not left in the environment: a task that starts a worker of its own starts no supervised one.
     if os.environ.pop(CHILD_VARIABLE, None) is not None:
-        _stop_with_supervisor()
+        stop_with_supervisor()
         return _work(arguments)
     supervised = (arguments.max_tasks, arguments.max_memory, arguments.reload)
     if arguments.processes == 1 and all(option is None for option in supervised):
@@ -103,6 +106,7 @@ def _work(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> Worker:
     app = load_app(arguments.app)
+    configure(arguments.log_level, arguments.log_format, redact=app.log_redaction)
     options = {
         "concurrency": arguments.concurrency,
         "threads": arguments.threads,
@@ -113,6 +117,7 @@ def _worker(arguments: argparse.Namespace) -> Worker:
         "grace": arguments.grace,
         "poll_wait": arguments.poll_wait,
         "health": arguments.health,
+        "report": False if arguments.no_report else None,
     }
     given = {name: value for name, value in options.items() if value is not None}
     return app.worker(**given)
@@ -144,14 +149,15 @@ def child_command(arguments: argparse.Namespace, number: int) -> Sequence[str]:
         if value is not None:
             text = ",".join(value) if isinstance(value, list) else str(value)
             command += [f"--{name.replace('_', '-')}", text]
-    command += [f"--{name}" for name in ("burst", "traceback") if getattr(arguments, name)]
+    flags = ("burst", "traceback", "no_report")
+    command += [f"--{name.replace('_', '-')}" for name in flags if getattr(arguments, name)]
     if arguments.health is not None and number == 0:
         host, port = arguments.health
         command += ["--health", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
     return command
 
 
-def _stop_with_supervisor() -> None:
+def stop_with_supervisor() -> None:
     """Stop cleanly when the supervisor is gone: then the pipe that is our stdin ends."""
 
     def wait() -> None:

@@ -10,6 +10,7 @@ from .bucket import check_bucket
 from .finding import Finding, Level, fail, ok, warn
 from .packages import check_packages
 from .queues import check_queues
+from .schedules import check_schedules
 from .table import check_table
 
 __all__ = ["CLIENT_OPTIONS", "Finding", "Level", "examine"]
@@ -35,6 +36,8 @@ async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
     findings += await check_table(port.client("dynamodb"), app.settings.table)
     if app.settings.bucket is not None:
         findings += await check_bucket(port.client("s3"), app.settings.bucket)
+    if app.settings.schedule_group is not None:
+        findings += await check_schedules(port.client("scheduler"), port.client("sqs"), app.settings)
     return findings
 
 

@@ -40,11 +40,11 @@ async def check_queues(sqs: AwsClient, settings: Settings, queues: Sequence[Queu
 async def _check(sqs: AwsClient, settings: Settings, queue: Queue) -> list[Finding]:
     subject = f"queue {queue.name}"
     try:
-        url = await _url(sqs, settings, queue.name)
+        url = await find_url(sqs, settings, queue.name)
         if url is None:
             where = settings.queue_urls.get(queue.name, settings.queue_name(queue.name))
             return [fail(subject, f"{where!r} does not exist", f"{PROVISION}, or name it in TASKQ_QUEUE_URLS")]
-        attributes = await _attributes(sqs, url)
+        attributes = await queue_attributes(sqs, url)
     except AwsError as error:
         if not denied(error):
             raise
@@ -56,6 +56,7 @@ async def _check(sqs: AwsClient, settings: Settings, queue: Queue) -> list[Findi
     faults = [
         *_check_visibility(subject, queue, attributes),
         *_check_retention(subject, attributes),
+        *_check_deduplication(subject, settings, queue, attributes),
         *await _check_dead_letters(sqs, settings, queue, attributes),
         *await _check_permissions(sqs, subject, url),
     ]
@@ -79,6 +80,13 @@ def _check_retention(subject: str, attributes: dict[str, str]) -> list[Finding]:
     return [warn(subject, f"keeps messages for {found} s, not the {RETENTION} s of 14 days", PROVISION)]
 
 
+def _check_deduplication(subject: str, settings: Settings, queue: Queue, attributes: dict[str, str]) -> list[Finding]:
+    if settings.schedule_group is None or not queue.fifo or attributes.get("ContentBasedDeduplication") == "true":
+        return []
+    # A schedule cannot give a deduplication id, without which SQS refuses its messages.
+    return [fail(subject, "lacks ContentBasedDeduplication: no schedule can send to it", PROVISION)]
+
+
 async def _check_dead_letters(
     sqs: AwsClient, settings: Settings, queue: Queue, attributes: dict[str, str]
 ) -> list[Finding]:
@@ -95,8 +103,8 @@ async def _check_dead_letters(
             f"is redriven after {policy.get('maxReceiveCount')} receives, declared are {queue.receives_before_redrive}"
         )
         findings.append(warn(subject, detail, PROVISION))
-    url = await _url(sqs, settings, logical)
-    dead_letters = None if url is None else await _attributes(sqs, url)
+    url = await find_url(sqs, settings, logical)
+    dead_letters = None if url is None else await queue_attributes(sqs, url)
     if dead_letters is None:
         name = settings.queue_urls.get(logical, settings.queue_name(logical))
         detail = f"its dead-letter queue {name!r} does not exist: what fails for good is kept in the table only"
@@ -118,7 +126,8 @@ async def _check_permissions(sqs: AwsClient, subject: str, url: str) -> list[Fin
     return findings
 
 
-async def _url(sqs: AwsClient, settings: Settings, queue: str) -> str | None:
+async def find_url(sqs: AwsClient, settings: Settings, queue: str) -> str | None:
+    """The URL of a logical queue, or None where there is no such queue."""
     if queue in settings.queue_urls:
         return settings.queue_urls[queue]
     try:
@@ -129,7 +138,8 @@ async def _url(sqs: AwsClient, settings: Settings, queue: str) -> str | None:
         raise
 
 
-async def _attributes(sqs: AwsClient, url: str) -> dict[str, str] | None:
+async def queue_attributes(sqs: AwsClient, url: str) -> dict[str, str] | None:
+    """All attributes of a queue, or None where there is no such queue."""
     try:
         answer = await sqs.call("get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
     except AwsError as error:

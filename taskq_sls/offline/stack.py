@@ -21,6 +21,9 @@ from .server import HOST, MotoServer
 BUCKET = "taskq-payloads"
 """The bucket of apps that name none; provisioning makes it."""
 
+SCHEDULE_ROLE_ARN = "arn:aws:iam::123456789012:role/taskq-scheduler"
+"""The role of apps that name none: no IAM is asked here, but without a role nothing can be scheduled."""
+
 STOP_SECONDS = 3.0
 """Time that running invocations get when the stack stops; then their containers are killed."""
 
@@ -63,8 +66,10 @@ class LocalStack:
         self._exits.close()
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that make every AWS client use this stack, and every app have a bucket."""
-        variables = {"TASKQ_BUCKET": os.environ.get("TASKQ_BUCKET") or BUCKET, **self._server.environment()}
+        """Environment variables that make every AWS client use this stack, and every app have bucket and scheduler."""
+        defaults = {"TASKQ_BUCKET": BUCKET, "TASKQ_SCHEDULE_ROLE_ARN": SCHEDULE_ROLE_ARN}
+        variables = {name: os.environ.get(name) or value for name, value in defaults.items()}
+        variables |= self._server.environment()
         proxies = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
         if not any(name in os.environ for name in proxies):
             return variables

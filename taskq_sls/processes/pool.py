@@ -161,6 +161,7 @@ def _request(target: Target, context: TaskContext) -> dict[str, Any]:
         "parent": context.parent,
         "timeout": context.timeout,
         "options": _picklable(context.options),
+        "scheduled_for": context._scheduled_for,
     }
     return {
         "target": (target.module, target.qualname),

@@ -1,4 +1,4 @@
-"""Creates what an app needs on an endpoint: queues, dead-letter queues, the table, the bucket.
+"""Creates what an app needs on an endpoint: queues, dead-letter queues, the table, the bucket, the schedule group.
 
 For development and for endpoints without CloudFormation; in AWS the template does this. Producers and
 workers never create anything. Running it again, or twice at once, is safe.
@@ -15,6 +15,7 @@ from ..settings import Settings
 from .buckets import provision_bucket
 from .provisioned import Provisioned
 from .queues import QueuePlan, plan_queues, provision_queue
+from .schedules import provision_schedule_group
 from .tables import provision_table
 
 __all__ = ["Provisioned", "provision", "provision_table"]
@@ -27,7 +28,7 @@ async def provision(
 
     Each queue gets a dead-letter queue of its type; schedules share the standard queue
     ``{prefix}-schedules-dlq``. Of existing queues only attributes that differ are changed. The table is paid
-    per request, and is waited for until it is active.
+    per request, and is waited for until it is active. Where scheduling is configured, the schedule group is made too.
 
     Args:
         bucket: create ``settings.bucket`` too.
@@ -52,6 +53,8 @@ async def provision(
     if bucket and settings.bucket:
         region = next(iter(arns.values())).split(":")[3]
         done.append(await provision_bucket(port.client("s3"), settings.bucket, region))
+    if settings.schedule_group is not None:
+        done.append(await provision_schedule_group(port.client("scheduler"), settings.schedule_group))
     return done
 
 

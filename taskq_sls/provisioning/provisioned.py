@@ -9,13 +9,13 @@ class Provisioned(NamedTuple):
     """One resource.
 
     Attributes:
-        kind: ``queue``, ``table`` or ``bucket``.
+        kind: ``queue``, ``table``, ``bucket`` or ``schedule group``.
         name: its physical name.
         action: what was done; ``exists`` means nothing had to be.
         detail: what was set or changed, in words.
     """
 
-    kind: Literal["queue", "table", "bucket"]
+    kind: Literal["queue", "table", "bucket", "schedule group"]
     name: str
     action: Literal["created", "exists", "updated"]
     detail: str = ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..aws.port import AwsClient
 from ..errors import AwsError, ConfigError
-from ..queues import Queue
+from ..queues import SCHEDULES_DEAD_LETTERS, Queue
 from ..settings import Settings
 from .provisioned import Provisioned
 
@@ -20,8 +20,6 @@ MAX_RETENTION = "1209600"
 
 LONG_POLL = "20"
 """Seconds a receive waits for a first message: the most SQS allows, and the cheapest when idle."""
-
-SCHEDULES_DEAD_LETTERS = "schedules-dlq"
 
 FIFO_ATTRIBUTES = {
     "FifoQueue": "true",

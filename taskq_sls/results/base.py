@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .records import (
     CancelAnswer,
@@ -19,6 +19,9 @@ from .records import (
     State,
     TaskRecord,
 )
+
+if TYPE_CHECKING:
+    from .workers import WorkerReports
 
 
 class Query(NamedTuple):
@@ -91,6 +94,13 @@ class ResultBackend(abc.ABC):
         """End a RUNNING record whose lease has ended, if it still stands as `record` shows it."""
 
     @abc.abstractmethod
+    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+        """End a task that nobody works on, if it still stands as `record` shows it.
+
+        That is one that is QUEUED or RETRYING, or RUNNING under a lease that has ended: its message was taken away.
+        """
+
+    @abc.abstractmethod
     async def expire(self, claim: Claim) -> bool:
         """Set EXPIRED, if there is no live record or it is QUEUED in this run with no attempt started."""
 
@@ -142,6 +152,11 @@ class ResultBackend(abc.ABC):
     @abc.abstractmethod
     async def list(self, query: Query, *, now: float) -> Page:
         """A page of records, newest first. Reads indexes, which lag the table by a moment."""
+
+    @property
+    def workers(self) -> WorkerReports | None:
+        """What workers tell of themselves; None where this backend does not keep it."""
+        return None
 
     async def close(self) -> None:
         """Release connections."""

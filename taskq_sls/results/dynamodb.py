@@ -24,7 +24,9 @@ finds its key taken costs 1 and a strongly consistent read of the holder's recor
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ..aws.port import AwsClient
 from ..errors import AwsError
@@ -53,10 +55,14 @@ from .records import (
     closed_already,
     finished_as,
     held,
+    idle,
     released_already,
     takeable,
 )
 from .table import Refusal, Table, Written
+
+if TYPE_CHECKING:
+    from .workers import WorkerReports
 
 RACES = 5
 """How often one operation starts over when the record changes between two of its writes."""
@@ -64,6 +70,7 @@ RACES = 5
 STATUS_KEYS = (STATUS_INDEX.shard, STATUS_INDEX.time)
 ATTEMPT_LEFTOVERS = ("next_at", "error", "reason", "finished_at", "progress", "result", "result_key", *STATUS_KEYS)
 SEEN = ("status", "run", "attempt", "owner", "ttl")
+STANDING = ("status", "run", "attempt", "owner", "lease_until", "next_at")
 
 
 class DynamoResults(ResultBackend):
@@ -152,6 +159,13 @@ class DynamoResults(ResultBackend):
         answer = await self._table.update(record.id, _end(record.id, finish), condition)
         return isinstance(answer, Written) or _stands(answer, lambda found: closed_already(found, fence, finish))
 
+    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+        if not idle(record, finish.now):
+            return False
+        update = Update(items.ended(record.id, finish), removes=("lease_until", "next_at"))
+        answer = await self._table.update(record.id, update, conditions.unchanged(items.standing(record), *STANDING))
+        return isinstance(answer, Written)
+
     async def expire(self, claim: Claim) -> bool:
         item = items.whole(claim, State.EXPIRED, 0) | {"owner": text(claim.owner)}
         answer = await self._table.put(item, conditions.unstarted(claim))
@@ -234,6 +248,12 @@ class DynamoResults(ResultBackend):
 
     async def list(self, query: Query, *, now: float) -> Page:
         return await self._reader.page(query, now)
+
+    @functools.cached_property
+    def workers(self) -> WorkerReports:
+        from .workers_table import TableWorkers
+
+        return TableWorkers(self._table)
 
 
 def _cancel(unheard: Claim) -> Update:

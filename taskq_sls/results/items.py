@@ -58,6 +58,17 @@ def started(claim: Claim) -> Item:
     }
 
 
+def standing(record: TaskRecord) -> Item:
+    """The attributes by which a record that was read is known again, as they stand in its item."""
+    item = {"status": text(record.status), "run": number(record.run), "attempt": number(record.attempt)}
+    if record.owner is not None:
+        item["owner"] = text(record.owner)
+    for name, time in (("lease_until", record.lease_until), ("next_at", record.next_at)):
+        if time is not None:
+            item[name] = number(time)
+    return item
+
+
 def ended(id: str, finish: Finish) -> Item:
     """The attributes that the end of an attempt sets."""
     item = {

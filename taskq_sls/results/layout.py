@@ -8,6 +8,9 @@ there only when set.
 A unique key that is taken is the item ``pk = U#<task name>#<key>``, ``sk = LOCK``, with ``id`` and ``queue`` of
 the task that holds it, ``locked_at``, ``confirmed`` once its message was accepted, and ``ttl``. It is in no index.
 
+A worker that reports itself is the item ``pk = R#<app>``, ``sk = <worker id>``, in no index; its attributes:
+:mod:`~taskq_sls.results.workers_table`.
+
 Two sparse indexes that project keys only, each spread over 8 shards so that no state and no task becomes
 one hot partition:
 

@@ -29,16 +29,21 @@ from .records import (
     closed_already,
     finished_as,
     held,
+    idle,
     released_already,
     replaceable,
     takeable,
 )
 from .row import Row
+from .workers import MemoryWorkers
 
 FIRST_SWEEP = 10_000
 """Rows at which expired ones are first dropped; then each time the table has doubled."""
 
 _FIRST_ATTEMPT = Claimed(1)
+
+_STANDING = TaskRecord._fields.index("next_at") + 1
+"""The fields up to here tell where a task stands."""
 
 
 class MemoryResults(ResultBackend):
@@ -50,6 +55,11 @@ class MemoryResults(ResultBackend):
         self._lock = threading.Lock()
         self._sweep_at = FIRST_SWEEP
         self._sweep_keys_at = FIRST_SWEEP
+        self._workers = MemoryWorkers()
+
+    @property
+    def workers(self) -> MemoryWorkers:
+        return self._workers
 
     async def claim(self, claim: Claim) -> Claimed | Refused:
         with self._lock:
@@ -111,6 +121,16 @@ class MemoryResults(ResultBackend):
             if not held(row, fence):
                 return closed_already(row, fence, finish)
             if row.lease_until != record.lease_until:
+                return False
+            row.end(finish)
+            return True
+
+    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+        if not idle(record, finish.now):
+            return False
+        with self._lock:
+            row = self._rows.get(record.id)
+            if row is None or row.record()[:_STANDING] != record[:_STANDING]:
                 return False
             row.end(finish)
             return True

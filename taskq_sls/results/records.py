@@ -247,6 +247,11 @@ def abandoned(record: Standing, now: float) -> bool:
     return record.status is State.RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
 
 
+def idle(record: Standing, now: float) -> bool:
+    """Whether the task has not ended and nobody works on it."""
+    return record.status in (State.QUEUED, State.RETRYING) or abandoned(record, now)
+
+
 def held(record: Standing, fence: Fence) -> bool:
     """Whether the attempt of `fence` is the one that runs."""
     return record.status is State.RUNNING and _written_by(record, fence, fence.attempt)

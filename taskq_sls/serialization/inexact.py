@@ -31,6 +31,10 @@ class Inexact(Exception):
         """One sentence for people; `subject` names the parameter or the result."""
         return f"{subject}{self.path} got {shortened(self.value)}: {self.why}; {self.fix}"
 
+    def explain_without_value(self, subject: str) -> str:
+        """The same for a value that nobody may see; neither may what pydantic or a hook of its class says of it."""
+        return f"{subject} got a {type(self.value).__qualname__} that does not fit it, and is not shown; {self.fix}"
+
 
 class _ShortRepr(reprlib.Repr):
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pydantic_core import from_json, to_json
 
 from ..errors import ArgumentsError
+from ..redaction import Names, hidden
 from .inexact import Inexact
 from .plain import JSON, check_key
 
@@ -60,8 +61,16 @@ class Signature:
         # What the types of the arguments are when each was given by position and none needs decoding.
         self._exact = None if self._missing[-1] else [codec.exact for codec in self._positional]
 
+        self.redact: Names = frozenset()
+        """Parameters whose values are left out of the messages of errors."""
+
     def __str__(self) -> str:
         return f"{self._name}{self._signature}"
+
+    def positions(self, count: int) -> list[str]:
+        """The parameters that so many positional arguments are for; fewer where there is none for the last ones."""
+        rest = [self._rest] * (count - len(self._order)) if self._rest else []
+        return [*self._order[:count], *rest]
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The call as plain JSON values: only what was passed, defaults are not applied.
@@ -157,12 +166,16 @@ class Signature:
     ) -> ArgumentsError:
         """The error for the argument at `index`, counted over `args` and then `kwargs`."""
         if index >= len(args):
-            parameter = repr(list(kwargs)[index - len(args)])
+            name = parameter = list(kwargs)[index - len(args)]
         elif index < len(self._order):
-            parameter = repr(self._order[index])
+            name = parameter = self._order[index]
         else:
-            parameter = f"'{self._rest}[{index - len(self._order)}]'"
-        return ArgumentsError(refusal.explain(f"{self._name}: the parameter {parameter}"))
+            name, parameter = self._rest, f"{self._rest}[{index - len(self._order)}]"
+        subject = f"{self._name}: the parameter {parameter!r}"
+        # A name may also be that of a field deeper in the value, so that any name at all hides what is inside.
+        if self.redact and (hidden(name, self.redact) or refusal.path):
+            return ArgumentsError(refusal.explain_without_value(subject))
+        return ArgumentsError(refusal.explain(subject))
 
     def _refused_result(self, refusal: Inexact) -> ArgumentsError:
         return ArgumentsError(refusal.explain(f"{self._name}: the result"))

@@ -14,7 +14,7 @@ from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..errors import ConfigError, TaskQError
 from ..executor import Executor
 from ..services import Services
-from ..settle import bury, hidden_for, hide, hide_faults
+from ..settle import bury, hidden_for, hide, hide_faults, put_off
 from .batch import Batch
 
 if TYPE_CHECKING:
@@ -160,11 +160,15 @@ class LambdaHandler:
         stay: list[str] = []
         hides: list[tuple[Delivery, int]] = []
         letters: list[tuple[Delivery, DeadLetter]] = []
+        put_offs: list[tuple[Delivery, RetryIn]] = []
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
             if isinstance(outcome, Done):
                 continue
             if isinstance(outcome, DeadLetter):
                 letters.append((delivery, outcome))
+                continue
+            if isinstance(outcome, RetryIn) and outcome.later is not None:
+                put_offs.append((delivery, outcome))
                 continue
             stay.append(delivery.message_id)
             if isinstance(outcome, RetryIn | Release):
@@ -172,6 +176,11 @@ class LambdaHandler:
         if letters:
             buried = await bury(self._services.broker, letters)
             stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
+        if put_offs:
+            accepted = await put_off(self._services.schedules, put_offs)
+            left = [entry for entry, done in zip(put_offs, accepted, strict=True) if not done]
+            stay += [delivery.message_id for delivery, _ in left]
+            hides += [(delivery, hidden_for(outcome)) for delivery, outcome in left]
         if hides:
             await hide(self._services.broker, hides, self._hide_faults)
         return list(dict.fromkeys(stay))

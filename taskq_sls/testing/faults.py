@@ -211,6 +211,9 @@ class FaultyResults(ResultBackend):
     async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
         return await self._around("close_abandoned", lambda: self._inner.close_abandoned(record, finish))
 
+    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+        return await self._around("close_idle", lambda: self._inner.close_idle(record, finish))
+
     async def expire(self, claim: Claim) -> bool:
         return await self._around("expire", lambda: self._inner.expire(claim))
 

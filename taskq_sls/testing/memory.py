@@ -18,8 +18,10 @@ from ..groups import settles
 from ..payloads.memory import MemoryPayloads
 from ..queues import dead_letter_name
 from ..results.memory import MemoryResults
+from ..scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
+from ..scheduler.memory import MemorySchedules
 from ..services import ServiceFactory, Services
-from ..settle import bury, hidden_for
+from ..settle import bury, hidden_for, put_off
 
 MOST_DELIVERIES = 100_000
 """Deliveries of one `run_until_idle` before it says that the tasks never end."""
@@ -29,7 +31,12 @@ MOST_IDLE_WAITS = 200
 
 
 def in_memory(
-    app: TaskQ, *, immediate: bool = False, start: float = 1_800_000_000.0, bucket: bool | None = None
+    app: TaskQ,
+    *,
+    immediate: bool = False,
+    start: float = 1_800_000_000.0,
+    bucket: bool | None = None,
+    scheduler: bool = True,
 ) -> InMemory:
     """Put an app on a broker, results and clock in memory, for the time of a ``with`` block.
 
@@ -37,8 +44,9 @@ def in_memory(
         immediate: run every task as soon as it is enqueued, its retries included.
         start: what the clock shows at first, in epoch seconds.
         bucket: whether there is a bucket for what is too large. Default: where the app has one.
+        scheduler: whether there is a scheduler, for schedules and for delays above 15 minutes.
     """
-    return InMemory(app, immediate=immediate, start=start, bucket=bucket)
+    return InMemory(app, immediate=immediate, start=start, bucket=bucket, scheduler=scheduler)
 
 
 class InMemory:
@@ -52,14 +60,19 @@ class InMemory:
         broker: a `MemoryBroker` with the app's queues and their dead-letter queues.
         results: a `MemoryResults`.
         payloads: a `MemoryPayloads`, in use where there is a bucket.
+        schedules: a `MemorySchedules`: delays and schedules, which fire when the clock gets there.
     """
 
-    def __init__(self, app: TaskQ, *, immediate: bool, start: float, bucket: bool | None = None) -> None:
+    def __init__(
+        self, app: TaskQ, *, immediate: bool, start: float, bucket: bool | None = None, scheduler: bool = True
+    ) -> None:
         self.app = app
         self.clock = ManualClock(start)
         self.broker = _TestBroker(self)
         self.results = MemoryResults()
         self.payloads = MemoryPayloads(self.clock)
+        self.schedules = MemorySchedules(self.clock, app.name)
+        self.scheduler = scheduler
         self._bucket = bucket
         self.immediate = immediate
         self.busy = False
@@ -128,6 +141,7 @@ class InMemory:
         executor = self.app.executor(services, state)
         count = 0
         while True:
+            await self._fire()
             deliveries = [delivery for queue in self.app.queues for delivery in await self._receive(queue)]
             blocked: set[tuple[str, str | None]] = set()
             for delivery in deliveries:
@@ -149,20 +163,35 @@ class InMemory:
             if not deliveries and not (travel and self._travel_to_next()):
                 return count
 
+    async def _fire(self) -> None:
+        """Send what the schedules have come to."""
+        for schedule, at in self.schedules.due(self.clock.time()):
+            spec = schedule.spec
+            body = spec.body.replace(SCHEDULED_TIME, scheduled_time(at))
+            fifo = spec.queue.endswith(".fifo")
+            id = firing_id(self.schedules.group, spec.name, at)
+            await MemoryBroker.send(self.broker, [Outgoing(spec.queue, body, id, 0, spec.group, id if fifo else None)])
+
     async def _receive(self, queue: str) -> list[Delivery]:
         hold = self.app.queues[queue].visibility_timeout
         return await self.broker.receive(queue, max_messages=10, wait=0, visibility=hold)
 
     async def _carry_out(self, delivery: Delivery, outcome: Outcome) -> None:
-        buried = isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]
-        if buried or isinstance(outcome, Done):
+        gone = isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]
+        if isinstance(outcome, RetryIn) and outcome.later is not None:
+            gone = (await put_off(self.schedules, [(delivery, outcome)]))[0]
+        if gone or isinstance(outcome, Done):
             await self.broker.ack([delivery])
         elif isinstance(outcome, RetryIn | Release):
             await self.broker.hide([(delivery, hidden_for(outcome))])
 
     def next_due(self) -> float | None:
-        """When the next message can be received, in epoch seconds; None when the queues are empty."""
+        """When the next message can be received, in epoch seconds; None when the queues are empty.
+
+        Delays count, schedules that repeat do not: they never come to an end.
+        """
         times = [self.broker.next_visible_at(queue) for queue in self.app.queues]
+        times.append(self.schedules.next_due(once=True))
         return min((time for time in times if time is not None), default=None)
 
     def _travel_to_next(self) -> bool:
@@ -195,7 +224,14 @@ class _TestServices(ServiceFactory):
     """Hands out the same broker, results and payloads to everybody."""
 
     def __init__(self, memory: InMemory) -> None:
-        super().__init__(lambda: memory.app.settings, memory.clock, memory.broker, memory.results, {})
+        super().__init__(
+            lambda: memory.app.settings,
+            memory.clock,
+            memory.broker,
+            memory.results,
+            {},
+            schedules=memory.schedules if memory.scheduler else None,
+        )
         self._memory = memory
 
     def new_blocking(self, **aws_options: Any) -> Services:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ..brokers.base import MAX_WAIT, Broker
+from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
 from ..delivery import Delivery
 from ..episodes import Episode
 from ..errors import AwsError, MissingResource
@@ -19,6 +19,9 @@ logger = logging.getLogger("taskq_sls.worker")
 
 EMPTY_PAUSE = 0.02
 """Seconds between an empty answer and the next poll."""
+
+MORE_POLLS = 7
+"""Most polls of one queue that are open beside its first one, while it has a backlog and slots are free."""
 
 LONGEST_BACKOFF = 30.0
 """Most seconds between two polls while SQS cannot be reached."""
@@ -49,6 +52,7 @@ class Fetcher:
         self._slots = slots
         self._deliver = deliver
         self._stop_asked = asyncio.Event()
+        self._more: set[asyncio.Task[None]] = set()
         self.polling = False
         self._ever_polled = False
         self._faults = Episode(logger, f"queue {queue} cannot be polled", "poll_fault")
@@ -62,6 +66,18 @@ class Fetcher:
             MissingResource: the queue does not exist, seen on the first poll.
             AwsError: the first poll was refused for good (access denied).
         """
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            for task in self._more:
+                task.cancel()
+            raise
+        finally:
+            # What they bring is dealt with as what the first poll brings.
+            while self._more:
+                await asyncio.wait(self._more)
+
+    async def _run(self) -> None:
         backoff = 0.5
         while not self._stop_asked.is_set():
             reserved = await self._slots.reserve(self.queue)
@@ -76,9 +92,41 @@ class Fetcher:
             self.empty_polls = 0 if deliveries else self.empty_polls + 1
             if deliveries:
                 self._deliver(deliveries)
+                if len(deliveries) == MAX_BATCH:
+                    self._poll_more()
             else:
                 # A broker in memory answers at once, and an endpoint may: an empty queue must not spin.
                 await self._pause(EMPTY_PAUSE)
+
+    def _poll_more(self) -> None:
+        """A queue that fills whole polls gets as many at once as the free slots justify."""
+        while (
+            len(self._more) < MORE_POLLS
+            and not self._stop_asked.is_set()
+            and self._slots.longest_wait() == MAX_WAIT
+            and self._slots.reserve_more(self.queue)
+        ):
+            task = asyncio.create_task(self._one_more())
+            self._more.add(task)
+            task.add_done_callback(self._more.discard)
+
+    async def _one_more(self) -> None:
+        """One poll that waits for nothing: it goes when the backlog has. Its faults are for the first poll to tell."""
+        deliveries: list[Delivery] = []
+        try:
+            deliveries = await self._broker.receive(
+                self.queue, max_messages=MAX_BATCH, wait=0, visibility=self._visibility
+            )
+        except (AwsError, MissingResource):
+            return
+        finally:
+            self._slots.polled_more(self.queue, len(deliveries))
+        if deliveries:
+            self.empty_polls = 0
+            self._deliver(deliveries)
+        if len(deliveries) == MAX_BATCH:
+            # Through the loop, so that this poll counts no more when the next is opened.
+            asyncio.get_running_loop().call_soon(self._poll_more)
 
     async def _poll(self, reserved: int) -> list[Delivery] | None:
         """One receive; None if it failed for now."""

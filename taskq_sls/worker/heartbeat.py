@@ -38,6 +38,7 @@ class Heartbeat:
         visibility: hold of each queue in seconds.
         services: blocking services with clients that nobody else uses.
         stop_attempt: told, on the heartbeat's thread, of an attempt that must end and why.
+        report: called behind every look, on the heartbeat's thread; raises nothing.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Heartbeat:
         services: Services,
         clock: Clock,
         stop_attempt: Callable[[TaskContext, str], None],
+        report: Callable[[], None] | None = None,
     ) -> None:
+        self._report = report
         self._executor = executor
         self._holds = holds
         self._visibility = dict(visibility)
@@ -112,6 +115,8 @@ class Heartbeat:
         if well:
             self.last_success = time.monotonic()
             self._faults.clear()
+        if self._report is not None:
+            self._report()
 
     def _beat(self, queue: str, seconds: int) -> bool:
         batch = self._holds.begin_beat(queue)

@@ -19,6 +19,7 @@ from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
 from .holds import Holds
 from .memory import resident_bytes
+from .reporting import Reporter
 from .settler import Settler
 from .slots import Slots
 
@@ -59,7 +60,7 @@ class Session:
         self._services = services
         self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})
         self._holds = Holds()
-        self._settler = Settler(services.broker, self._holds)
+        self._settler = Settler(services.broker, self._holds, lambda: services.schedules)
         self._locks = GroupLocks()
         self._stopping = False
         self._ending = False
@@ -69,6 +70,7 @@ class Session:
         app.threads.limit = worker.threads
         self._executor: Executor = app.executor(services, state)
         self._beat_services = app.services.new_blocking(read_timeout=5.0, connect_timeout=3.0)
+        self._reporter = Reporter(worker, self._executor, self._beat_services, lambda: self._stopping)
         self._heartbeat = Heartbeat(
             self._executor,
             self._holds,
@@ -76,6 +78,7 @@ class Session:
             self._beat_services,
             app.clock,
             stopper(self._executor, asyncio.get_running_loop()),
+            self._reporter.report_if_due,
         )
         wait = 1 if worker.burst else worker.poll_wait
         self._fetchers = [
@@ -110,6 +113,7 @@ class Session:
             if worker.health is not None:
                 await asyncio.to_thread(worker.health.stop)
             await asyncio.to_thread(self._heartbeat.join, 6.0)
+            await asyncio.to_thread(self._reporter.say_goodbye)
             await self._beat_services.close()
         logger.info(
             "worker of %s ended (%s) after %d tasks",

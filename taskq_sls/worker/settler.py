@@ -6,14 +6,17 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
-from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..delivery import DONE, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..episodes import Episode
 from ..errors import AwsError
-from ..settle import bury, hidden_for, hide, hide_faults
+from ..settle import bury, hidden_for, hide, hide_faults, put_off
 from .holds import Holds
+
+if TYPE_CHECKING:
+    from ..scheduler.store import ScheduleStore
 
 logger = logging.getLogger("taskq_sls.worker")
 
@@ -92,12 +95,16 @@ class Settler:
     A deleted message leaves the hold table only when it is deleted; one that is hidden or given back leaves it first.
     """
 
-    def __init__(self, broker: Broker, holds: Holds) -> None:
+    def __init__(
+        self, broker: Broker, holds: Holds, schedules: Callable[[], ScheduleStore | None] = lambda: None
+    ) -> None:
         self._broker = broker
         self._holds = holds
+        self._schedules = schedules
         self._acks: Batcher[tuple[Delivery, int]] = Batcher(self._ack, ACK_DELAY)
         self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY)
         self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY)
+        self._put_offs: Batcher[tuple[Delivery, RetryIn]] = Batcher(self._put_off, HIDE_DELAY)
         self._hide_faults = hide_faults()
         self._ack_faults = Episode(logger, "messages cannot be deleted", "ack_fault")
         self._stopping = False
@@ -108,6 +115,8 @@ class Settler:
             self._acks.add((delivery, 0))
         elif isinstance(outcome, DeadLetter):
             self._letters.add((delivery, outcome))
+        elif isinstance(outcome, RetryIn) and outcome.later is not None:
+            self._put_offs.add((delivery, outcome))
         elif isinstance(outcome, RetryIn | Release):
             await self._holds.take_out(delivery)
             self._hides.add((delivery, hidden_for(outcome)))
@@ -119,18 +128,19 @@ class Settler:
         self._stopping = True
         while not self.empty:
             await self._letters.drain()
+            await self._put_offs.drain()
             await self._acks.drain()
             await self._hides.drain()
 
     def close(self) -> None:
         """Give up what is under way: those messages come again."""
-        for batcher in (self._letters, self._acks, self._hides):
+        for batcher in (self._letters, self._put_offs, self._acks, self._hides):
             batcher.close()
 
     @property
     def empty(self) -> bool:
         """Whether nothing is under way."""
-        return self._letters.empty and self._acks.empty and self._hides.empty
+        return self._letters.empty and self._put_offs.empty and self._acks.empty and self._hides.empty
 
     async def _ack(self, entries: list[tuple[Delivery, int]]) -> None:
         deliveries = [delivery for delivery, _ in entries]
@@ -179,3 +189,8 @@ class Settler:
                 self._acks.add((delivery, 0))
             else:
                 self._holds.drop(delivery)
+
+    async def _put_off(self, entries: list[tuple[Delivery, RetryIn]]) -> None:
+        """Held until its schedule stands, so that nobody else gets a message that is about to be deleted."""
+        for (delivery, outcome), accepted in zip(entries, await put_off(self._schedules(), entries), strict=True):
+            await self.settle(delivery, DONE if accepted else outcome._replace(later=None))

@@ -60,6 +60,25 @@ class Slots:
         self._wake()
         return taken
 
+    def reserve_more(self, queue: str) -> bool:
+        """Take ten slots for one more poll of a queue that has a backlog; False where fewer are free for it.
+
+        Nothing is taken that another queue waits for.
+        """
+        mine = self._queues[queue]
+        others = sum(other.opened is None for other in self._queues.values() if other is not mine)
+        if self._closed or self.free - others < MAX_BATCH or self._room(mine) < MAX_BATCH:
+            return False
+        self.free -= MAX_BATCH
+        mine.held += MAX_BATCH
+        return True
+
+    def polled_more(self, queue: str, received: int) -> None:
+        """One more poll of a queue ended."""
+        mine = self._queues[queue]
+        mine.served += received / mine.weight
+        self.give_back(queue, MAX_BATCH - received)
+
     def polled(self, queue: str, reserved: int, received: int) -> None:
         """A poll ended: give back what it did not use."""
         mine = self._queues[queue]

@@ -59,6 +59,7 @@ class Supervisor:
         watch: a directory; when a Python file in it changes, all children are stopped cleanly and started again.
         kill_after: seconds after the first signal at which children that still run are killed. Default never: a
             worker has its own period of grace.
+        output: the descriptor that the children print to; default this process's standard output.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Supervisor:
         burst: bool = False,
         watch: Path | None = None,
         kill_after: float | None = None,
+        output: int | None = None,
     ) -> None:
+        self._output = output
         self._command = command
         self._environment = environment
         self._burst = burst
@@ -141,7 +144,11 @@ class Supervisor:
         environment = dict(os.environ if self._environment is None else self._environment)
         environment[CHILD_VARIABLE] = str(slot.number)
         child = subprocess.Popen(
-            list(self._command(slot.number)), env=environment, stdin=subprocess.PIPE, process_group=0
+            list(self._command(slot.number)),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            process_group=0,
         )
         slot.started(child)
         threading.Thread(target=self._wait, args=(slot, child), name=f"taskq-wait-{slot.number}", daemon=True).start()

@@ -76,6 +76,8 @@ class Worker:
         poll_wait: seconds of a long poll, 1 to 20. A clean stop takes up to this long, since a poll under way may
             still bring messages, which are given back.
         health: (host, port) of the health endpoint, or None.
+        report: whether the worker reports itself in the table, one small write a minute. Default: as the app says;
+            never where none of its tasks is recorded.
 
     Raises:
         ConfigError: a value is out of range, or a queue is not declared.
@@ -94,8 +96,10 @@ class Worker:
         grace: float = 30.0,
         poll_wait: int = 20,
         health: tuple[str, int] | None = None,
+        report: bool | None = None,
     ) -> None:
         self.app = app
+        self.report = app.report if report is None else report
         self.queues = _consumed(app, queues)
         self.threads = _whole("threads", threads or default_threads(), 1, 1_000)
         self.concurrency = _whole("concurrency", concurrency or self._fitting_concurrency(), 1, 10_000)

@@ -307,7 +307,7 @@ class TestDeadLetters:
             "taskq.queue": queue,
             "taskq.task": "shop:pay",
         }
-        assert copy.group == ("g" if queue.endswith(".fifo") else None)
+        assert copy.group == "g"
 
     async def test_the_original_stays_until_it_is_deleted(self, broker_bench: BrokerBench) -> None:
         await broker_bench.send("default", self.MESSAGE.encode())
@@ -373,6 +373,14 @@ class TestDeadLetters:
             for queue in ("default", "ledger.fifo", "alone", "alone.fifo")
         }
         assert found == {"default": True, "ledger.fifo": True, "alone": False, "alone.fifo": False}
+
+    async def test_it_knows_the_arns_that_schedules_aim_at(self, broker_bench: BrokerBench) -> None:
+        for queue in ("default", "ledger.fifo"):
+            arn = await broker_bench.broker.queue_arn(queue)
+            assert arn.startswith("arn:aws:sqs:")
+            assert arn.endswith(queue)
+        with pytest.raises(MissingResource, match="nowhere"):
+            await broker_bench.broker.queue_arn("nowhere")
 
     @pytest.mark.parametrize("queue", ["default", "ledger.fifo"])
     async def test_a_message_received_too_often_moves_there_by_itself(

@@ -87,6 +87,12 @@ class WitnessedResults(ResultBackend):
             self._ledger.closed(before, after, self._clock.time())
         return answer
 
+    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+        before = await self._look(record.id)
+        answer = await self._inner.close_idle(record, finish)
+        self._ledger.changed("close_idle", before, await self._look(record.id), self._clock.time())
+        return answer
+
     async def expire(self, claim: Claim) -> bool:
         before = await self._look(claim.id)
         answer = await self._inner.expire(claim)

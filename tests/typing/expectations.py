@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from taskq_sls import Queue, Retry, TaskContext, TaskHandle, TaskQ, await_all, wait_all
+from taskq_sls import (
+    Queue,
+    Retry,
+    Schedule,
+    ScheduleHandle,
+    TaskContext,
+    TaskHandle,
+    TaskQ,
+    at,
+    await_all,
+    cron,
+    rate,
+    wait_all,
+)
 
 app = TaskQ("typing", queues=[Queue("default"), Queue("slow")])
 
@@ -136,3 +149,38 @@ def a_first_parameter_that_accepts_anything_is_no_context() -> None:
 def a_wrong_use_of_a_result_is_refused() -> None:
     width: int = resize.enqueue("a.png").result()  # type: ignore[assignment]  # it is text
     print(width)
+
+
+@app.task(schedule=cron("0 12 ? * MON-FRI *", timezone="Europe/Berlin"))
+def report() -> int:
+    return 1
+
+
+@app.task(schedule=[rate("5 minutes"), Schedule(rate(hours=1), ("eu",), name="hourly", overlap="skip")])
+async def scan(ctx: TaskContext, region: str = "all") -> None: ...
+
+
+async def a_scheduled_task_stays_a_task() -> None:
+    assert_type(report.enqueue(), TaskHandle[int])
+    assert_type(report(), int)
+    await scan.aenqueue("eu")
+    scan.enqueue(1)  # type: ignore[arg-type]  # a region is text
+
+
+async def schedules_take_the_arguments_of_the_task() -> None:
+    assert_type(resize.schedule(rate("1 hour"), "a.png", width=200), ScheduleHandle)
+    assert_type(await resize.aschedule(at("2026-12-01T09:00:00"), "a.png"), ScheduleHandle)
+    assert_type(resize.with_options(id="a").schedule(cron("0 3 * * ? *"), "a.png"), ScheduleHandle)
+    async_with_context.schedule(rate(days=1), "a", deep=True)
+    app.schedule(resize, rate("1 hour"), ("a.png",), {"width": 3}, name="hourly", misfire="all")
+
+
+async def wrong_arguments_of_schedule_are_refused(ctx: TaskContext) -> None:
+    resize.schedule(rate("1 hour"))  # type: ignore[call-arg]  # path is missing
+    resize.schedule(rate("1 hour"), 1)  # type: ignore[arg-type]  # a path is text
+    resize.schedule(rate("1 hour"), "a.png", height=3)  # type: ignore[call-arg]  # there is no height
+    resize.schedule("rate(1 hour)", "a.png")  # type: ignore[arg-type]  # text is no time
+    await resize.aschedule(rate("1 hour"), 1)  # type: ignore[arg-type]  # a path is text
+    with_context.schedule(rate("1 hour"), ctx, "a")  # type: ignore[arg-type,call-arg]  # the runtime fills it in
+    app.schedule(resize, rate("1 hour"), overlap="never")  # type: ignore[arg-type]  # there is no such policy
+    Schedule(rate("1 hour"), misfire="maybe")  # type: ignore[arg-type]  # there is no such policy

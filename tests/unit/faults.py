@@ -57,6 +57,7 @@ for _operation in (
     "finish",
     "release",
     "close_abandoned",
+    "close_idle",
     "expire",
     "put_queued",
     "put_finished",

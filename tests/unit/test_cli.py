@@ -241,7 +241,7 @@ def test_an_app_without_tasks_says_so() -> None:
         (["--args", '["a"]', "--kwargs", '{"widht": 1}'], "width"),
         (["--args", '["a", 1]', "--queue", "slow"], "queue 'slow' is not declared"),
         (["--args", '["a", 1]', "--queue", "ledger.fifo"], "needs a message group"),
-        (["--args", '["a", 1]', "--delay", "901"], "delay=901.0 must be 0 to 900 seconds"),
+        (["--args", '["a", 1]', "--delay", "901"], "set TASKQ_SCHEDULE_ROLE_ARN"),
         (["--args", '["a", 1]', "--delay", "-1"], "must be a number of seconds, 0 or more"),
         (["--args", '["a", 1]', "--delay", "soon"], "'soon' must be a number of seconds"),
         (["--args", '["a", 1]', "--group", "a b"], "group='a b' must be"),

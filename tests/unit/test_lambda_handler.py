@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import Queue, Retry, TaskContext, TaskQ
+from taskq_sls import Queue, Retry, RetryLater, TaskContext, TaskQ
 from taskq_sls.brokers.base import Answer, EntryError
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.clock import Clock, ManualClock, SystemClock
@@ -26,8 +26,11 @@ from taskq_sls.offline.context import LambdaContext
 from taskq_sls.queues import physical_name
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.scheduler.memory import MemorySchedules
+from taskq_sls.scheduler.specs import ScheduleSpec
 from taskq_sls.serverless import LambdaHandler
 from taskq_sls.serverless import handler as handler_module
+from taskq_sls.settle import LONGEST_HOP
 
 Event = dict[str, Any]
 
@@ -888,3 +891,46 @@ def test_a_log_line_says_what_the_batch_could_not_hold(
 
     assert bench.invoke(event, timeout=0.5) == ids(event)
     assert [record.action for record in caplog.records] == ["deadline_ignored"]  # type: ignore[attr-defined]  # our extra
+
+
+# -- retries that the queue cannot keep -------------------------------------------------------------------------
+
+
+class FragileSchedules(MemorySchedules):
+    broken = False
+
+    async def create(self, spec: ScheduleSpec) -> bool:
+        if self.broken:
+            raise AwsError("create_schedule", "ThrottlingException", "slow down", transient=True)
+        return await super().create(spec)
+
+
+def far_retry(make: Callable[..., Bench]) -> tuple[Bench, FragileSchedules, Any]:
+    clock = ManualClock()
+    schedules = FragileSchedules(clock, "shop")
+    bench = make(clock=clock, schedule_store=schedules)
+
+    @bench.app.task
+    def job() -> None:
+        raise RetryLater(2 * 86_400)
+
+    return bench, schedules, job
+
+
+def test_a_record_whose_retry_goes_by_schedule_is_reported_as_done(make: Callable[..., Bench]) -> None:
+    bench, schedules, job = far_retry(make)
+    handle = job.enqueue()
+    assert bench.invoke() == []
+    assert bench.depth() == 0
+    assert bench.broker.hidden == []
+    assert bench.state(handle.id) is State.RETRYING
+    assert len(drive(schedules.page())[0]) == 1
+
+
+def test_a_record_whose_schedule_cannot_be_made_is_hidden_and_reported_as_failed(make: Callable[..., Bench]) -> None:
+    bench, schedules, job = far_retry(make)
+    schedules.broken = True
+    job.enqueue()
+    [failed] = bench.invoke()
+    assert bench.depth() == 1
+    assert bench.broker.hidden == [(failed, LONGEST_HOP)]

@@ -36,6 +36,10 @@ def test_every_public_name_exists_and_is_documented() -> None:
         "EnqueueError",
         "ConfigError",
         "TaskQError",
+        "cron",
+        "rate",
+        "at",
+        "Schedule",
     ],
 )
 def test_what_was_promised_can_be_imported(name: str) -> None:

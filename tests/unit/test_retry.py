@@ -119,7 +119,7 @@ def test_delays_that_together_pass_the_14_days_of_a_message_are_refused() -> Non
 
 def test_a_retry_that_would_wake_after_its_message_is_gone_ends_the_task() -> None:
     app, fail, started = app_that_fails(Retry(max_attempts=3), RetryLater(15 * DAY))
-    with in_memory(app) as memory:
+    with in_memory(app, scheduler=False) as memory:
         handle = fail.enqueue()
         memory.run_until_idle(travel=True)
         assert len(started) == 1
@@ -131,7 +131,7 @@ def test_a_retry_that_would_wake_after_its_message_is_gone_ends_the_task() -> No
 
 def test_a_long_delay_is_kept_over_several_hidings_of_the_message() -> None:
     app, fail, started = app_that_fails(Retry(max_attempts=2), RetryLater(2 * DAY))
-    with in_memory(app) as memory:
+    with in_memory(app, scheduler=False) as memory:
         fail.enqueue()
         memory.run_until_idle(travel=True)
         assert len(started) == 2

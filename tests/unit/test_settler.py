@@ -14,6 +14,9 @@ from taskq_sls.clock import ManualClock
 from taskq_sls.delivery import DONE, LOST, DeadLetter, Delivery, Release, RetryIn
 from taskq_sls.errors import AwsError
 from taskq_sls.queues import Queue
+from taskq_sls.scheduler.delays import delay_spec
+from taskq_sls.scheduler.memory import MemorySchedules
+from taskq_sls.scheduler.specs import ScheduleSpec
 from taskq_sls.settle import LONGEST_HOP, hidden_for
 from taskq_sls.worker import settler as settler_module
 from taskq_sls.worker.holds import Holds
@@ -299,3 +302,43 @@ async def test_a_retry_beyond_the_twelve_hours_of_sqs_is_hidden_for_as_long_as_s
     due = bench.broker.next_visible_at("default")
     assert due is not None
     assert due - bench.broker.clock.time() == 39_600 // 4
+
+
+# -- retries that the queue cannot keep -------------------------------------------------------------------------
+
+
+LATER = delay_spec(
+    id="id-0", run=0, attempt=1, due=1_800_200_000, now=1_800_000_000, queue="default", group=None, body="{}"
+)
+
+
+class BrokenSchedules(MemorySchedules):
+    async def create(self, spec: ScheduleSpec) -> bool:
+        raise AwsError("create_schedule", "InternalServerException", "later", status=500, transient=True)
+
+
+def with_schedules(schedules: MemorySchedules) -> Bench:
+    bench = Bench(WatchedBroker())
+    bench.settler = Settler(bench.broker, bench.holds, lambda: schedules)
+    return bench
+
+
+async def test_a_message_is_held_until_its_schedule_stands_and_then_deleted() -> None:
+    schedules = MemorySchedules(ManualClock(), "shop")
+    bench = with_schedules(schedules)
+    [delivery] = await bench.receive(1)
+    await bench.settler.settle(delivery, RetryIn(200_000, "failed", LATER))
+    assert len(bench.holds) == 1
+    await bench.settler.drain()
+    assert bench.broker.calls == [("ack", 1)]
+    assert await schedules.get(LATER.name) is not None
+
+
+async def test_a_message_whose_schedule_cannot_be_made_is_hidden_and_stays() -> None:
+    bench = with_schedules(BrokenSchedules(ManualClock(), "shop"))
+    [delivery] = await bench.receive(1)
+    await bench.settler.settle(delivery, RetryIn(200_000, "failed", LATER))
+    await bench.settler.drain()
+    assert bench.broker.calls == [("hide", 1)]
+    assert bench.broker.next_visible_at("default") == bench.broker.clock.time() + LONGEST_HOP
+    assert len(bench.holds) == 0

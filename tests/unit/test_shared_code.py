@@ -23,13 +23,32 @@ SHARED = [
     "onions.py",
     "sending.py",
     "claim_check.py",
+    "schedules",
+    *(
+        f"scheduler/{name}.py"
+        for name in (
+            "store",
+            "eventbridge",
+            "memory",
+            "notes",
+            "notes_table",
+            "notes_memory",
+            "pacing",
+            "overlap",
+            "news",
+        )
+    ),
     "brokers",
     "results",
     "payloads",
     "provisioning",
     "doctor",
+    "operations",
 ]
 """What a sync call can drive."""
+
+ON_A_LOOP = {"brokers/coalescing.py"}
+"""Made for an event loop only, by `ServiceFactory.new_async`: sync callers have another."""
 
 BANNED_MODULES = {"asyncio", "anyio", "trio", "concurrent", "time"}
 
@@ -50,7 +69,7 @@ def files() -> list[str]:
         place = LIBRARY / name
         assert place.exists(), f"{name} was moved: name its new place here"
         found += sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    return [str(file.relative_to(LIBRARY)) for file in found]
+    return [name for file in found if (name := str(file.relative_to(LIBRARY))) not in ON_A_LOOP]
 
 
 def uses(tree: ast.Module) -> Iterator[str]:

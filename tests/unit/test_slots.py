@@ -205,3 +205,31 @@ async def test_a_queue_that_was_idle_for_long_has_no_claim_to_all_slots() -> Non
     await asyncio.gather(serve("old"), serve("new"))
 
     assert "old" in order[:5]
+
+
+async def test_one_more_poll_takes_ten_slots_and_gives_back_what_it_did_not_use() -> None:
+    slots = Slots(25, {"default": 1})
+    assert await slots.reserve("default") == 10
+    assert slots.reserve_more("default")
+    assert slots.free == 5
+    assert not slots.reserve_more("default")
+    slots.polled_more("default", 4)
+    assert slots.free == 11
+
+
+async def test_one_more_poll_takes_nothing_that_another_queue_waits_for() -> None:
+    slots = Slots(21, {"a": 1, "b": 1})
+    assert await slots.reserve("a") == 10
+    assert slots.reserve_more("a")
+    slots.polled_more("a", 0)
+    slots.polled("a", 10, 10)
+    assert slots.free == 11
+    assert slots.reserve_more("a")  # one is left for the poll of b
+    assert slots.free == 1
+
+
+async def test_one_more_poll_stays_within_the_share_of_its_queue() -> None:
+    slots = Slots(30, {"a": 1, "b": 1})
+    for queue in ("a", "b"):
+        slots.polled(queue, await slots.reserve(queue), 10)
+    assert not slots.reserve_more("a")  # it holds 10 of its 15

@@ -1,0 +1,7 @@
+"""What Lambda calls with events of EventBridge: set the function's handler to ``handlers.scheduler.handler``."""
+
+from __future__ import annotations
+
+from local.tasks import app
+
+handler = app.event_handler()

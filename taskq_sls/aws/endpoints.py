@@ -1,0 +1,27 @@
+"""Where a service is: AWS itself, or an endpoint of one's own."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from .blocking import Clients
+from .config import ClientOptions
+
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
+"""Domains of AWS's endpoints, and of its dual-stack ones (AWS General Reference)."""
+
+
+def aws_host(service: str) -> str | None:
+    """The host of a service where this environment leads to AWS itself; None where it names another endpoint.
+
+    Nothing is called.
+
+    Raises:
+        ConfigError: region or endpoint are missing or malformed.
+    """
+    clients = Clients(ClientOptions())
+    try:
+        host = urlsplit(clients.get(service).meta.endpoint_url).hostname or ""
+    finally:
+        clients.close()
+    return host if host.endswith(_AWS) else None

@@ -1,0 +1,140 @@
+"""``taskq scheduler``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from ..app import TaskQ
+from ..aws.port import AwsPort
+from ..clock import Clock
+from ..errors import ConfigError
+from ..logs import configure
+from ..queues import SCHEDULES_DEAD_LETTERS
+from ..scheduler.specs import NO_SCHEDULER
+from ..worker.supervisor import CHILD_VARIABLE
+from .apps import load_app
+from .arguments import add_app_positional, add_common
+from .worker import add_log_options, stop_with_supervisor
+
+logger = logging.getLogger("taskq_sls.scheduler")
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "scheduler",
+        help="fire the schedules of an app where EventBridge Scheduler does not",
+        description="Fire the schedules of an app's schedule group until SIGTERM or Ctrl-C, over an endpoint that keeps "
+        "schedules and does not fire them, such as the local AWS. Several may run at once. `taskq local up` runs one.",
+        allow_abbrev=False,
+    )
+    add_app_positional(parser)
+    parser.add_argument("--group", metavar="NAME", help="the schedule group; default: the app's")
+    parser.add_argument("--force", action="store_true", help="also in AWS, where EventBridge Scheduler fires too")
+    add_log_options(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    configure(arguments.log_level, arguments.log_format)
+    if os.environ.pop(CHILD_VARIABLE, None) is not None:
+        stop_with_supervisor()
+    app = _app(arguments)
+    if not arguments.force:
+        _refuse_aws()
+    asyncio.run(_serve(app))
+    return 0
+
+
+def _app(arguments: argparse.Namespace) -> TaskQ:
+    with _variable("TASKQ_SCHEDULE_GROUP", arguments.group):
+        app = load_app(arguments.app)
+        group = app.settings.schedule_group
+    if arguments.group and group != arguments.group:
+        raise ConfigError(
+            f"--group {arguments.group!r}: the app itself names the schedule group {group!r}; leave the option out, or take "
+            "schedule_group= out of TaskQ(...)"
+        )
+    return app
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable for the time of the block; as it is where `value` is None."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif value is not None:
+            del os.environ[name]
+
+
+def _refuse_aws() -> None:
+    from ..aws.endpoints import aws_host
+
+    if (host := aws_host("scheduler")) is not None:
+        raise ConfigError(
+            f"the schedules are kept by AWS itself ({host}), and EventBridge Scheduler fires them: only one kind of clock "
+            "serves one store. For another endpoint set AWS_ENDPOINT_URL, as `taskq local up` says; --force runs this "
+            "clock all the same"
+        )
+
+
+async def _serve(app: TaskQ) -> None:
+    from ..scheduler.local_clock import LocalClock
+
+    services = app.services.new_async()
+    port = _new_port(app.clock)
+    stop = _stopped_by_signals()
+    try:
+        store, notes = services.schedules, services.notes
+        if store is None or notes is None:
+            raise ConfigError(NO_SCHEDULER)
+        dead_letters = _queue_name(app, SCHEDULES_DEAD_LETTERS)
+        clock = LocalClock(store, notes, port.client("sqs"), dead_letters, services.flow, app.clock)
+        await clock.serve(stop)
+    finally:
+        await port.close()
+        await services.close()
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets; a second one ends the process at once."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def handle(number: int) -> None:
+        if stop.is_set():
+            logger.warning("stopping at once", extra={"action": "scheduler_killed"})
+            logging.shutdown()
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle, number)
+    return stop
+
+
+def _new_port(clock: Clock) -> AwsPort:
+    try:
+        from ..aws.aio import AsyncAws
+    except ImportError:
+        from ..aws.threads import ThreadedAws
+
+        return ThreadedAws(clock)
+    return AsyncAws(clock)
+
+
+def _queue_name(app: TaskQ, queue: str) -> str:
+    url = app.settings.queue_urls.get(queue)
+    return app.settings.queue_name(queue) if url is None else url.rpartition("/")[2]

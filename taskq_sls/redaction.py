@@ -1,0 +1,75 @@
+"""Values that nobody but the task may see: hidden by their names wherever tasks are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+MASK = "[redacted]"
+"""What stands in place of a hidden value."""
+
+DEEPEST = 200
+"""Levels of containers that are looked through; what lies deeper is hidden. A value may hold itself."""
+
+Names = frozenset[str]
+
+
+def redact(value: Any, names: Names, depth: int = 0) -> Any:
+    """`value` with everything hidden that is stored under one of `names`, at any depth. `value` itself is not changed.
+
+    Args:
+        names: from `redacted_names`.
+        depth: of `value` in what is shown.
+    """
+    if not names or not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth > DEEPEST:
+        return MASK
+    if isinstance(value, Mapping):
+        return {key: MASK if hidden(key, names) else redact(inner, names, depth + 1) for key, inner in value.items()}
+    return [redact(inner, names, depth + 1) for inner in value]
+
+
+def redact_arguments(
+    args: Sequence[Any], kwargs: Mapping[str, Any], names: Names, parameters: Sequence[str] | None
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a task as they may be shown.
+
+    Args:
+        parameters: what each of `args` is for; None where nobody knows, in which case all of them are hidden as soon as
+            anything is.
+    """
+    if not names:
+        return list(args), dict(kwargs)
+    if parameters is None:
+        return [MASK for _ in args], redact(kwargs, names)
+    # More arguments than parameters fit nothing: nobody knows what they are.
+    known = [*parameters[: len(args)], *[None] * (len(args) - len(parameters))]
+    shown = [
+        MASK if name is None or hidden(name, names) else redact(value, names)
+        for name, value in zip(known, args, strict=True)
+    ]
+    return shown, redact(kwargs, names)
+
+
+def holds_mask(value: Any) -> bool:
+    """Whether a hidden value was copied from what was shown, in place of the real one."""
+    if isinstance(value, Mapping):
+        return any(holds_mask(inner) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return any(holds_mask(inner) for inner in value)
+    return bool(value == MASK)
+
+
+def hidden(name: object, names: Names) -> bool:
+    """Whether what is stored under `name` is not shown: capitals do not count, and ``-`` is ``_``."""
+    return isinstance(name, str) and _plain(name) in names
+
+
+def redacted_names(names: Iterable[str]) -> Names:
+    """Names as `redact` looks for them."""
+    return frozenset(map(_plain, names))
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "_")

@@ -1,0 +1,210 @@
+"""Schedules in EventBridge Scheduler, or in whatever answers its API."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..aws.port import AwsClient
+from ..clock import Clock
+from ..errors import AwsError, ConfigError, MissingResource, TaskQError
+from ..flow import Flow
+from ..settings import Settings
+from .checks import check_name, check_spec
+from .definitions import definition, stored, summary
+from .kept import as_kept
+from .news import News
+from .notes import ScheduleNotes
+from .specs import NO_SCHEDULER, ScheduleSpec, ScheduleSummary, StoredSchedule
+from .store import ScheduleStore
+
+PAGE = 100
+"""Most entries of one ListSchedules (EventBridge Scheduler API reference)."""
+
+CONFLICT = "ConflictException"
+NOT_FOUND = "ResourceNotFoundException"
+
+CONFLICT_WAITS = (0.1, 0.5, 2.0)
+"""Seconds before an update or a delete is tried again that met another change of the same schedule."""
+
+
+class EventBridgeStore(ScheduleStore):
+    """The schedules of one schedule group of EventBridge Scheduler.
+
+    Args:
+        client: the ``scheduler`` client of a port.
+        queue_arn: ARN of a queue by its logical name, such as a broker's.
+        settings: prefix, schedule group and role.
+        flow: the port's flow.
+        clock: what is past, and the time in notes.
+        describe: endpoint and region in words, for error messages.
+        notes: where local clocks look for changes.
+
+    Raises:
+        ConfigError: no schedule group is configured.
+    """
+
+    def __init__(
+        self,
+        client: AwsClient,
+        queue_arn: Callable[[str], Awaitable[str]],
+        settings: Settings,
+        flow: Flow,
+        clock: Clock,
+        describe: Callable[[], str],
+        notes: ScheduleNotes | None = None,
+    ) -> None:
+        if settings.schedule_group is None:
+            raise ConfigError(NO_SCHEDULER)
+        self.group = settings.schedule_group
+        self._client = client
+        self._queue_arn = queue_arn
+        self._settings = settings
+        self._flow = flow
+        self._clock = clock
+        self._describe = describe
+        self._news = News(notes, clock)
+        self._group_seen = False
+
+    async def create(self, spec: ScheduleSpec) -> bool:
+        parameters = await self._definition(spec)
+        # The same for all tries of this call: one whose answer was lost is not a conflict. Never the same for two
+        # calls: a schedule that was deleted meanwhile must be made again.
+        return await self._change("create_schedule", spec.name, CONFLICT, ClientToken=uuid.uuid4().hex, **parameters)
+
+    async def update(self, spec: ScheduleSpec) -> bool:
+        parameters = await self._definition(spec)
+        return await self._change("update_schedule", spec.name, NOT_FOUND, **parameters)
+
+    async def delete(self, name: str) -> bool:
+        check_name(name)
+        return await self._change("delete_schedule", name, NOT_FOUND)
+
+    async def get(self, name: str) -> StoredSchedule | None:
+        check_name(name)
+        try:
+            answer = await self._call("get_schedule", Name=name, GroupName=self.group)
+        except AwsError as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise
+        return stored(answer, self._settings)
+
+    async def page(self, prefix: str = "", cursor: str | None = None) -> tuple[list[ScheduleSummary], str | None]:
+        parameters: dict[str, Any] = {"GroupName": self.group, "MaxResults": PAGE}
+        if prefix:
+            parameters["NamePrefix"] = prefix
+        if cursor is not None:
+            parameters["NextToken"] = cursor
+        try:
+            answer = await self._call("list_schedules", **parameters)
+        except AwsError as error:
+            # moto: the schedule with which the next page begins was deleted meanwhile. A new listing helps.
+            error.transient = error.transient or error.code == "InvalidToken"
+            raise
+        entries = answer.get("Schedules", [])
+        if not entries and cursor is None:
+            await self._check_group()
+        return [summary(entry) for entry in entries], answer.get("NextToken") or None
+
+    async def _definition(self, spec: ScheduleSpec) -> dict[str, Any]:
+        check_spec(spec)
+        role = self._settings.schedule_role_arn
+        if role is None:
+            raise ConfigError(
+                f"schedule group {self.group!r} is configured, but no role: set TASKQ_SCHEDULE_ROLE_ARN to the ARN of "
+                "the role with which EventBridge Scheduler sends to the queues"
+            )
+        kept = as_kept(spec, self._clock.time())
+        return definition(kept, await self._queue_arn(spec.queue), role, self._settings)
+
+    async def _change(self, operation: str, name: str, unchanged: str, **parameters: Any) -> bool:
+        """Whether it had its effect; the error code `unchanged` says that it had none."""
+        changed = True
+        try:
+            await self._call(operation, Name=name, GroupName=self.group, **parameters)
+        except AwsError as error:
+            if error.code != unchanged:
+                if error.ambiguous:
+                    await self._news.tell(name)
+                raise
+            changed = False
+        # Also where it had no effect: then it may have had it at a try whose answer was lost.
+        await self._news.tell(name)
+        return changed
+
+    async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Any operation; what the configuration is to blame for is explained.
+
+        Raises:
+            MissingResource: the schedule group does not exist.
+            ConfigError: the service does not accept the parameters, or these credentials may not use the role.
+            AwsError: as the client raises it.
+        """
+        waits = iter(() if operation == "create_schedule" else CONFLICT_WAITS)
+        while True:
+            try:
+                return await self._client.call(operation, **parameters)
+            except KeyError as error:
+                # What moto within this process raises for an unknown group.
+                if error.args != (self.group,):
+                    raise
+                raise self._missing_group() from error
+            except AwsError as error:
+                wait = next(waits, None) if error.code == CONFLICT else None
+                if wait is None:
+                    explained = await self._explained(error, parameters.get("Name"))
+                    if explained is None:
+                        raise
+                    raise explained from error
+            await self._flow.sleep(wait)
+
+    async def _explained(self, error: AwsError, name: str | None) -> TaskQError | None:
+        if error.code == NOT_FOUND:
+            about_group = name is None or error.operation == "create_schedule" or _names_group(error.message)
+            return self._missing_group() if about_group else None
+        if error.code == "ValidationException":
+            what = "a listing" if name is None else f"schedule {name!r}"
+            return ConfigError(
+                f"EventBridge Scheduler does not accept {what}: {error.message}{self._about_role(error)}"
+            )
+        if "AccessDenied" in error.code and "iam:PassRole" in error.message:
+            return ConfigError(f"{error.operation}: {error.message}{self._about_role(error)}")
+        if error.operation == "create_schedule" and error.status >= 500 and not await self._group_exists():
+            # What moto's server answers for an unknown group.
+            return self._missing_group()
+        return None
+
+    async def _check_group(self) -> None:
+        """Some endpoints (moto) list a group that does not exist as empty: ask for it, once."""
+        if not self._group_seen and not await self._group_exists():
+            raise self._missing_group()
+        self._group_seen = True
+
+    async def _group_exists(self) -> bool:
+        """False only where the service says so; who may not look does not know."""
+        try:
+            await self._client.call("get_schedule_group", Name=self.group)
+        except AwsError as error:
+            return error.code != NOT_FOUND
+        return True
+
+    def _missing_group(self) -> MissingResource:
+        return MissingResource(
+            f"schedule group {self.group!r} does not exist at {self._describe()}; create it with "
+            "`taskq provision MODULE:APP`, or name the right group with TASKQ_SCHEDULE_GROUP"
+        )
+
+    def _about_role(self, error: AwsError) -> str:
+        if "role" not in error.message.lower():
+            return ""
+        return (
+            f"; the role is {self._settings.schedule_role_arn} (TASKQ_SCHEDULE_ROLE_ARN): it must trust "
+            "scheduler.amazonaws.com, and these credentials need iam:PassRole for it"
+        )
+
+
+def _names_group(message: str) -> bool:
+    # "Schedule group shop does not exist." and "Schedule d-shop does not exist."
+    return message.lower().startswith("schedule group ")

@@ -1,0 +1,147 @@
+"""The firing of a schedule: one scheduled time, one task id, however often its message comes.
+
+The target of a schedule is the queue itself. Its input is the whole envelope, without an id, with a field
+``schedule``:
+
+- ``name`` and ``group`` of the schedule, and ``at``: the scheduled time, which the clock fills in;
+- ``overlap``: ``skip`` where a firing is dropped while the one before still runs; left out otherwise;
+- ``misfire``: what the local clock does with firings it has missed (``skip``, ``once``, ``all``);
+- ``jitter``: seconds by which the firing is put off; ``expires_in``: seconds after `at` when it is too late to start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from ..errors import UndecodableMessage
+from ..message import Message
+from .specs import DELAY
+
+SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+"""What EventBridge Scheduler replaces by the scheduled time (user guide, context attributes)."""
+
+Overlap = Literal["allow", "skip"]
+Misfire = Literal["skip", "once", "all"]
+
+
+class Firing(NamedTuple):
+    """The ``schedule`` field of an envelope, read. `at` is epoch seconds; `exact` is False where it was made up."""
+
+    name: str
+    group: str
+    at: float
+    overlap: str = "allow"
+    jitter: float = 0.0
+    expires_in: float | None = None
+    exact: bool = True
+
+    @property
+    def id(self) -> str:
+        """The id of the task it makes."""
+        return firing_id(self.group, self.name, self.at)
+
+    @property
+    def not_before(self) -> float | None:
+        """When its task may start: `at`, put off by the jitter; None where there is none."""
+        if not self.jitter:
+            return None
+        spread = int.from_bytes(_digest(f"{self.group}/{self.name}", self.at)[-4:], "big") / 0xFFFF_FFFF
+        return self.at + round(self.jitter * spread, 3)
+
+    @property
+    def key(self) -> str | None:
+        """The lock that lets one firing run at a time; None where firings may overlap."""
+        return f"schedule:{self.group}/{self.name}" if self.overlap == "skip" else None
+
+
+def firing_id(group: str, name: str, at: float) -> str:
+    """The task id of a firing: a UUID (version 8) that begins with the scheduled time, so that ids sort by time.
+
+    Args:
+        at: scheduled time, epoch seconds; fractions do not count.
+    """
+    digest = int.from_bytes(_digest(f"{group}/{name}", at)[:10], "big")
+    value = (int(at) * 1000 & 0xFFFF_FFFF_FFFF) << 80 | digest
+    value = value & ~(0xF << 76) | 0x8 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def delay_name(id: str, run: int, attempt: int) -> str:
+    """The name of the one-time schedule that carries a task's delay, or the late retry after `attempt`."""
+    return DELAY + hashlib.sha256(f"{id}:{run}:{attempt}".encode()).hexdigest()[:48]
+
+
+def read_firing(fields: dict[str, Any], sent_at: float) -> Firing:
+    """Read the ``schedule`` field of a message without an id.
+
+    Args:
+        sent_at: when the message was sent, epoch seconds. Its minute stands for a scheduled time that no clock
+            has filled in.
+
+    Raises:
+        UndecodableMessage: a field is missing or of the wrong kind.
+    """
+    name, group, at = fields.get("name"), fields.get("group", ""), fields.get("at")
+    if not isinstance(name, str) or not name or not isinstance(group, str):
+        raise _unusable("name", name)
+    overlap, jitter, expires_in = fields.get("overlap", "allow"), fields.get("jitter", 0), fields.get("expires_in")
+    if overlap not in ("allow", "skip"):
+        raise _unusable("overlap", overlap)
+    if not _seconds(jitter):
+        raise _unusable("jitter", jitter)
+    if expires_in is not None and not _seconds(expires_in):
+        raise _unusable("expires_in", expires_in)
+    exact = at != SCHEDULED_TIME
+    time = _time(at) if exact else sent_at // 60 * 60
+    return Firing(name, group, time, overlap, jitter, expires_in, exact)
+
+
+def receive(message: Message, sent_at: float) -> tuple[Message, bool]:
+    """The message of a firing with its id and times, and whether its clock had filled in the scheduled time.
+
+    Args:
+        sent_at: see `read_firing`.
+
+    Raises:
+        UndecodableMessage: see `read_firing`.
+    """
+    firing = read_firing(message.schedule or {}, sent_at)
+    filled = message._replace(
+        id=firing.id,
+        not_before=firing.not_before,
+        expires_at=None if firing.expires_in is None else firing.at + firing.expires_in,
+        unique_key=firing.key,
+        schedule={**(message.schedule or {}), "at": scheduled_time(firing.at)},
+    )
+    return filled, firing.exact
+
+
+def scheduled_time(at: float) -> str:
+    """A time as EventBridge writes it: ``2026-12-01T09:00:00Z``."""
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(at: object) -> float:
+    if isinstance(at, str):
+        try:
+            time = datetime.fromisoformat(at)
+        except ValueError:
+            raise _unusable("at", at) from None
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+    raise _unusable("at", at)
+
+
+def _seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10
+
+
+def _digest(schedule: str, at: float) -> bytes:
+    return hashlib.sha256(f"{schedule}@{int(at)}".encode()).digest()
+
+
+def _unusable(field: str, value: object) -> UndecodableMessage:
+    return UndecodableMessage("undecodable", f"the schedule's {field} is {value!r:.80}")

@@ -1,0 +1,65 @@
+"""Bulk work against the Scheduler API, slow enough for its quotas."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from ..clock import Clock
+from ..errors import ConfigError
+from ..flow import Flow
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+CRUD_PER_SECOND = 200.0
+"""Creates, updates, deletes and reads of schedules. EventBridge Scheduler allows 1,000 a second of each in its main
+regions and 250 elsewhere (Scheduler quotas); what is left is for those who make schedules meanwhile."""
+
+LISTS_PER_SECOND = 40.0
+"""Pages of a listing. EventBridge Scheduler allows 50 a second (Scheduler quotas)."""
+
+CALLS_AT_ONCE = 16
+"""Most paced calls under way at once: enough for the rate at 80 ms a call."""
+
+
+class Pacer:
+    """Lets so many calls a second pass, evenly spaced; whoever comes too early waits.
+
+    Safe between threads and between tasks of a loop. One pacer per kind of call, shared by all who make it.
+
+    Args:
+        flow, clock: how to wait, and what the time is.
+        per_second: calls a second, above 0.
+
+    Raises:
+        ConfigError: `per_second` is not above 0.
+    """
+
+    def __init__(self, flow: Flow, clock: Clock, per_second: float = CRUD_PER_SECOND) -> None:
+        if not 0 < per_second < float("inf"):
+            raise ConfigError(f"per_second={per_second!r} must be a number of calls above 0")
+        self._flow = flow
+        self._clock = clock
+        self._spacing = 1 / per_second
+        self._lock = threading.Lock()
+        self._next = float("-inf")
+
+    async def wait(self) -> None:
+        """Return when the next call may be made."""
+        with self._lock:
+            now = self._clock.time()
+            turn = max(self._next, now)
+            self._next = turn + self._spacing
+        if turn > now:
+            await self._flow.sleep(turn - now)
+
+    async def map(self, fn: Callable[[T], Awaitable[U]], items: Sequence[T], limit: int = CALLS_AT_ONCE) -> list[U]:
+        """``[await fn(item) for item in items]``, up to `limit` at a time, paced, answers in order."""
+
+        async def one(item: T) -> U:
+            await self.wait()
+            return await fn(item)
+
+        return await self._flow.map(one, items, limit)

@@ -1,0 +1,142 @@
+"""Polls of a queue: one when it is idle, as many as the free slots justify while it has a backlog."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from taskq_sls.brokers.memory import MemoryBroker
+from taskq_sls.clock import ManualClock
+from taskq_sls.delivery import Delivery
+from taskq_sls.errors import AwsError
+from taskq_sls.queues import Queue
+from taskq_sls.worker.fetcher import Fetcher
+from taskq_sls.worker.slots import Slots
+
+
+class SlowBroker(MemoryBroker):
+    """A queue with a backlog, behind a network: polls stay open until the test lets them end."""
+
+    def __init__(self, backlog: int) -> None:
+        super().__init__(ManualClock(), [Queue("default")])
+        self.backlog = backlog
+        self.gate = asyncio.Event()
+        self.open = 0
+        self.most = 0
+        self.waits: list[int] = []
+        self.fail = 0
+
+    async def receive(self, queue: str, *, max_messages: int, wait: int, visibility: int) -> list[Delivery]:
+        self.waits.append(wait)
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await self.gate.wait()
+            if self.fail:
+                self.fail -= 1
+                raise AwsError("receive_message", "InternalError", "later", status=500, transient=True)
+            if not self.backlog and wait:
+                await asyncio.Event().wait()
+        finally:
+            self.open -= 1
+        count = min(max_messages, self.backlog)
+        self.backlog -= count
+        return [Delivery("default", "{}", str(number), str(number), 1, 0.0) for number in range(count)]
+
+
+class Bench:
+    def __init__(self, backlog: int, slots: int) -> None:
+        self.broker = SlowBroker(backlog)
+        self.slots = Slots(slots, {"default": 1})
+        self.got: list[Delivery] = []
+        self.fetcher = Fetcher(self.broker, "default", 60, 20, self.slots, self.got.extend)
+        self.task = asyncio.create_task(self.fetcher.run())
+
+    async def turns(self, count: int = 20) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def first(self) -> None:
+        """Until the first poll has brought its messages."""
+        while not self.got:  # noqa: ASYNC110  # what is waited for tells nobody
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        self.fetcher.stop()
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture(autouse=True)
+def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq_sls.worker.slots.GATHER_SECONDS", 0.0)
+
+
+async def test_an_idle_queue_has_one_poll_open() -> None:
+    bench = Bench(backlog=0, slots=100)
+    bench.broker.gate.set()
+    await bench.turns()
+    assert (bench.broker.open, bench.broker.most) == (1, 1)
+    await bench.end()
+
+
+async def test_a_queue_with_a_backlog_has_as_many_as_the_free_slots_justify() -> None:
+    bench = Bench(backlog=1000, slots=45)
+    bench.broker.gate.set()
+    await bench.first()
+    bench.broker.gate.clear()
+    await bench.turns()
+    assert bench.broker.open >= 3
+    assert len(bench.got) + 10 * (bench.broker.open - 1) < 45  # what is asked for can all start
+    bench.broker.gate.set()
+    await bench.turns(100)
+    assert len(bench.got) == 45
+    assert bench.slots.free == 0
+    await bench.end()
+
+
+async def test_when_the_backlog_is_gone_one_poll_is_left_and_every_slot_free_but_its_own() -> None:
+    bench = Bench(backlog=57, slots=100)
+    bench.broker.gate.set()
+    await bench.turns(100)
+    assert len(bench.got) == 57
+    bench.slots.give_back("default", 57)
+    await bench.turns(100)
+    assert bench.broker.open == 1
+    assert bench.slots.free == 90
+    await bench.end()
+
+
+async def test_further_polls_do_not_wait_for_messages() -> None:
+    bench = Bench(backlog=57, slots=100)
+    bench.broker.gate.set()
+    await bench.turns(100)
+    assert set(bench.broker.waits) == {0, 20}
+    await bench.end()
+
+
+async def test_a_further_poll_that_fails_gives_its_slots_back_and_ends_nothing() -> None:
+    bench = Bench(backlog=1000, slots=30)
+    bench.broker.gate.set()
+    await bench.turns(3)
+    bench.broker.fail = 1
+    await bench.turns(100)
+    assert len(bench.got) == 30
+    assert not bench.task.done()
+    await bench.end()
+
+
+async def test_what_further_polls_bring_during_a_stop_is_delivered_before_the_fetcher_ends() -> None:
+    bench = Bench(backlog=1000, slots=40)
+    bench.broker.gate.set()
+    await bench.first()
+    bench.broker.gate.clear()
+    await bench.turns()
+    assert bench.broker.open > 1
+    bench.fetcher.stop()
+    bench.slots.close()
+    bench.broker.gate.set()
+    await asyncio.wait_for(bench.task, 10)
+    assert bench.broker.open == 0
+    assert len(bench.got) == 40

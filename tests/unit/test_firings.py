@@ -1,0 +1,238 @@
+"""Firings of schedules: one scheduled time makes one task, whatever its clock and its queue do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from rig import NOW, Rig, delivery
+
+from taskq_sls import State, TaskContext
+from taskq_sls.delivery import DONE, DeadLetter, Delivery, Release, RetryIn
+from taskq_sls.scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
+
+AT = NOW // 60 * 60 - 60
+"""A scheduled time: the full minute before the message is received."""
+
+
+def firing(task: Any, *args: Any, at: str = scheduled_time(AT), queue: str = "default", **schedule: Any) -> Delivery:
+    """The message of a firing, as a clock sends it: no id, and the schedule's name and time."""
+    fields = {"name": "d-shop.nightly", "group": "shop", "at": at, **schedule}
+    return delivery(json.dumps({"v": 1, "task": task.name, "args": list(args), "schedule": fields}), queue=queue)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+async def test_two_messages_of_one_firing_make_one_task(rig: Rig) -> None:
+    ran = []
+
+    @rig.task
+    def nightly(word: str) -> None:
+        ran.append(word)
+
+    assert await rig.process(firing(nightly, "x")) == DONE
+    assert await rig.process(firing(nightly, "x")) == DONE
+    assert ran == ["x"]
+    record = rig.record(firing_id("shop", "d-shop.nightly", AT))
+    assert (record.status, record.attempt) == (State.SUCCEEDED, 1)
+
+
+async def test_two_scheduled_times_make_two_tasks(rig: Rig) -> None:
+    ran = []
+
+    @rig.task
+    def nightly() -> None:
+        ran.append(1)
+
+    await rig.process(firing(nightly))
+    await rig.process(firing(nightly, at=scheduled_time(AT - 60)))
+    await rig.process(firing(nightly, name="d-shop.other"))
+    await rig.process(firing(nightly, group="shop-staging"))
+    assert len(ran) == 4
+
+
+def test_ids_of_firings_are_uuids_that_sort_by_time_and_differ_by_group_name_and_time() -> None:
+    ids = [firing_id("g", "n", AT + minute * 60) for minute in range(50)]
+    assert ids == sorted(ids)
+    assert all(str(uuid.UUID(id)) == id and uuid.UUID(id).version == 8 for id in ids)
+    assert len({*ids, firing_id("g", "m", AT), firing_id("h", "n", AT), firing_id("g/n", "", AT)}) == 53
+    assert firing_id("g", "n", AT + 0.4) == firing_id("g", "n", AT)
+
+
+@pytest.mark.parametrize("offset", ["Z", "+00:00", ""])
+async def test_the_time_may_be_written_as_any_clock_writes_it(rig: Rig, offset: str) -> None:
+    @rig.task
+    def nightly() -> None: ...
+
+    await rig.process(firing(nightly, at=scheduled_time(AT)[:-1] + offset))
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
+
+
+async def test_a_clock_that_leaves_the_time_out_is_named_once_and_the_minute_of_sending_stands_for_it(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran = []
+
+    @rig.task
+    def nightly() -> None:
+        ran.append(1)
+
+    sent = firing(nightly, at=SCHEDULED_TIME)
+    with caplog.at_level(logging.WARNING):
+        await rig.process(sent)
+        await rig.process(sent._replace(message_id="again", sent_at=NOW + 5))
+        await rig.process(sent._replace(message_id="next", sent_at=NOW + 60))
+    assert len(ran) == 2
+    assert rig.record(firing_id("shop", "d-shop.nightly", NOW // 60 * 60)).status is State.SUCCEEDED
+    said = [one for one in caplog.records if getattr(one, "action", "") == "scheduled_time_missing"]
+    assert len(said) == 1
+    assert "d-shop.nightly" in said[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": None},
+        {"name": ""},
+        {"name": 7},
+        {"group": 7},
+        {"at": "soon"},
+        {"at": 5},
+        {"overlap": "never"},
+        {"jitter": -1},
+        {"jitter": "5"},
+        {"jitter": True},
+        {"expires_in": "x"},
+    ],
+)
+async def test_a_schedule_field_that_makes_no_sense_is_poison_and_never_lost(rig: Rig, fields: dict[str, Any]) -> None:
+    @rig.task
+    def nightly() -> None: ...
+
+    sent = firing(nightly, **fields)
+    assert isinstance(await rig.process(sent), RetryIn)
+    last = await rig.process(sent._replace(receive_count=10))
+    assert isinstance(last, DeadLetter)
+    assert last.reason == "undecodable"
+
+
+async def test_jitter_puts_each_firing_off_by_the_same_part_of_it_for_every_delivery(rig: Rig) -> None:
+    @rig.task
+    def nightly() -> None: ...
+
+    waits = []
+    for minute in range(20):
+        outcome = await rig.process(firing(nightly, at=scheduled_time(AT + minute * 60), jitter=3600))
+        again = await rig.process(firing(nightly, at=scheduled_time(AT + minute * 60), jitter=3600))
+        assert outcome == again
+        if isinstance(outcome, RetryIn):
+            assert outcome.reason == "early"
+            waits.append(outcome.delay + NOW - AT - minute * 60)
+    assert len({round(wait) for wait in waits}) > 10
+    assert all(0 <= wait <= 3600 for wait in waits)
+
+
+async def test_a_firing_that_comes_too_late_expires(rig: Rig) -> None:
+    @rig.task
+    def nightly() -> None:
+        raise AssertionError("must not run")
+
+    assert await rig.process(firing(nightly, expires_in=10)) == DONE
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.EXPIRED
+
+
+async def test_a_task_can_ask_for_its_scheduled_time(rig: Rig) -> None:
+    seen = []
+
+    @rig.task
+    def nightly(ctx: TaskContext) -> None:
+        seen.append(ctx.scheduled_for)
+
+    await rig.process(firing(nightly))
+    await rig.run(nightly)
+    assert seen == [datetime.fromtimestamp(AT, UTC), None]
+
+
+# -- overlap ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_firing_is_skipped_while_the_one_before_runs(rig: Rig) -> None:
+    outcomes = []
+
+    @rig.task
+    async def nightly() -> None:
+        if not outcomes:
+            outcomes.append(None)
+            outcomes[0] = await rig.process(firing(nightly, at=scheduled_time(AT), overlap="skip"))
+
+    assert await rig.process(firing(nightly, at=scheduled_time(AT - 60), overlap="skip")) == DONE
+    assert outcomes == [DONE]
+    skipped = rig.record(firing_id("shop", "d-shop.nightly", AT))
+    assert (skipped.status, skipped.reason) == (State.CANCELLED, "overlap")
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT - 60)).status is State.SUCCEEDED
+
+
+async def test_the_next_firing_runs_when_the_one_before_has_ended(rig: Rig) -> None:
+    @rig.task
+    def nightly() -> None: ...
+
+    for minute in range(3):
+        await rig.process(firing(nightly, at=scheduled_time(AT - 60 * minute), overlap="skip"))
+        assert rig.record(firing_id("shop", "d-shop.nightly", AT - 60 * minute)).status is State.SUCCEEDED
+
+
+async def test_a_firing_that_waits_for_its_retry_keeps_the_next_ones_out(rig: Rig) -> None:
+    @rig.task
+    def nightly() -> None:
+        raise OSError
+
+    first = firing(nightly, at=scheduled_time(AT - 60), overlap="skip")
+    assert isinstance(await rig.process(first), RetryIn)
+    assert await rig.process(firing(nightly, overlap="skip")) == DONE
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).reason == "overlap"
+    rig.clock.travel(3600)
+    assert isinstance(await rig.process(first), RetryIn | DeadLetter)  # and is not kept out by its own lock
+
+
+async def test_a_firing_that_vanished_without_freeing_the_lock_does_not_keep_the_schedule_silent(rig: Rig) -> None:
+    @rig.task
+    def nightly() -> None: ...
+
+    first = firing(nightly, at=scheduled_time(AT - 60), overlap="skip")
+    rig.results.fail("free_key", times=1)
+    await rig.process(first)
+    assert await rig.process(firing(nightly, overlap="skip")) == DONE
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
+
+
+async def test_where_the_lock_cannot_be_reached_the_firing_comes_again_and_no_attempt_is_used_up(rig: Rig) -> None:
+    @rig.task
+    def nightly() -> None: ...
+
+    rig.results.fail("lock_key", times=1)
+    outcome = await rig.process(firing(nightly, overlap="skip"))
+    assert isinstance(outcome, Release)
+    assert 5 <= outcome.delay <= 60
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).attempt == 0
+    assert await rig.process(firing(nightly, overlap="skip")) == DONE
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).attempt == 1
+
+
+async def test_firings_that_may_overlap_do(rig: Rig) -> None:
+    outcomes = []
+
+    @rig.task
+    async def nightly() -> None:
+        if not outcomes:
+            outcomes.append(None)
+            outcomes[0] = await rig.process(firing(nightly))
+
+    await rig.process(firing(nightly, at=scheduled_time(AT - 60)))
+    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED

@@ -1,0 +1,140 @@
+"""Values that are hidden by their names: one function, for the API, its pages, the logs and the messages of errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from taskq_sls import ArgumentsError, ConfigError, TaskQ
+from taskq_sls.logs import configure
+from taskq_sls.redaction import DEEPEST, MASK, holds_mask, redact, redact_arguments, redacted_names
+
+NAMES = redacted_names(["password", "API-Key"])
+
+
+def test_what_is_named_is_hidden_at_any_depth():
+    value = {"user": "ann", "Password": "x", "more": [{"api_key": 1, "kept": [2]}]}
+
+    assert redact(value, NAMES) == {"user": "ann", "Password": MASK, "more": [{"api_key": MASK, "kept": [2]}]}
+    assert value["Password"] == "x", "what is shown is a copy"
+
+
+def test_without_names_a_value_is_shown_as_it_is():
+    value = {"password": "x"}
+
+    assert redact(value, frozenset()) is value
+
+
+def test_a_value_that_holds_itself_comes_to_an_end():
+    value: dict[str, Any] = {}
+    value["again"] = value
+
+    shown = redact(value, NAMES)
+
+    for _ in range(DEEPEST + 1):
+        shown = shown["again"]
+    assert shown == MASK
+
+
+def test_positional_arguments_are_hidden_by_their_parameters():
+    assert redact_arguments(["ann", "x", {"password": 1}], {}, NAMES, ["user", "password", "options"]) == (
+        ["ann", MASK, {"password": MASK}],
+        {},
+    )
+
+
+def test_arguments_of_nobody_knows_which_parameters_are_hidden_all():
+    assert redact_arguments(["ann"], {"user": "ann", "password": "x"}, NAMES, None) == (
+        [MASK],
+        {"user": "ann", "password": MASK},
+    )
+    assert redact_arguments([1, 2], {}, NAMES, ["one"]) == ([1, MASK], {})
+    assert redact_arguments(["ann"], {}, frozenset(), None) == (["ann"], {})
+
+
+def test_a_mask_that_comes_back_is_noticed():
+    assert holds_mask([None, {"a": [MASK]}])
+    assert not holds_mask([None, {"a": ["x"]}])
+
+
+# -- declared ---------------------------------------------------------------------------------------------------
+
+
+def shop() -> TaskQ:
+    app = TaskQ("shop", redact=["password"])
+
+    @app.task(name="shop:login", redact=["pin"])
+    def login(user: str, password: str, pin: int = 0, *rest: int, **more: int) -> None: ...
+
+    @app.task(name="shop:plain")
+    def plain(text: str) -> None: ...
+
+    return app
+
+
+def test_names_of_the_app_hold_for_all_its_tasks_and_those_of_a_task_for_it_alone():
+    app = shop()
+
+    assert app.redacted("shop:login", ["ann", "x", 1, 2], {}) == (["ann", MASK, MASK, 2], {})
+    assert app.redacted("shop:plain", ["x"], {"pin": 1, "password": 2}) == (["x"], {"pin": 1, "password": MASK})
+    assert app.redacted("elsewhere:task", ["x"], {"pin": 1}) == ([MASK], {"pin": 1})
+    assert app.log_redaction == {"password", "pin"}
+
+
+@pytest.mark.parametrize("given", ["password", [""], [1], None, 5])
+def test_names_must_be_a_list_of_text(given: Any):
+    with pytest.raises(ConfigError, match="must be a list of names"):
+        TaskQ("shop", redact=given)
+
+
+@pytest.mark.parametrize("given", ["yes", 1, None])
+def test_whether_a_task_is_for_http_is_a_yes_or_no(given: Any):
+    with pytest.raises(ConfigError, match=r"http=.* must be True .* or False"):
+        TaskQ("shop").task(http=given)(shop)
+
+
+def test_http_is_said_of_each_task():
+    with pytest.raises(ConfigError, match="unknown option 'http'"):
+        TaskQ("shop", http=True)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [(["ann", 7_777_777], {}), (["ann"], {"password": 7_777_777}), (["ann", "x", "7777777"], {})],
+)
+def test_the_error_about_an_argument_does_not_tell_what_is_hidden(args: list[Any], kwargs: dict[str, Any]):
+    task = shop().registry.get("shop:login")
+    assert task is not None
+
+    for refuse in (task.plan.signature.decode, lambda args, kwargs: task.enqueue(*args, **kwargs)):
+        with pytest.raises(ArgumentsError, match="does not fit it, and is not shown") as error:
+            refuse(args, kwargs)
+        assert "7777777" not in str(error.value)
+
+
+def test_the_error_about_any_other_argument_does():
+    task = shop().registry.get("shop:plain")
+    assert task is not None
+
+    with pytest.raises(ArgumentsError, match="got 5"):
+        task.plan.signature.decode([5], {})
+
+
+# -- logs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_fields_of_log_lines_are_hidden_by_name(format: str):
+    stream = io.StringIO()
+    configure("INFO", format, stream, redact=shop().log_redaction)
+
+    logging.getLogger("shop").info("login", extra={"user": "ann", "password": "hunter2", "deep": {"pin": "1234"}})
+
+    assert "ann" in stream.getvalue()
+    assert MASK in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+    assert "1234" not in stream.getvalue().replace(json.dumps("deep"), "")

@@ -1,0 +1,153 @@
+"""A worker's report of itself: one small write a minute, switchable off, taken away at a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from rig import Rig
+
+from taskq_sls import ConfigError, TaskQ
+from taskq_sls.context import TaskContext
+from taskq_sls.errors import AwsError
+from taskq_sls.flow import drive
+from taskq_sls.results.workers import MemoryWorkers, RunningTask, WorkerReport
+from taskq_sls.worker import reporting
+from taskq_sls.worker.reporting import NAMED_BYTES, REPORT_EVERY, Reporter, oldest
+
+
+class Monotonic:
+    """The clock of intervals, moved by the test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
+    time = Monotonic()
+    monkeypatch.setattr(reporting, "time", time)
+    return time
+
+
+def rigged(*, record: str = "started") -> Rig:
+    rig = Rig()
+
+    @rig.task(name="shop:work", record=record)
+    async def work() -> None: ...
+
+    return rig
+
+
+def reporter_of(rig: Rig, **options: Any) -> Reporter:
+    executor = asyncio.run(rig.executor())
+    return Reporter(rig.app.worker(**options), executor, rig.app.services.blocking(), lambda: False)
+
+
+def reports(rig: Rig) -> list[WorkerReport]:
+    return drive(rig.results.workers.alive("shop", now=rig.clock.time()))
+
+
+def test_a_worker_says_who_it_is_and_what_it_does(time: Monotonic) -> None:
+    rig = rigged()
+
+    reporter_of(rig, concurrency=7).report_if_due()
+
+    (one,) = reports(rig)
+    assert (one.concurrency, one.queues, one.running, one.stopping) == (7, ("default",), 0, False)
+    assert one.host
+    assert one.pid
+    assert one.version
+    assert one.started_at == rig.clock.time()
+
+
+def test_it_reports_once_a_minute_and_no_more(time: Monotonic, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = rigged()
+    reporter = reporter_of(rig)
+    beats: list[float] = []
+    beat = MemoryWorkers.beat
+
+    async def counted(self: MemoryWorkers, report: WorkerReport) -> None:
+        beats.append(time.now)
+        await beat(self, report)
+
+    monkeypatch.setattr(MemoryWorkers, "beat", counted)
+    for _ in range(181):
+        reporter.report_if_due()
+        time.now += 1
+
+    assert beats == [1000.0 + REPORT_EVERY * number for number in range(4)]
+
+
+def test_it_is_gone_after_a_clean_stop(time: Monotonic) -> None:
+    rig = rigged()
+    reporter = reporter_of(rig)
+    reporter.report_if_due()
+
+    reporter.say_goodbye()
+
+    assert reports(rig) == []
+
+
+@pytest.mark.parametrize("options", [{"report": False}, {}])
+def test_it_can_be_switched_off_for_a_worker_or_for_the_app(time: Monotonic, options: dict[str, Any]) -> None:
+    rig = rigged()
+    rig.app.report = bool(options)
+    reporter = reporter_of(rig, **options)
+
+    reporter.report_if_due()
+    reporter.say_goodbye()
+
+    assert reports(rig) == []
+
+
+def test_an_app_that_records_nothing_is_not_asked_for_a_table(time: Monotonic) -> None:
+    rig = rigged(record="none")
+
+    reporter_of(rig).report_if_due()
+
+    assert reports(rig) == []
+
+
+def test_a_fault_is_logged_once_and_the_next_minute_tries_again(
+    time: Monotonic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = rigged()
+    reporter = reporter_of(rig)
+    beat = MemoryWorkers.beat
+
+    async def denied(self: MemoryWorkers, report: WorkerReport) -> None:
+        raise AwsError("put_item", "AccessDeniedException", "not yours")
+
+    monkeypatch.setattr(MemoryWorkers, "beat", denied)
+    with caplog.at_level(logging.WARNING, "taskq_sls.worker"):
+        for _ in range(3):
+            reporter.report_if_due()
+            time.now += REPORT_EVERY
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "this worker cannot report itself in the table"
+    ]
+
+    monkeypatch.setattr(MemoryWorkers, "beat", beat)
+    reporter.report_if_due()
+    assert len(reports(rig)) == 1
+
+
+def test_the_first_tasks_are_named_as_long_as_the_item_stays_small() -> None:
+    contexts = [TaskContext(f"id-{number}", "shop:work") for number in range(10)]
+    assert oldest(contexts) == tuple(RunningTask(f"id-{number}", "shop:work") for number in range(5))
+
+    long = [TaskContext(f"{number}" * 100, "m" * 150) for number in range(5)]
+    named = oldest(long)
+    assert sum(len(one.id) + len(one.task) for one in named) <= NAMED_BYTES
+    assert len(named) == 2
+
+
+def test_the_option_must_be_a_boolean() -> None:
+    with pytest.raises(ConfigError, match="report='no'"):
+        TaskQ("shop", report="no")  # type: ignore[arg-type]  # what is tested

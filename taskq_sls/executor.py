@@ -28,7 +28,7 @@ from .errors import (
     TaskTimeout,
     UndecodableMessage,
 )
-from .failures import describe, poison
+from .failures import POISON_MAX_DELAY, describe, poison
 from .flow import Flow
 from .message import Message, decode
 from .middleware.logging import fields
@@ -36,7 +36,7 @@ from .plan import Plan, PlanOf
 from .recorder import Attempt, Recorder
 from .results.base import ResultBackend
 from .results.keys import give_back
-from .results.records import RETENTION, Claim, Claimed, Fence, Finish, Refused, State
+from .results.records import MIN_RESULT_TTL, RETENTION, Claim, Claimed, Fence, Finish, Refused, State
 from .results.verdicts import read_refusal
 from .retry import SAFETY
 from .settle import LONGEST_HOP
@@ -160,9 +160,9 @@ class Executor:
         try:
             plan = self._plan_of(message.task)
         except ConfigError as error:  # an annotation that still names nothing
-            return poison(delivery, "unknown_task", str(error))
+            return await self._unknown(delivery, message, str(error))
         if plan is None:
-            return poison(delivery, "unknown_task", f"no task is named {message.task!r} in this app")
+            return await self._unknown(delivery, message, f"no task is named {message.task!r} in this app")
         if plan.is_async:
             if may_start is not None and not may_start(plan):
                 return Release(0)
@@ -388,6 +388,26 @@ class Executor:
         why = verdict.close.reason or verdict.close.state
         logger.warning("%s: %s", context.task, why, extra={**fields(context, "task_closed"), "reason": why})
         return verdict.outcome
+
+    async def _unknown(self, delivery: Delivery, message: Message, detail: str) -> Outcome:
+        """A task that is not known here: back off like any poison; in the end its record, if it has one, says FAILED.
+
+        A redrive opens a failed task only: one left RETRYING by code that has gone would wait for ever.
+        """
+        outcome = poison(delivery, "unknown_task", detail)
+        if not isinstance(outcome, DeadLetter):
+            return outcome
+        now = self._clock.time()
+        try:
+            record = await self._results.get(message.id, now=now)
+            if record is None or record.run != message.run or record.status.terminal:
+                return outcome
+            end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=outcome.error, reason=outcome.reason)
+            if await self._results.close_idle(record, end):
+                return outcome._replace(recorded=True)
+        except (AwsError, ConfigError) as error:
+            self._claim_faults.fault(error)
+        return RetryIn(POISON_MAX_DELAY, "unknown_task")
 
     async def _unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
         """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""

@@ -541,3 +541,57 @@ async def test_a_message_is_read_by_its_alias_and_recorded_under_the_tasks_name(
 
     assert await rig.process(delivery(message("old").encode())) == Done()
     assert rig.record().task == "new"
+
+
+# -- a task whose code has gone ---------------------------------------------------------------------------------
+
+
+async def left_retrying() -> Rig:
+    """A task that failed once, and whose function is then nowhere to be found."""
+    rig = Rig()
+
+    @rig.task(name="job")
+    def job() -> None:
+        raise OSError
+
+    await rig.run(job)
+    assert rig.record().status is State.RETRYING
+    rig.app.registry._tasks.clear()
+    rig.clock.travel(3600)
+    return rig
+
+
+async def test_a_task_whose_code_has_gone_ends_failed_with_its_dead_letter_so_that_a_redrive_runs_it() -> None:
+    rig = await left_retrying()
+    outcome = await rig.process(delivery("job", receive_count=10))
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, outcome.recorded) == ("unknown_task", True)
+    assert (rig.record().status, rig.record().reason) == (State.FAILED, "unknown_task")
+
+    @rig.task(name="job")
+    def job() -> None: ...
+
+    assert await rig.run(job, run=1) == Done()
+    assert rig.record().status is State.SUCCEEDED
+
+
+async def test_while_another_worker_runs_a_task_that_is_not_known_here_its_message_waits() -> None:
+    rig = Rig()
+    inner = []
+
+    @rig.task(name="job")
+    async def job() -> None:
+        task = rig.app.registry._tasks.pop("job")
+        inner.append(await rig.process(delivery("job", receive_count=10)))
+        rig.app.registry._tasks["job"] = task
+
+    assert await rig.run(job) == Done()
+    assert inner == [RetryIn(900, "unknown_task")]
+    assert rig.record().status is State.SUCCEEDED
+
+
+async def test_where_the_record_cannot_be_read_the_message_of_an_unknown_task_stays() -> None:
+    rig = await left_retrying()
+    rig.results.fail("get", times=1)
+    assert await rig.process(delivery("job", receive_count=10)) == RetryIn(900, "unknown_task")
+    assert rig.record().status is State.RETRYING

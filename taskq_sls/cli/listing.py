@@ -2,78 +2,68 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
 from ..errors import ConfigError
-from ..results.records import TaskRecord
-from ..scheduler.firing import firing_id
+from ..operations.schedules import ScheduleView, views_of
 from ..scheduler.kept import when_of
 from ..scheduler.pacing import LISTS_PER_SECOND, Pacer
-from ..scheduler.specs import DECLARED, DELAY, RUNTIME, StoredSchedule
-from ..schedules.handle import anchor_of, next_run, store_of
+from ..scheduler.specs import DECLARED, DELAY, RUNTIME
+from ..schedules.handle import store_of
 from ..schedules.names import declared_prefix, runtime_prefix
 from ..services import Services
 from .output import moment
 
 
 class Row(NamedTuple):
-    """One schedule.
+    """One schedule."""
 
-    Args:
-        task: name of the task; None for a message that is not ours.
-        next_at: when it fires next, in its time zone, ISO 8601.
-        last_at: epoch seconds of the last firing that is known of.
-        status: what became of its task; None where nothing is recorded of it.
-    """
-
-    stored: StoredSchedule
-    task: str | None
-    next_at: str | None
-    last_at: float | None
-    status: str | None
-    last_id: str | None
+    view: ScheduleView
 
     @property
-    def state(self) -> str:
-        """``paused``, ``ended`` or ``on``."""
-        if not self.stored.spec.enabled:
-            return "paused"
-        return "on" if self.next_at else "ended"
+    def next_at(self) -> str | None:
+        """When it fires next, in its time zone, ISO 8601."""
+        at = self.view.next_at
+        return None if at is None else when_of(self.view.stored.spec).local(at).isoformat()
+
+    @property
+    def status(self) -> str | None:
+        """What became of the task of its last firing; None where nothing is recorded of it."""
+        return None if self.view.last is None else str(self.view.last.status)
 
     def fields(self) -> dict[str, Any]:
         """As JSON values."""
-        spec = self.stored.spec
+        stored, spec = self.view.stored, self.view.stored.spec
         return {
             "name": spec.name,
-            "state": self.state,
+            "state": self.view.state,
             "expression": spec.expression,
             "timezone": spec.timezone,
-            "task": self.task,
+            "task": self.view.task,
             "queue": spec.queue,
             "group": spec.group,
             "start": moment(spec.start),
             "end": moment(spec.end),
             "window": spec.window,
-            "created_at": moment(self.stored.created),
-            "modified_at": moment(self.stored.modified),
+            "created_at": moment(stored.created),
+            "modified_at": moment(stored.modified),
             "next_run": self.next_at,
-            "last_run": moment(self.last_at),
+            "last_run": moment(self.view.last_at),
             "last_status": self.status,
-            "last_task_id": self.last_id,
+            "last_task_id": self.view.last_id,
         }
 
     def cells(self) -> tuple[str, ...]:
         """As columns of a table."""
-        spec = self.stored.spec
+        spec = self.view.stored.spec
         zone = "" if spec.timezone == "UTC" else f" {spec.timezone}"
-        last = (moment(self.last_at) or "-").replace(".000Z", "Z")
+        last = (moment(self.view.last_at) or "-").replace(".000Z", "Z")
         return (
             spec.name,
-            self.state,
+            self.view.state,
             spec.expression + zone,
-            self.task or "-",
+            self.view.task or "-",
             self.next_at or "-",
             last,
             self.status or "-",
@@ -102,46 +92,7 @@ async def list_schedules(app: TaskQ, services: Services, *, delays: bool = False
             if cursor is None:
                 break
     found = [one for one in await Pacer(services.flow, clock).map(store.get, sorted(names)) if one is not None]
-    now = clock.time()
-    fired = {} if services.notes is None else await services.notes.last_fired([one.spec.name for one in found])
-    last = {one.spec.name: fired.get(one.spec.name) or _previous(one, now) for one in found}
-    ids = {name: firing_id(store.group, name, at) for name, at in last.items() if at is not None}
-    records = await services.results.get_many(list(ids.values()), now=now)
-    return [
-        _row(one, last[one.spec.name], one.spec.name in fired, ids.get(one.spec.name), records, now) for one in found
-    ]
-
-
-def _row(
-    stored: StoredSchedule,
-    last: float | None,
-    certain: bool,
-    id: str | None,
-    records: dict[str, TaskRecord],
-    now: float,
-) -> Row:
-    task = _task(stored.spec.body)
-    following = next_run(stored, now)
-    next_at = None if following is None else following.isoformat()
-    record = None if id is None else records.get(id)
-    if record is None and not certain:  # it was due, but nothing tells that it fired
-        return Row(stored, task, next_at, None, None, None)
-    return Row(stored, task, next_at, last, None if record is None else str(record.status), id)
-
-
-def _previous(stored: StoredSchedule, now: float) -> float | None:
-    """The last time at which it was due since it is there."""
-    time = when_of(stored.spec).previous_time(now, anchor_of(stored))
-    return time if time is not None and time >= anchor_of(stored) else None
-
-
-def _task(body: str) -> str | None:
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        return None
-    task = fields.get("task") if isinstance(fields, dict) else None
-    return task if isinstance(task, str) else None
+    return [Row(view) for view in await views_of(app, services, found)]
 
 
 def named(app: TaskQ, text: str) -> str:

@@ -15,13 +15,18 @@ from .. import __version__
 from ..errors import ResultTimeout, TaskError, TaskQError
 from .apps import place_of
 from .arguments import Parser, add_common
+from .completion import add_to as add_completion
+from .dead_letters import add_to as add_dead_letters
 from .doctor import add_to as add_doctor
 from .enqueue import add_to as add_enqueue
 from .local import add_to as add_local
 from .provision import add_to as add_provision
+from .queues import add_to as add_queues
 from .results import add_to as add_results
 from .scheduler import add_to as add_scheduler
 from .schedules import add_to as add_schedules
+from .tasks import add_to as add_tasks
+from .top import add_to as add_top
 from .worker import add_to as add_worker
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
@@ -33,8 +38,13 @@ _COMMANDS = (
     add_provision,
     add_enqueue,
     add_results,
+    add_tasks,
+    add_dead_letters,
+    add_queues,
+    add_top,
     add_schedules,
     add_doctor,
+    add_completion,
 )
 
 

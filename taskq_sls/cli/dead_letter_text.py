@@ -1,0 +1,133 @@
+"""Dead letters as rows, as pages and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..operations.dead_letter import DeadLetterGroup, DeadLetterView
+from ..operations.dead_letters import Problem
+from .output import age, moment
+
+HEADER = ("ID", "TASK", "REASON", "RUN", "ATTEMPTS", "AGE", "QUEUE", "ERROR")
+GROUP_HEADER = ("COUNT", "REASON", "TASK", "ERROR", "OLDEST", "NEWEST", "QUEUE")
+
+ERROR_WIDTH = 60
+
+
+def letter_fields(one: DeadLetterView, now: float) -> dict[str, Any]:
+    """A dead letter as JSON values; times in ISO 8601, UTC. `age` is seconds."""
+    return {
+        "queue": one.queue,
+        "source": one.source,
+        "message_id": one.message_id,
+        "task": one.task,
+        "id": one.id,
+        "run": one.run,
+        "reason": one.reason,
+        "error": {"type": one.error_type, "message": one.error_message, "traceback": one.traceback},
+        "attempts": one.attempts,
+        "receive_count": one.receive_count,
+        "sent_at": moment(one.sent_at),
+        "failed_at": moment(one.failed_at),
+        "age": round(max(0.0, now - one.since), 3),
+        "labels": dict(one.labels),
+        "args": one.args,
+        "kwargs": one.kwargs,
+        "payload": one.payload,
+        "undecodable": one.undecodable,
+        "schedule": one.schedule,
+        "group": one.group,
+        "attributes": dict(one.attributes),
+        "body": one.body,
+    }
+
+
+def letter_cells(one: DeadLetterView, now: float) -> tuple[str, ...]:
+    """A dead letter as columns of a table."""
+    error = f"{one.error_type or ''}: {one.error_message or ''}".strip(": ") or one.undecodable or ""
+    return (
+        one.id or f"message {one.message_id}",
+        one.task or "-",
+        one.reason,
+        str(one.run),
+        str(one.attempts),
+        age(one.since, now),
+        one.queue,
+        _short(error),
+    )
+
+
+def group_fields(group: DeadLetterGroup) -> dict[str, Any]:
+    """A group as JSON values."""
+    return {
+        "queue": group.queue,
+        "reason": group.reason,
+        "task": group.task,
+        "error_type": group.error_type,
+        "count": group.total,
+        "oldest": moment(group.oldest),
+        "newest": moment(group.newest),
+    }
+
+
+def group_cells(group: DeadLetterGroup, now: float) -> tuple[str, ...]:
+    """A group as columns of a table."""
+    return (
+        str(group.total),
+        group.reason,
+        group.task or "-",
+        group.error_type or "-",
+        age(group.oldest, now),
+        age(group.newest, now),
+        group.queue,
+    )
+
+
+def problem_fields(problem: Problem) -> dict[str, Any]:
+    """A dead letter that was left, as JSON values."""
+    one = problem.dead_letter
+    return {
+        "id": one.id,
+        "task": one.task,
+        "queue": one.queue,
+        "message_id": one.message_id,
+        "code": problem.code,
+        "message": problem.message,
+    }
+
+
+def print_letter(one: DeadLetterView, now: float) -> None:
+    """A dead letter as lines of name and value; what is empty is left out."""
+    lines = {
+        "id": one.id,
+        "task": one.task,
+        "reason": "redriven (SQS itself moved it: nobody ever settled it)" if one.moved else one.reason,
+        "error": f"{one.error_type or ''}: {one.error_message or ''}".strip(": "),
+        "attempts": one.attempts or None,
+        "next run": one.run,
+        "queue": one.queue,
+        "goes back to": one.source or one.attributes.get("TARGET_ARN"),
+        "message": one.message_id,
+        "sent": f"{moment(one.sent_at)} ({age(one.sent_at, now)} ago)",
+        "given up": None if one.failed_at is None else f"{moment(one.failed_at)} ({age(one.failed_at, now)} ago)",
+        "schedule": one.schedule,
+        "group": one.group,
+        "labels": " ".join(f"{name}={value}" for name, value in one.labels.items()),
+        "args": json.dumps(one.args, ensure_ascii=False) if one.args else None,
+        "kwargs": json.dumps(one.kwargs, ensure_ascii=False) if one.kwargs else None,
+        "arguments in": one.payload,
+        "unreadable": one.undecodable,
+        "body": one.body if one.undecodable else None,
+    }
+    width = max(len(name) for name, value in lines.items() if value not in (None, ""))
+    for name, value in lines.items():
+        if value not in (None, ""):
+            print(f"{name.ljust(width)}  {value}")
+    if one.traceback:
+        print(f"\n{one.traceback.rstrip()}")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= ERROR_WIDTH else f"{text[: ERROR_WIDTH - 1]}…"

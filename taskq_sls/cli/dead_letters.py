@@ -1,0 +1,329 @@
+"""``taskq dlq``: look into dead-letter queues, send dead letters back, or delete them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ..app import TaskQ
+from ..errors import ConfigError
+from ..flow import call_sync
+from ..operations.dead_letter import DeadLetterView, groups_of
+from ..operations.dead_letters import Listing, Problem, list_dead_letters, purge
+from ..operations.editing import Edit
+from ..operations.redriving import Redriven, redrive
+from ..operations.selection import Selection
+from .apps import load_app
+from .arguments import (
+    add_app_option,
+    add_common,
+    add_json,
+    duration,
+    json_array,
+    json_object,
+    label,
+    per_second,
+    whole,
+)
+from .asking import Bar, confirmed, needs_confirmation
+from .dead_letter_text import (
+    GROUP_HEADER,
+    HEADER,
+    group_cells,
+    group_fields,
+    letter_cells,
+    letter_fields,
+    print_letter,
+    problem_fields,
+)
+from .editor import edit_in_editor
+from .output import note, print_json, print_table
+from .tasks import named_task
+
+T = TypeVar("T")
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "dlq",
+        help="see, redrive and delete dead letters",
+        description="Messages that were given up. Looking leaves them where they are; each is hidden from others for "
+        "the time of the look.",
+    )
+    several = parser.add_subparsers(dest="dlq_command", metavar="COMMAND", required=True)
+    ls = _command(several, "ls", run_ls, "list dead letters, the latest first, and how many there are of each reason.")
+    _add_filters(ls)
+    ls.add_argument("--limit", type=whole, default=100, metavar="N", help="most to show; default 100")
+    ls.add_argument("--groups", action="store_true", help="only how many there are of each reason and task")
+    show = _command(several, "show", run_show, "show all of one dead letter. Exit status 1 when there is none.")
+    show.add_argument("id", metavar="ID", help="of the task, or of the message")
+    show.add_argument("--queue", metavar="QUEUE", help="look only there; default: all queues of the app")
+    again = _command(
+        several,
+        "redrive",
+        run_redrive,
+        "send dead letters back to their queues, then delete them. Each becomes a new run of its task, with the same "
+        "id. Interrupted, it loses nothing: run it again. Exit status 1 when some that fit were left.",
+    )
+    _add_filters(again)
+    again.add_argument("--limit", type=whole, metavar="N", help="most to send; default: all that fit")
+    again.add_argument("--rate", type=per_second, metavar="N", help="messages a second; default: as fast as it goes")
+    again.add_argument("--edit", action="store_true", help="change arguments and labels of one in $EDITOR")
+    again.add_argument("--args", type=json_array, metavar="JSON", help="other positional arguments, for all that fit")
+    again.add_argument("--kwargs", type=json_object, metavar="JSON", help="other named arguments, for all that fit")
+    again.add_argument("--labels", type=json_object, metavar="JSON", help="other labels, for all that fit")
+    again.add_argument("--group", metavar="GROUP", help="message group of firings whose schedule is gone (FIFO)")
+    _add_caution(again)
+    delete = _command(
+        several,
+        "purge",
+        run_purge,
+        "delete dead letters for good. Exit status 1 when some that fit were left.",
+    )
+    _add_filters(delete)
+    delete.add_argument("--limit", type=whole, metavar="N", help="most to delete; default: all that fit")
+    _add_caution(delete)
+
+
+def _command(several: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = several.add_parser(
+        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
+    )
+    add_app_option(one)
+    add_json(one)
+    add_common(one)
+    one.set_defaults(run=run)
+    return one
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--queue", metavar="QUEUE", help="only this queue's, or schedules-dlq; default: all of the app")
+    parser.add_argument(
+        "--task", action="append", default=[], metavar="NAME", help="only of this task; may be repeated"
+    )
+    parser.add_argument(
+        "--reason", action="append", default=[], metavar="REASON", help="exhausted, crashed, redriven, ...; repeatable"
+    )
+    parser.add_argument("--older-than", type=duration, metavar="SPAN", help="given up so long ago: 90s, 15m, 1h, 2d")
+    parser.add_argument(
+        "--label", type=label, action="append", default=[], metavar="NAME=VALUE", help="with this label; repeatable"
+    )
+    parser.add_argument("--id", action="append", default=[], metavar="ID", help="only this task; may be repeated")
+    parser.add_argument(
+        "--message-id", action="append", default=[], metavar="ID", help="only this message; may be repeated"
+    )
+
+
+def _add_caution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="change nothing; tell what would be done")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+
+def run_ls(arguments: argparse.Namespace) -> int:
+    app = load_app(arguments.app)
+    listing = _look(app, arguments.queue, _selection(app, arguments), 10**9 if arguments.groups else arguments.limit)
+    now = app.clock.time()
+    if arguments.json:
+        answer: dict[str, Any] = (
+            {} if arguments.groups else {"dead_letters": [letter_fields(one, now) for one in listing.dead_letters]}
+        )
+        answer["groups"] = [group_fields(group) for group in listing.groups]
+        print_json({**answer, "seen": listing.seen, "missed": listing.missed})
+        return 0
+    if not listing.dead_letters:
+        note("no dead letters" if not listing.seen else f"none of {listing.seen} dead letters fits")
+    elif arguments.groups:
+        print_table(GROUP_HEADER, [group_cells(group, now) for group in listing.groups])
+    else:
+        print_table(HEADER, [letter_cells(one, now) for one in listing.dead_letters])
+    if listing.missed:
+        note(
+            f"about {listing.missed} more were not looked at: beyond the limit, held by others, or behind others of their "
+            "FIFO group"
+        )
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    app = load_app(arguments.app)
+    found = _look(app, arguments.queue, Selection(ids=frozenset({arguments.id})), 100)
+    if not found.dead_letters:
+        found = _look(app, arguments.queue, Selection(message_ids=frozenset({arguments.id})), 1)
+    if not found.dead_letters:
+        more = f"; about {found.missed} could not be looked at, see `taskq dlq ls`" if found.missed else ""
+        note(f"error: no dead letter of task or message {arguments.id!r} among {found.seen}{more}")
+        return 1
+    now = app.clock.time()
+    if arguments.json:
+        print_json([letter_fields(one, now) for one in found.dead_letters])
+        return 0
+    for number, one in enumerate(found.dead_letters):
+        if number:
+            print()
+        print_letter(one, now)
+    return 0
+
+
+def run_redrive(arguments: argparse.Namespace) -> int:
+    app = load_app(arguments.app)
+    selection, queue = _selection(app, arguments), arguments.queue
+    given = {name: value for name in ("args", "kwargs", "labels") if (value := getattr(arguments, name)) is not None}
+    edit = Edit(**given) if given else None
+    if arguments.edit:
+        if edit is not None:
+            raise ConfigError("--edit and --args, --kwargs or --labels are two ways to say what changes: give one")
+        one = _only(_look(app, queue, selection, 2))
+        if (edit := edit_in_editor(one)) is None:
+            note("nothing was changed, and nothing sent")
+            return 1
+        selection, queue = Selection(message_ids=frozenset({one.message_id})), one.queue
+    elif edit is not None and not arguments.dry_run and not _replacement_is_meant(app, arguments, selection):
+        return _nothing_done()
+    with Bar("would be sent" if arguments.dry_run else "sent") as bar:
+        done = _interruptible(
+            bar,
+            redrive(
+                app,
+                app.services.blocking(),
+                queue,
+                selection,
+                limit=arguments.limit,
+                rate=arguments.rate,
+                edit=edit,
+                group=arguments.group,
+                dry_run=arguments.dry_run,
+                on_progress=bar,
+            ),
+            "sent",
+        )
+    _print_redriven(done, arguments)
+    return 1 if done.kept or done.undeleted else 0
+
+
+def run_purge(arguments: argparse.Namespace) -> int:
+    app = load_app(arguments.app)
+    selection, services = _selection(app, arguments), app.services.blocking()
+    if not arguments.dry_run and needs_confirmation(arguments.yes, "deletes dead letters for good"):
+        found = call_sync(
+            "purge", purge(app, services, arguments.queue, selection, limit=arguments.limit, dry_run=True)
+        ).purged
+        if not found:
+            note("no dead letters fit")
+            return 0
+        if not confirmed(f"delete {_counted(found)} for good?"):
+            return _nothing_done()
+    with Bar("would be deleted" if arguments.dry_run else "deleted") as bar:
+        done = _interruptible(
+            bar,
+            purge(
+                app,
+                services,
+                arguments.queue,
+                selection,
+                limit=arguments.limit,
+                dry_run=arguments.dry_run,
+                on_progress=bar,
+            ),
+            "deleted",
+        )
+    if arguments.json:
+        answer = {"purged": [_named(one) for one in done.purged], "kept": [problem_fields(one) for one in done.kept]}
+        print_json({**answer, "seen": done.seen, "dry_run": arguments.dry_run})
+    else:
+        would = "would be deleted" if arguments.dry_run else "deleted"
+        print(f"{len(done.purged)} {would}, of {done.seen} looked at")
+        _tell_problems(done.kept)
+    return 1 if done.kept else 0
+
+
+def _print_redriven(done: Redriven, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print_json(
+            {
+                "redriven": [{**_named(one.dead_letter), "to": one.queue, "run": one.run} for one in done.redriven],
+                "kept": [problem_fields(one) for one in done.kept],
+                "undeleted": [problem_fields(one) for one in done.undeleted],
+                "seen": done.seen,
+                "dry_run": arguments.dry_run,
+            }
+        )
+        return
+    if arguments.dry_run and done.redriven:
+        rows = [
+            (one.dead_letter.id or one.dead_letter.message_id, one.dead_letter.task or "-", one.queue, str(one.run))
+            for one in done.redriven
+        ]
+        print_table(("ID", "TASK", "TO", "RUN"), rows)
+    would = "would be sent" if arguments.dry_run else "sent"
+    print(f"{len(done.redriven)} {would}, of {done.seen} looked at")
+    _tell_problems(done.kept)
+    for one in done.undeleted:
+        note(f"sent, and there still, which does no harm: {one.dead_letter.id}: {one.message}")
+
+
+def _tell_problems(kept: Sequence[Problem]) -> None:
+    for one in kept[:20]:
+        note(f"error: left: {one.dead_letter.id or one.dead_letter.message_id}: {one.code}: {one.message}")
+    if len(kept) > 20:
+        note(f"error: left: {len(kept) - 20} more")
+
+
+def _named(one: DeadLetterView) -> dict[str, Any]:
+    return {"id": one.id, "task": one.task, "queue": one.queue, "message_id": one.message_id, "reason": one.reason}
+
+
+def _selection(app: TaskQ, arguments: argparse.Namespace) -> Selection:
+    return Selection(
+        frozenset(named_task(app, name) for name in arguments.task),
+        frozenset(arguments.reason),
+        arguments.older_than,
+        dict(arguments.label),
+        frozenset(arguments.id),
+        frozenset(arguments.message_id),
+    )
+
+
+def _look(app: TaskQ, queue: str | None, selection: Selection, limit: int) -> Listing:
+    with Bar("fit") as bar:
+        look = list_dead_letters(app, app.services.blocking(), queue, selection, limit=limit, on_progress=bar)
+        return call_sync("list_dead_letters", look)
+
+
+def _replacement_is_meant(app: TaskQ, arguments: argparse.Namespace, selection: Selection) -> bool:
+    """Whether the arguments of all that fit are to be replaced: of one that was named, or confirmed."""
+    if selection.most == 1 or len(selection.ids) == 1:
+        return True
+    if not needs_confirmation(arguments.yes, "replaces the arguments of all that fit"):
+        return True
+    found = _look(app, arguments.queue, selection, 10**9).dead_letters
+    return confirmed(f"replace the arguments of {_counted(found)}, and send them?")
+
+
+def _only(listing: Listing) -> DeadLetterView:
+    if len(listing.dead_letters) != 1:
+        raise ConfigError(
+            f"--edit changes one dead letter, and {'several fit' if listing.dead_letters else 'none fits'}: name one with "
+            "--id or --message-id, or give --args and --kwargs for all"
+        )
+    return listing.dead_letters[0]
+
+
+def _interruptible(bar: Bar, operation: Coroutine[Any, Any, T], done: str) -> T:
+    try:
+        return call_sync("dlq", operation)
+    except KeyboardInterrupt:
+        note(f"interrupted: {bar.last.done} were {done} before, the rest are where they were; run it again to go on")
+        raise
+
+
+def _counted(found: Sequence[DeadLetterView]) -> str:
+    groups = groups_of(found)
+    named = ", ".join(f"{group.total} of {group.task or '?'} ({group.reason})" for group in groups[:3])
+    more = f", and {len(groups) - 3} more kinds" if len(groups) > 3 else ""
+    return f"{len(found)} dead letters: {named}{more}" if found else "no dead letters"
+
+
+def _nothing_done() -> int:
+    note("nothing was done")
+    return 1

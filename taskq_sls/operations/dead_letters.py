@@ -1,0 +1,183 @@
+"""Dead letters: list them, and delete those that are not wanted. Their redrive: :mod:`~taskq_sls.operations.redriving`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..app import TaskQ
+from ..errors import ConfigError
+from ..services import Services
+from .dead_letter import DeadLetterGroup, DeadLetterView, groups_of, view_of
+from .opening import close_records
+from .reading import Reading, dead_letter_queues
+from .selection import ALL, Selection
+
+MOST_LISTED = 10_000
+"""Most messages that one listing looks at: each is hidden from others while it lasts."""
+
+
+class Listing(NamedTuple):
+    """What a look through dead-letter queues found, the latest failures first.
+
+    Args:
+        seen: messages that were looked at.
+        missed: messages that were not: others hold them, they wait behind others of their FIFO group, or a limit was
+            reached. Approximate, as SQS's own counts are.
+    """
+
+    dead_letters: list[DeadLetterView]
+    seen: int
+    missed: int
+
+    @property
+    def groups(self) -> list[DeadLetterGroup]:
+        """How many there are of each reason, task and error type."""
+        return groups_of(self.dead_letters)
+
+
+class Progress(NamedTuple):
+    """How far a long operation is. `expected` is approximately how many messages there are to look at."""
+
+    seen: int
+    expected: int
+    done: int
+    failed: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Problem(NamedTuple):
+    """A dead letter that was left where it is, and why."""
+
+    dead_letter: DeadLetterView
+    code: str
+    message: str
+
+
+class Purged(NamedTuple):
+    """What a purge did; with a dry run, what it would do. `kept` fitted the selection and are there still."""
+
+    purged: list[DeadLetterView]
+    kept: list[Problem]
+    seen: int
+
+
+async def list_dead_letters(
+    app: TaskQ,
+    services: Services,
+    queue: str | None = None,
+    selection: Selection = ALL,
+    *,
+    limit: int = 100,
+    most_seen: int = MOST_LISTED,
+    on_progress: OnProgress | None = None,
+) -> Listing:
+    """The dead letters of an app's queues that fit a selection; all stay where they are.
+
+    See :mod:`~taskq_sls.operations.reading` for what a listing can miss.
+
+    Args:
+        queue: only those of this queue, or in this dead-letter queue.
+        limit: most dead letters to find, 1 or more.
+        most_seen: most messages to look at, 1 or more.
+
+    Raises:
+        ConfigError: there is no such queue, or a number is out of range.
+        AwsError: a queue cannot be read.
+    """
+    check_whole("limit", limit)
+    check_whole("most_seen", most_seen)
+    found: list[DeadLetterView] = []
+    seen = missed = 0
+    for one in await dead_letter_queues(app, services, queue):
+        async with Reading(app, services, one.name) as reading:
+            while len(found) < limit and seen + reading.seen < most_seen:
+                deliveries = await reading.next(most_seen - seen - reading.seen)
+                if not deliveries:
+                    break
+                now = app.clock.time()
+                views = [view_of(delivery, one) for delivery in deliveries]
+                found += [view for view in views if selection.holds(view, now)]
+                tell(on_progress, reading, len(found), 0)
+                if selection.most is not None and len(found) >= selection.most:
+                    break
+        seen += reading.seen
+        missed += max(0, reading.expected - reading.seen)
+    missed += len(found[limit:])
+    return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed)
+
+
+async def purge(
+    app: TaskQ,
+    services: Services,
+    queue: str | None = None,
+    selection: Selection = ALL,
+    *,
+    limit: int | None = None,
+    dry_run: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Purged:
+    """Delete dead letters for good. Their records stay; those of messages that SQS moved are marked FAILED.
+
+    Interrupted, it has deleted some and no others; run it again to go on.
+
+    Args:
+        queue, selection: as in `list_dead_letters`.
+        limit: most dead letters to delete.
+        dry_run: delete nothing.
+
+    Raises:
+        ConfigError: there is no such queue, or a number is out of range.
+        AwsError: a queue or the table cannot be reached.
+    """
+    if limit is not None:
+        check_whole("limit", limit)
+    purged: list[DeadLetterView] = []
+    kept: list[Problem] = []
+    seen = 0
+    for one in await dead_letter_queues(app, services, queue):
+        async with Reading(app, services, one.name) as reading:
+            while limit is None or len(purged) < limit:
+                deliveries = await reading.next()
+                if not deliveries:
+                    break
+                chosen = [
+                    (delivery, view)
+                    for delivery in deliveries
+                    if selection.holds(view := view_of(delivery, one), app.clock.time())
+                ]
+                if limit is not None:
+                    chosen = chosen[: limit - len(purged)]
+                if dry_run:
+                    purged += [view for _, view in chosen]
+                elif chosen:
+                    await close_records(app, services, [view for _, view in chosen])
+                    answers = await reading.delete([delivery for delivery, _ in chosen])
+                    for (_, view), answer in zip(chosen, answers, strict=True):
+                        if answer is None:
+                            purged.append(view)
+                        else:
+                            kept.append(Problem(view, "NotDeleted", answer))
+                tell(on_progress, reading, len(purged), len(kept))
+                if selection.most is not None and len(purged) + len(kept) >= selection.most:
+                    break
+        seen += reading.seen
+    return Purged(purged, kept, seen)
+
+
+def tell(on_progress: OnProgress | None, reading: Reading, done: int, failed: int) -> None:
+    """Report how far a look through one queue is."""
+    if on_progress is not None:
+        on_progress(Progress(reading.seen, max(reading.expected, reading.seen), done, failed))
+
+
+def check_whole(name: str, value: int) -> None:
+    """A number that must be whole, 1 or more.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r} must be a whole number of 1 or more")

@@ -1,0 +1,43 @@
+"""Other arguments or labels for a task that is run again."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..app import TaskQ
+from ..claim_check import redeem_message
+from ..errors import ArgumentsError
+from ..message import Message
+from ..services import Services
+
+
+class Edit(NamedTuple):
+    """What to put in place of what a message carries; None leaves it. Arguments are JSON values."""
+
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    labels: dict[str, str] | None = None
+
+    async def applied(self, app: TaskQ, services: Services, message: Message) -> Message:
+        """The message with the changes.
+
+        Raises:
+            ArgumentsError: they do not fit the task, where the app knows it; or a label is not text.
+            PayloadMissing: half of the arguments is to stay, and is gone from the bucket.
+        """
+        if self.args is not None or self.kwargs is not None:
+            if message.payload is not None and (self.args is None or self.kwargs is None):
+                message = await redeem_message(services.payloads, message)
+            message = message._replace(
+                args=message.args if self.args is None else self.args,
+                kwargs=message.kwargs if self.kwargs is None else self.kwargs,
+                payload=None,
+            )
+            if (task := app.registry.get(message.task)) is not None:
+                task.plan.signature.decode(message.args, message.kwargs)
+        if self.labels is not None:
+            for name, value in self.labels.items():
+                if not isinstance(value, str):
+                    raise ArgumentsError(f"label {name!r} is {value!r:.60}: labels are text, write it in quotes")
+            message = message._replace(labels=dict(self.labels))
+        return message

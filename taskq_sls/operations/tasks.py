@@ -1,0 +1,183 @@
+"""Single tasks: show one with its dead letter, run one again, cancel one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..app import TaskQ
+from ..errors import ConfigError
+from ..handle import TaskHandle
+from ..message import check_id
+from ..results.records import CancelAnswer, State, TaskRecord, idle
+from ..serialization import JsonSignature, Signature
+from ..services import Services
+from ..task import Enqueuer
+from .dead_letter import DeadLetterView
+from .dead_letters import list_dead_letters
+from .editing import Edit
+from .redriving import redrive
+from .selection import Selection
+
+
+class TaskView(NamedTuple):
+    """What is known of a task: its record, and its dead letter where it was looked for and found."""
+
+    id: str
+    record: TaskRecord | None
+    dead_letter: DeadLetterView | None
+
+
+class Retried(NamedTuple):
+    """A task that will run again.
+
+    Args:
+        id: its id: the same where its dead letter was redriven, else a new one.
+        run: the run that it opens.
+        parent: the id of the task that a new one repeats; None where the dead letter was redriven.
+    """
+
+    id: str
+    task: str
+    queue: str
+    run: int
+    parent: str | None
+
+    @property
+    def redriven(self) -> bool:
+        """Whether its dead letter was sent back, as a new run of the same id."""
+        return self.parent is None
+
+
+async def show(app: TaskQ, services: Services, id: str, *, dead_letter: bool = True) -> TaskView:
+    """A task's record (a large result stays in the bucket), and its dead letter.
+
+    Args:
+        dead_letter: look for it, where the record does not rule out that there is one. That reads the whole
+            dead-letter queue, and hides its messages for the time.
+
+    Raises:
+        ConfigError: `id` is no task id, or a resource is missing.
+        AwsError: table or queue cannot be read.
+    """
+    record = await services.results.get(check_id(id), now=app.clock.time())
+    found = await _find(app, services, id, record) if dead_letter and _may_be_dead(app, record) else None
+    return TaskView(id, record, found)
+
+
+async def retry(
+    app: TaskQ, services: Services, id: str, *, edit: Edit | None = None, group: str | None = None
+) -> Retried:
+    """Run a task again.
+
+    Where its dead letter is there, that is redriven: a new run of the same id. Otherwise, for a task that has ended, a
+    new task is sent whose parent is the old one. Its arguments have to be given, since records do not hold them.
+
+    Args:
+        edit: other arguments, or labels; for a new task all arguments.
+        group: message group of a new task on a FIFO queue.
+
+    Raises:
+        ConfigError: the task has not ended, is not known, or its arguments are needed.
+        ArgumentsError: the arguments do not fit it.
+        EnqueueError: the queue did not accept it.
+    """
+    view = await show(app, services, id)
+    if view.dead_letter is not None:
+        return await _redrive(app, services, view.dead_letter, edit, group)
+    record = view.record
+    if record is None:
+        raise ConfigError(
+            f"task {id}: there is no record of it, and no dead letter that could be read just now; enqueue it anew"
+        )
+    if not record.status.terminal:
+        raise ConfigError(
+            f"task {id} is {record.status}: it has not ended, and only what has ended is run again; cancel it first"
+        )
+    if edit is None or (edit.args is None and edit.kwargs is None):
+        raise ConfigError(
+            f"task {id} {_ENDED.get(record.status, 'has ended')}, and no dead letter holds its arguments (records do not): "
+            "give them (--args '[...]' or --kwargs '{...}'; --args '[]' for none)"
+        )
+    return await _send_anew(app, services, record, edit, group)
+
+
+async def cancel(
+    app: TaskQ, services: Services, id: str, *, task: str | None = None, queue: str | None = None
+) -> CancelAnswer:
+    """Cancel a task by its id; its code need not be here.
+
+    Args:
+        task, queue: what it is, needed only where it has no record yet.
+
+    Raises:
+        ConfigError: nothing is known of it and `task` is not given, or it is recorded below ``started``.
+    """
+    record = await services.results.get(check_id(id), now=app.clock.time())
+    if record is not None:
+        task, queue = record.task, record.queue
+    if task is None:
+        raise ConfigError(
+            f"task {id} has no record (yet): give the name of the task (--task), and it is cancelled before it starts"
+        )
+    known = app.registry.get(task)
+    if queue is None:
+        queue = next(iter(app.queues)) if known is None else known.options.queue
+    level = "started" if known is None else known.options.record
+    unique_key = None if record is None else record.unique_key
+    handle: TaskHandle[Any] = TaskHandle(app, id, task, queue, level, None, unique_key)
+    return await handle._cancel(services)
+
+
+_ENDED = {
+    State.SUCCEEDED: "has SUCCEEDED",
+    State.FAILED: "has FAILED",
+    State.CANCELLED: "was CANCELLED",
+    State.EXPIRED: "has EXPIRED",
+}
+
+
+def _may_be_dead(app: TaskQ, record: TaskRecord | None) -> bool:
+    return record is None or record.status is State.FAILED or idle(record, app.clock.time())
+
+
+async def _find(app: TaskQ, services: Services, id: str, record: TaskRecord | None) -> DeadLetterView | None:
+    queue = record.queue if record is not None and record.queue in app.queues else None
+    if queue is not None and not await services.broker.has_dead_letter_queue(queue):
+        return None
+    listing = await list_dead_letters(app, services, queue, Selection(ids=frozenset({id})), limit=1)
+    return listing.dead_letters[0] if listing.dead_letters else None
+
+
+async def _redrive(
+    app: TaskQ, services: Services, found: DeadLetterView, edit: Edit | None, group: str | None
+) -> Retried:
+    only = Selection(message_ids=frozenset({found.message_id}))
+    done = await redrive(app, services, found.queue, only, edit=edit, group=group)
+    if done.kept:
+        raise ConfigError(done.kept[0].message)
+    if not done.redriven:
+        raise ConfigError(
+            f"task {found.id}: its dead letter was there a moment ago, and somebody else holds it now; try again"
+        )
+    one = done.redriven[0]
+    return Retried(found.id or "", found.task or "", one.queue, one.run, None)
+
+
+async def _send_anew(app: TaskQ, services: Services, record: TaskRecord, edit: Edit, group: str | None) -> Retried:
+    options: dict[str, Any] = {"labels": dict(record.labels if edit.labels is None else edit.labels)}
+    if record.queue in app.queues:
+        options["queue"] = record.queue
+    if group is not None:
+        options["group"] = group
+    known = app.registry.get(record.task)
+    sender: Enqueuer[..., Any]
+    signature: Signature | JsonSignature
+    if known is None:
+        sender, signature = app.ref(record.task, **options), JsonSignature(record.task)
+    else:
+        sender, signature = known.with_options(**options), known.plan.signature
+    args, kwargs = signature.decode(edit.args or [], edit.kwargs or {})
+    prepared = sender._prepare(tuple(args), dict(kwargs), sender.options)
+    prepared = prepared._replace(message=prepared.message._replace(parent=record.id))
+    handle = (await sender._send(services, [prepared]))[0]
+    return Retried(handle.id, record.task, handle.queue, 0, record.id)

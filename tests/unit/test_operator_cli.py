@@ -1,0 +1,238 @@
+"""What operators see: completion in a real shell, progress, live pictures, and edited arguments."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taskq_sls import ConfigError
+from taskq_sls.cli import main
+from taskq_sls.cli.arguments import duration
+from taskq_sls.cli.asking import Bar, needs_confirmation
+from taskq_sls.cli.completion import SHELLS, completed
+from taskq_sls.cli.editor import read_edited
+from taskq_sls.cli.main import _parser
+from taskq_sls.cli.top import HOME, REST_OF_SCREEN, _show, frame
+from taskq_sls.cli.worker import child_command
+from taskq_sls.operations.dead_letters import Progress
+from taskq_sls.operations.overview import Overview, Running
+from taskq_sls.operations.queues import QueueStats
+from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.workers import WorkerReport
+
+NOW = 1_800_000_000.0
+
+
+# -- completion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "taskq.bash"
+    script.write_text(capsys.readouterr().out)
+    return script
+
+
+def completions(script: Path, *words: str) -> set[str]:
+    """What bash offers for the last of the words."""
+    program = (
+        f"source {script}; complete -p taskq >/dev/null || exit 9\n"
+        f"COMP_WORDS=({' '.join(repr(word) for word in ('taskq', *words))}); COMP_CWORD={len(words)}\n"
+        "_taskq; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+def test_bash_completes_commands(script: Path) -> None:
+    assert {"worker", "dlq", "tasks", "top", "completion"} <= completions(script, "")
+    assert completions(script, "dl") == {"dlq"}
+
+
+def test_bash_completes_commands_of_commands_and_their_options(script: Path) -> None:
+    assert {"ls", "show", "redrive", "purge"} <= completions(script, "dlq", "")
+    assert {"--rate", "--dry-run", "--reason"} <= completions(script, "dlq", "redrive", "--")
+    assert "--rate" not in completions(script, "dlq", "ls", "--")
+
+
+def test_bash_completes_values_that_can_be_listed(script: Path) -> None:
+    assert completions(script, "worker", "--log-level", "") == {"DEBUG", "INFO", "WARNING", "ERROR"}
+    assert completions(script, "completion", "") >= set(SHELLS)
+    assert completions(script, "tasks", "tail", "--status", "S") == {"SUCCEEDED"}
+
+
+def test_bash_leaves_other_values_to_files(script: Path) -> None:
+    assert completions(script, "dlq", "ls", "--queue", "") == set()
+
+
+def test_a_value_that_looks_like_a_command_is_none(script: Path) -> None:
+    assert "redrive" in completions(script, "dlq", "--traceback", "")
+    assert "--rate" not in completions(script, "dlq", "ls", "--queue", "redrive", "--")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_command_is_in_the_script_of_every_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    for one in completed(_parser()):
+        assert one.path in out
+        for option in one.options:
+            assert option.lstrip("-") in out
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_scripts_of_other_shells_are_read_by_them(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed here")
+    assert main(["completion", shell]) == 0
+    script = tmp_path / f"taskq.{shell}"
+    script.write_text(capsys.readouterr().out)
+    subprocess.run([shell, "-n", str(script)], check=True, timeout=30)
+
+
+# -- asking and progress --------------------------------------------------------------------------------------------
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nobody_is_asked_who_said_yes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Screen())
+    assert not needs_confirmation(True, "deletes")
+    assert needs_confirmation(False, "deletes")
+
+
+def test_without_a_terminal_yes_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(ConfigError, match="no terminal to confirm it on: give --yes"):
+        needs_confirmation(False, "deletes")
+
+
+def test_progress_is_drawn_over_itself_and_wiped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+
+    with Bar("sent") as bar:
+        bar(Progress(10, 40, 9, 1))
+        bar(Progress(40, 40, 39, 1))
+
+    assert "10 of 40 looked at, 9 sent, 1 kept" in screen.getvalue()
+    assert "#" * 30 + "] 40 of 40" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")
+
+
+def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar("sent") as bar:
+        bar(Progress(10, 40, 9, 1))
+    assert capsys.readouterr().err == ""
+    assert bar.last.done == 9
+
+
+# -- editing --------------------------------------------------------------------------------------------------------
+
+
+def test_an_edited_document_is_read() -> None:
+    document = {"args": [1], "kwargs": {"a": 2}, "labels": {"b": "c"}}
+    assert read_edited(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "an object of args, kwargs and labels"),
+        ('{"args": []}', "an object of args, kwargs and labels"),
+        ('{"args": {}, "kwargs": {}, "labels": {}}', "args must be an array"),
+        ('{"args": [], "kwargs": [], "labels": {}}', "kwargs must be an object"),
+    ],
+)
+def test_what_is_no_such_document_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_edited(text)
+
+
+# -- pictures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_shows_queues_workers_what_runs_and_what_failed() -> None:
+    worker = WorkerReport("shop", "w", "box", 7, NOW - 7_200, NOW - 30, 1, 12, 100, "0.1.0", ("default",))
+    record = TaskRecord("busy", "shop:resize", "default", State.RUNNING, attempt=2, started_at=NOW - 65)
+    failed = TaskRecord("dead", "shop:crop", "default", State.FAILED, finished_at=NOW - 3, reason="crashed")
+    stats = [QueueStats("default", 3, 1, 0, 75.0, 2), QueueStats("schedules-dlq", 0, 0, 0, None, None)]
+    running = [Running("busy", "shop:resize", worker, record), Running("quiet", "shop:ping", worker, None)]
+
+    lines = [line.split() for line in frame("shop", Overview(NOW, stats, [worker], running, [failed]))]
+
+    assert ["default", "3", "1", "0", "1m15s", "2"] in lines
+    assert ["box", "7", "2h00m", "30.0s", "ago", "1", "of", "100", "12", "0.1.0", "default", "on"] in lines
+    assert ["busy", "shop:resize", "2", "1m05s", "box", "7"] in lines
+    assert ["quiet", "shop:ping", "-", "-", "box", "7"] in lines
+    assert ["dead", "shop:crop", "3.0s", "crashed"] in lines
+
+
+def test_a_picture_without_workers_says_so() -> None:
+    assert "none has reported in the last 150 seconds" in frame("shop", Overview(NOW, [], [], [], []))
+
+
+# -- arguments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("1.5h", 5400), ("2d", 172_800)])
+def test_spans_of_time_are_read(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+def test_a_worker_process_is_told_not_to_report() -> None:
+    arguments = _parser().parse_args(["worker", "shop:app", "--no-report", "--processes", "2"])
+    assert "--no-report" in child_command(arguments, 0)
+    assert "--no-report" not in child_command(_parser().parse_args(["worker", "shop:app"]), 0)
+
+
+@pytest.mark.parametrize("command", ["dlq", "tasks", "queues", "workers", "top", "completion"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"usage: taskq {command}" in capsys.readouterr().out
+
+
+def test_the_exit_statuses_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for status in ("0 fine", "1 what was asked about failed", "2 bad input", "130 ended by Ctrl-C", "70 ", "75 "):
+        assert status in out
+
+
+def test_a_live_picture_is_drawn_over_the_one_before_and_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("LINES", "4")
+    stats = [QueueStats(f"queue-{number}", 3, 1, 0, 75.0, 2) for number in range(9)]
+
+    _show("shop", Overview(NOW, stats, [], [], []), None, drawing=True, json=False)
+
+    drawn = screen.getvalue()
+    assert drawn.startswith(HOME)
+    assert drawn.endswith(REST_OF_SCREEN)
+    lines = [re.sub(r"\x1b\[\d*[A-Za-z]", "", line) for line in drawn.split("\n")]
+    assert len(lines) <= 4
+    assert all(len(line) <= 20 for line in lines)

@@ -1,0 +1,461 @@
+"""Redrive: dead letters go back to their queues as new runs; nothing is lost, and nothing else is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from graveyard import NOW, Graveyard
+
+from taskq_sls import ArgumentsError, ConfigError
+from taskq_sls.brokers.base import EntryError
+from taskq_sls.delivery import DONE
+from taskq_sls.flow import drive
+from taskq_sls.message import Message
+from taskq_sls.operations.dead_letters import Progress
+from taskq_sls.operations.editing import Edit
+from taskq_sls.operations.redriving import Redriven, redrive
+from taskq_sls.operations.selection import Selection
+from taskq_sls.results.records import DAY, Finish, KeyLock, State
+
+
+@pytest.fixture
+def yard() -> Graveyard:
+    return Graveyard()
+
+
+def again(yard: Graveyard, queue: str | None = None, **options: Any) -> Redriven:
+    return yard.do(redrive(yard.app, yard.services, queue, **options))
+
+
+def test_a_redriven_task_runs_again_under_its_id_as_a_new_run(yard: Graveyard) -> None:
+    yard.die("a", "a.png", 7)
+
+    done = again(yard)
+
+    assert [(one.queue, one.run) for one in done.redriven] == [("default", 1)]
+    assert yard.ids("default-dlq") == []
+    assert yard.work() == [DONE]
+    assert yard.ran == [("a.png", 7)]
+    record = yard.record("a")
+    assert (record.status, record.run) == ("SUCCEEDED", 1)
+
+
+def test_only_what_is_selected_moves_and_the_rest_is_visible_again(yard: Graveyard) -> None:
+    for number in range(15):
+        yard.die(f"bad-{number}", reason="arguments")
+        yard.die(f"good-{number}")
+
+    done = again(yard, selection=Selection(reasons=frozenset({"exhausted"})))
+
+    assert (len(done.redriven), done.seen) == (15, 30)
+    assert sorted(yard.ids("default")) == sorted(f"good-{number}" for number in range(15))
+    assert sorted(yard.ids("default-dlq")) == sorted(f"bad-{number}" for number in range(15))
+    assert yard.hidden("default-dlq") == 0
+
+
+def test_no_more_than_the_limit_is_sent(yard: Graveyard) -> None:
+    for number in range(15):
+        yard.die(f"task-{number}")
+
+    assert len(again(yard, limit=12).redriven) == 12
+    assert len(yard.ids("default-dlq")) == 3
+    assert yard.hidden("default-dlq") == 0
+
+
+def test_a_dry_run_tells_and_changes_nothing(yard: Graveyard) -> None:
+    yard.claimed("b")
+    yard.clock.travel(120)
+    yard.die("a")
+    yard.moved("b")
+
+    done = again(yard, dry_run=True)
+
+    assert [(one.dead_letter.id, one.run) for one in done.redriven] == [("a", 1), ("b", 1)]
+    assert (yard.ids("default"), len(yard.ids("default-dlq"))) == ([], 2)
+    assert yard.record("b").status is State.RUNNING
+    assert yard.hidden("default-dlq") == 0
+
+
+# -- interrupted ----------------------------------------------------------------------------------------------------
+
+
+def at_the(number: int, error: BaseException) -> Callable[[Any], None]:
+    """Raise at the call with this number."""
+    calls = iter(range(1, 1000))
+
+    def step(_: Any) -> None:
+        if next(calls) == number:
+            raise error
+
+    return step
+
+
+@pytest.mark.parametrize("moment", ["before_send", "after_send"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_redrive_that_was_interrupted_has_lost_nothing_and_can_be_resumed(
+    yard: Graveyard, moment: str, call: int
+) -> None:
+    ids = {f"task-{number:02}" for number in range(25)}
+    for id in ids:
+        yard.die(id, f"{id}.png")
+    nothing = getattr(yard.broker, moment)
+    setattr(yard.broker, moment, at_the(call, KeyboardInterrupt()))
+
+    with pytest.raises(KeyboardInterrupt):
+        again(yard)
+
+    assert {*yard.ids("default"), *yard.ids("default-dlq")} == ids
+    assert yard.hidden("default-dlq") == 0
+    setattr(yard.broker, moment, nothing)
+    again(yard)
+    assert yard.ids("default-dlq") == []
+    while yard.ids("default"):
+        yard.work()
+    assert sorted(yard.ran) == sorted((f"{id}.png", 100) for id in ids)  # each of them once
+
+
+def test_what_was_sent_and_not_deleted_makes_one_run_even_after_that_has_ended(yard: Graveyard) -> None:
+    yard.die("a")
+    yard.broker.after_send = at_the(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        again(yard)
+    yard.work()
+
+    again(yard)
+    yard.work()
+
+    assert len(yard.ran) == 1
+    assert (yard.ids("default"), yard.ids("default-dlq")) == ([], [])
+
+
+def test_an_entry_that_the_queue_refuses_stays_and_is_told(yard: Graveyard) -> None:
+    for id in ("a", "b", "c"):
+        yard.die(id)
+    yard.broker.refuse = lambda message: EntryError("Throttled", "slow down") if message.id == "b" else None
+
+    done = again(yard)
+
+    assert [one.dead_letter.id for one in done.redriven] == ["a", "c"]
+    assert [(one.dead_letter.id, one.code) for one in done.kept] == [("b", "Throttled")]
+    assert yard.ids("default-dlq") == ["b"]
+    assert yard.hidden("default-dlq") == 0
+
+
+def test_what_fails_again_meanwhile_is_not_sent_in_a_circle(yard: Graveyard) -> None:
+    yard.die("a")
+    yard.broker.after_send = lambda messages: yard.die("a", run=messages[0].body.count('"run":1'))
+
+    done = again(yard)
+
+    assert len(done.redriven) == 1
+    assert [message.run for message in yard.bodies("default-dlq")] == [2]
+
+
+# -- rate -----------------------------------------------------------------------------------------------------------
+
+
+def test_messages_are_sent_no_faster_than_the_rate(yard: Graveyard) -> None:
+    for number in range(25):
+        yard.die(f"task-{number}")
+
+    again(yard, rate=5)
+
+    sent = [(time - NOW, count) for time, count in yard.broker.sends]
+    assert sent == [(pytest.approx(number), 5) for number in range(5)]
+
+
+def test_a_slow_rate_sends_one_by_one_and_keeps_holding_the_rest(yard: Graveyard) -> None:
+    for number in range(4):
+        yard.die(f"task-{number}")
+    held: list[int] = []
+    yard.broker.before_send = lambda messages: held.append(yard.hidden("default-dlq"))
+
+    done = again(yard, rate=0.01)
+
+    assert held == [4, 3, 2, 1]
+
+    assert [count for _, count in yard.broker.sends] == [1, 1, 1, 1]
+    assert yard.broker.sends[-1][0] - NOW == pytest.approx(300)
+    assert (len(done.redriven), done.undeleted, yard.ids("default-dlq")) == (4, [], [])
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+def test_a_rate_must_be_above_0(yard: Graveyard, rate: float) -> None:
+    with pytest.raises(ConfigError, match="rate="):
+        again(yard, rate=rate)
+
+
+def test_progress_is_told(yard: Graveyard) -> None:
+    for number in range(15):
+        yard.die(f"task-{number}")
+    told: list[Progress] = []
+
+    again(yard, on_progress=told.append)
+
+    assert told == [Progress(10, 15, 10, 0), Progress(15, 15, 15, 0)]
+
+
+# -- what SQS itself moved ------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_sqs_moved_before_its_first_attempt_runs_as_a_new_run(yard: Graveyard) -> None:
+    yard.moved("a")
+
+    assert [one.run for one in again(yard).redriven] == [1]
+
+    yard.work()
+    assert (yard.record("a").status, yard.record("a").run) == ("SUCCEEDED", 1)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "RETRYING", "QUEUED"])
+def test_the_record_of_what_sqs_moved_is_marked_and_its_copy_really_runs(yard: Graveyard, state: str) -> None:
+    fence = yard.claimed("a")
+    if state == "RETRYING":
+        finish = Finish(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 10_000)
+        assert drive(yard.results.finish(fence, finish)) is State.RETRYING
+    if state == "QUEUED":
+        assert drive(yard.results.release(fence, now=NOW))
+    assert yard.record("a").status == state
+    yard.clock.travel(120)
+    yard.moved("a")
+    yard.broker.after_send = at_the(1, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        again(yard)
+
+    record = yard.record("a")
+    assert (record.status, record.reason, record.run) == ("FAILED", "redriven", 0)
+    assert record.error is not None
+    assert "SQS moved its message" in record.error.message
+    yard.work()
+    assert (yard.record("a").status, yard.record("a").run, yard.ran) == ("SUCCEEDED", 1, [("a.png", 100)])
+
+
+def test_a_run_that_an_interrupted_redrive_has_opened_goes_on(yard: Graveyard) -> None:
+    yard.moved("a")
+    yard.broker.after_send = at_the(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        again(yard)
+    fence = yard.claimed("a", run=1)
+    drive(yard.results.finish(fence, Finish(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 600)))
+
+    again(yard)
+
+    assert (yard.record("a").status, yard.record("a").run) == ("RETRYING", 1)
+    assert yard.ids("default-dlq") == []
+
+
+def test_a_task_that_runs_at_this_moment_is_left_alone(yard: Graveyard) -> None:
+    yard.claimed("a")
+    yard.moved("a")
+
+    done = again(yard)
+
+    assert [(one.dead_letter.id, one.code) for one in done.kept] == [("a", "Running")]
+    assert yard.record("a").status is State.RUNNING
+    assert (yard.ids("default"), yard.ids("default-dlq")) == ([], ["a"])
+
+
+def test_what_was_asked_to_cancel_is_cancelled_and_does_not_run(yard: Graveyard) -> None:
+    yard.claimed("a")
+    drive(yard.results.cancel("a", task="shop:resize", queue="default", now=NOW, ttl=NOW + 20 * DAY))
+    yard.clock.travel(120)
+    yard.moved("a")
+
+    again(yard)
+
+    assert yard.record("a").status is State.CANCELLED
+    assert yard.work() == [DONE]
+    assert yard.ran == []
+
+
+def test_the_unique_key_of_what_sqs_moved_is_free_again(yard: Graveyard) -> None:
+    from taskq_sls.results.records import Claim
+
+    lock = KeyLock("shop:resize", "k", "a", "default", NOW, NOW + DAY, confirmed=True)
+    drive(yard.results.lock_key(lock))
+    claim = Claim("a", 0, "shop:resize", "default", "o", NOW, NOW + 60, 3, NOW + 20 * DAY, NOW, unique_key="k")
+    drive(yard.results.claim(claim))
+    yard.clock.travel(120)
+    yard.moved("a")
+
+    again(yard)
+
+    other = lock._replace(id="b", locked_at=yard.clock.time())
+    assert drive(yard.results.lock_key(other)) == other
+
+
+def test_what_ended_meanwhile_is_recognised_when_it_comes(yard: Graveyard) -> None:
+    fence = yard.claimed("a")
+    drive(yard.results.finish(fence, Finish(State.SUCCEEDED, NOW, NOW + 20 * DAY, result_json="1")))
+    yard.moved("a")
+
+    again(yard)
+
+    assert yard.work() == [DONE]
+    assert yard.ran == []
+
+
+def test_a_copy_whose_task_waits_for_code_that_was_missing_runs_too(yard: Graveyard) -> None:
+    """It was RETRYING when a deploy lost its code, so that nobody ever wrote that it FAILED."""
+    fence = yard.claimed("a")
+    drive(yard.results.finish(fence, Finish(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 10)))
+    yard.clock.travel(3600)
+    yard.die("a", reason="unknown_task", recorded=False)
+
+    again(yard)
+    yard.work()
+
+    assert (yard.record("a").status, yard.record("a").run) == ("SUCCEEDED", 1)
+
+
+def test_a_run_that_was_opened_and_failed_again_is_followed_by_the_next_one(yard: Graveyard) -> None:
+    """SQS's own redrive keeps the attributes; what it brought back failed, and SQS moved that message once more."""
+    yard.die("a", run=1)
+    (copy,) = yard.broker.messages("default-dlq")
+    copy.body = Message("a", "shop:resize", ["a.png"], enqueued_at=NOW, run=1).encode()
+
+    assert [one.run for one in again(yard).redriven] == [2]
+
+
+def test_an_app_that_records_nothing_needs_no_table() -> None:
+    yard = Graveyard(record="none")
+    yard.die("a", recorded=False)
+    yard.services.results.get_many = None  # type: ignore[method-assign,assignment]  # it must not be asked
+
+    assert len(again(yard).redriven) == 1
+
+
+# -- FIFO and groups ------------------------------------------------------------------------------------------------
+
+
+def test_a_fifo_message_keeps_its_group_and_order_and_is_not_dropped_as_a_duplicate(yard: Graveyard) -> None:
+    for number in range(12):
+        yard.die(f"task-{number:02}", queue="ledger.fifo", group="g")
+
+    done = again(yard, "ledger.fifo")
+
+    assert len(done.redriven) == 12
+    assert yard.ids("ledger.fifo") == [f"task-{number:02}" for number in range(12)]
+    assert {one.group for one in yard.broker.messages("ledger.fifo")} == {"g"}
+    for _ in range(2):  # and a second life, within the five minutes of deduplication
+        for message in yard.broker.messages("ledger.fifo"):
+            yard.broker._queue("ledger.fifo").messages.pop(message.message_id)
+        yard.die("task-00", queue="ledger.fifo", group="g", run=yard.record("task-00").run + 1)
+        again(yard, "ledger.fifo")
+        assert yard.ids("ledger.fifo") == ["task-00"]
+
+
+def test_a_standard_message_keeps_its_tenant(yard: Graveyard) -> None:
+    yard.die("a", group="tenant-7")
+    yard.moved("b", group="tenant-8")
+
+    again(yard)
+
+    assert [one.group for one in yard.broker.messages("default")] == ["tenant-7", "tenant-8"]
+
+
+# -- editing --------------------------------------------------------------------------------------------------------
+
+
+def test_edited_arguments_run_under_the_same_id_and_run(yard: Graveyard) -> None:
+    yard.die("a", "wrong.png", labels={"a": "b"})
+
+    again(yard, edit=Edit(args=["right.png"], kwargs={"width": 3}, labels={"fixed": "yes"}))
+
+    (message,) = yard.bodies("default")
+    assert (message.id, message.run, message.labels) == ("a", 1, {"fixed": "yes"})
+    yard.work()
+    assert yard.ran == [("right.png", 3)]
+
+
+def test_arguments_that_do_not_fit_the_task_are_refused_and_nothing_is_sent(yard: Graveyard) -> None:
+    yard.die("a")
+
+    with pytest.raises(ArgumentsError):
+        again(yard, edit=Edit(args=["a.png", "wide"]))
+
+    assert (yard.ids("default"), yard.ids("default-dlq"), yard.hidden("default-dlq")) == ([], ["a"], 0)
+
+
+def test_what_cannot_be_read_is_sent_as_it_is_but_not_edited(yard: Graveyard) -> None:
+    yard.moved("a", body="not JSON")
+
+    kept = again(yard, edit=Edit(args=[])).kept
+    assert "cannot be read" in kept[0].message
+    assert len(again(yard).redriven) == 1
+    assert [one.body for one in yard.broker.messages("default")] == ["not JSON"]
+
+
+# -- schedules ------------------------------------------------------------------------------------------------------
+
+FIRING = (
+    '{"v":1,"task":"shop:resize","args":["a.png"],'
+    '"schedule":{"name":"d-shop.x","group":"shop","at":"<aws.scheduler.scheduled-time>"}}'
+)
+
+
+def undelivered(yard: Graveyard, queue: str, **attributes: str) -> None:
+    arn = drive(yard.broker.queue_arn(queue))
+    known = {"ERROR_CODE": "x", "TARGET_ARN": arn, "SCHEDULED_TIME": "2027-01-15T08:00:00Z"}
+    yard.put("schedules-dlq", FIRING, attributes={**known, **attributes})
+
+
+def test_a_firing_goes_to_the_queue_it_was_meant_for_and_makes_the_task_of_its_time(yard: Graveyard) -> None:
+    from taskq_sls.scheduler.firing import firing_id
+
+    undelivered(yard, "default")
+
+    again(yard)
+    yard.work()
+
+    record = yard.record(firing_id("shop", "d-shop.x", NOW))
+    assert (record.status, record.run) == ("SUCCEEDED", 0)
+    assert yard.broker.messages("schedules-dlq") == []
+
+
+def test_a_firing_is_no_new_run_even_where_its_task_has_failed(yard: Graveyard) -> None:
+    from taskq_sls.scheduler.firing import firing_id
+
+    id = firing_id("shop", "d-shop.x", NOW)
+    drive(yard.results.finish(yard.claimed(id), Finish(State.FAILED, NOW, NOW + 20 * DAY)))
+    undelivered(yard, "default")
+
+    assert [one.run for one in again(yard).redriven] == [0]
+
+
+def test_a_firing_for_a_fifo_queue_gets_the_group_of_its_schedule(yard: Graveyard) -> None:
+    from taskq_sls.scheduler.specs import ScheduleSpec
+
+    spec = ScheduleSpec("d-shop.x", "rate(1 hour)", "UTC", "ledger.fifo", FIRING, group="books")
+    assert drive(yard.schedules.create(spec))
+    undelivered(yard, "ledger.fifo")
+
+    again(yard)
+
+    assert [one.group for one in yard.broker.messages("ledger.fifo")] == ["books"]
+
+
+def test_a_firing_for_a_fifo_queue_whose_schedule_is_gone_needs_a_group(yard: Graveyard) -> None:
+    undelivered(yard, "ledger.fifo")
+
+    assert "give the group" in again(yard).kept[0].message
+    assert len(again(yard, group="g").redriven) == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"TARGET_ARN": "arn:aws:sqs:eu-west-1:1:other-queue"}, "which is no queue of app 'shop'"),
+        ({"IS_PAYLOAD_TRUNCATED": "true"}, "has cut its body"),
+    ],
+)
+def test_a_firing_that_cannot_go_back_stays(yard: Graveyard, attributes: dict[str, str], told: str) -> None:
+    undelivered(yard, "default", **attributes)
+
+    done = again(yard)
+
+    assert told in done.kept[0].message
+    assert len(yard.broker.messages("schedules-dlq")) == 1

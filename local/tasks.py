@@ -31,7 +31,7 @@ app = TaskQ(
 )
 
 
-@app.task(retry=Retry(give_up_on=(FileNotFoundError,)))
+@app.task(http=True, retry=Retry(give_up_on=(FileNotFoundError,)))
 def survey(package: str) -> Survey:
     """Count the files, lines and functions of one package of Python's standard library."""
     return survey_package(standard_library(), package)

@@ -1,0 +1,122 @@
+"""``taskq template``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..template import Plan, TemplateOptions, render_plan
+from .apps import app_target, load_app
+from .arguments import add_app_positional, add_common
+from .output import note
+
+SHOWN = 20
+"""Lines of difference that are shown of a stale file."""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "template",
+        help="print the SAM template that deploys an app",
+        description="Print the SAM template of an app: queues, a function for each queue with a function_timeout, table, "
+        "bucket, schedules, alarms, a dashboard, and a role for each function. Calls nothing and needs no credentials.",
+        allow_abbrev=False,
+    )
+    add_app_positional(parser)
+    defaults = TemplateOptions()
+    parser.add_argument(
+        "--handler", default=defaults.handler, metavar="MODULE.NAME", help="of the workers; default: %(default)s"
+    )
+    parser.add_argument(
+        "--event-handler",
+        default=defaults.event_handler,
+        metavar="MODULE.NAME",
+        help="of the function for EventBridge events, where the app has routes; default: %(default)s",
+    )
+    parser.add_argument(
+        "--api",
+        metavar="MODULE.NAME",
+        help="add the HTTP API, called so, such as handlers.api.handler, behind a Function URL with AWS_IAM",
+    )
+    parser.add_argument(
+        "--code-uri", default=defaults.code_uri, metavar="FOLDER", help="what `sam build` builds; default: %(default)s"
+    )
+    parser.add_argument(
+        "--build",
+        choices=("python", "makefile"),
+        default=defaults.build,
+        help="who builds it: SAM by requirements.txt, or the Makefile's targets build-...; default: %(default)s",
+    )
+    parser.add_argument(
+        "--without-schedules",
+        action="store_true",
+        help="leave the declared schedules to `taskq schedules sync --force`",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--output", "-o", metavar="FILE", type=Path, help="write it there instead of printing it")
+    where.add_argument(
+        "--check", metavar="FILE", type=Path, help="print nothing; exit status 1 when FILE is not what would be written"
+    )
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    options = TemplateOptions(
+        arguments.handler,
+        arguments.event_handler,
+        arguments.code_uri,
+        arguments.build,
+        not arguments.without_schedules,
+        arguments.api,
+    )
+    plan = Plan.of(load_app(arguments.app), options)
+    text = render_plan(plan, _command(app_target(arguments.app), options))
+    if arguments.check is not None:
+        return _check(arguments.check, text)
+    for one in plan.notes():
+        note(one)
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        _write(arguments.output, text)
+    return 0
+
+
+def _command(target: str, options: TemplateOptions) -> str:
+    """The command that makes the same template, without what is default."""
+    default = TemplateOptions()
+    words = ["taskq", "template", target]
+    for name in ("handler", "event_handler", "api", "code_uri", "build"):
+        if (value := getattr(options, name)) != getattr(default, name):
+            words += [f"--{name.replace('_', '-')}", value]
+    if not options.schedules:
+        words.append("--without-schedules")
+    return " ".join(words)
+
+
+def _check(file: Path, text: str) -> int:
+    try:
+        found = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--check {file}: {error.strerror}") from None
+    if found == text:
+        return 0
+    lines = list(
+        difflib.unified_diff(found.splitlines(), text.splitlines(), str(file), "rendered now", n=1, lineterm="")
+    )
+    print("\n".join(lines[:SHOWN]))
+    if len(lines) > SHOWN:
+        print(f"... and {len(lines) - SHOWN} lines more")
+    note(f"{file} is stale: run the same command with --output {file} in place of --check")
+    return 1
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output {file}: {error.strerror}") from None

@@ -1,0 +1,148 @@
+"""What a template is rendered from: the app's registry, checked against what a stack and a function can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import ConfigError
+from ..queues import Queue, dead_letter_name
+from ..schedules import declared_specs
+from ..serverless.batch import LONGEST_MARGIN, MARGIN_SHARE
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+    from ..events import Route
+    from ..scheduler.specs import ScheduleSpec
+
+MAX_QUEUE_NAME = 80
+"""Longest name of an SQS queue (SQS API reference, CreateQueue)."""
+
+MAX_PREFIX = 40
+"""Longest TASKQ_PREFIX."""
+
+SCHEDULES_DEAD_LETTERS = "schedules-dlq"
+
+Build = Literal["python", "makefile"]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOptions:
+    """How a template is rendered.
+
+    Args:
+        handler: what the worker functions call, as ``module.attribute``.
+        event_handler: what the function for EventBridge events calls.
+        code_uri: the folder that ``sam build`` builds, as the template sees it.
+        build: ``python`` for SAM's own builder, which reads requirements.txt in that folder; ``makefile`` for
+            the targets ``build-...`` of the Makefile there.
+        schedules: whether the declared schedules are part of the stack.
+        api: what the function of the HTTP API calls; None for no HTTP API.
+    """
+
+    handler: str = "handlers.worker.handler"
+    event_handler: str = "handlers.scheduler.handler"
+    code_uri: str = "."
+    build: Build = "python"
+    schedules: bool = True
+    api: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("handler", "event_handler", "api"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if "." not in value or not all(part.isidentifier() for part in value.split(".")):
+                raise ConfigError(f"{name}={value!r} must be MODULE.ATTRIBUTE, such as handlers.worker.handler")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What goes into a template.
+
+    Args:
+        app: name of the app; the default prefix.
+        queues: all of them, in the order of their declaration.
+        schedules: the declared ones.
+        routes: from EventBridge events to tasks.
+        options: as given.
+        cut: in words, tasks whose time limit ends within the margin of their function.
+    """
+
+    app: str
+    queues: tuple[Queue, ...]
+    schedules: tuple[ScheduleSpec, ...]
+    routes: tuple[Route, ...]
+    options: TemplateOptions
+    cut: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, app: TaskQ, options: TemplateOptions) -> Plan:
+        """The plan of an app.
+
+        Raises:
+            ConfigError: a task's timeout is longer than its function's, or a name leaves no room for a prefix.
+        """
+        plan = cls(app.name, tuple(app.queues.values()), (), (), options)
+        if len(app.name) > plan.longest_prefix:
+            longest = max(plan.physical_names, key=len)
+            raise ConfigError(
+                f"app {app.name!r}: its name is the default prefix, and {app.name}-{longest} is longer than the "
+                f"{MAX_QUEUE_NAME} characters of an SQS queue's name; shorten the name of the app or of the queue"
+            )
+        return replace(
+            plan,
+            schedules=tuple(declared_specs(app)) if options.schedules and app.schedules else (),
+            routes=tuple(app.routes),
+            cut=tuple(_check_timeouts(app)),
+        )
+
+    @property
+    def workers(self) -> tuple[Queue, ...]:
+        """Queues with a Lambda function."""
+        return tuple(queue for queue in self.queues if queue.function_timeout is not None)
+
+    @property
+    def physical_names(self) -> tuple[str, ...]:
+        """Names of all queues without their prefix."""
+        names = [name for queue in self.queues for name in (queue.name, dead_letter_name(queue.name))]
+        return (*names, SCHEDULES_DEAD_LETTERS)
+
+    @property
+    def longest_prefix(self) -> int:
+        """Characters that the longest queue name leaves for the prefix."""
+        return min(MAX_PREFIX, MAX_QUEUE_NAME - 1 - max(map(len, self.physical_names)))
+
+    def notes(self) -> Iterable[str]:
+        """What a person should know of this app's template."""
+        for queue in self.queues:
+            if queue.function_timeout is None:
+                yield (
+                    f"queue {queue.name!r} has no function_timeout, so no Lambda function consumes it: run "
+                    f"`taskq worker`, or declare Queue({queue.name!r}, function_timeout=60)"
+                )
+        yield from self.cut
+
+
+def margin(function_timeout: int) -> float:
+    """Seconds before the end of a function at which the handler has stopped all work."""
+    return min(LONGEST_MARGIN, MARGIN_SHARE * function_timeout)
+
+
+def _check_timeouts(app: TaskQ) -> Iterable[str]:
+    for task in app.registry:
+        queue = app.queues[task.options.queue]
+        longest, timeout = queue.function_timeout, task.options.timeout
+        if longest is None or timeout is None:
+            continue
+        if timeout > longest:
+            raise ConfigError(
+                f"task {task.name}: timeout={timeout:g} is longer than function_timeout={longest} of queue "
+                f"{queue.name!r}: its Lambda function would be killed first; raise function_timeout or lower timeout"
+            )
+        if timeout > longest - margin(longest):
+            yield (
+                f"task {task.name}: timeout={timeout:g} is never reached: the handler stops it {margin(longest):g} s before "
+                f"the end of its function; raise function_timeout={longest} of queue {queue.name!r}"
+            )

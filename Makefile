@@ -2,13 +2,20 @@
 #
 #   make demo            a real job on this machine: AWS by moto, a worker process, a few hundred tasks
 #   make test            the tests; ARGS="-k word" goes to pytest
+#   make e2e             the tests that deploy: the SAM CLI, an emulated AWS, Lambda's own runtime; no Docker, no account
 #   make lint types build clean
+#   make template        template.yaml, anew from the reference app; `make build-...` is what `sam build` calls
 #
 # Another interpreter: make test PYTHON=python3.13
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+
+# What the code of the Lambda functions is built for: as the template's parameters Runtime and Architecture.
+RUNTIME ?= python3.13
+ARCHITECTURE ?= arm64
+BOTO3 ?=
 
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -19,7 +26,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PACKAGES := $(VENV)/.packages-$(VERSION)
 READY := $(VENV)/.ready-$(VERSION)
 
-.PHONY: demo test lint types build clean environment
+# What deploys and what is deployed to, each with the versions that it asks for.
+DEPLOYING := .venv-sam/.ready-$(VERSION) .venv-ministack/.ready-$(VERSION)
+
+.PHONY: demo test e2e lint types build clean environment template
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -27,6 +37,9 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(ARGS)
+
+e2e: $(READY) $(DEPLOYING)
+	@$(BIN)/python -m pytest -m e2e --timeout=600 tests/e2e $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -40,8 +53,15 @@ build: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
+template: $(READY)
+	$(BIN)/taskq template local.tasks:app --build makefile --output template.yaml
+
+build-%: $(READY)
+	$(if $(ARTIFACTS_DIR),,$(error `sam build` calls this and says where to build; by hand: make $@ ARTIFACTS_DIR=dist/lambda))
+	@$(BIN)/python infra/build_artifact.py "$(ARTIFACTS_DIR)" --runtime $(RUNTIME) --architecture $(ARCHITECTURE) $(if $(BOTO3),--with-boto3) $(if $(filter ApiFunction,$*),--with-api)
+
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-ministack .aws-sam dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: $(READY)
@@ -57,4 +77,11 @@ $(PACKAGES): requirements/dev.txt
 $(READY): $(PACKAGES) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@$(PIP) check
+	@touch $@
+
+.venv-%/.ready-$(VERSION): requirements/%.txt
+	@echo "Installing into .venv-$* with Python $(VERSION): a minute, once"
+	@$(PYTHON) -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps -r $<
+	@.venv-$*/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@

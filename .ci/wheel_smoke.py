@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import tempfile
 from importlib import metadata, resources
 
 from taskq_sls import Queue, Retry, TaskQ
@@ -31,5 +32,8 @@ for extra in ("aiobotocore", "moto", "flask", "pytest", "watchfiles"):
 
 assert resources.files("taskq_sls").joinpath("py.typed").is_file()
 scripts = {one.name: one for one in metadata.entry_points(group="console_scripts")}
-assert callable(scripts["taskq"].load()), "the command needs more than the core"
+taskq = scripts["taskq"].load()
+assert callable(taskq), "the command needs more than the core"
+with tempfile.TemporaryDirectory() as folder:
+    assert taskq(["init", f"{folder}/shop"]) == 0, "the files of a new project are not in the wheel"
 print(f"taskq-sls {metadata.version('taskq-sls')} works from its wheel on Python {sys.version.split()[0]}")

@@ -19,6 +19,7 @@ from .completion import add_to as add_completion
 from .dead_letters import add_to as add_dead_letters
 from .doctor import add_to as add_doctor
 from .enqueue import add_to as add_enqueue
+from .init import add_to as add_init
 from .local import add_to as add_local
 from .provision import add_to as add_provision
 from .queues import add_to as add_queues
@@ -26,12 +27,14 @@ from .results import add_to as add_results
 from .scheduler import add_to as add_scheduler
 from .schedules import add_to as add_schedules
 from .tasks import add_to as add_tasks
+from .template import add_to as add_template
 from .top import add_to as add_top
 from .worker import add_to as add_worker
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = (
+    add_init,
     add_worker,
     add_scheduler,
     add_local,
@@ -43,6 +46,7 @@ _COMMANDS = (
     add_queues,
     add_top,
     add_schedules,
+    add_template,
     add_doctor,
     add_completion,
 )

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 HEAVY = {"pydantic", "boto3", "botocore", "aiobotocore", "aiohttp", "moto", "flask", "werkzeug", "pytest", "watchfiles"}
+HEAVY |= {"fastapi", "starlette", "mangum", "uvicorn"}
 
 
 def pins() -> dict[str, str]:
@@ -52,7 +53,9 @@ resize.plan
     )
 
     assert loaded & HEAVY == set()
-    rooms = {f"taskq_sls.{room}" for room in ("cli", "worker", "serverless", "testing", "offline", "provisioning")}
+    rooms = {
+        f"taskq_sls.{room}" for room in ("cli", "worker", "serverless", "testing", "offline", "provisioning", "web")
+    }
     assert loaded & rooms == set()
 
 
@@ -68,7 +71,10 @@ handler = app.lambda_handler()
     )
 
     assert loaded & (HEAVY - {"botocore", "boto3"}) == set()
-    assert loaded & {f"taskq_sls.{room}" for room in ("cli", "worker", "testing", "offline", "provisioning")} == set()
+    assert (
+        loaded & {f"taskq_sls.{room}" for room in ("cli", "worker", "testing", "offline", "provisioning", "web")}
+        == set()
+    )
 
 
 def test_pytest_s_plugin_imports_the_library_only_when_its_fixture_is_used():
@@ -80,7 +86,7 @@ def test_pytest_s_plugin_imports_the_library_only_when_its_fixture_is_used():
 def test_the_command_imports_no_local_stack_before_it_is_asked_for():
     loaded = modules_after("from taskq_sls.cli import main; assert main(['--version']) == 0")
 
-    assert loaded & {"moto", "flask", "werkzeug", "aiobotocore", "pytest"} == set()
+    assert loaded & {"moto", "flask", "werkzeug", "aiobotocore", "pytest", "fastapi", "uvicorn"} == set()
 
 
 def test_the_version_is_the_same_everywhere():

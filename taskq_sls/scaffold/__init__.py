@@ -1,0 +1,8 @@
+"""A new project, for somebody who starts: tasks, an entry point, tests, and all that deploys them."""
+
+from __future__ import annotations
+
+from .names import checked_name, module_of, name_for
+from .project import Project, write
+
+__all__ = ["Project", "checked_name", "module_of", "name_for", "write"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import ConfigError
+from .function_additions import checked_environment, checked_statements
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,60}(\.fifo)?")
 """Logical queue names. SQS allows 80 characters; prefix, ``-dlq`` and ``.fifo`` take their share."""
@@ -35,6 +38,11 @@ class Queue:
         max_concurrency: most Lambda invocations at once, 2 to 1,000; None for no cap.
         max_receive_count: receives before SQS itself moves a message to the dead-letter queue; the net for
             what dies before it can be claimed. Default 100, on FIFO 1,000.
+        function_policy: IAM statements for what the tasks of that function need besides, each with Effect, Action and
+            Resource, and if need be Condition and Sid.
+        function_environment: environment variables of that function beside the library's own, 3,300 bytes in all. In
+            both, ``${Prefix}``, ``${Stage}``, ``${AWS::Region}``, ``${AWS::AccountId}`` and ``${AWS::Partition}`` are
+            those of the stack.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -49,6 +57,8 @@ class Queue:
     max_concurrency: int | None = None
     max_receive_count: int | None = None
     function_memory: int | None = None
+    function_policy: Sequence[Mapping[str, Any]] = field(default=(), hash=False)
+    function_environment: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -76,6 +86,19 @@ class Queue:
             or not 0 < self.weight < float("inf")
         ):
             raise ConfigError(f"Queue {self.name!r}: weight={self.weight!r} must be a number above 0")
+        self._add_to_function()
+
+    def _add_to_function(self) -> None:
+        owner = f"Queue {self.name!r}"
+        # Copies: what is declared does not change with the caller's list.
+        object.__setattr__(self, "function_policy", checked_statements(owner, self.function_policy))
+        object.__setattr__(self, "function_environment", checked_environment(owner, self.function_environment))
+        for option in ("function_policy", "function_environment"):
+            if getattr(self, option) and self.function_timeout is None:
+                raise ConfigError(
+                    f"{owner}: {option} is for its Lambda function, and it has none; declare function_timeout too, or give "
+                    "it to what runs `taskq worker`"
+                )
 
     def _range(self, option: str, value: object, low: int, high: int, unit: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

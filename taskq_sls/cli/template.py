@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 from pathlib import Path
 from typing import Any
 
+from ..clock import SystemClock
 from ..errors import ConfigError
 from ..template import Plan, TemplateOptions, render_plan
 from .apps import app_target, load_app
@@ -77,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = render_plan(plan, _command(app_target(arguments.app), options))
     if arguments.check is not None:
         return _check(arguments.check, text)
-    for one in plan.notes():
+    for one in plan.notes(SystemClock().time()):
         note(one)
     if arguments.output is None:
         print(text, end="")
@@ -95,7 +97,7 @@ def _command(target: str, options: TemplateOptions) -> str:
             words += [f"--{name.replace('_', '-')}", value]
     if not options.schedules:
         words.append("--without-schedules")
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _check(file: Path, text: str) -> int:
@@ -103,6 +105,8 @@ def _check(file: Path, text: str) -> int:
         found = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--check {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--check {file}: it is no text in UTF-8; name a template that was rendered") from None
     if found == text:
         return 0
     lines = list(

@@ -1,12 +1,12 @@
-"""The HTTP API: its function, behind a Function URL that only IAM's users and roles may call."""
+"""The HTTP API: its function, behind a Function URL that only IAM's users and roles may call, unless told otherwise."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..payloads.layout import MESSAGES, RESULTS
-from .emitter import Noted
-from .intrinsics import arn_of, ref, sub
+from .emitter import Noted, Tag
+from .intrinsics import arn_of, either, ref, sub
 from .names import queue_id
 from .parameters import log_group
 from .plan import Plan
@@ -30,6 +30,39 @@ TIMEOUT = 30
 """Seconds: an API Gateway in front of it would wait no longer (API Gateway quotas)."""
 
 
+MAX_TOKENS = 1_000
+"""Characters of the tokens' JSON: Lambda takes 4 KB of environment in all."""
+
+
+def api_parameters(plan: Plan) -> dict[str, Any]:
+    """What differs from stack to stack."""
+    if plan.options.api is None:
+        return {}
+    return {
+        "ApiAuth": Noted(
+            "With tokens the Function URL itself lets everybody through, and the API answers only those that have one.",
+            {
+                "Type": "String",
+                "Default": "iam",
+                "AllowedValues": ["iam", "tokens"],
+                "Description": "Who may call the HTTP API: users and roles of IAM, or whoever has a token of ApiTokens",
+            },
+        ),
+        "ApiTokens": {
+            "Type": "String",
+            "Default": "{}",
+            "NoEcho": True,
+            "MaxLength": MAX_TOKENS,
+            "Description": "JSON of the tokens' hashes and scopes, as `taskq api-token new` prints it",
+        },
+    }
+
+
+def api_conditions(plan: Plan) -> dict[str, Any]:
+    """When the URL lets everybody through."""
+    return {} if plan.options.api is None else {"ApiTakesTokens": Tag("Equals", [ref("ApiAuth"), "tokens"])}
+
+
 def api_resources(plan: Plan) -> dict[str, Any]:
     """The function and its role; nothing where no handler is named."""
     if plan.options.api is None:
@@ -46,25 +79,35 @@ def api_resources(plan: Plan) -> dict[str, Any]:
                 "LoggingConfig": {"LogGroup": ref("ApiLogs")},
                 "FunctionUrlConfig": {
                     "AuthType": Noted(
-                        "A caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction on this function.", "AWS_IAM"
+                        "A caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction on this function.",
+                        either("ApiTakesTokens", "NONE", "AWS_IAM"),
                     )
                 },
                 "Environment": {
                     "Variables": {
                         "TASKQ_API_AUTH": Noted(
-                            "Callers are those that IAM has let through. Without an identity in the event nobody is, "
-                            "should the URL ever be opened.",
-                            "iam",
-                        )
+                            "By iam callers are those that IAM has let through. Without an identity in the event nobody "
+                            "is, should the URL ever be opened.",
+                            ref("ApiAuth"),
+                        ),
+                        "TASKQ_API_TOKENS": ref("ApiTokens"),
                     }
                 },
             },
         },
+        "ApiUrlPermission": _everybody("lambda:InvokeFunctionUrl", {"FunctionUrlAuthType": "NONE"}),
+        "ApiInvokePermission": _everybody("lambda:InvokeFunction", {"InvokedViaFunctionUrl": True}),
         "ApiRole": role(
             "lambda.amazonaws.com", None, {"PolicyName": "api", "PolicyDocument": document(*_statements(plan))}
         ),
         "ApiLogs": log_group("api"),
     }
+
+
+def _everybody(action: str, limit: dict[str, Any]) -> dict[str, Any]:
+    """One of the two permissions that a Function URL without IAM needs."""
+    properties = {"Action": action, "FunctionName": ref("ApiFunction"), "Principal": "*", **limit}
+    return {"Type": "AWS::Lambda::Permission", "Condition": "ApiTakesTokens", "Properties": properties}
 
 
 def _statements(plan: Plan) -> list[Statement | Noted]:

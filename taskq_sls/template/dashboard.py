@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from ..queues import Queue
-from .intrinsics import ref, sub_lines
+from .emitter import Noted
+from .intrinsics import sub, sub_lines
 from .names import queue_id
 from .plan import Plan
 
@@ -41,7 +42,13 @@ def dashboard(plan: Plan) -> dict[str, Any]:
     return {
         "Dashboard": {
             "Type": "AWS::CloudWatch::Dashboard",
-            "Properties": {"DashboardName": ref("Prefix"), "DashboardBody": sub_lines(body)},
+            "Properties": {
+                "DashboardName": Noted(
+                    "With the region: dashboards belong to the account, so that two regions would share one.",
+                    sub("${Prefix}-${AWS::Region}"),
+                ),
+                "DashboardBody": sub_lines(body),
+            },
         }
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..function_additions import environment_size
 from ..queues import dead_letter_name
 from .emitter import Noted, Tag, Text
 from .intrinsics import arn_of, ref
@@ -19,6 +20,9 @@ LONGEST_URL = "https://sqs.ap-southeast-99.amazonaws.com.cn/123456789012/"
 
 _OTHERS = 700
 """Bytes kept for the variables beside the URLs: a role's ARN, and names of 64 characters at most."""
+
+_API = 1_050
+"""Bytes kept for the variables that the function of the HTTP API has beside those: its tokens."""
 
 
 def environment(plan: Plan) -> dict[str, Any]:
@@ -41,7 +45,9 @@ def urls_fit(plan: Plan) -> bool:
     """Whether the queues' URLs fit into the variables in every region."""
     names = [name for queue in plan.queues for name in (queue.name, dead_letter_name(queue.name))]
     urls = {name: f"{LONGEST_URL}{'p' * MAX_PREFIX}-{name}" for name in names}
-    return len(json.dumps(urls)) + _OTHERS <= LIMIT
+    own = [environment_size(queue.function_environment) for queue in plan.workers]
+    most = max([*own, _API if plan.options.api is not None else 0], default=0)
+    return len(json.dumps(urls)) + _OTHERS + most <= LIMIT
 
 
 def _urls(plan: Plan) -> Tag:

@@ -15,10 +15,9 @@ from .policies import (
     document,
     hand_over_schedule_role,
     payload_arns,
-    queue_arns,
     role,
     schedule_arns,
-    send,
+    use_queues,
     write_logs,
 )
 from .queues import retention
@@ -91,8 +90,7 @@ def _function(plan: Plan) -> dict[str, Any]:
 def _statements(plan: Plan) -> list[Any]:
     return [
         write_logs("EventsLogs"),
-        send(plan),
-        allow("KnowQueues", ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"], queue_arns(plan)),
+        use_queues(plan),
         allow("KeepFailures", ["sqs:SendMessage"], arn_of("FailedEvents")),
         allow(
             "KeepState",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from ..function_additions import PLACES
 from .emitter import Tag, Text
 
 NO_VALUE = Tag("Ref", "AWS::NoValue")
 """Leaves the property out."""
+
+_PLACE = re.compile(rf"\$\{{(?:{'|'.join(PLACES)})\}}")
 
 
 def ref(name: str) -> Tag:
@@ -38,6 +42,17 @@ def sub_lines(text: str) -> Tag:
 def literal(text: str) -> str:
     """Text in which ``${`` stands for itself within `sub`."""
     return text.replace("${", "${!")
+
+
+def filled(value: Any) -> Any:
+    """A declared value, where texts may name ``PLACES`` that the stack fills in; all other ``${`` stand for themselves."""
+    if isinstance(value, dict):
+        return {name: filled(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one) for one in value]
+    if not isinstance(value, str) or not _PLACE.search(value):
+        return value
+    return sub(re.sub(rf"\$\{{(?!(?:{'|'.join(PLACES)})\}})", "${!", value))
 
 
 def either(condition: str, yes: Any, no: Any) -> Tag:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigError
 from ..queues import Queue, dead_letter_name
+from ..scheduler.firing import scheduled_time
 from ..schedules import declared_specs
 from ..serverless.batch import LONGEST_MARGIN, MARGIN_SHARE
 
@@ -53,8 +55,11 @@ class TemplateOptions:
             value = getattr(self, name)
             if value is None:
                 continue
-            if "." not in value or not all(part.isidentifier() for part in value.split(".")):
+            parts = value.split(".")
+            if len(parts) < 2 or not all(part.isidentifier() and not iskeyword(part) for part in parts):
                 raise ConfigError(f"{name}={value!r} must be MODULE.ATTRIBUTE, such as handlers.worker.handler")
+        if not self.code_uri.strip() or not self.code_uri.isprintable():
+            raise ConfigError(f"code_uri={self.code_uri!r} must be a folder as the template sees it, such as .")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,11 @@ class Plan:
         return tuple(queue for queue in self.queues if queue.function_timeout is not None)
 
     @property
+    def has_functions(self) -> bool:
+        """Whether there is any Lambda function."""
+        return bool(self.workers or self.routes or self.options.api)
+
+    @property
     def physical_names(self) -> tuple[str, ...]:
         """Names of all queues without their prefix."""
         names = [name for queue in self.queues for name in (queue.name, dead_letter_name(queue.name))]
@@ -114,8 +124,8 @@ class Plan:
         """Characters that the longest queue name leaves for the prefix."""
         return min(MAX_PREFIX, MAX_QUEUE_NAME - 1 - max(map(len, self.physical_names)))
 
-    def notes(self) -> Iterable[str]:
-        """What a person should know of this app's template."""
+    def notes(self, now: float) -> Iterable[str]:
+        """What a person should know of this app's template at a time, in epoch seconds."""
         for queue in self.queues:
             if queue.function_timeout is None:
                 yield (
@@ -123,6 +133,12 @@ class Plan:
                     f"`taskq worker`, or declare Queue({queue.name!r}, function_timeout=60)"
                 )
         yield from self.cut
+        for spec in self.schedules:
+            if spec.start is not None and spec.start < now:
+                yield (
+                    f"schedule {spec.name!r}: its start={scheduled_time(spec.start)} has passed, and EventBridge Scheduler "
+                    "refuses that when the schedule is made or changed; leave start= away, or give it a later one"
+                )
 
 
 def margin(function_timeout: int) -> float:

@@ -63,8 +63,7 @@ def write_logs(log_group: str) -> Statement:
 def run_tasks(plan: Plan) -> list[Statement | Noted]:
     """What a running task may do: keep its state, enqueue others, schedule."""
     return [
-        send(plan),
-        allow("KnowQueues", ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"], queue_arns(plan)),
+        use_queues(plan),
         keep_state(),
         list_tasks(),
         allow("KeepPayloads", ["s3:GetObject", "s3:PutObject"], payload_arns(MESSAGES, RESULTS)),
@@ -89,6 +88,11 @@ def run_tasks(plan: Plan) -> list[Statement | Noted]:
 def send(plan: Plan) -> Statement:
     """Send to the app's queues."""
     return allow("Send", ["sqs:SendMessage"], queue_arns(plan))
+
+
+def use_queues(plan: Plan) -> Statement:
+    """Send to the app's queues and find them; in one statement, since a role holds 10,240 characters."""
+    return allow("UseQueues", ["sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"], queue_arns(plan))
 
 
 def keep_state() -> Statement:

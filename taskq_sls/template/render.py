@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 from .access import access_resources
 from .alarms import api_alarms, event_alarms, queue_alarms, schedule_alarms, worker_alarms
-from .api import api_resources
+from .api import api_conditions, api_parameters, api_resources
 from .dashboard import dashboard
 from .emitter import Noted, dump
 from .events import event_resources
 from .outputs import outputs
 from .parameters import conditions, function_globals, mappings, parameters
 from .plan import Plan, TemplateOptions
+from .policy_sizes import check_policy_sizes
 from .queues import queue_resources
 from .schedules import schedule_resources, scheduling_resources
 from .state import state_resources
@@ -47,6 +48,7 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
     resources = _resources(plan)
     made = outputs(plan)
     _check_size(plan, resources, made)
+    check_policy_sizes(plan, resources)
     text = dump(
         {
             "AWSTemplateFormatVersion": "2010-09-09",
@@ -55,9 +57,11 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
                 ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"],
             ),
             "Description": f"Tasks of {plan.app}: queues, functions, state and schedules",
-            "Parameters": Noted("", parameters(plan), title="What differs from stack to stack"),
-            "Mappings": mappings(),
-            "Conditions": conditions(),
+            "Parameters": Noted(
+                "", {**parameters(plan), **api_parameters(plan)}, title="What differs from stack to stack"
+            ),
+            **({"Mappings": stages} if (stages := mappings(plan)) else {}),
+            "Conditions": {**conditions(plan), **api_conditions(plan)},
             "Globals": Noted("", function_globals(plan), title="What all functions share"),
             "Resources": resources,
             "Outputs": Noted("", made, title="What producers and workers elsewhere are configured with"),

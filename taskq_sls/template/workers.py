@@ -11,11 +11,14 @@ from typing import Any
 
 from ..queues import Queue
 from .emitter import Noted
-from .intrinsics import arn_of, ref, sub
+from .intrinsics import arn_of, filled, ref, sub
 from .names import queue_id
 from .parameters import log_group
 from .plan import Plan
 from .policies import bury, consume, document, role, write_logs
+
+DECLARED = "declared"
+"""Name of the policy with a queue's ``function_policy``."""
 
 
 def worker_resources(plan: Plan, queue: Queue) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def worker_resources(plan: Plan, queue: Queue) -> dict[str, Any]:
                     "Its own, since SAM would attach a managed policy on all queues.", arn_of(f"{start}WorkerRole")
                 ),
                 "LoggingConfig": {"LogGroup": ref(f"{start}WorkerLogs")},
+                **_environment(queue),
                 "Events": {"Messages": {"Type": "SQS", "Properties": _mapping(queue)}},
             },
         },
@@ -45,9 +49,26 @@ def worker_resources(plan: Plan, queue: Queue) -> dict[str, Any]:
                 "PolicyName": "worker",
                 "PolicyDocument": document(consume(queue.name), bury(queue.name), write_logs(f"{start}WorkerLogs")),
             },
+            *_declared(queue),
         ),
         f"{start}WorkerLogs": log_group(queue.name),
     }
+
+
+def _environment(queue: Queue) -> dict[str, Any]:
+    if not queue.function_environment:
+        return {}
+    return {
+        "Environment": {"Variables": Noted("The queue's function_environment.", filled(queue.function_environment))}
+    }
+
+
+def _declared(queue: Queue) -> list[dict[str, Any]]:
+    """A policy of its own for what the app declares, so that it can be told from what the library needs."""
+    if not queue.function_policy:
+        return []
+    statements = [filled(statement) for statement in queue.function_policy]
+    return [{"PolicyName": DECLARED, "PolicyDocument": Noted("The queue's function_policy.", document(*statements))}]
 
 
 def build(plan: Plan) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from taskq_sls.template.workers import DECLARED
+
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "stack"
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
@@ -87,12 +89,18 @@ class Stack:
             if resource["Type"] == kind
         }
 
+    def declared(self, role: str) -> list[dict[str, Any]]:
+        """What a role (by logical id) may do because the app declares it for a queue."""
+        return [statement for policy in self._inline(role, True) for statement in policy["PolicyDocument"]["Statement"]]
+
+    def _inline(self, role: str, declared: bool) -> list[dict[str, Any]]:
+        policies = self.resources[role]["Properties"].get("Policies", [])
+        return [policy for policy in policies if (policy["PolicyName"] == DECLARED) is declared]
+
     def statements(self, role: str) -> list[dict[str, Any]]:
-        """What a role (by logical id) may do."""
+        """What a role (by logical id) may do, but for what the app declares."""
         found = [
-            statement
-            for policy in self.resources[role]["Properties"].get("Policies", [])
-            for statement in policy["PolicyDocument"]["Statement"]
+            statement for policy in self._inline(role, False) for statement in policy["PolicyDocument"]["Statement"]
         ]
         for policy in self.of_type("AWS::IAM::Policy").values():
             if self.name_of(role) in policy["Roles"]:

@@ -24,7 +24,20 @@ def full_app() -> TaskQ:
                 max_concurrency=7,
                 max_receive_count=20,
             ),
-            Queue("images-slow", function_timeout=900),
+            Queue(
+                "images-slow",
+                function_timeout=900,
+                function_policy=[
+                    {
+                        "Effect": "Allow",
+                        "Action": ["s3:GetObject", "s3:Put*"],
+                        "Resource": "arn:${AWS::Partition}:s3:::pictures-${Stage}/${aws:PrincipalTag/team}/*",
+                        "Condition": {"Bool": {"aws:SecureTransport": True}},
+                    },
+                    {"Sid": "Read", "Effect": "Allow", "Action": "rekognition:DetectLabels", "Resource": "*"},
+                ],
+                function_environment={"PICTURES": "pictures-${Stage}", "FORMAT": "${asctime} " + AWKWARD},
+            ),
             Queue("ledger.fifo", function_timeout=30),
             Queue("elsewhere", visibility_timeout=45),
         ],

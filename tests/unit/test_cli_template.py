@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path, capsy
     assert main(["template", APP, "--check", str(tmp_path / "none.yaml")]) == 2
     assert main(["template", APP, "--output", str(tmp_path / "none" / "x.yaml")]) == 2
     assert capsys.readouterr().err.count("No such file") == 2
+
+
+def test_a_file_that_is_no_text_is_an_error_of_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "code.zip").write_bytes(b"\xff\xfe")
+
+    assert main(["template", APP, "--check", str(tmp_path / "code.zip")]) == 2
+
+    assert "it is no text in UTF-8; name a template" in capsys.readouterr().err
+
+
+def test_the_command_in_the_first_line_can_be_given_to_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["template", APP, "--code-uri", "my code"])
+
+    command = capsys.readouterr().out.split("`")[1]
+    assert shlex.split(command) == ["taskq", "template", APP, "--code-uri", "my code"]
 
 
 def test_a_handler_that_is_no_name_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

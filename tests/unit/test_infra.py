@@ -166,7 +166,7 @@ NEEDS: dict[str, tuple[str, set[str]]] = {
         {"cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms"},
     ),
     "AWS::CloudWatch::Dashboard": (
-        "arn:aws:cloudwatch::123456789012:dashboard/local-dev",
+        "arn:aws:cloudwatch::123456789012:dashboard/local-dev-eu-west-1",
         {"cloudwatch:PutDashboard", "cloudwatch:DeleteDashboards", "cloudwatch:GetDashboard"},
     ),
 }

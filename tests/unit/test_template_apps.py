@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskq_sls import Queue, Schedule, TaskQ, rate
+from taskq_sls import Queue, Schedule, TaskQ, cron, rate
 from taskq_sls.errors import ConfigError
 from taskq_sls.template import Plan, TemplateOptions, render
 from taskq_sls.template.names import queue_id
@@ -19,6 +20,8 @@ from tests.support.template import Stack
 from tests.support.template_apps import AWKWARD, full_app
 
 ROOT = Path(__file__).parents[2]
+
+NOW = datetime(2027, 6, 1, tzinfo=UTC).timestamp()
 
 
 def queues_of(stack: Stack) -> set[str]:
@@ -33,7 +36,7 @@ def test_an_app_of_defaults_has_queues_and_state_but_no_function() -> None:
     assert queues_of(stack) == {"shop-default", "shop-default-dlq", "shop-schedules-dlq"}
     assert stack.of_type("AWS::DynamoDB::Table")
     assert "TaskPolicy" not in stack.resources, "IAM takes no policy without roles"
-    [note] = Plan.of(app, TemplateOptions()).notes()
+    [note] = Plan.of(app, TemplateOptions()).notes(NOW)
     assert "Queue('default', function_timeout=60)" in note
 
 
@@ -127,7 +130,7 @@ def test_a_task_that_outlives_its_function_is_refused() -> None:
     @app.task(name="slow", timeout=60)
     def slow() -> None: ...
 
-    assert "slow: timeout=60 is never reached" in "".join(Plan.of(app, TemplateOptions()).notes())
+    assert "slow: timeout=60 is never reached" in "".join(Plan.of(app, TemplateOptions()).notes(NOW))
     app.queues["default"] = Queue("default", function_timeout=59)
     with pytest.raises(
         ConfigError, match="task slow: timeout=60 is longer than function_timeout=59 of queue 'default'"
@@ -135,7 +138,72 @@ def test_a_task_that_outlives_its_function_is_refused() -> None:
         render(app)
 
 
-@pytest.mark.parametrize("handler", ["handler", "handlers/worker.handler", "a..b", "", "a.b c"])
+def test_a_start_that_has_passed_is_told_since_aws_refuses_it() -> None:
+    app = TaskQ("shop", queues=[Queue("default", function_timeout=60)])
+
+    @app.task(name="tidy", schedule=cron("0 12 * * ? *", start=datetime(2027, 5, 31, tzinfo=UTC)))
+    def tidy() -> None: ...
+
+    [note] = Plan.of(app, TemplateOptions()).notes(NOW)
+    assert "start=2027-05-31T00:00:00Z has passed" in note
+    assert "leave start= away" in note
+    assert not list(Plan.of(app, TemplateOptions()).notes(NOW - 2 * 86_400))
+
+
+def test_without_a_function_there_is_nothing_that_only_functions_use() -> None:
+    template = Stack(render(TaskQ("shop"))).template
+
+    assert "Mappings" not in template, "`sam validate --lint` refuses what is not used"
+    assert "IsTraced" not in template["Conditions"]
+    assert "Mappings" in Stack(render(full_app())).template
+
+
+def test_a_function_s_own_variables_stand_beside_the_library_s() -> None:
+    stack = Stack(render(full_app()), Stage="prod", Prefix="shop-prod")
+
+    variables = stack.functions["ImagesSlowWorker"]["Environment"]["Variables"]
+    assert variables["PICTURES"] == "pictures-prod"
+    assert variables["FORMAT"] == "${asctime} " + AWKWARD.replace("${Prefix}", "shop-prod")
+    assert variables["TASKQ_PREFIX"] == "shop-prod"
+    assert "PICTURES" not in stack.functions["DefaultWorker"]["Environment"]["Variables"]
+
+
+def test_variables_that_need_the_room_of_the_queues_urls_get_it() -> None:
+    names = [f"queue-{number}" for number in range(10)]
+    small = TaskQ("shop", queues=[Queue(name, function_timeout=60) for name in names])
+    large = TaskQ(
+        "shop",
+        queues=[Queue(name, function_timeout=60, function_environment={"MODEL": "x" * 3_290}) for name in names],
+    )
+
+    known = Stack(render(small)).functions[worker_of(names[0])]["Environment"]["Variables"]
+    assert "TASKQ_QUEUE_URLS" in known
+    variables = Stack(render(large), Prefix="p" * 40).functions[worker_of(names[0])]["Environment"]["Variables"]
+    assert "TASKQ_QUEUE_URLS" not in variables
+    assert sum(len(name) + len(value) for name, value in variables.items()) <= 4_096, "Lambda takes 4 KB"
+
+
+def worker_of(queue: str) -> str:
+    return f"{queue_id(queue)}Worker"
+
+
+def test_policies_too_large_for_a_role_are_refused_before_aws_does() -> None:
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": [f"arn:aws:s3:::{'b' * 60}/*"] * 100}
+    with pytest.raises(ConfigError, match=r"role DefaultWorkerRole would have 1\d,\d{3} characters.*IAM takes 10,240"):
+        render(TaskQ("shop", queues=[Queue("default", function_timeout=60, function_policy=[statement])]))
+
+    many = [Queue(f"{'q' * 55}{number}") for number in range(90)]
+    with pytest.raises(ConfigError, match=r"IAM takes 10,240: let tasks .* share a queue"):
+        render(TaskQ("shop-of-all-things", queues=[Queue("default", function_timeout=60), *many]))
+
+
+@pytest.mark.parametrize("folder", ["", " ", "a\nb"])
+def test_a_folder_of_the_code_that_is_none_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigError, match="must be a folder"):
+        TemplateOptions(code_uri=folder)
+
+
+@pytest.mark.parametrize("handler", ["class.handler", "handler", "handlers/worker.handler", "a..b", "", "a.b c"])
 def test_a_handler_that_is_no_name_is_refused(handler: str) -> None:
     with pytest.raises(ConfigError, match=r"must be MODULE\.ATTRIBUTE"):
         TemplateOptions(handler=handler)

@@ -454,6 +454,12 @@ def test_the_dashboard_shows_every_queue_and_function(app: TaskQ, stack: Stack) 
     assert {widget["properties"]["region"] for widget in body["widgets"]} == {"eu-west-1"}
 
 
+def test_stacks_of_two_regions_have_dashboards_of_their_own(stack: Stack) -> None:
+    assert properties(stack, "Dashboard")["DashboardName"] == "shop-x-eu-west-1", (
+        "dashboards belong to the account: the later stack would replace that of the earlier"
+    )
+
+
 def test_the_outputs_configure_producers_and_workers_elsewhere(app: TaskQ, stack: Stack) -> None:
     assert stack.outputs["Prefix"] == "shop-x"
     assert stack.outputs["Table"] == "shop-x-tasks"

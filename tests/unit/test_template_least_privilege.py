@@ -155,8 +155,23 @@ def test_the_key_is_for_all_roles_and_only_where_there_is_one() -> None:
 
 def test_inline_policies_stay_below_the_limit_of_a_role(stack: Stack) -> None:
     for role in roles(stack):
-        size = len(re.sub(r"\s", "", str(stack.statements(role))))
+        size = len(re.sub(r"\s", "", str(stack.statements(role) + stack.declared(role))))
         assert size < 10_240, f"{role}: IAM takes 10,240 characters of inline policies"
+
+
+def test_what_a_queue_declares_is_in_the_role_of_its_function_as_it_is_written_and_in_no_other() -> None:
+    stack = STACKS["full", "plain"]
+
+    assert stack.declared("ImagesSlowWorkerRole") == [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:Put*"],
+            "Resource": "arn:aws:s3:::pictures-prod/${aws:PrincipalTag/team}/*",
+            "Condition": {"Bool": {"aws:SecureTransport": True}},
+        },
+        {"Sid": "Read", "Effect": "Allow", "Action": "rekognition:DetectLabels", "Resource": "*"},
+    ]
+    assert [role for role in roles(stack) if stack.declared(role)] == ["ImagesSlowWorkerRole"]
 
 
 def test_statements_of_a_policy_have_names_of_their_own(stack: Stack) -> None:

@@ -178,7 +178,7 @@ def seconds(where: str, name: str, value: Any, low: float, high: float, hint: st
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ConfigError(f"{where}: {name}={value!r} must be seconds or a timedelta")
     if not low <= number <= high:
-        raise ConfigError(f"{where}: {name}={value!r} must be {low:g} to {high:g} seconds{hint}")
+        raise ConfigError(f"{where}: {name}={value!r} must be {low:,.12g} to {high:,.12g} seconds{hint}")
     return float(number)
 
 

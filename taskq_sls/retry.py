@@ -15,17 +15,24 @@ SAFETY = 3600.0
 """Seconds before the end of retention at which a message must have come back at the latest."""
 
 
+LONGEST_WAIT = 366 * 86_400.0
+"""Longest floor for a delay, in seconds: a year, as for delays. Schedules further ahead may be refused."""
+
+
 class RetryLater(Exception):
     """Raise in a task to be tried again after at least `seconds`. Counts as a failed attempt.
 
     Args:
-        seconds: floor for the delay, 0 or more.
+        seconds: floor for the delay, 0 to a year. More than the queue keeps a message needs a scheduler.
         message: for the log and the record.
+
+    Raises:
+        ConfigError: `seconds` is out of range.
     """
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        if not 0 <= seconds < float("inf"):
-            raise ConfigError(f"RetryLater({seconds!r}): give 0 or more seconds")
+        if not 0 <= seconds <= LONGEST_WAIT:
+            raise ConfigError(f"RetryLater({seconds!r}): give 0 to {LONGEST_WAIT:,.0f} seconds (a year)")
         self.seconds = float(seconds)
         super().__init__(message or f"asked to be tried again in {seconds:g} s")
 

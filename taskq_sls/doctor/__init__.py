@@ -38,6 +38,9 @@ async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
         findings += await check_bucket(port.client("s3"), app.settings.bucket)
     if app.settings.schedule_group is not None:
         findings += await check_schedules(port.client("scheduler"), port.client("sqs"), app.settings)
+    elif app.schedules:
+        detail = f"{len(app.schedules)} are declared, and no scheduler is configured: none of them fires"
+        findings.append(warn("schedules", detail, "set TASKQ_SCHEDULE_ROLE_ARN and TASKQ_SCHEDULE_GROUP"))
     return findings
 
 

@@ -67,6 +67,10 @@ class EventBridgeStore(ScheduleStore):
         self._news = News(notes, clock)
         self._group_seen = False
 
+    @property
+    def creates(self) -> bool:
+        return self._settings.schedule_role_arn is not None
+
     async def create(self, spec: ScheduleSpec) -> bool:
         parameters = await self._definition(spec)
         # The same for all tries of this call: one whose answer was lost is not a conflict. Never the same for two

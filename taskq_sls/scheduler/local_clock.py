@@ -146,12 +146,13 @@ class LocalClock:
         ]
         try:
             await self._first(self.list_all, stop)
-            logger.info(
-                "scheduler of group %s ready, %d schedules",
-                self._group,
-                len(self.agenda),
-                extra={"action": "scheduler_ready"},
-            )
+            if not stop.is_set():
+                logger.info(
+                    "scheduler of group %s ready, %d schedules",
+                    self._group,
+                    len(self.agenda),
+                    extra={"action": "scheduler_ready"},
+                )
             work += [
                 self._repeated("the table", self.beat, lambda: BEAT_EVERY),
                 self._repeated("changes of schedules", self.read_changes, lambda: CHANGES_EVERY),

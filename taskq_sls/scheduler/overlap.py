@@ -27,7 +27,9 @@ async def holder(results: ResultBackend, claim: Claim) -> str | None:
         if stands.id == claim.id:
             return None
         record = await results.get(stands.id, now=now)
-        running = stands.locked_at > now - YOUNG if record is None else not (record.status.terminal or record.stalled(now))
+        running = (
+            stands.locked_at > now - YOUNG if record is None else not (record.status.terminal or record.stalled(now))
+        )
         if running:
             return stands.id
         over = stands

@@ -16,6 +16,11 @@ class ScheduleStore(abc.ABC):
 
     group: str
 
+    @property
+    def creates(self) -> bool:
+        """Whether schedules can be made here; where not, those that stand can be read and removed."""
+        return True
+
     @abc.abstractmethod
     async def create(self, spec: ScheduleSpec) -> bool:
         """Make a schedule. False: one of that name stands already, and is left as it is.

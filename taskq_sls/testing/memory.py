@@ -20,6 +20,7 @@ from ..queues import dead_letter_name
 from ..results.memory import MemoryResults
 from ..scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
 from ..scheduler.memory import MemorySchedules
+from ..schedules import adeclared_specs
 from ..services import ServiceFactory, Services
 from ..settle import bury, hidden_for, put_off
 
@@ -37,6 +38,7 @@ def in_memory(
     start: float = 1_800_000_000.0,
     bucket: bool | None = None,
     scheduler: bool = True,
+    schedules: bool = False,
 ) -> InMemory:
     """Put an app on a broker, results and clock in memory, for the time of a ``with`` block.
 
@@ -45,8 +47,10 @@ def in_memory(
         start: what the clock shows at first, in epoch seconds.
         bucket: whether there is a bucket for what is too large. Default: where the app has one.
         scheduler: whether there is a scheduler, for schedules and for delays above 15 minutes.
+        schedules: whether the declared schedules are made too, so that they fire as the clock travels. (A rate
+            without a start fires at once, as it does when it is deployed.)
     """
-    return InMemory(app, immediate=immediate, start=start, bucket=bucket, scheduler=scheduler)
+    return InMemory(app, immediate=immediate, start=start, bucket=bucket, scheduler=scheduler, schedules=schedules)
 
 
 class InMemory:
@@ -64,7 +68,14 @@ class InMemory:
     """
 
     def __init__(
-        self, app: TaskQ, *, immediate: bool, start: float, bucket: bool | None = None, scheduler: bool = True
+        self,
+        app: TaskQ,
+        *,
+        immediate: bool,
+        start: float,
+        bucket: bool | None = None,
+        scheduler: bool = True,
+        schedules: bool = False,
     ) -> None:
         self.app = app
         self.clock = ManualClock(start)
@@ -72,7 +83,8 @@ class InMemory:
         self.results = MemoryResults()
         self.payloads = MemoryPayloads(self.clock)
         self.schedules = MemorySchedules(self.clock, app.name)
-        self.scheduler = scheduler
+        self.scheduler = scheduler or schedules
+        self._undeclared = schedules
         self._bucket = bucket
         self.immediate = immediate
         self.busy = False
@@ -160,11 +172,17 @@ class InMemory:
                 raise TaskQError(
                     f"run_until_idle: {count} deliveries and no end; do the tasks enqueue each other forever?"
                 )
+            if executor.meter is not None:
+                await executor.meter.flush(self.clock.time(), everything=True)
             if not deliveries and not (travel and self._travel_to_next()):
                 return count
 
     async def _fire(self) -> None:
         """Send what the schedules have come to."""
+        if self._undeclared:
+            self._undeclared = False
+            for spec in await adeclared_specs(self.app, await self.app.services.on_loop()):
+                await self.schedules.create(spec)
         for schedule, at in self.schedules.due(self.clock.time()):
             spec = schedule.spec
             body = spec.body.replace(SCHEDULED_TIME, scheduled_time(at))

@@ -312,6 +312,7 @@ def test_who_may_not_look_at_the_group_can_list_it(bench: Bench) -> None:
 def test_a_group_without_a_role_is_an_error_at_first_use(bench: Bench) -> None:
     store = bench.new_store(SETTINGS._replace(schedule_role_arn=None))
     assert drive(store.page()) == ([], None)
+    assert (store.creates, bench.store.creates) == (False, True)
     with pytest.raises(ConfigError, match="'shop-timed' is configured, but no role: set TASKQ_SCHEDULE_ROLE_ARN"):
         drive(store.create(a_spec()))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from taskq_sls import Queue, TaskQ
+from taskq_sls import Queue, TaskQ, rate
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
 from taskq_sls.clock import ManualClock
@@ -209,3 +209,17 @@ def test_the_doctor_fails_a_fifo_queue_to_which_no_schedule_can_send(
     by_subject = {one.subject: one for one in drive(examine(app, aws))}
     assert by_subject["queue ledger.fifo"].level == level
     assert by_subject["schedule group shop"].level == "ok"
+
+
+def test_declared_schedules_without_a_scheduler_are_told_of(aws: BlockingAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TASKQ_SCHEDULE_GROUP", "TASKQ_SCHEDULE_ROLE_ARN"):
+        monkeypatch.delenv(name, raising=False)
+    app = TaskQ("shop")
+
+    @app.task(schedule=rate(hours=1))
+    def report() -> None: ...
+
+    drive(provision(aws, app.settings, [Queue("default")]))
+    [found] = [one for one in drive(examine(app, aws)) if one.subject == "schedules"]
+    assert found.level == "warn"
+    assert "none of them fires" in found.detail

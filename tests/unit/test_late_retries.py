@@ -113,6 +113,33 @@ async def test_and_ends_failed_without_a_scheduler() -> None:
     assert outcome.reason == "retention"
 
 
+class WithoutRole(MemorySchedules):
+    """A schedule group is configured, but no role: nothing can be made."""
+
+    @property
+    def creates(self) -> bool:
+        return False
+
+
+async def test_a_scheduler_that_cannot_make_schedules_counts_as_none() -> None:
+    rig = Late(20 * DAY)
+    rig.app = TaskQ(
+        "shop",
+        clock=rig.clock,
+        broker=rig.broker,
+        results=rig.results,
+        schedule_store=WithoutRole(rig.clock, "shop"),
+    )
+
+    @rig.app.task
+    def job() -> None:
+        raise RetryLater(20 * DAY)
+
+    outcome = await rig.run(job)
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, rig.record().reason) == ("retention", "retention")
+
+
 async def test_in_a_fifo_queue_a_message_keeps_its_place_as_long_as_the_queue_keeps_it() -> None:
     rig = Late(2 * DAY, queue="ledger.fifo", group="g")
     first = delivery(rig.job, queue="ledger.fifo")._replace(group="g")
@@ -156,3 +183,25 @@ def test_in_memory_a_late_retry_runs_when_its_time_comes_and_its_cancel_removes_
         memory.run_until_idle()
         assert other.cancel().answer == "cancelled"
         assert memory.schedules.due(memory.clock.time() + 9 * DAY) == []
+
+
+async def test_where_no_schedule_can_be_made_to_the_last_the_task_ends_failed_before_its_message_is_dropped() -> None:
+    rig = Late(20 * DAY)
+    first = await rig.run(rig.job)
+    assert isinstance(first, RetryIn)
+    rig.clock.travel(RETENTION - 2 * HOUR)
+    again = await rig.run(rig.job)
+    assert isinstance(again, RetryIn)
+    assert again.later is not None
+    assert again.delay == pytest.approx(HOUR, abs=1)  # it comes once more while something can be done
+    rig.clock.travel(HOUR + 1)
+    again = await rig.run(rig.job)
+    assert isinstance(again, RetryIn)
+    assert again.later is not None
+    assert again.delay == 60
+    rig.clock.travel(HOUR / 2)
+    last = await rig.run(rig.job)
+    assert isinstance(last, DeadLetter)
+    assert (last.reason, last.recorded) == ("retention", True)
+    assert (rig.record().status, rig.record().reason) == (State.FAILED, "retention")
+    assert rig.record().error is not None

@@ -166,7 +166,23 @@ def test_values_out_of_range_are_refused_with_their_name(values: dict[str, Any])
         Retry(**values)
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 366 * DAY + 1, 1e12])
 def test_a_delay_that_is_none_is_refused(seconds: float) -> None:
-    with pytest.raises(ConfigError, match="0 or more seconds"):
+    with pytest.raises(ConfigError, match="give 0 to 31,622,400 seconds"):
         RetryLater(seconds)
+
+
+def test_a_task_that_asks_for_more_than_a_year_has_failed_and_is_tried_again_as_its_retry_says() -> None:
+    app = TaskQ("shop")
+
+    @app.task(retry=Retry(max_attempts=2))
+    def job() -> None:
+        raise RetryLater(1e12)
+
+    with in_memory(app) as memory:
+        handle = job.enqueue()
+        memory.run_until_idle()
+        memory.travel(60)
+        memory.run_until_idle()
+        with pytest.raises(TaskFailed, match="a year"):
+            handle.result(timeout=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import Queue, Retry, State, TaskContext, TaskFailed, TaskQ, TaskQError
+from taskq_sls import Queue, Retry, Schedule, State, TaskContext, TaskFailed, TaskQ, TaskQError, cron, rate
 from taskq_sls.clock import SystemClock
 from taskq_sls.testing import InMemory, ManualClock, in_memory
 
@@ -255,3 +255,22 @@ def test_a_finish_that_has_to_wait_does_not_let_the_hold_pass() -> None:
         assert memory.run_until_idle() == 1
         assert memory.clock.time() - start < 5
         assert handle.status() is State.SUCCEEDED
+
+
+def test_declared_schedules_fire_as_the_clock_travels() -> None:
+    app = TaskQ("shop")
+    ran = []
+
+    @app.task(schedule=[cron("0 12 * * ? *"), Schedule(rate(hours=6), args=("rate",))])
+    def report(word: str = "noon") -> None:
+        ran.append(word)
+
+    with in_memory(app, schedules=True, start=1_800_000_000) as memory:  # 2027-01-15T08:00:00Z
+        memory.run_until_idle()
+        assert ran == ["rate"]
+        memory.travel(86_400)
+        memory.run_until_idle()
+        assert sorted(ran) == ["noon"] + ["rate"] * 5
+    with in_memory(app, start=1_800_000_000) as memory:
+        memory.travel(86_400)
+        assert memory.run_until_idle() == 0

@@ -106,7 +106,7 @@ def shop() -> Any:
         ({"unique_key": "a\nb"}, "printable"),
         ({"unique_key": "\ud800"}, "printable"),
         ({"unique_key": 7}, "printable"),
-        ({"unique_ttl": 0.5}, "1 to 1.296e\\+06 seconds \\(15 days\\)"),
+        ({"unique_ttl": 0.5}, "1 to 1,296,000 seconds \\(15 days\\)"),
         ({"unique_ttl": timedelta(days=15, seconds=1)}, "15 days"),
         ({"unique_ttl": "1d"}, "seconds or a timedelta"),
         ({"unique": "ignore"}, "'return' .* or 'raise'"),

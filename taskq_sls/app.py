@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from .events import Route
+    from .metrics.meter import Meter
+    from .metrics.reading import Metrics
     from .payloads.base import PayloadStore
     from .processes.pool import Children
     from .scheduler.store import ScheduleStore
@@ -64,6 +67,8 @@ class TaskQ(Declaring):
         clock: the source of time.
         max_depth: longest chain of tasks that enqueue each other.
         report: whether workers report themselves in the table, one small write a minute (`taskq workers`).
+        metrics: whether workers and Lambda functions count what their tasks do, in the table, for `app.metrics`. Default:
+            the environment (``TASKQ_METRICS``), else where any task is recorded.
         aws_options: timeouts, retries and connections of the AWS clients (``taskq_sls.aws.config.ClientOptions``).
         options: defaults for all tasks: retry, record, result_ttl, timeout, labels, expires_in, redact, and those that
             middlewares declare.
@@ -92,6 +97,7 @@ class TaskQ(Declaring):
         clock: Clock | None = None,
         max_depth: int = 100,
         report: bool = True,
+        metrics: bool | None = None,
         aws_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -101,6 +107,8 @@ class TaskQ(Declaring):
             raise ConfigError(f"TaskQ(max_depth={max_depth!r}): give a whole number of 1 or more")
         if not isinstance(report, bool):
             raise ConfigError(f"TaskQ(report={report!r}): give True or False")
+        if not isinstance(metrics, bool | None):
+            raise ConfigError(f"TaskQ(metrics={metrics!r}): give True, False, or None for the default")
         self.name = name
         self.report = report
         self.clock: Clock = clock or SystemClock()
@@ -122,6 +130,7 @@ class TaskQ(Declaring):
             "bucket": bucket,
             "schedule_group": schedule_group,
             "schedule_role_arn": schedule_role_arn,
+            "metrics": metrics,
         }
         self._settings: Settings | None = None
         self.services = ServiceFactory(
@@ -179,8 +188,33 @@ class TaskQ(Declaring):
             self.children = Children()
         return self.children
 
-    def executor(self, services: Services, state: object = None) -> Executor:
-        """The core, over `services`."""
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """What tasks did over time, for reading."""
+        from .metrics.reading import Metrics  # drivers do not need it
+
+        return Metrics(self)
+
+    @property
+    def counts(self) -> bool:
+        """Whether drivers count what their tasks do; without records there may be no table to write that into."""
+        wanted = self.settings.metrics
+        return any(task.options.record != "none" for task in self.registry) if wanted is None else wanted
+
+    def meter(self, services: Services, *, hours_every: float = 0.0) -> Meter | None:
+        """What counts for a driver, or None where nothing is counted.
+
+        Args:
+            hours_every: see `taskq_sls.metrics.meter.Meter`.
+        """
+        if not self.counts or (store := services.results.metrics) is None:
+            return None
+        from .metrics.meter import Meter
+
+        return Meter(self.name, store, services.flow, hours_every=hours_every)
+
+    def executor(self, services: Services, state: object = None, *, hours_every: float = 0.0) -> Executor:
+        """The core, over `services`; `hours_every` as in `meter`."""
         return Executor(
             self.registry.plan,
             services.results,
@@ -190,7 +224,8 @@ class TaskQ(Declaring):
             state,
             self.threads.limit,
             lambda: services.payloads,
-            lambda: services.schedules is not None,
+            lambda: services.schedules is not None and services.schedules.creates,
+            self.meter(services, hours_every=hours_every),
         )
 
     def worker(self, **options: Any) -> Worker:

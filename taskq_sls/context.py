@@ -14,6 +14,7 @@ from .threads import TaskInterrupted
 
 if TYPE_CHECKING:
     from .message import Message
+    from .metrics.tally import Tally
 
 NO_STATE: Any = object()
 """What a context holds where the app's lifespan has not been entered."""
@@ -46,10 +47,12 @@ class TaskContext:
         "_progress",
         "_progress_saved",
         "_scheduled_for",
+        "_started_at",
         "_state",
         "_stop",
         "_stuck_after",
         "_stuck_at",
+        "_tally",
         "_task",
         "attempt",
         "deadline",
@@ -103,6 +106,9 @@ class TaskContext:
         self._progress: Progress | None = None
         self._progress_saved: Progress | None = None
         self._stop: str | None = None
+        # When the function was entered, in epoch seconds; 0 before, and where nobody counts.
+        self._started_at = 0.0
+        self._tally: Tally | None = None
         # Seconds after which the attempt has ignored its time limit for too long, and when that is by the loop's clock.
         self._stuck_after: float | None = None
         self._stuck_at: float | None = None

@@ -36,18 +36,22 @@ from .plan import Plan, PlanOf
 from .recorder import Attempt, Recorder
 from .results.base import ResultBackend
 from .results.keys import give_back
-from .results.records import MIN_RESULT_TTL, RETENTION, Claim, Claimed, Fence, Finish, Refused, State
+from .results.records import MIN_RESULT_TTL, RETENTION, Claim, Claimed, Fence, Finish, Refused, State, TaskRecord
 from .results.verdicts import read_refusal
 from .retry import SAFETY
 from .settle import LONGEST_HOP
 
 if TYPE_CHECKING:
+    from .metrics.meter import Meter
     from .payloads.base import PayloadStore
 
 logger = logging.getLogger("taskq_sls.task")
 
 EARLY = 0.5
 """Seconds a message may come before its `not_before` and still be started: clocks differ a little."""
+
+LAST_WAIT = 60.0
+"""Seconds between two tries to have a schedule bring a message that its queue will drop before long."""
 
 DEADLINE_LEASE = 10.0
 """Seconds a Lambda lease lasts beyond the function's deadline."""
@@ -64,6 +68,7 @@ class Executor:
         threads: sync tasks that can run at once; further ones wait unclaimed.
         payloads: where arguments and results are that were too large, or None; asked when there is one.
         scheduling: whether a one-time schedule can bring a message back; asked when one is wanted.
+        meter: what counts the attempts, or None. Its driver writes what it has counted.
 
     Attributes:
         running: attempts under way, by owner token. A driver's heartbeat renews their leases.
@@ -80,12 +85,14 @@ class Executor:
         threads: int = 32,
         payloads: Callable[[], PayloadStore | None] = lambda: None,
         scheduling: Callable[[], bool] = lambda: False,
+        meter: Meter | None = None,
     ) -> None:
+        self.meter = meter
         self._scheduling = scheduling
         self._plan_of = plan_of
         self._results = results
         self._payloads = payloads
-        self._recorder = Recorder(results, flow, clock, payloads)
+        self._recorder = Recorder(results, flow, clock, payloads, meter)
         self._clock = clock
         self._hold = hold
         self.state = state
@@ -152,7 +159,10 @@ class Executor:
             return RetryIn(delay, reason)
         from .scheduler.delays import late_retry  # few tasks wait that long
 
-        return RetryIn(delay, reason, late_retry(delivery, message, attempt, now + delay, now))
+        later = late_retry(delivery, message, attempt, now + delay, now)
+        # Where the schedule cannot be made, the message comes again while there is time to try anew.
+        hide = min(delay, max(LAST_WAIT, delivery.sent_at + RETENTION - SAFETY - now))
+        return RetryIn(hide, reason, later)
 
     async def _process(
         self, delivery: Delivery, message: Message, deadline: float | None, may_start: Callable[[Plan], bool] | None
@@ -311,6 +321,8 @@ class Executor:
         try:
             if self._too_old(attempt) and await self._results.expire(claim):
                 logger.info("%s expired", context.task, extra=fields(context, "task_expired"))
+                if self.meter is not None:
+                    self.meter.ended(context, claim.now, State.EXPIRED)
                 return DONE
             answer = await self._claim_surely(claim)
             if isinstance(answer, Refused):
@@ -341,9 +353,7 @@ class Executor:
         if other is None:
             return None
         logger.info("%s skipped: %s still runs", context.task, other, extra=fields(context, "task_skipped"))
-        return await self._recorder.store(
-            attempt, self._recorder.end(attempt, State.CANCELLED, reason="overlap"), DONE
-        )
+        return await self._recorder.store(attempt, self._recorder.end(attempt, State.CANCELLED, reason="overlap"), DONE)
 
     async def _claim_surely(self, claim: Claim) -> Claimed | Refused:
         """Claim; where the answer is lost, ask once more: the same token is recognised, and no attempt is used up."""
@@ -380,14 +390,29 @@ class Executor:
         if verdict.close is None:
             if not isinstance(verdict.outcome, RetryIn):
                 return verdict.outcome
+            last_moment = attempt.delivery.sent_at + RETENTION - SAFETY / 2
+            if refused.record.status is State.RETRYING and attempt.claim.now > last_moment:
+                return await self._out_of_time(attempt, refused.record)
             return self._back_in(attempt.delivery, attempt.message, refused.record.attempt, *verdict.outcome[:2])
         if not await self._results.close_abandoned(refused.record, verdict.close):
             return RetryIn(1.0, "contended")
         context = attempt.context
         context.attempt = refused.record.attempt
+        if self.meter is not None:
+            self.meter.ended(context, attempt.claim.now, verdict.close.state)
         why = verdict.close.reason or verdict.close.state
         logger.warning("%s: %s", context.task, why, extra={**fields(context, "task_closed"), "reason": why})
         return verdict.outcome
+
+    async def _out_of_time(self, attempt: Attempt, record: TaskRecord) -> Outcome:
+        """A retry is due after its message is gone, and nothing could bring it: the task ends while it can be told."""
+        end = Finish(State.FAILED, attempt.claim.now, attempt.claim.ttl, error=record.error, reason="retention")
+        if not await self._results.close_idle(record, end):
+            return RetryIn(LAST_WAIT, "contended")
+        context = attempt.context
+        context.attempt = record.attempt
+        logger.error("%s: retention", context.task, extra={**fields(context, "task_closed"), "reason": "retention"})
+        return DeadLetter("retention", record.error, record.attempt, recorded=True)
 
     async def _unknown(self, delivery: Delivery, message: Message, detail: str) -> Outcome:
         """A task that is not known here: back off like any poison; in the end its record, if it has one, says FAILED.
@@ -426,6 +451,14 @@ class Executor:
     async def _run(self, attempt: Attempt) -> Outcome:
         """Run the function inside its hooks, and store how it ended."""
         context = attempt.context
+        if self.meter is not None:
+            # A repeated attempt, or one of a dead letter, did not wait since the enqueue.
+            first = context.attempt == 1 and context.run == 0
+            self.meter.started(
+                context,
+                self._clock.time(),
+                (attempt.message.not_before or attempt.claim.enqueued_at) if first else None,
+            )
         context._task = task = asyncio.current_task()
         token = _current.set(context)
         result: object = None

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .errors import ArgumentsError, ConfigError
 from .flow import call_sync
+from .instants import Instant, epoch_seconds
 from .results.base import Page, Query
 from .results.records import State, TaskRecord
 from .services import Services
 
 if TYPE_CHECKING:
     from .app import TaskQ
-
-When = datetime | timedelta | float
 
 
 class Results:
@@ -52,8 +50,8 @@ class Results:
         *,
         status: str | None = None,
         task: str | None = None,
-        since: When | None = None,
-        until: When | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
@@ -81,8 +79,8 @@ class Results:
         *,
         status: str | None = None,
         task: str | None = None,
-        since: When | None = None,
-        until: When | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
@@ -95,8 +93,8 @@ class Results:
         self,
         status: str | None,
         task: str | None,
-        since: When | None,
-        until: When | None,
+        since: Instant | None,
+        until: Instant | None,
         limit: int,
         cursor: str | None,
     ) -> Query:
@@ -120,18 +118,8 @@ class Results:
             tasks = ()
         return Query(tasks, state, self._seconds("since", since), self._seconds("until", until), limit, cursor)
 
-    def _seconds(self, name: str, when: When | None) -> float | None:
-        if when is None:
-            return None
-        if isinstance(when, timedelta):
-            return self._app.clock.time() - when.total_seconds()
-        if isinstance(when, datetime):
-            if when.tzinfo is None:
-                raise ConfigError(f"{name}={when.isoformat()} has no time zone; give an aware datetime")
-            return when.timestamp()
-        if isinstance(when, bool) or not isinstance(when, int | float):
-            raise ConfigError(f"{name}={when!r} must be an aware datetime, a timedelta or epoch seconds")
-        return float(when)
+    def _seconds(self, name: str, when: Instant | None) -> float | None:
+        return None if when is None else epoch_seconds(name, when, self._app.clock.time())
 
     async def _get(self, services: Services, id: str) -> TaskRecord | None:
         record = await services.results.get(id, now=self._app.clock.time())

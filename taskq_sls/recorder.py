@@ -20,6 +20,7 @@ from .results.limits import oversize
 from .results.records import Claim, Finish, State
 
 if TYPE_CHECKING:
+    from .metrics.meter import Meter
     from .payloads.base import PayloadStore
 
 logger = logging.getLogger("taskq_sls.task")
@@ -46,11 +47,18 @@ class Recorder:
 
     Args:
         payloads: where a result that is too large for the table goes, or None; asked when there is one.
+        meter: what counts them, or None.
     """
 
     def __init__(
-        self, results: ResultBackend, flow: Flow, clock: Clock, payloads: Callable[[], PayloadStore | None]
+        self,
+        results: ResultBackend,
+        flow: Flow,
+        clock: Clock,
+        payloads: Callable[[], PayloadStore | None],
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter
         self._results = results
         self._payloads = payloads
         self._flow = flow
@@ -87,6 +95,8 @@ class Recorder:
         """
         context = attempt.context
         if attempt.plan.options.record == "none" or (context._fence is None and end.state is State.RETRYING):
+            if self._meter is not None:
+                self._meter.ended(context, end.now, end.state, end.reason)
             return outcome
         try:
             if oversize(end.result_json):
@@ -106,6 +116,8 @@ class Recorder:
         if state is None:
             logger.warning("%s: another holder took over", context.task, extra=fields(context, "lease_lost"))
             return LOST
+        if self._meter is not None:
+            self._meter.ended(context, end.now, state, end.reason)
         return DONE if state is State.CANCELLED else outcome
 
     async def _put_result(self, attempt: Attempt, end: Finish) -> Finish:

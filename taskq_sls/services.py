@@ -178,9 +178,9 @@ class ServiceFactory:
             from .aws.aio import AsyncAws
 
             port = AsyncAws(self._clock, **options)
-        return self._over(port, port.flow)
+        return self._over(port, port.flow, batching=not light)
 
-    def _over(self, port: AwsPort | None, flow: Flow) -> Services:
+    def _over(self, port: AwsPort | None, flow: Flow, *, batching: bool = False) -> Services:
         def make_broker() -> Broker:
             if self._broker is not None or port is None:
                 assert self._broker is not None
@@ -195,6 +195,10 @@ class ServiceFactory:
             if self._results is not None or port is None:
                 assert self._results is not None
                 return self._results
+            if batching:
+                from .results.batching import BatchingDynamoResults
+
+                return BatchingDynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)
             from .results.dynamodb import DynamoResults
 
             return DynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)

@@ -34,6 +34,7 @@ class Settings(NamedTuple):
         schedule_group: the schedule group of EventBridge Scheduler (``TASKQ_SCHEDULE_GROUP``; where only the role is
             given, the prefix), or None where nothing can be scheduled.
         schedule_role_arn: the role with which schedules send to the queues (``TASKQ_SCHEDULE_ROLE_ARN``), or None.
+        metrics: whether drivers count what their tasks do (``TASKQ_METRICS``: on or off), or None for the default.
     """
 
     prefix: str
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     bucket: str | None = None
     schedule_group: str | None = None
     schedule_role_arn: str | None = None
+    metrics: bool | None = None
 
     def queue_name(self, queue: str) -> str:
         """Physical name of a logical queue."""
@@ -62,6 +64,7 @@ class Settings(NamedTuple):
         bucket: str | None = None,
         schedule_group: str | None = None,
         schedule_role_arn: str | None = None,
+        metrics: bool | None = None,
     ) -> Settings:
         """Keyword arguments first, then the environment, then the defaults.
 
@@ -96,7 +99,17 @@ class Settings(NamedTuple):
             bucket=bucket,
             schedule_group=group or None,
             schedule_role_arn=role,
+            metrics=_switch("TASKQ_METRICS") if metrics is None else metrics,
         )
+
+
+def _switch(name: str) -> bool | None:
+    text = os.environ.get(name)
+    if not text:
+        return None
+    if text not in ("on", "off"):
+        raise ConfigError(f"{name}={text!r} must be on or off")
+    return text == "on"
 
 
 def _urls(text: str | None) -> dict[str, str]:

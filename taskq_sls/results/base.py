@@ -21,6 +21,7 @@ from .records import (
 )
 
 if TYPE_CHECKING:
+    from .metrics import MetricStore
     from .workers import WorkerReports
 
 
@@ -156,6 +157,11 @@ class ResultBackend(abc.ABC):
     @property
     def workers(self) -> WorkerReports | None:
         """What workers tell of themselves; None where this backend does not keep it."""
+        return None
+
+    @property
+    def metrics(self) -> MetricStore | None:
+        """What is counted of tasks over time; None where this backend does not keep it."""
         return None
 
     async def close(self) -> None:

@@ -62,6 +62,7 @@ from .records import (
 from .table import Refusal, Table, Written
 
 if TYPE_CHECKING:
+    from .metrics import MetricStore
     from .workers import WorkerReports
 
 RACES = 5
@@ -86,6 +87,7 @@ class DynamoResults(ResultBackend):
     def __init__(self, client: AwsClient, flow: Flow, table: str, describe: Callable[[], str]) -> None:
         self._table = Table(client, table, describe)
         self._reader = Reader(self._table, flow)
+        self._flow = flow
 
     async def claim(self, claim: Claim) -> Claimed | Refused:
         start = Update(
@@ -179,7 +181,10 @@ class DynamoResults(ResultBackend):
     async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
         check_result(claim.id, finish.result_json)
         item = items.whole(claim, finish.state, attempt) | {"owner": text(claim.owner)}
-        await self._table.overwrite(item | items.ended(claim.id, finish))
+        await self._overwrite(item | items.ended(claim.id, finish))
+
+    async def _overwrite(self, item: Item) -> None:
+        await self._table.overwrite(item)
 
     async def cancel(self, id: str, *, task: str, queue: str, now: float, ttl: float) -> CancelAnswer:
         # A task never heard of: one that ends here before its first attempt.
@@ -254,6 +259,12 @@ class DynamoResults(ResultBackend):
         from .workers_table import TableWorkers
 
         return TableWorkers(self._table)
+
+    @functools.cached_property
+    def metrics(self) -> MetricStore:
+        from .metrics_table import TableMetrics
+
+        return TableMetrics(self._table, self._flow)
 
 
 def _cancel(unheard: Claim) -> Update:

@@ -46,6 +46,15 @@ class Update(NamedTuple):
         values = self.sets | self.defaults | self.adds
         return {f":set_{name}": value for name, value in values.items()}
 
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of an UpdateItem without a condition."""
+        expression = self.expression()
+        return {
+            "UpdateExpression": expression,
+            "ExpressionAttributeNames": _names(expression),
+            "ExpressionAttributeValues": self.values(),
+        }
+
 
 class Condition(NamedTuple):
     """A ConditionExpression and the values it names."""

@@ -5,12 +5,14 @@ The same rules, limits and pages, checked by one conformance suite; only durabil
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterator, Sequence
 
 from .base import Page, Query, ResultBackend
 from .layout import time_key
 from .limits import check_result
+from .metrics import MemoryMetrics
 from .paging import by_status, check_query
 from .records import (
     CancelAnswer,
@@ -56,10 +58,15 @@ class MemoryResults(ResultBackend):
         self._sweep_at = FIRST_SWEEP
         self._sweep_keys_at = FIRST_SWEEP
         self._workers = MemoryWorkers()
+        self._metrics = MemoryMetrics()
 
     @property
     def workers(self) -> MemoryWorkers:
         return self._workers
+
+    @property
+    def metrics(self) -> MemoryMetrics:
+        return self._metrics
 
     async def claim(self, claim: Claim) -> Claimed | Refused:
         with self._lock:
@@ -215,10 +222,10 @@ class MemoryResults(ResultBackend):
     async def list(self, query: Query, *, now: float) -> Page:
         window = check_query(query)
         with self._lock:
-            found = sorted(
+            found = heapq.nlargest(
+                query.limit + 1,
                 ((key, row) for key, row in self._matching(query, now) if window.holds(key)),
                 key=lambda entry: entry[0],
-                reverse=True,
             )
             page = found[: query.limit]
             cursor = page[-1][0] if len(found) > len(page) else None

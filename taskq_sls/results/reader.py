@@ -24,6 +24,9 @@ MAX_BATCH = 100
 PARALLEL = 16
 """Calls of one read that may be under way at once."""
 
+SPREAD = 8
+"""Keys that are read of every shard beyond its part, so that one that holds a few more is not asked twice."""
+
 FIRST_BACKOFF = 0.05
 """Seconds to wait, with full jitter, before asking again for unprocessed keys; doubles up to 3.2."""
 
@@ -86,8 +89,23 @@ class Reader:
 
     async def _keys(self, index: Index, shards: Sequence[str], window: Window, count: int) -> list[str]:
         """The newest `count` time keys in the window, over all shards."""
-        found = await self._flow.map(lambda shard: self._shard_keys(index, shard, window, count), shards, PARALLEL)
-        return list(islice(heapq.merge(*found, reverse=True), count))
+        # Ids spread evenly, so that about twice a shard's part is enough of nearly every shard.
+        first = min(count, 2 * count // len(shards) + SPREAD)
+        found = await self._flow.map(lambda shard: self._shard_keys(index, shard, window, first), shards, PARALLEL)
+        newest = _newest(found, count)
+        last = newest[-1] if len(newest) == count else ""
+        # Of these there may be more that belong in between.
+        short = [place for place, keys in enumerate(found) if len(keys) >= first < count and keys[-1] >= last]
+        if not short:
+            return newest
+
+        async def rest(place: int) -> None:
+            keys = found[place]
+            older = window._replace(high=keys[-1])
+            keys += await self._shard_keys(index, shards[place], older, count - len(keys))
+
+        await self._flow.map(rest, short, PARALLEL)
+        return _newest(found, count)
 
     async def _shard_keys(self, index: Index, shard: str, window: Window, count: int) -> list[str]:
         if window.low >= window.high:
@@ -145,6 +163,10 @@ class Reader:
                     transient=True,
                 )
             await self._flow.sleep(random.uniform(0, FIRST_BACKOFF * 2**refusals))
+
+
+def _newest(found: Sequence[Sequence[str]], count: int) -> list[str]:
+    return list(islice(heapq.merge(*found, reverse=True), count))
 
 
 def _shards(query: Query) -> list[str]:

@@ -19,8 +19,15 @@ from .batch import Batch
 
 if TYPE_CHECKING:
     from ..app import TaskQ
+    from ..metrics.meter import Meter
 
 logger = logging.getLogger("taskq_sls.serverless")
+
+COUNTERS_PATIENCE = 1.0
+"""Seconds that an invocation waits at most for its counters to be written; that happens once a minute."""
+
+COUNTERS_NEED = 2.0
+"""Seconds that must remain before the function's deadline to begin with it."""
 
 STUCK_PATIENCE = 0.2
 """Seconds that attempts of an earlier invocation, which ignored its deadline, get to show that they have ended."""
@@ -71,6 +78,7 @@ class LambdaHandler:
             self._services = self._app.services.new_async(light=True, prepare=records)
             if records:
                 _ = self._services.results  # its modules too are loaded now, not by the first invocation
+                self._app.meter(self._services)
         except TaskQError as error:
             logger.warning("the clients could not be made at start-up: %s", error, extra={"action": "warm_up_fault"})
 
@@ -132,6 +140,8 @@ class LambdaHandler:
         outcomes = await batch.run(deliveries)
         self._stuck = batch.stuck
         failed = await self._carry_out(deliveries, outcomes)
+        if executor.meter is not None:
+            await self._write_counters(executor.meter, deadline)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
     async def _start(self) -> Executor:
@@ -184,6 +194,18 @@ class LambdaHandler:
         if hides:
             await hide(self._services.broker, hides, self._hide_faults)
         return list(dict.fromkeys(stay))
+
+    async def _write_counters(self, meter: Meter, deadline: float | None) -> None:
+        """Once a minute; the next invocation may be far, so what a quiet container has counted is written at once."""
+        now = self._app.clock.time()
+        everything = meter.quiet(now)
+        if not meter.due(now, everything=everything) or (deadline is not None and deadline - now < COUNTERS_NEED):
+            return
+        try:
+            async with asyncio.timeout(COUNTERS_PATIENCE):
+                await meter.flush(now, everything=everything)
+        except TimeoutError:
+            meter.give_up_for_now(now)
 
     def _queue_of(self, record: dict[str, Any]) -> str:
         """The logical queue of a record, by its ARN; the physical name where the app declares none like it."""

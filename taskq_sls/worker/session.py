@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from .settler import Settler
 from .slots import Slots
 
 if TYPE_CHECKING:
+    from ..metrics.meter import Meter
     from .worker import Worker
 
 logger = logging.getLogger("taskq_sls.worker")
@@ -48,6 +50,15 @@ BURST_WAIT = 900.0
 """Seconds ahead for which `burst` waits for a retry that this worker itself has put off."""
 
 
+COUNTERS_LOOK = 10.0
+"""Seconds between two looks at whether counters of a minute are to be written."""
+
+COUNTERS_LAST = 5.0
+"""Seconds that a stopping worker takes at most to write its last counters."""
+
+HOURS_EVERY = 300.0
+"""Seconds between two writes of the counters of an hour that is not over."""
+
 SILENCE = 60.0
 """Seconds without an answered poll after which the health endpoint says 503; a long poll takes up to 20."""
 
@@ -68,7 +79,7 @@ class Session:
         self._retry_due = 0.0
         app = worker.app
         app.threads.limit = worker.threads
-        self._executor: Executor = app.executor(services, state)
+        self._executor: Executor = app.executor(services, state, hours_every=HOURS_EVERY)
         self._beat_services = app.services.new_blocking(read_timeout=5.0, connect_timeout=3.0)
         self._reporter = Reporter(worker, self._executor, self._beat_services, lambda: self._stopping)
         self._heartbeat = Heartbeat(
@@ -94,6 +105,8 @@ class Session:
         self._heartbeat.start()
         polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
         helpers = [asyncio.create_task(self._watch_stuck())]
+        if self._executor.meter is not None:
+            helpers.append(asyncio.create_task(self._write_counters(self._executor.meter)))
         if worker.burst:
             helpers.append(asyncio.create_task(self._watch_burst()))
         stopped = asyncio.create_task(stop_asked.wait())
@@ -149,9 +162,22 @@ class Session:
         failures = await asyncio.gather(*polls, return_exceptions=True)
         await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
         await self._settler.drain()
+        if self._executor.meter is not None:
+            await self._write_last_counters(self._executor.meter)
         for failure in failures:
             if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
                 raise failure
+
+    async def _write_counters(self, meter: Meter) -> None:
+        while True:
+            await asyncio.sleep(COUNTERS_LOOK)
+            if meter.due(now := self._worker.app.clock.time()):
+                await meter.flush(now)
+
+    async def _write_last_counters(self, meter: Meter) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COUNTERS_LAST):
+                await meter.flush(self._worker.app.clock.time(), everything=True)
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
         """Leave everything that still goes on; after a clean stop that is only what could not be stopped.

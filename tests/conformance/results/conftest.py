@@ -14,6 +14,7 @@ from taskq_sls.aws.port import AwsPort
 from taskq_sls.clock import ManualClock
 from taskq_sls.provisioning import provision_table
 from taskq_sls.results.base import ResultBackend
+from taskq_sls.results.batching import BatchingDynamoResults
 from taskq_sls.results.dynamodb import DynamoResults
 from taskq_sls.results.memory import MemoryResults
 
@@ -77,4 +78,5 @@ async def dynamo_results(blocking_aws: BlockingAws) -> DynamoResults:
 async def dynamo(port: AwsPort) -> DynamoResults:
     table = next(tables)
     await provision_table(port, table)
-    return DynamoResults(port.client("dynamodb"), port.flow, table, port.describe)
+    kind = BatchingDynamoResults if isinstance(port, AsyncAws) else DynamoResults
+    return kind(port.client("dynamodb"), port.flow, table, port.describe)

@@ -1,0 +1,154 @@
+"""``taskq metrics``: what tasks did over time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ..metrics.window import DAY, Named, Window
+from ..results.metrics import Counters
+from .apps import find_task, load_app
+from .arguments import add_app_option, add_common, add_json, duration, when
+from .output import moment, note, print_json, print_table, span
+
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN_BARS = ".:-=+*#@"
+"""For a terminal that cannot show the others."""
+
+HEADER = ("", "STARTED", "SUCCEEDED", "RETRIED", "FAILED", "P50", "P95", "LONGEST", "WAIT")
+
+MOST_ROWS = 30
+"""Rows of the table by time; the line above it shows all of them."""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "metrics",
+        help="show what tasks did over time",
+        description="Show how many attempts started, succeeded and failed, how long they took and how long tasks waited, "
+        "over time and by task, as workers and Lambda functions counted it. The last minute may be missing. Exit status 1 "
+        "when nothing was counted.",
+        allow_abbrev=False,
+    )
+    add_app_option(parser)
+    parser.add_argument("--task", metavar="NAME", help="only this task")
+    parser.add_argument("--queue", metavar="NAME", help="only tasks from this queue")
+    parser.add_argument(
+        "--since",
+        type=when,
+        default=timedelta(hours=1),
+        metavar="WHEN",
+        help="90s, 15m, 1h, 2d ago, or a time; default 1h",
+    )
+    parser.add_argument("--until", type=when, metavar="WHEN", help="the same; default now")
+    parser.add_argument("--step", type=duration, metavar="SPAN", help="of one row: 1m, 5m, 1h, 1d; default: what fits")
+    add_json(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    app = load_app(arguments.app)
+    task = arguments.task
+    if task is not None and app.registry.get(task) is None and ":" not in task:
+        task = find_task(app, task).name  # a full name may be one that this app had once
+    window = app.metrics.window(
+        task=task,
+        queue=arguments.queue,
+        since=arguments.since,
+        until=arguments.until,
+        step=arguments.step,
+    )
+    if arguments.json:
+        print_json(window_fields(window))
+    elif window.tasks:
+        show(window)
+    else:
+        note(
+            "nothing was counted in that time: no task ran, or it is not counted (TASKQ_METRICS=off, or no task is "
+            "recorded); minutes are kept for 8 days, hours for 60"
+        )
+    return 0 if window.tasks else 1
+
+
+def show(window: Window) -> None:
+    """A line over time, the last rows of it, and the tasks."""
+    points = window.points
+    print(f"{moment(window.since)} to {moment(window.until)}, {span(window.step)} a column\n")
+    for name, values in (
+        ("succeeded", [point.counters.succeeded for point in points]),
+        ("failed", [point.counters.failed + point.counters.retried for point in points]),
+        ("p95", [point.counters.p95 or 0.0 for point in points]),
+    ):
+        most = span(max(values)) if name == "p95" else str(max(values))
+        print(f"{name:<9}  {sparkline(values)}  at most {most or '0'}")
+    print()
+    busy = [point for point in points if point.counters != Counters()]
+    rows = [(_clock_time(point.time, window.step), *cells(point.counters)) for point in busy[-MOST_ROWS:]]
+    print_table(("TIME", *HEADER[1:]), [*rows, ("all", *cells(window.totals))])
+    for header, named in (("TASK", window.tasks), ("QUEUE", window.queues)):
+        print()
+        print_table((header, *HEADER[1:]), [(one.name, *cells(one.counters)) for one in _most_first(named)])
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One character for each value, as high as the value; a space for 0."""
+    try:
+        BARS.encode(sys.stdout.encoding or "ascii")
+        bars = BARS
+    except UnicodeEncodeError:
+        bars = PLAIN_BARS
+    most = max(values, default=0.0)
+    return "".join(bars[min(7, int(value / most * 8))] if value else " " for value in values)
+
+
+def cells(counters: Counters) -> tuple[str, ...]:
+    """Counters as columns of a table."""
+    return (
+        str(counters.started),
+        str(counters.succeeded),
+        str(counters.retried),
+        str(counters.failed),
+        span(counters.p50) or "-",
+        span(counters.p95) or "-",
+        span(counters.longest) if counters.timed else "-",
+        span(counters.mean_wait) or "-",
+    )
+
+
+def window_fields(window: Window) -> dict[str, Any]:
+    """A window as JSON values: times in ISO 8601, UTC, durations in seconds."""
+    return {
+        "since": moment(window.since),
+        "until": moment(window.until),
+        "step": window.step,
+        "points": [{"time": moment(point.time), **counter_fields(point.counters)} for point in window.points],
+        "totals": counter_fields(window.totals),
+        "tasks": [{"task": one.name, **counter_fields(one.counters)} for one in window.tasks],
+        "queues": [{"queue": one.name, **counter_fields(one.counters)} for one in window.queues],
+    }
+
+
+def counter_fields(counters: Counters) -> dict[str, Any]:
+    """Counters as JSON values, with what follows from them."""
+    more = {"mean": counters.mean, "mean_wait": counters.mean_wait}
+    more |= {"p50": counters.p50, "p95": counters.p95, "p99": counters.p99}
+    return {
+        **counters._asdict(),
+        "duration": round(counters.duration, 6),
+        "wait": round(counters.wait, 6),
+        "histogram": list(counters.histogram),
+        **{name: None if value is None else round(value, 6) for name, value in more.items()},
+    }
+
+
+def _clock_time(epoch: int, step: int) -> str:
+    at = datetime.fromtimestamp(epoch, UTC)
+    return at.strftime("%Y-%m-%d" if step % DAY == 0 else "%m-%d %H:%MZ")
+
+
+def _most_first(named: Sequence[Named]) -> list[Named]:
+    return sorted(named, key=lambda one: (-one.counters.started, one.name))

@@ -1,0 +1,177 @@
+"""What a driver counts of the tasks it runs, and how that gets into the table: in batches, never in the way."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from ..episodes import Episode
+from ..flow import Flow
+from ..results.metrics import BOUNDS, HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
+from ..results.records import State
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from ..context import TaskContext
+
+logger = logging.getLogger("taskq_sls.metrics")
+
+PARALLEL = 8
+"""Writes under way at once."""
+
+MOST_KEPT = 2_000
+"""Counters of minutes and hours that are kept over faults; the oldest are given up first."""
+
+LONGEST_PAUSE = 16 * 60.0
+"""Seconds after a fault before the next try, at most; 1 minute after the first, then doubling."""
+
+_SUCCEEDED = State.SUCCEEDED
+
+
+class Meter:
+    """Counts the attempts of one driver, on the thread of its loop.
+
+    Args:
+        hours_every: seconds between two writes of the counters of an hour that is not over; 0: with every write.
+    """
+
+    def __init__(self, app: str, store: MetricStore, flow: Flow, *, hours_every: float = 0.0) -> None:
+        self._app = app
+        self._store = store
+        self._flow = flow
+        self._hours_every = hours_every
+        self._minutes: dict[int, dict[tuple[str, str], Tally]] = {}
+        self._open: dict[tuple[str, str], Tally] = {}
+        self._from = self._to = 0
+        self._unwritten: dict[Slot, Counters] = {}
+        self._hours: dict[Slot, Counters] = {}
+        self._hours_at = float("-inf")
+        self._flushed_at = float("-inf")
+        self._paused_until = float("-inf")
+        self._pause = 0.0
+        self._faults = Episode(logger, "the counters of tasks cannot be written", "metrics_fault")
+
+    # -- counting -----------------------------------------------------------------------------------------------
+
+    def started(self, context: TaskContext, now: float, due: float | None) -> None:
+        """An attempt enters its function. `due`: when it could have, at the earliest; None for a repeated one."""
+        context._started_at = now
+        context._tally = tally = self._tally(context, now)
+        tally.started += 1
+        if due is not None:
+            tally.waits += 1
+            if now > due:
+                tally.wait += now - due
+
+    def ended(self, context: TaskContext, now: float, state: State, reason: str | None = None) -> None:
+        """An attempt is over, or a task that never had one."""
+        tally = context._tally
+        if tally is None or now >= tally.until:
+            tally = self._tally(context, now)
+        if state is _SUCCEEDED:
+            tally.succeeded += 1
+        else:
+            tally.end(state, reason)
+        if started_at := context._started_at:
+            seconds = now - started_at
+            if seconds < 0.0:  # the machine's clock was set back meanwhile
+                seconds = 0.0
+            tally.duration += seconds
+            if seconds > tally.longest:
+                tally.longest = seconds
+            tally.histogram[bisect_left(BOUNDS, seconds)] += 1
+
+    def _tally(self, context: TaskContext, now: float) -> Tally:
+        if not self._from <= now < self._to:
+            self._from = minute = int(now // MINUTE) * MINUTE
+            self._to = minute + MINUTE
+            self._open = self._minutes.setdefault(minute, {})
+        tally = self._open.get((context.task, context.queue))
+        if tally is None:
+            tally = self._open[context.task, context.queue] = Tally(self._to)
+        return tally
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def due(self, now: float, *, everything: bool = False) -> bool:
+        """Whether there is something to write, and no fault to wait for; see `flush`."""
+        if now < self._paused_until:
+            return False
+        return bool(self._unwritten) or (bool(self._minutes) if everything else self._minute_is_over(now))
+
+    def quiet(self, now: float) -> bool:
+        """Whether this minute should be written before it is over, since nobody knows if there is a next time.
+
+        So it is for what is idle in between: where nothing was written for a minute and no minute waits for it, or for
+        two minutes.
+        """
+        silence = now - self._flushed_at
+        return silence >= 2 * MINUTE or (silence >= MINUTE and not self._minute_is_over(now))
+
+    async def flush(self, now: float, *, everything: bool = False) -> None:
+        """Write the minutes that are over; what cannot be written is kept for the next time. Raises nothing.
+
+        A write whose answer is lost is repeated, and may then count twice.
+
+        Args:
+            everything: what is counted of this minute and this hour too.
+        """
+        self._flushed_at = now
+        self._close(now, everything)
+        rows = list(self._unwritten)
+        if not rows:
+            return
+        # By the first one we learn whether the table can be reached at all.
+        if await self._write(rows[0]) and all(await self._flow.map(self._write, rows[1:], PARALLEL)):
+            self._pause = 0.0
+            self._faults.clear()
+        else:
+            self._hold_off(now)
+
+    def give_up_for_now(self, now: float) -> None:
+        """A flush took too long and was ended: note the fault, and try again later."""
+        self._faults.fault(TimeoutError("there was no answer in time"))
+        self._hold_off(now)
+
+    def _hold_off(self, now: float) -> None:
+        self._pause = min(LONGEST_PAUSE, self._pause * 2 or MINUTE)
+        self._paused_until = now + self._pause
+
+    def _close(self, now: float, everything: bool) -> None:
+        """Move what can be written to the rest that is unwritten."""
+        for minute in [minute for minute in self._minutes if everything or minute + MINUTE <= now]:
+            for (task, queue), tally in self._minutes.pop(minute).items():
+                counters = tally.close()
+                _add(self._unwritten, Slot(MINUTE, minute, task, queue), counters)
+                _add(self._hours, Slot(HOUR, minute // HOUR * HOUR, task, queue), counters)
+        self._from = self._to = 0  # the minute that is open may just have been taken away
+        hours_due = everything or now - self._hours_at >= self._hours_every
+        for slot in [slot for slot in self._hours if hours_due or slot.time + HOUR <= now]:
+            _add(self._unwritten, slot, self._hours.pop(slot))
+        if hours_due:
+            self._hours_at = now
+        for slot in list(self._unwritten)[: max(0, len(self._unwritten) - MOST_KEPT)]:
+            del self._unwritten[slot]
+
+    def _minute_is_over(self, now: float) -> bool:
+        return any(minute + MINUTE <= now for minute in self._minutes)
+
+    async def _write(self, slot: Slot) -> bool:
+        counters = self._unwritten.pop(slot, None)
+        if counters is None:  # another flush writes it
+            return True
+        try:
+            await self._store.add(self._app, slot, counters)
+        except Exception as error:  # a fault of the counters must never be one of the tasks
+            _add(self._unwritten, slot, counters)
+            self._faults.fault(error)
+            return False
+        except BaseException:  # the flush is ended in the middle
+            _add(self._unwritten, slot, counters)
+            raise
+        return True
+
+
+def _add(to: dict[Slot, Counters], slot: Slot, counters: Counters) -> None:
+    to[slot] = to.get(slot, NOTHING).plus(counters)

@@ -3,6 +3,8 @@
 #   make demo            a real job on this machine: AWS by moto, a worker process, a few hundred tasks
 #   make test            the tests; ARGS="-k word" goes to pytest
 #   make e2e             the tests that deploy: the SAM CLI, an emulated AWS, Lambda's own runtime; no Docker, no account
+#   make browser         the tests of the dashboard in a real Chromium, which has to be on the PATH (apt install chromium)
+#   make bench           side by side with the bare client and the alternatives; a quarter of an hour, never part of a test
 #   make lint types build clean
 #   make template        template.yaml, anew from the reference app; `make build-...` is what `sam build` calls
 #
@@ -29,17 +31,24 @@ READY := $(VENV)/.ready-$(VERSION)
 # What deploys and what is deployed to, each with the versions that it asks for.
 DEPLOYING := .venv-sam/.ready-$(VERSION) .venv-ministack/.ready-$(VERSION)
 
-.PHONY: demo test e2e lint types build clean environment template
+.PHONY: demo test e2e browser bench lint types build clean environment template
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	@$(BIN)/python -m local.demo $(ARGS)
 
+# A file's tests stay together, since they share servers; two processes, since much of their time is waiting.
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 e2e: $(READY) $(DEPLOYING)
 	@$(BIN)/python -m pytest -m e2e --timeout=600 tests/e2e $(ARGS)
+
+browser: .venv-browser/.ready-$(VERSION)
+	@.venv-browser/bin/python -m pytest -m browser -rs tests/browser $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -61,7 +70,7 @@ build-%: $(READY)
 	@$(BIN)/python infra/build_artifact.py "$(ARTIFACTS_DIR)" --runtime $(RUNTIME) --architecture $(ARCHITECTURE) $(if $(BOTO3),--with-boto3) $(if $(filter ApiFunction,$*),--with-api)
 
 clean:
-	rm -rf $(VENV) .venv-sam .venv-ministack .aws-sam dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench .venv-sam .venv-ministack .venv-browser .browser .aws-sam dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: $(READY)
@@ -78,6 +87,8 @@ $(READY): $(PACKAGES) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@$(PIP) check
 	@touch $@
+
+.venv-browser/.ready-$(VERSION): requirements/dev.txt
 
 .venv-%/.ready-$(VERSION): requirements/%.txt
 	@echo "Installing into .venv-$* with Python $(VERSION): a minute, once"

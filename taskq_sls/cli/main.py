@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import ResultTimeout, TaskError, TaskQError
+from .api import add_to as add_api
 from .apps import place_of
 from .arguments import Parser, add_common
 from .completion import add_to as add_completion
@@ -21,6 +22,7 @@ from .doctor import add_to as add_doctor
 from .enqueue import add_to as add_enqueue
 from .init import add_to as add_init
 from .local import add_to as add_local
+from .metrics import add_to as add_metrics
 from .provision import add_to as add_provision
 from .queues import add_to as add_queues
 from .results import add_to as add_results
@@ -44,8 +46,10 @@ _COMMANDS = (
     add_tasks,
     add_dead_letters,
     add_queues,
+    add_metrics,
     add_top,
     add_schedules,
+    add_api,
     add_template,
     add_doctor,
     add_completion,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -198,6 +199,18 @@ async def test_a_start_waits_for_an_api_that_does_not_answer(
         await until(lambda: any("cannot start yet" in text for text in caplog.messages))
         clocks.bench.wire.fault = None
         await clocks.wait_for("r-tick")
+
+
+async def test_a_clock_that_is_stopped_before_it_has_started_does_not_say_that_it_is_ready(
+    clocks: ClockBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(repeating, "LONGEST_BACKOFF", 0.2)
+    clocks.bench.wire.fault = "503"
+    async with clocks.ticking():
+        await until(lambda: any("cannot start yet" in text for text in caplog.messages))
+    assert any("ended" in text for text in caplog.messages)
+    assert not any("ready" in text for text in caplog.messages)
 
 
 async def test_without_its_group_it_does_not_start(clocks: ClockBench) -> None:

@@ -23,7 +23,7 @@ INDEXED = {"status_shard": {"S": "a"}, "status_time": {"S": "1"}}
 
 @pytest.fixture
 def bench(make_aws_bench: Callable[..., AwsBench]) -> AwsBench:
-    return make_aws_bench(Queue("default", function_timeout=60))
+    return make_aws_bench(Queue("default", function_timeout=60), metrics=False)
 
 
 @pytest.fixture
@@ -85,6 +85,19 @@ def test_a_unique_key_costs_three_more(bench: AwsBench, invoke: Callable[[], Non
     invoke()
 
     assert meter.total == UNITS["started"] + 3
+
+
+@pytest.mark.parametrize("metrics", [True, False])
+def test_counters_cost_a_container_two_for_each_task_of_a_minute(
+    metrics: bool, bench: AwsBench, invoke: Callable[[], None], meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.app, "_settings", bench.app.settings._replace(metrics=metrics))
+    add = define(bench, "none")
+
+    add.enqueue(1, 2)
+    invoke()
+
+    assert meter.total == (2 if metrics else 0)
 
 
 def test_the_meter_counts_as_dynamodb_does() -> None:

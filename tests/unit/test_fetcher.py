@@ -140,3 +140,29 @@ async def test_what_further_polls_bring_during_a_stop_is_delivered_before_the_fe
     await asyncio.wait_for(bench.task, 10)
     assert bench.broker.open == 0
     assert len(bench.got) == 40
+
+
+async def test_what_a_poll_has_brought_starts_before_the_next_poll_is_made() -> None:
+    # Making a request computes for a millisecond, and the tasks would wait for it.
+    order: list[str] = []
+
+    class Broker(SlowBroker):
+        async def receive(self, queue: str, *, max_messages: int, wait: int, visibility: int) -> list[Delivery]:
+            order.append("poll")
+            return await super().receive(queue, max_messages=max_messages, wait=wait, visibility=visibility)
+
+    async def task() -> None:
+        order.append("task")
+
+    broker = Broker(1)
+    broker.gate.set()
+    slots = Slots(100, {"default": 1})
+    started: list[asyncio.Task[None]] = []
+    fetcher = Fetcher(broker, "default", 60, 20, slots, lambda deliveries: started.append(asyncio.create_task(task())))
+    running = asyncio.create_task(fetcher.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert order == ["poll", "task", "poll"]
+    fetcher.stop()
+    running.cancel()
+    await asyncio.wait([running])

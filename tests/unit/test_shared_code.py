@@ -47,9 +47,6 @@ SHARED = [
 ]
 """What a sync call can drive."""
 
-ON_A_LOOP = {"brokers/coalescing.py"}
-"""Made for an event loop only, by `ServiceFactory.new_async`: sync callers have another."""
-
 BANNED_MODULES = {"asyncio", "anyio", "trio", "concurrent", "time"}
 
 HOOKS = "plain dispatch hooks of async callers run in a thread; sync callers have left before, by the blocking flow"
@@ -69,7 +66,7 @@ def files() -> list[str]:
         place = LIBRARY / name
         assert place.exists(), f"{name} was moved: name its new place here"
         found += sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    return [name for file in found if (name := str(file.relative_to(LIBRARY))) not in ON_A_LOOP]
+    return [str(file.relative_to(LIBRARY)) for file in found]
 
 
 def uses(tree: ast.Module) -> Iterator[str]:

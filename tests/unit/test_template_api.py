@@ -34,6 +34,27 @@ def test_only_users_and_roles_of_iam_may_call_it(stack: Stack):
     assert all(one["Principal"] != "*" for one in permissions)
 
 
+def test_with_tokens_the_url_lets_everybody_through_to_the_gate_of_the_api():
+    stack = Stack(TEXT, Prefix="shop-x", ApiAuth="tokens", ApiTokens='{"ci": {}}')
+    function = stack.functions["ApiFunction"]
+    permissions = [one for one in stack.of_type("AWS::Lambda::Permission").values() if one["Principal"] == "*"]
+
+    assert function["FunctionUrlConfig"]["AuthType"] == "NONE"
+    assert function["Environment"]["Variables"]["TASKQ_API_AUTH"] == "tokens", "it would be open"
+    assert function["Environment"]["Variables"]["TASKQ_API_TOKENS"] == '{"ci": {}}'
+    assert {one["Action"] for one in permissions} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    for one in permissions:
+        assert one.get("FunctionUrlAuthType") == "NONE" or one["InvokedViaFunctionUrl"] is True, "not only by its URL"
+    assert stack.template["Parameters"]["ApiTokens"]["NoEcho"] is True
+
+
+def test_its_variables_fit_into_the_environment_of_a_function():
+    stack = Stack(TEXT, Prefix="p" * 36, ApiAuth="tokens", ApiTokens="x" * 1_000)
+    variables = stack.functions["ApiFunction"]["Environment"]["Variables"]
+
+    assert sum(len(name) + len(value) for name, value in variables.items()) < 4_096
+
+
 def test_it_has_time_for_the_longest_wait_and_no_more_than_its_front(stack: Stack):
     assert 25 < stack.functions["ApiFunction"]["Timeout"] <= 30
 
@@ -50,7 +71,11 @@ def test_its_role_reads_dead_letters_and_takes_nothing_from_a_queue(stack: Stack
     letters = {stack.arn(f"{queue_id(name)}DeadLetters") for name in APP.queues} | {stack.arn("FailedSchedules")}
     queues = {stack.arn(f"{queue_id(name)}Queue") for name in APP.queues}
 
-    for action, wanted in (("sqs:ReceiveMessage", letters), ("sqs:DeleteMessage", letters), ("sqs:SendMessage", queues)):
+    for action, wanted in (
+        ("sqs:ReceiveMessage", letters),
+        ("sqs:DeleteMessage", letters),
+        ("sqs:SendMessage", queues),
+    ):
         found = {one for statement in statements if action in statement["Action"] for one in statement["Resource"]}
         assert found == wanted, action
 

@@ -1,0 +1,7 @@
+"""What Lambda calls with HTTP requests: set the function's handler to ``handlers.api.handler``."""
+
+from __future__ import annotations
+
+from local.tasks import app
+
+handler = app.api_handler()

@@ -1,0 +1,136 @@
+"""``taskq api`` and ``taskq api-token``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..app import TaskQ
+from ..errors import ConfigError
+from ..logs import configure
+from .apps import load_app
+from .arguments import add_app_positional, add_common, add_json, port
+from .output import note, print_json
+from .worker import add_log_options
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LOOPBACK = "127.0.0.1"
+
+THIS_RUN = "this-run"
+"""Name of the token that is made where none is configured."""
+
+
+def add_to(commands: Any) -> None:
+    api = commands.add_parser(
+        "api",
+        help="serve the HTTP API of an app on this machine",
+        description="Serve the HTTP API of an app, to this machine only, until Ctrl-C. Where TASKQ_API_TOKENS has no token, "
+        "one for this run is made and shown.",
+        allow_abbrev=False,
+    )
+    add_app_positional(api)
+    api.add_argument("--port", type=port, default=8000, metavar="N", help="0 for a free one; default: %(default)s")
+    api.add_argument("--openapi", action="store_true", help="print the OpenAPI description, and serve nothing")
+    add_log_options(api)
+    add_common(api)
+    api.set_defaults(run=run_api)
+
+    tokens = commands.add_parser("api-token", help="tokens of the HTTP API", description="Tokens of the HTTP API.")
+    several = tokens.add_subparsers(dest="api_token_command", metavar="COMMAND", required=True)
+    new = several.add_parser(
+        "new",
+        help="make a token",
+        description="Make a token: it is shown once, on stdout, with the entry of TASKQ_API_TOKENS that accepts it, which "
+        "holds its hash. Nothing is stored. To rotate: add an entry of another name, change the callers, remove the old one.",
+        allow_abbrev=False,
+    )
+    new.add_argument("--scopes", required=True, type=_names, metavar="A,B", help="of read, enqueue and admin")
+    new.add_argument("--name", default="caller", metavar="NAME", help="who gets it, for the logs; default: %(default)s")
+    new.add_argument("--expires", metavar="TIME", help="such as 2027-01-01T00:00:00Z; default: never")
+    add_json(new)
+    add_common(new)
+    new.set_defaults(run=run_token)
+
+
+def run_api(arguments: argparse.Namespace) -> int:
+    configure(arguments.log_level, arguments.log_format)
+    app = load_app(arguments.app)
+    configure(arguments.log_level, arguments.log_format, redact=app.log_redaction)
+    _needs_extra()
+    if arguments.openapi:
+        print(json.dumps(_made(app)[0].openapi(), indent=2))
+        return 0
+    api, token = _made(app)
+    try:
+        return _serve(api, token, arguments.port)
+    except KeyboardInterrupt:
+        return 0
+
+
+def run_token(arguments: argparse.Namespace) -> int:
+    _needs_extra()
+    from ..web.auth.tokens import new_token, read_tokens
+
+    token, digest = new_token()
+    entry: dict[str, Any] = {"hash": digest, "scopes": arguments.scopes}
+    if arguments.expires is not None:
+        entry["expires"] = arguments.expires
+    (checked,) = read_tokens({arguments.name: entry})
+    if checked.expires is not None and checked.expires <= datetime.now(UTC).timestamp():
+        raise ConfigError(f"--expires {arguments.expires}: that is over; give a time to come")
+    if arguments.json:
+        print_json({"token": token, "entry": {arguments.name: entry}})
+        return 0
+    print(f"token  {token}")
+    print(f"entry  {json.dumps({arguments.name: entry})}")
+    note("the token is shown this once; merge the entry into the JSON of TASKQ_API_TOKENS")
+    return 0
+
+
+def _made(app: TaskQ) -> tuple[FastAPI, str | None]:
+    """The API, and the token that was made for it where none is configured."""
+    if os.environ.get("TASKQ_API_TOKENS"):
+        return app.api(auth="tokens"), None
+    from ..web.auth.tokens import SCOPES, new_token
+
+    token, digest = new_token()
+    return app.api(auth="tokens", tokens={THIS_RUN: {"hash": digest, "scopes": list(SCOPES)}}), token
+
+
+def _serve(api: FastAPI, token: str | None, number: int) -> int:
+    import uvicorn
+
+    try:
+        listener = socket.create_server((LOOPBACK, number))
+    except OSError as error:
+        raise ConfigError(f"--port {number}: {error.strerror}; give another, or 0 for a free one") from None
+    with listener:
+        site = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+        address = f"{site}/v1"
+        note(f"the dashboard is at {site}/")
+        note(f"the API is at {address}; its description at {address}/openapi.json; Ctrl-C ends it")
+        if token is not None:
+            note(f"a token for this run alone, with all scopes: {token}")
+        # No access log: paths and queries name tasks and labels.
+        config = uvicorn.Config(api, lifespan="off", log_config=None, access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _needs_extra() -> None:
+    try:
+        import fastapi
+        import uvicorn
+    except ImportError as error:
+        raise ConfigError(f"there is no {error.name!r} here: pip install 'taskq-sls[api,cli]'") from None
+    del fastapi, uvicorn
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

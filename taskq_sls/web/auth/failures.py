@@ -1,0 +1,50 @@
+"""Wrong credentials are answered a few times a minute, and then refused unread."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+
+MOST = 20
+"""Failures of one source within `WINDOW` after which it is refused."""
+
+WINDOW = 60.0
+"""Seconds over which failures are counted."""
+
+MOST_SOURCES = 4_096
+"""Sources that are remembered; the one that was quiet for longest is forgotten."""
+
+
+class Failures:
+    """Counts failures by source, in this process alone.
+
+    Every Lambda container counts for itself, so that a source that is spread over n containers has n times as many
+    tries. That is enough against noise; against guessing a token has 256 random bits.
+    """
+
+    def __init__(self) -> None:
+        self._by_source: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def wait(self, source: str, now: float) -> float | None:
+        """Seconds until the source is heard again; None while it is."""
+        start, count = self._by_source.get(network(source), (now, 0))
+        return start + WINDOW - now if count >= MOST and now < start + WINDOW else None
+
+    def note(self, source: str, now: float) -> None:
+        """Count a failure."""
+        key = network(source)
+        start, count = self._by_source.pop(key, (now, 0))
+        self._by_source[key] = (now, 1) if now >= start + WINDOW else (start, count + 1)
+        while len(self._by_source) > MOST_SOURCES:
+            self._by_source.popitem(last=False)
+
+
+def network(source: str) -> str:
+    """What one caller has: an IPv4 address, or the 64 bits of an IPv6 network."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source[:64]
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -1,0 +1,80 @@
+"""What a route is given: the app, its services, who calls, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Depends, Request
+
+from ..app import TaskQ
+from ..services import Services
+from .auth import Principal, Scope
+from .limits import WAIT_MARGIN
+from .problems import ProblemError, documented
+
+
+class Call(NamedTuple):
+    """One request.
+
+    Args:
+        deadline: epoch seconds by which it must be answered.
+    """
+
+    app: TaskQ
+    services: Services
+    principal: Principal
+    deadline: float
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self.app.clock.time()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that may be spent waiting, 0 or more."""
+        return max(0.0, self.deadline - self.now - WAIT_MARGIN)
+
+
+async def _call(request: Request) -> Call:
+    app: TaskQ = request.app.state.taskq
+    return Call(app, await app.services.on_loop(), request.scope["taskq.principal"], request.scope["taskq.deadline"])
+
+
+Caller = Annotated[Call, Depends(_call)]
+"""The annotation of a route's parameter that gets the call."""
+
+EVERYWHERE = ("bad-request", "unauthorized", "missing-scope", "invalid", "too-many-failures", "internal", "too-slow")
+"""Problems that every route can answer with."""
+
+OUTSIDE = ("aws", "unavailable", "not-configured")
+"""Problems of routes that talk to AWS."""
+
+
+def allowed(scope: Scope, *kinds: str, aws: bool = True) -> dict[str, Any]:
+    """Arguments of a route for callers that have `scope`.
+
+    Args:
+        kinds: problems that it can answer with, beside those that every route has.
+        aws: whether it talks to AWS.
+    """
+    everything = (*EVERYWHERE, *(OUTSIDE if aws else ()), *kinds)
+    return {
+        "dependencies": [Depends(needs(scope))],
+        "responses": documented(everything),
+        "openapi_extra": {"security": [{"token": [scope]}, {"iam": []}]},
+    }
+
+
+def needs(scope: Scope) -> Callable[[Request], None]:
+    """A dependency that refuses callers without `scope`."""
+
+    def check(request: Request) -> None:
+        principal: Principal = request.scope["taskq.principal"]
+        if scope not in principal.scopes:
+            has = ", ".join(sorted(principal.scopes))
+            raise ProblemError("missing-scope", f"it needs the scope {scope}; {principal.name} has {has}")
+
+    check.__name__ = f"needs_{scope}"
+    return check

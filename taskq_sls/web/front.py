@@ -1,0 +1,202 @@
+"""What every request passes before a route sees it: time limit, size limit, origin, and the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, MutableMapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .auth import Gate, Principal
+from .limits import LAMBDA_MARGIN, LONGEST_REQUEST, MAX_REQUEST
+from .problems import ProblemError
+
+logger = logging.getLogger("taskq_sls.web")
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer that does not set them itself, as a page does."""
+
+HTTPS_ONLY = "max-age=31536000"
+
+NOBODY = Principal("nobody", frozenset(), "cookie")
+"""Who asks what is open to all: by a browser, as far as anybody can tell."""
+
+
+class Door(Protocol):
+    """Another way in, for people."""
+
+    def open_to_all(self, connection: HTTPConnection) -> bool:
+        """Whether anybody may ask this. What changes something is still refused to other sites."""
+
+    async def principal(self, connection: HTTPConnection) -> Principal | None:
+        """Who calls, where they came in by this door."""
+
+    def instead(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
+        """What to answer to a browser in place of a problem document."""
+
+
+class Front:
+    """The outermost layer of the API.
+
+    Args:
+        now: epoch seconds.
+        public: paths that anybody may ask.
+        origins: other origins than the API's own from which browsers may change things, such as
+            ``https://tasks.example.com`` where a proxy has another name.
+        door: of the pages.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        now: Callable[[], float],
+        public: Collection[str],
+        origins: Collection[str] = (),
+        door: Door | None = None,
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._now = now
+        self._public = frozenset(public)
+        self._origins = frozenset(origins)
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        answer = _Answer(scope, send)
+        seconds = seconds_left(scope)
+        scope["taskq.deadline"] = self._now() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                self._check_size(scope)
+                await self._admit(HTTPConnection(scope))
+                await self._app(scope, _limited(receive), answer.send)
+        except ProblemError as error:
+            await answer.instead(self._response(scope, error))
+        except TimeoutError:
+            problem = ProblemError("too-slow", f"it had {seconds:.0f} s; ask for less at a time")
+            await answer.instead(self._response(scope, problem))
+        except Exception:
+            # Not the path: it may hold what a caller calls a task.
+            logger.exception("%s request failed", scope["method"], extra={"action": "request_failed"})
+            problem = ProblemError("internal", "the log of this function tells what")
+            await answer.instead(self._response(scope, problem))
+
+    def _response(self, scope: Scope, problem: ProblemError) -> Response:
+        page = None if self._door is None else self._door.instead(HTTPConnection(scope), problem)
+        return problem.response() if page is None else page
+
+    def _check_size(self, scope: Scope) -> None:
+        text = HTTPConnection(scope).headers.get("content-length", "")
+        if text.isascii() and text.isdigit() and (len(text) > 12 or int(text) > MAX_REQUEST):
+            raise _too_large()
+
+    async def _admit(self, connection: HTTPConnection) -> None:
+        scope, door = connection.scope, self._door
+        if scope["path"] in self._public and scope["method"] in SAFE:
+            return
+        if door is not None and door.open_to_all(connection):
+            if scope["method"] not in SAFE:
+                self._check_origin(connection, NOBODY)
+            return
+        principal = None if door is None else await door.principal(connection)
+        if principal is None:
+            principal = self._gate.principal(connection)
+        if scope["method"] not in SAFE:
+            self._check_origin(connection, principal)
+        scope["taskq.principal"] = principal
+
+    def _check_origin(self, connection: HTTPConnection, principal: Principal) -> None:
+        """Keep other sites from using what a browser sends by itself: cookies, or a proxy that signs for its users.
+
+        Browsers say where a request comes from. Programs do not, and do not have to, unless they use the cookie.
+        """
+        headers = connection.headers
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None and origin in self._origins:
+            return
+        if origin is not None and (origin == "null" or urlsplit(origin).netloc != headers.get("host")):
+            raise ProblemError("cross-site", f"it came from {origin!r:.100}; origins=[...] may allow it")
+        if site not in (None, "same-origin", "none"):
+            raise ProblemError("cross-site", "the browser says that another site sent it")
+        if principal.by == "cookie" and origin is None and site is None:
+            raise ProblemError(
+                "cross-site", "a request with the cookie must say its Origin; programs use a bearer token"
+            )
+
+
+class _Answer:
+    """What is sent back, with the headers that every answer has."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            headers = MutableHeaders(raw=message.setdefault("headers", []))
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            if self._scope.get("scheme") == "https":
+                headers.setdefault("Strict-Transport-Security", HTTPS_ONLY)
+            message["headers"] = headers.raw
+        await self._send(message)
+
+    async def instead(self, response: Response) -> None:
+        """Answer with this, unless an answer has begun."""
+        if not self._started:
+            await response(self._scope, _nothing, self.send)
+
+
+def seconds_left(scope: MutableMapping[str, Any]) -> float:
+    """Seconds for this request, within those of the Lambda function that it runs in."""
+    remaining = getattr(scope.get("aws.context"), "get_remaining_time_in_millis", None)
+    if remaining is None:
+        return LONGEST_REQUEST
+    return max(0.1, min(LONGEST_REQUEST, float(remaining()) / 1000 - LAMBDA_MARGIN))
+
+
+def _limited(receive: Receive) -> Receive:
+    """Stop reading a body that turns out longer than it may be."""
+    total = 0
+
+    async def receive_some() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_REQUEST:
+            raise _too_large()
+        return message
+
+    return receive_some
+
+
+def _too_large() -> ProblemError:
+    return ProblemError("too-large", f"the body is above {MAX_REQUEST:,} bytes; send several requests")
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

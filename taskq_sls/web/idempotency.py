@@ -1,0 +1,104 @@
+"""The header Idempotency-Key: a request that comes again makes no second task.
+
+The ids of a request's tasks are made of its caller, its key and its content, so that they are the same again. A lock
+in the table remembers the key for a day: who finds it taken by other ids has sent another request under the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from typing import Any, NamedTuple
+
+from ..errors import AwsError
+from ..results.keys import RESEND_AFTER, give_back
+from ..results.records import DAY, KeyLock
+from .calls import Call
+from .problems import ProblemError
+
+logger = logging.getLogger("taskq_sls.web")
+
+HEADER = "Idempotency-Key"
+
+MAX_KEY = 200
+"""Longest key, in characters."""
+
+REMEMBERED = DAY
+"""Seconds for which a key is remembered."""
+
+SPACE = "http:idempotency-key"
+"""In place of the name of a task, in whose space a lock's key counts."""
+
+
+class Request(NamedTuple):
+    """A request with a key.
+
+    Args:
+        lock: that this request wants, or found.
+        done: the same request came before and was carried out.
+    """
+
+    lock: KeyLock
+    done: bool
+
+    def id(self, index: int | None = None) -> str:
+        """The id of its task; of several, the one at `index`."""
+        return self.lock.id if index is None else f"{self.lock.id}.{index}"
+
+
+async def begin(call: Call, key: str, content: Any, queue: str) -> Request:
+    """Take up a request.
+
+    Args:
+        content: what it asks for, as JSON values.
+
+    Raises:
+        ProblemError: the key belongs to another request, or to this one, which is being carried out.
+        AwsError, MissingResource: the table cannot be written.
+    """
+    lock = _lock(call, key, content, queue)
+    over = None
+    for _ in range(2):
+        stands = await call.services.results.lock_key(lock, over)
+        if stands == lock:
+            return Request(lock, False)
+        if stands.id != lock.id:
+            raise ProblemError("key-reused", f"{HEADER} {key!r:.80} was given with another content; take another key")
+        if stands.confirmed:
+            return Request(stands, True)
+        if call.now < stands.locked_at + RESEND_AFTER:
+            break
+        # Whoever took it up before broke off: what it may have sent has the same ids.
+        over = stands
+    wait = max(1, math.ceil(stands.locked_at + RESEND_AFTER - call.now))
+    raise ProblemError(
+        "request-in-progress", f"it came {RESEND_AFTER - wait:.0f} s ago; ask again", headers={"Retry-After": str(wait)}
+    )
+
+
+async def finish(call: Call, request: Request) -> None:
+    """Remember that it was carried out. A fault leaves it to the next try, which sends the same ids again."""
+    try:
+        await call.services.results.confirm_key(SPACE, request.lock.key, request.lock.id)
+    except AwsError as error:
+        logger.warning("an idempotency key is not confirmed: %s", error, extra={"action": "idempotency_fault"})
+
+
+async def give_up(call: Call, request: Request) -> None:
+    """Forget it: it failed, and may come again at once."""
+    lock = request.lock
+    await give_back(call.services.results, SPACE, lock.key, lock.id, lock.locked_at)
+
+
+def _lock(call: Call, key: str, content: Any, queue: str) -> KeyLock:
+    owner = _digest([call.app.name, call.principal.name, key])[:32]
+    now = call.now
+    id = f"http-{owner[:24]}-{_digest(content)[:24]}"
+    return KeyLock(SPACE, owner, id, queue, now, math.ceil(now + REMEMBERED))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,44 @@
+"""What the front of a Lambda function lets through, and what of it is used here."""
+
+from __future__ import annotations
+
+MAX_REQUEST = 6_000_000
+"""Bytes of a request's body; Lambda takes 6 MB in all (Lambda quotas, synchronous payload)."""
+
+MAX_ANSWER = 2_900_000
+"""Bytes of an answer. Lambda gives back 6 MB, in which every quote of a JSON body is escaped and so counts twice."""
+
+LONGEST_REQUEST = 28.0
+"""Seconds for one request: API Gateway gives up after 29 or 30 (API Gateway quotas, integration timeout)."""
+
+LAMBDA_MARGIN = 1.0
+"""Seconds before the end of the Lambda function at which an answer must be ready."""
+
+LONGEST_WAIT = 25.0
+"""Seconds for which a request may wait for a task."""
+
+WAIT_MARGIN = 2.0
+"""Seconds that are kept of a request's time for what comes after the wait."""
+
+MAX_BATCH = 500
+"""Tasks of one batch: fifty calls of the queue, which fit a request's time."""
+
+MAX_PAGE = 100
+"""Records of one page; each is shown in a few kilobytes."""
+
+MAX_TEXT = 2_000
+"""Characters shown of a long text in a listing."""
+
+MAX_LABELS = 50
+"""Labels shown of one task in a listing."""
+
+MAX_DEAD_LETTERS = 200
+"""Dead letters of one listing, redrive or purge."""
+
+MOST_SEEN = 2_000
+"""Messages of a dead-letter queue that one request looks at."""
+
+
+def clipped(text: str, most: int = MAX_TEXT) -> str:
+    """A text as a listing shows it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

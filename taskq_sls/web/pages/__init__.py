@@ -1,0 +1,7 @@
+"""The dashboard: pages made on the server, beside the HTTP API and by its own operations."""
+
+from __future__ import annotations
+
+from .site import add_pages
+
+__all__ = ["add_pages"]

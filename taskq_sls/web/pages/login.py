@@ -1,0 +1,101 @@
+"""Log in with a token, and out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...errors import TaskQError
+from ..auth import Gate
+from ..problems import ProblemError
+from .answers import error_page, redirect, rendered
+from .forms import read_form
+from .html import Html, tag
+from .parts import notice
+from .sessions import LIFETIME, Sessions
+from .view import View
+
+HINT = "It begins with tq_ and is not kept: you stay logged in for {hours} hours."
+
+
+class Login:
+    """The login of one site.
+
+    Args:
+        pages: paths that one may come back to.
+    """
+
+    def __init__(self, app: str, gate: Gate, sessions: Sessions, pages: Collection[str]) -> None:
+        self._app = app
+        self._gate = gate
+        self._sessions = sessions
+        self._pages = pages
+
+    async def show(self, request: Request) -> Response:
+        """The form."""
+        return rendered(request, self._app, _form(request.query_params.get("back", "")), None)
+
+    async def enter(self, request: Request) -> Response:
+        """Take the token, and give a session for it."""
+        form = await read_form(request)
+        back = form.text("back")
+        try:
+            token = self._gate.token_of(request, form.text("token").strip())
+        except ProblemError as problem:
+            if problem.kind != "unauthorized":
+                return error_page(self._app, problem, None, "login")
+            return rendered(request, self._app, _form(back, "This token is not valid, or not any more."), None)
+        answer = redirect(self._allowed(back))
+        try:
+            await self._sessions.begin(request, answer, token)
+        except TaskQError as error:
+            return error_page(self._app, error, None, "login")
+        return answer
+
+    async def leave(self, request: Request) -> Response:
+        """End the session."""
+        answer = redirect("login")
+        self._sessions.end(request, answer)
+        return answer
+
+    def _allowed(self, back: str) -> str:
+        """A page of ours, whatever the form says."""
+        parts = urlsplit(back)
+        page = parts.path.removeprefix("./")
+        if parts.scheme or parts.netloc or f"/{page}" not in self._pages or not back.isprintable():
+            return "./"
+        return f"{page or './'}?{parts.query}" if parts.query else page or "./"
+
+
+def _form(back: str, fault: str | None = None) -> View:
+    hint = HINT.format(hours=LIFETIME // 3600)
+    form = tag(
+        "form",
+        tag("input", type="hidden", name="back", value=back),
+        tag(
+            "p",
+            tag("label", "Token", for_="token"),
+            tag(
+                "input",
+                id="token",
+                name="token",
+                type="password",
+                required=True,
+                autofocus=True,
+                autocomplete="current-password",
+                aria_describedby="token-hint",
+                aria_invalid="true" if fault else None,
+            ),
+            tag("small", hint, id="token-hint"),
+            class_="field wide",
+        ),
+        tag("p", tag("button", "Log in")),
+        method="post",
+        action="login",
+        class_="login",
+    )
+    told = notice(fault, bad=True) if fault else ""
+    return View("Log in", "login", before=Html(told + form), status=401 if fault else 200)

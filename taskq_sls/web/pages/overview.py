@@ -1,0 +1,190 @@
+"""The first page: queues, what happened over time, what fails most, who works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from weakref import WeakKeyDictionary
+
+from starlette.requests import Request
+
+from ...app import TaskQ
+from ...metrics.window import Window
+from ...operations.overview import live_workers
+from ...operations.queues import QueueStats, oldest_ages, queue_stats
+from ...results.base import Query
+from ...results.records import State, TaskRecord
+from ...results.workers import WorkerReport
+from ...services import Services
+from ..calls import Call
+from ..limits import clipped
+from .charts import Line, bar, chart
+from .html import Child, Html, link, markup, tag
+from .parts import duration, section, table, time
+from .view import View
+
+EVERY = 15
+"""Seconds between two looks: each asks every queue, the counters of the time shown, and the reports of workers."""
+
+AGES_EVERY = 60.0
+"""Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""
+
+SPANS = {"1h": (3_600, "hour"), "6h": (21_600, "6 hours"), "24h": (86_400, "24 hours"), "7d": (604_800, "7 days")}
+"""Times that charts can show, in seconds."""
+
+FAILED = 8
+"""Failures that are shown."""
+
+MOST_WORKERS = 100
+"""Workers that are shown."""
+
+_ages: WeakKeyDictionary[TaskQ, tuple[float, dict[str, float]]] = WeakKeyDictionary()
+
+
+async def show(call: Call, request: Request) -> View:
+    """How things stand, and how they came to."""
+    span = request.query_params.get("span", "1h")
+    if span not in SPANS:
+        span = "1h"
+    app, services = call.app, call.services
+    since = timedelta(seconds=SPANS[span][0])
+    queues, workers, failed, window = await asyncio.gather(
+        _queues(app, services),
+        _workers(app, services),
+        services.results.list(Query((), State.FAILED, limit=FAILED), now=call.now),
+        app.metrics.awindow(since=since),
+    )
+    live = [
+        section("Queues", _queue_table(queues), id="queues"),
+        section(f"The last {SPANS[span][1]}", *_charts(window), id="charts"),
+        section("What fails most", _failing(window), id="failing"),
+        section("Last failures", _failures(failed), id="failures"),
+        section("Workers", _worker_table(workers, call.now), id="workers"),
+    ]
+    return View("Overview", "./", before=_spans(span), live=markup(live), every=EVERY)
+
+
+async def _queues(app: TaskQ, services: Services) -> list[QueueStats]:
+    """The queues, with ages that are at most a minute old."""
+    queues = await queue_stats(app, services, ages=False)
+    now = app.clock.time()
+    asked_at, ages = _ages.get(app, (float("-inf"), {}))
+    if not 0 <= now - asked_at < AGES_EVERY:
+        ages = await oldest_ages(app, services, [one.name for one in queues])
+        _ages[app] = (now, ages)
+    return [one._replace(oldest_age=ages.get(one.name)) for one in queues]
+
+
+async def _workers(app: TaskQ, services: Services) -> Sequence[WorkerReport]:
+    return [] if services.results.workers is None else await live_workers(app, services)
+
+
+def _spans(chosen: str) -> Html:
+    entries = [
+        tag("li", tag("a", f"Last {text}", href=f"./?span={name}", aria_current="true" if name == chosen else None))
+        for name, (_, text) in SPANS.items()
+    ]
+    return tag("nav", tag("ul", entries), aria_label="Time that the charts show", class_="spans")
+
+
+def _queue_table(queues: Sequence[QueueStats]) -> Html:
+    most = max((one.visible for one in queues), default=0) or 1
+    rows = [
+        (
+            one.name,
+            tag("span", f"{one.visible:,} ", bar(one.visible / most, "waiting")),
+            f"{one.in_flight:,}",
+            f"{one.delayed:,}",
+            duration(one.oldest_age),
+            _dead(one),
+        )
+        for one in queues
+    ]
+    header = ("Queue", "Waiting", "In flight", "Delayed", "Oldest waits", "Dead letters")
+    return table("Queues, as SQS counts them", header, rows)
+
+
+def _dead(one: QueueStats) -> Child:
+    if one.dead_letters is None:
+        return "-"
+    if not one.dead_letters:
+        return "0"
+    return tag("strong", link(f"{one.dead_letters:,}", "dead-letters", queue=one.name))
+
+
+def _charts(window: Window) -> list[Html]:
+    points = window.points
+    times, counters = [one.time for one in points], [one.counters for one in points]
+    happened = [
+        Line("succeeded", "good", [one.succeeded for one in counters]),
+        Line("failed", "bad", [one.failed for one in counters]),
+        Line("retried", "warn", [one.retried for one in counters]),
+    ]
+    took = [Line("half within", "good", [one.p50 for one in counters])]
+    took.append(Line("95 % within", "warn", [one.p95 for one in counters]))
+    waited = [Line("on average", "good", [one.mean_wait for one in counters])]
+    step = window.step
+    return [
+        tag(
+            "div",
+            chart("Tasks", times, happened, step=step),
+            chart("Duration of attempts", times, took, step=step, form=duration),
+            chart("Wait in the queue", times, waited, step=step, form=duration),
+            class_="charts",
+        )
+    ]
+
+
+def _failing(window: Window) -> Html:
+    rows = [
+        (
+            link(one.name, "tasks", q=one.name),
+            link(f"{one.counters.failed:,}", "tasks", q=one.name, status="FAILED"),
+            f"{one.counters.retried:,}",
+            _rate(one.counters.failure_rate),
+        )
+        for one in window.failing(10)
+    ]
+    header = ("Task", "Failed for good", "Retried", "Of its attempts")
+    return table("Tasks that failed in this time", header, rows, empty="Nothing has failed in this time.")
+
+
+def _rate(share: float | None) -> Child:
+    return "-" if share is None else tag("span", f"{share:.0%} ", bar(share, "failed"))
+
+
+def _failures(failed: Sequence[TaskRecord]) -> Html:
+    rows = [
+        (
+            link(one.id, "task", id=one.id),
+            one.task,
+            time(one.finished_at),
+            clipped(f"{one.error.type}: {one.error.message}" if one.error else one.reason or "", 200),
+        )
+        for one in failed
+    ]
+    return table("Tasks that failed last", ("Id", "Task", "Failed at (UTC)", "Error"), rows, empty="None has failed.")
+
+
+def _worker_table(workers: Sequence[WorkerReport], now: float) -> Html:
+    rows = [
+        (
+            f"{one.host} {one.pid}",
+            ", ".join(one.queues),
+            tag("span", f"{one.running} of {one.concurrency} ", bar(one.running / max(1, one.concurrency), "good")),
+            f"{one.done:,}",
+            tag("ul", [tag("li", link(task.task, "task", id=task.id)) for task in one.oldest[:5]])
+            if one.oldest
+            else "-",
+            time(one.started_at),
+            "stopping" if one.stopping else time(one.beat_at),
+            one.version,
+        )
+        for one in workers[:MOST_WORKERS]
+    ]
+    header = ("Worker", "Queues", "Running", "Done", "Longest running", "Since (UTC)", "Reported (UTC)", "Version")
+    found = table("Workers that reported in the last 150 seconds", header, rows, empty="No worker has reported.")
+    if len(workers) > MOST_WORKERS:
+        return markup([found, tag("p", f"{len(workers) - MOST_WORKERS} more.", class_="muted")])
+    return found

@@ -1,0 +1,152 @@
+"""Small pieces that several pages are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from .html import NOTHING, Attribute, Child, Html, tag
+
+MOST_JSON = 200_000
+"""Characters of one value that a page shows."""
+
+
+def table(caption: str, header: Sequence[Child], rows: Iterable[Sequence[Child]], *, empty: str = "None.") -> Html:
+    """Rows under headings. On a phone each row becomes a card, whose cells repeat their headings."""
+    # Roles are said, since tables that are laid out otherwise lose theirs in some browsers.
+    body = [
+        tag(
+            "tr",
+            [tag("td", cell, role="cell", data_label=_text(name)) for name, cell in zip(header, row, strict=True)],
+            role="row",
+        )
+        for row in rows
+    ]
+    if not body:
+        return tag("p", empty, class_="muted")
+    heads = tag("tr", [tag("th", name, scope="col", role="columnheader") for name in header], role="row")
+    return tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", heads, role="rowgroup"),
+        tag("tbody", body, role="rowgroup"),
+        role="table",
+    )
+
+
+def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
+    """Names and values; those without a value are left out."""
+    shown = [(name, value) for name, value in pairs if value not in (None, "", NOTHING)]
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in shown], class_="facts")
+
+
+def section(heading: str, *content: Child, id: str | None = None) -> Html:
+    """A part of a page."""
+    return tag("section", tag("h2", heading), content, id=id)
+
+
+def time(moment: datetime | float | None, *, absent: str = "-") -> Html:
+    """A moment, in UTC; the script adds the reader's own time as a hint."""
+    if moment is None:
+        return tag("span", absent, class_="muted")
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    moment = moment.astimezone(UTC)
+    return tag("time", moment.strftime("%Y-%m-%d %H:%M:%S"), datetime=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "-"
+    if seconds < 0.0005:
+        return "0 s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def status(state: str, *, stalled: bool = False) -> Html:
+    """A state; told by its word, and by its colour too."""
+    return tag("span", state, " (stalled)" if stalled else None, class_=f"state state-{state.lower()}")
+
+
+def as_json(value: Any, *, label: str, id: str | None = None) -> Html:
+    """A JSON value to read. It can be scrolled by keyboard, and so needs a name."""
+    text = value if isinstance(value, str) and id == "traceback" else json.dumps(value, indent=2, ensure_ascii=False)
+    if len(text) > MOST_JSON:
+        text = f"{text[:MOST_JSON]}\n... {len(text) - MOST_JSON:,} characters more: the API and `taskq tasks show` have them"
+    return tag("pre", text, tabindex="0", role="region", aria_label=label, id=id)
+
+
+def labels(given: Mapping[str, str]) -> Html:
+    """Labels of a task."""
+    if not given:
+        return NOTHING
+    return tag("span", [tag("code", f"{name}={value}", class_="label") for name, value in given.items()])
+
+
+def action(page: str, text: str, fields: Mapping[str, Child], *, style: str | None = None, name: str = "") -> Html:
+    """A button that changes something.
+
+    Args:
+        name: what it changes, for those who hear the button without what stands around it.
+    """
+    hidden = [tag("input", type="hidden", name=key, value=_text(value)) for key, value in fields.items()]
+    button = tag("button", text, tag("span", f" {name}", class_="unseen") if name else None, class_=style)
+    return tag("form", hidden, button, method="post", action=page, class_="inline")
+
+
+def field(text: str, name: str, value: str = "", *, hint: str | None = None, **attributes: Attribute) -> Html:
+    """A labelled line of input."""
+    id = f"field-{name}"
+    described = f"{id}-hint" if hint else None
+    return tag(
+        "p",
+        tag("label", text, for_=id),
+        tag("input", id=id, name=name, value=value, aria_describedby=described, **attributes),
+        tag("small", hint, id=described) if hint else None,
+        class_="field",
+    )
+
+
+def area(text: str, name: str, value: str = "", *, hint: str | None = None, rows: int = 6) -> Html:
+    """A labelled box of text."""
+    id = f"field-{name}"
+    described = f"{id}-hint" if hint else None
+    return tag(
+        "p",
+        tag("label", text, for_=id),
+        # The first line break in a box is dropped by browsers.
+        tag("textarea", f"\n{value}", id=id, name=name, rows=rows, spellcheck="false", aria_describedby=described),
+        tag("small", hint, id=described) if hint else None,
+        class_="field wide",
+    )
+
+
+def choice(text: str, name: str, options: Sequence[tuple[str, str]], chosen: str) -> Html:
+    """A labelled list to choose from: values, and what they are called."""
+    entries = [tag("option", called, value=value, selected=value == chosen) for value, called in options]
+    return tag(
+        "p",
+        tag("label", text, for_=f"field-{name}"),
+        tag("select", entries, id=f"field-{name}", name=name),
+        class_="field",
+    )
+
+
+def notice(text: Child, *, bad: bool = False) -> Html:
+    """Something that has just happened, told at once."""
+    return tag("p", text, role="alert" if bad else "status", class_="notice bad" if bad else "notice")
+
+
+def _text(child: Child) -> str:
+    return "" if child is None else str(child)

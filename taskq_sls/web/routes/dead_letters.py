@@ -1,0 +1,188 @@
+"""Dead letters: list, show, redrive, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from ...errors import ConfigError
+from ...operations.dead_letters import list_dead_letters, purge
+from ...operations.editing import Edit
+from ...operations.redriving import redrive
+from ...operations.selection import Selection
+from ...redaction import MASK, holds_mask
+from ..calls import Caller, allowed
+from ..limits import MAX_DEAD_LETTERS, MOST_SEEN
+from ..models.dead_letters import (
+    Chosen,
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetters,
+    Group,
+    Left,
+    PurgeDeadLetters,
+    PurgeDone,
+    Redrive,
+    RedriveDeadLetters,
+    RedriveDone,
+)
+from ..problems import ProblemError
+from .filters import read_labels
+
+router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
+
+QueueName = Annotated[
+    str, Path(max_length=80, description="The queue, or its dead-letter queue.", examples=["default"])
+]
+MessageId = Annotated[str, Path(max_length=100, description="SQS's id of the message.")]
+
+
+@router.get(
+    "",
+    operation_id="listDeadLetters",
+    summary="List dead letters, the latest failures first",
+    response_model=DeadLetters,
+    **allowed("read"),
+)
+async def get_dead_letters(
+    call: Caller,
+    queue: Annotated[
+        str | None, Query(max_length=80, description="Only those of this queue, or in this dead-letter queue.")
+    ] = None,
+    task: Annotated[list[str] | None, Query(max_length=50)] = None,
+    reason: Annotated[list[str] | None, Query(max_length=50)] = None,
+    older_than: Annotated[float | None, Query(ge=0, description="Seconds since they were given up.")] = None,
+    label: Annotated[list[str] | None, Query(max_length=10, description="name=value")] = None,
+    id: Annotated[list[str] | None, Query(max_length=100, description="Ids of tasks.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_DEAD_LETTERS)] = 50,
+) -> DeadLetters:
+    """SQS has no way to look without receiving: each message is hidden from others while this lasts, and then given
+    back. What others hold is missed, and so may be what waits behind others of its message group.
+    """
+    selection = Selection(
+        frozenset(task or ()), frozenset(reason or ()), older_than, read_labels(label or []), frozenset(id or ())
+    )
+    found = await list_dead_letters(call.app, call.services, queue, selection, limit=limit, most_seen=MOST_SEEN)
+    return DeadLetters(
+        dead_letters=[DeadLetter.of(call.app, one) for one in found.dead_letters],
+        groups=[Group.of(one) for one in found.groups],
+        seen=found.seen,
+        missed=found.missed,
+    )
+
+
+@router.get(
+    "/{queue}/{message_id}",
+    operation_id="getDeadLetter",
+    summary="Show a dead letter with its arguments",
+    response_model=DeadLetterDetail,
+    **allowed("read", "not-found"),
+)
+async def get_dead_letter(queue: QueueName, message_id: MessageId, call: Caller) -> DeadLetterDetail:
+    """Values that the app hides by name are not shown."""
+    only = Selection(message_ids=frozenset({message_id}))
+    found = await list_dead_letters(call.app, call.services, queue, only, limit=1, most_seen=MOST_SEEN)
+    if not found.dead_letters:
+        raise _missing(queue, message_id)
+    return DeadLetterDetail.of(call.app, found.dead_letters[0])
+
+
+@router.post(
+    "/redrive",
+    operation_id="redriveDeadLetters",
+    summary="Send dead letters back to their queues",
+    response_model=RedriveDone,
+    **allowed("admin"),
+)
+async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> RedriveDone:
+    """Each is sent, as a new run of its task, before it is deleted: an interruption loses nothing. With a rate, one
+    request sends as many as its time allows; ask again while `more` is set.
+    """
+    _check_chosen(given)
+    if holds_mask([given.args, given.kwargs, given.set_labels]):
+        raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
+    limit = given.limit
+    if given.rate is not None:
+        limit = max(1, min(limit, int(given.rate * call.patience / 2)))
+    edit = Edit(given.args, given.kwargs, given.set_labels)
+    done = await redrive(
+        call.app,
+        call.services,
+        given.queue,
+        given.selection(),
+        limit=limit,
+        rate=given.rate,
+        edit=None if edit == Edit() else edit,
+        group=given.group,
+        dry_run=given.dry_run,
+    )
+    sent = [
+        Redrive(
+            message_id=one.dead_letter.message_id,
+            id=one.dead_letter.id,
+            task=one.dead_letter.task,
+            queue=one.queue,
+            run=one.run,
+        )
+        for one in done.redriven
+    ]
+    return RedriveDone(
+        redriven=sent,
+        kept=[Left.of(one) for one in done.kept],
+        undeleted=[Left.of(one) for one in done.undeleted],
+        seen=done.seen,
+        more=len(sent) + len(done.kept) >= limit,
+    )
+
+
+@router.post(
+    "/purge",
+    operation_id="purgeDeadLetters",
+    summary="Delete dead letters for good",
+    response_model=PurgeDone,
+    **allowed("admin"),
+)
+async def purge_dead_letters(given: PurgeDeadLetters, call: Caller) -> PurgeDone:
+    """The records of their tasks stay."""
+    _check_chosen(given)
+    done = await purge(
+        call.app, call.services, given.queue, given.selection(), limit=given.limit, dry_run=given.dry_run
+    )
+    return PurgeDone(
+        purged=[DeadLetter.of(call.app, one) for one in done.purged],
+        kept=[Left.of(one) for one in done.kept],
+        seen=done.seen,
+        more=len(done.purged) >= given.limit,
+    )
+
+
+@router.delete(
+    "/{queue}/{message_id}",
+    operation_id="deleteDeadLetter",
+    summary="Delete a dead letter for good",
+    response_model=PurgeDone,
+    **allowed("admin", "not-found", "conflict"),
+)
+async def delete_dead_letter(queue: QueueName, message_id: MessageId, call: Caller) -> PurgeDone:
+    """The record of its task stays."""
+    only = Selection(message_ids=frozenset({message_id}))
+    done = await purge(call.app, call.services, queue, only, limit=1)
+    if done.kept:
+        raise ProblemError("conflict", done.kept[0].message)
+    if not done.purged:
+        raise _missing(queue, message_id)
+    return PurgeDone(purged=[DeadLetter.of(call.app, one) for one in done.purged], kept=[], seen=done.seen, more=False)
+
+
+def _check_chosen(given: Chosen) -> None:
+    """A request that forgot its filter must not touch everything."""
+    if given.selection().everything and not given.everything:
+        raise ConfigError("nothing says which dead letters are meant: give a filter, or everything=true")
+
+
+def _missing(queue: str, message_id: str) -> ProblemError:
+    return ProblemError(
+        "not-found",
+        f"message {message_id!r:.80} could not be found for {queue!r:.80}; somebody else may hold it just now",
+    )

@@ -1,0 +1,150 @@
+"""Sending tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header, Response
+
+from ...app import TaskQ
+from ...dispatch import raise_failures
+from ...errors import ArgumentsError, ConfigError, TaskQError
+from ...sending import Prepared
+from ...task import Task
+from ...unique import Existing, send_unique
+from ..calls import Call, Caller, allowed
+from ..idempotency import MAX_KEY, Request, begin, finish, give_up
+from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
+from ..problems import ProblemError
+
+router = APIRouter(prefix="/v1", tags=["tasks"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=MAX_KEY,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Of your choice, one per request. A request that comes again with the same key within a day makes no "
+        "second task; another request with it is refused.",
+    ),
+]
+
+KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in-progress", "key-reused", "too-large")
+
+
+@router.post(
+    "/tasks",
+    operation_id="enqueueTask",
+    summary="Send a task",
+    status_code=202,
+    response_model=Enqueued,
+    **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
+)
+async def enqueue(
+    entry: EnqueueTask, call: Caller, response: Response, idempotency_key: IdempotencyKey = None
+) -> Enqueued:
+    """Answers when the queue has accepted the task. Only tasks that are declared with `http=True` can be sent.
+
+    With an Idempotency-Key the task's id is made of it; leave out id and unique_key.
+    """
+    sent = (await _send(call, [entry], idempotency_key, response, batch=False))[0]
+    response.headers["Location"] = f"/v1/tasks/{quote(sent.id, safe='')}"
+    return sent
+
+
+@router.post(
+    "/tasks/batch",
+    operation_id="enqueueTasks",
+    summary="Send several tasks",
+    status_code=202,
+    response_model=EnqueuedBatch,
+    **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
+)
+async def enqueue_batch(
+    batch: EnqueueBatch, call: Caller, response: Response, idempotency_key: IdempotencyKey = None
+) -> EnqueuedBatch:
+    """All are checked before any is sent. The problem not-sent names those that no queue has accepted; the others are
+    sent. With an Idempotency-Key the same request can be repeated until all are.
+    """
+    return EnqueuedBatch(tasks=await _send(call, batch.tasks, idempotency_key, response, batch=True))
+
+
+def find_task(app: TaskQ, name: str) -> Task[..., Any]:
+    """A task that may be sent over HTTP.
+
+    Raises:
+        ProblemError: there is none of that name, or it may not.
+    """
+    task = app.registry.get(name)
+    if task is None:
+        raise ProblemError("not-found", f"app {app.name!r} has no task {name!r:.120}")
+    if not task.options.http:
+        raise ProblemError("not-over-http", f"task {task.name} is not declared with http=True")
+    return task
+
+
+async def _send(
+    call: Call, entries: Sequence[EnqueueTask], key: str | None, response: Response, *, batch: bool
+) -> list[Enqueued]:
+    request = None
+    if key is not None:
+        for entry in entries:
+            if entry.id is not None or entry.unique_key is not None:
+                raise ProblemError("invalid", "the Idempotency-Key names the tasks: leave out id and unique_key")
+        # What is wrong with the request is found before its key is taken.
+        prepared = _prepared(call.app, entries, None, batch=batch)
+        content = [entry.model_dump() for entry in entries]
+        request = await begin(call, key, content, prepared[0].queue)
+        if request.done:
+            response.headers["Idempotency-Replayed"] = "true"
+            ids = [request.id(index if batch else None) for index in range(len(entries))]
+            return [
+                Enqueued(id=id, task=one.message.task, queue=one.queue) for id, one in zip(ids, prepared, strict=True)
+            ]
+    return await _carry_out(call, _prepared(call.app, entries, request, batch=batch), request)
+
+
+async def _carry_out(call: Call, prepared: Sequence[Prepared], request: Request | None) -> list[Enqueued]:
+    try:
+        sent = await send_unique(call.services, prepared)
+        answers = [
+            Enqueued(
+                id=wanted.message.id if isinstance(one, Exception) else one.id,
+                task=wanted.message.task,
+                queue=one.queue if isinstance(one, Existing) else wanted.queue,
+                existing=isinstance(one, Existing),
+            )
+            for one, wanted in zip(sent, prepared, strict=True)
+        ]
+        raise_failures(sent, prepared, answers)
+    except TaskQError:
+        # Also where some was sent: when the request comes again, it has the same ids.
+        if request is not None:
+            await give_up(call, request)
+        raise
+    if request is not None:
+        await finish(call, request)
+    return answers
+
+
+def _prepared(app: TaskQ, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool) -> list[Prepared]:
+    prepared = []
+    for index, entry in enumerate(entries):
+        task = find_task(app, entry.task)
+        options = entry.options()
+        if request is not None:
+            options["id"] = request.id(index if batch else None)
+        try:
+            args, kwargs = task.plan.signature.decode(entry.args, entry.kwargs)
+            sender = task.with_options(**options)
+            prepared.append(sender._prepare(args, kwargs, sender.options))
+        except (ArgumentsError, ConfigError) as error:
+            if not batch:
+                raise
+            raise type(error)(f"entry {index}: {error}; nothing was sent") from None
+    if len({one.message.id for one in prepared}) < len(prepared):
+        raise ConfigError(f"{len(prepared)} entries share ids; give each its own; nothing was sent")
+    return prepared

@@ -1,0 +1,155 @@
+"""Schedules: list, make, pause, resume, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+
+from ...errors import ConfigError
+from ...operations.schedules import ScheduleView, is_of, kind_of, list_schedules, show_schedule
+from ...scheduler.expressions import parse
+from ...schedules.handle import ScheduleHandle
+from ..calls import Call, Caller, allowed
+from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
+from ..models.tasks import moment
+from ..problems import ProblemError
+from .enqueueing import find_task
+
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
+
+Name = Annotated[
+    str,
+    Path(pattern=r"^[0-9a-zA-Z_.-]{1,64}$", description="As a listing shows it.", examples=["d-shop.report-1f0c8a7e"]),
+]
+
+
+@router.get(
+    "",
+    operation_id="listSchedules",
+    summary="List schedules",
+    response_model=SchedulePage,
+    **allowed("read", "no-scheduler"),
+)
+async def get_schedules(
+    call: Caller,
+    kind: Annotated[
+        Literal["declared", "runtime"] | None, Query(description="Declared in code, or made at run time.")
+    ] = None,
+    cursor: Annotated[str | None, Query(max_length=4_000, description="Of the page before.")] = None,
+) -> SchedulePage:
+    """Up to 100 a page, each with its next run and what became of the last one."""
+    page = await list_schedules(call.app, call.services, kind=kind, cursor=cursor)
+    return SchedulePage(schedules=[_state(one) for one in page.schedules], cursor=page.cursor)
+
+
+@router.post(
+    "",
+    operation_id="createSchedule",
+    summary="Have a task run at a time, or again and again",
+    status_code=201,
+    response_model=ScheduleCreated,
+    **allowed("admin", "not-over-http", "not-found", "no-scheduler", "too-large"),
+)
+async def create_schedule(given: CreateSchedule, call: Caller) -> ScheduleCreated:
+    """Only tasks that are declared with `http=True` can be scheduled here. With an id, repeating the request is safe."""
+    task = find_task(call.app, given.task)
+    when = parse(given.expression.strip(), given.timezone, given.start, given.end, given.window, given.jitter)
+    args, kwargs = task.plan.signature.decode(given.args, given.kwargs)
+    handle = await task.with_options(**given.options()).aschedule(when, *args, **kwargs)
+    return ScheduleCreated(name=handle.id, task=task.name)
+
+
+@router.get(
+    "/{name}",
+    operation_id="getSchedule",
+    summary="Show a schedule",
+    response_model=ScheduleState,
+    **allowed("read", "not-found", "no-scheduler"),
+)
+async def get_schedule(name: Name, call: Caller) -> ScheduleState:
+    """How it stands."""
+    view = await show_schedule(call.app, call.services, name)
+    if view is None:
+        raise _missing(name)
+    return _state(view)
+
+
+@router.post(
+    "/{name}/pause",
+    operation_id="pauseSchedule",
+    summary="Have a schedule fire no more, until it is resumed",
+    response_model=ScheduleChanged,
+    **allowed("admin", "not-found", "no-scheduler"),
+)
+async def pause_schedule(name: Name, call: Caller) -> ScheduleChanged:
+    """The next deployment, or sync, resumes one that the code declares."""
+    if not await _handle(call, name).apause():
+        raise _missing(name)
+    return ScheduleChanged(name=name, action="paused")
+
+
+@router.post(
+    "/{name}/resume",
+    operation_id="resumeSchedule",
+    summary="Have a paused schedule fire again",
+    response_model=ScheduleChanged,
+    **allowed("admin", "not-found", "no-scheduler"),
+)
+async def resume_schedule(name: Name, call: Caller) -> ScheduleChanged:
+    """What was due meanwhile is not made up for."""
+    if not await _handle(call, name).aresume():
+        raise _missing(name)
+    return ScheduleChanged(name=name, action="resumed")
+
+
+@router.delete(
+    "/{name}",
+    operation_id="deleteSchedule",
+    summary="Remove a schedule",
+    response_model=ScheduleChanged,
+    **allowed("admin", "not-found", "no-scheduler"),
+)
+async def delete_schedule(name: Name, call: Caller) -> ScheduleChanged:
+    """Tasks that it has sent are not touched. The next deployment, or sync, makes one again that the code declares."""
+    if not await _handle(call, name).acancel():
+        raise _missing(name)
+    return ScheduleChanged(name=name, action="deleted")
+
+
+def _handle(call: Call, name: str) -> ScheduleHandle:
+    if not is_of(call.app, name):
+        raise _missing(name)
+    try:
+        return call.app.schedule_handle(name)
+    except ConfigError:
+        raise _missing(name) from None
+
+
+def _missing(name: str) -> ProblemError:
+    return ProblemError("not-found", f"there is no schedule {name!r:.80}")
+
+
+def _state(view: ScheduleView) -> ScheduleState:
+    stored, spec = view.stored, view.stored.spec
+    return ScheduleState.model_validate(
+        {
+            "name": spec.name,
+            "kind": kind_of(spec.name),
+            "state": view.state,
+            "expression": spec.expression,
+            "timezone": spec.timezone,
+            "task": view.task,
+            "queue": spec.queue,
+            "group": spec.group,
+            "start": moment(spec.start),
+            "end": moment(spec.end),
+            "window": spec.window,
+            "created_at": moment(stored.created),
+            "modified_at": moment(stored.modified),
+            "next_run": moment(view.next_at),
+            "last_run": moment(view.last_at),
+            "last_status": None if view.last is None else view.last.status,
+            "last_task_id": view.last_id,
+        }
+    )

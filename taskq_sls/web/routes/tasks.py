@@ -1,0 +1,160 @@
+"""Tasks that were sent: look, wait, cancel, run again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime
+
+from ...claim_check import redeem_result
+from ...errors import ConfigError, PayloadMissing, ResultTimeout
+from ...handle import TaskHandle, wait_for_records
+from ...operations import tasks as operations
+from ...operations.editing import Edit
+from ...redaction import MASK, holds_mask
+from ...results.records import State, TaskRecord
+from ..calls import Call, Caller, allowed
+from ..limits import LONGEST_WAIT, MAX_PAGE
+from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
+from ..problems import ProblemError
+from .enqueueing import find_task
+from .filters import read_labels
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+TaskId = Annotated[str, Path(pattern=ID, description="The task's id.", examples=["order-4711-thumbnail"])]
+
+NO_RECORD = (
+    "there is no record of it: it has not started yet (it is recorded when it starts, with record='queued' when it is "
+    "sent), its record expired, it is not recorded at all, or the id is another one"
+)
+
+
+@router.get(
+    "", operation_id="listTasks", summary="List tasks, newest first", response_model=TaskPage, **allowed("read")
+)
+async def list_tasks(
+    call: Caller,
+    status: Annotated[State | None, Query(description="QUEUED needs record='queued'.")] = None,
+    task: Annotated[str | None, Query(max_length=200, description="Name of the task. Default: all of the app.")] = None,
+    since: Annotated[
+        AwareDatetime | None,
+        Query(
+            description="Of the state's begin where status is one of RETRYING and those that end a task; else of the enqueue."
+        ),
+    ] = None,
+    until: Annotated[AwareDatetime | None, Query(description="The same, exclusive.")] = None,
+    label: Annotated[
+        list[str] | None,
+        Query(description="name=value; may be given several times. Every record in between is read.", max_length=10),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="Of the page before.")] = None,
+) -> TaskPage:
+    """Records of tasks. A page of a listing by label may hold less than `limit`, and yet have a cursor."""
+    labels = read_labels(label or [])
+    found: list[TaskRecord] = []
+    while True:
+        page = await call.app.results.alist(
+            status=status, task=task, since=since, until=until, limit=limit - len(found), cursor=cursor
+        )
+        found += [one for one in page if all(one.labels.get(name) == value for name, value in labels.items())]
+        cursor = page.cursor
+        if cursor is None or len(found) >= limit or not labels or call.patience < 15:
+            return TaskPage(tasks=[summary(call.app, one) for one in found], cursor=cursor)
+
+
+@router.get(
+    "/{id:path}",
+    operation_id="getTask",
+    summary="Show a task, or wait for it",
+    response_model=TaskDetail,
+    **allowed("read", "no-record"),
+)
+async def get_task(
+    id: TaskId,
+    call: Caller,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT,
+            description="Wait up to so many seconds until it has ended. It may be less where the front's time is short; look at `done`.",
+        ),
+    ] = 0,
+    result: Annotated[bool, Query(description="Whether to read a large result from the bucket.")] = True,
+) -> TaskDetail:
+    """What is known of a task. Without a record of it the answer is the problem no-record, also while it waits in a
+    queue, unless it is declared with record="queued".
+    """
+    record = await _wait(call, id, min(wait, call.patience)) if wait else None
+    if record is None:
+        record = await call.services.results.get(id, now=call.now)
+    if record is None:
+        raise ProblemError("no-record", NO_RECORD, headers={"Retry-After": "1"})
+    if record.result_key is None or not result:
+        return detail(call.app, record)
+    try:
+        return detail(call.app, await redeem_result(call.services.payloads, record))
+    except PayloadMissing:
+        return detail(call.app, record, missing=True)
+
+
+@router.post(
+    "/{id:path}/cancel",
+    operation_id="cancelTask",
+    summary="Cancel a task",
+    response_model=Cancelled,
+    **allowed("admin", "no-record", "conflict"),
+)
+async def cancel_task(id: TaskId, call: Caller, given: CancelTask | None = None) -> Any:
+    """A task that runs is told, and stops at its worker's next heartbeat."""
+    given = given or CancelTask()
+    try:
+        answer = await operations.cancel(call.app, call.services, id, task=given.task, queue=given.queue)
+    except ConfigError as error:
+        if given.task is None and await call.services.results.get(id, now=call.now) is None:
+            raise ProblemError("no-record", "give the name of the task, and it is cancelled before it starts") from None
+        raise ProblemError("conflict", str(error)) from None
+    return answer._asdict()
+
+
+@router.post(
+    "/{id:path}/retry",
+    operation_id="retryTask",
+    summary="Run a task again",
+    status_code=202,
+    response_model=Retried,
+    **allowed("admin", "no-record", "conflict", "not-over-http", "not-found", "not-sent", "too-large"),
+)
+async def retry_task(id: TaskId, call: Caller, given: RetryTask | None = None) -> Any:
+    """Where its dead letter is there, that is sent back, as a new run of the same id. Otherwise a task that has ended is
+    sent anew, with the arguments given here (records do not hold them); that needs a task declared with `http=True`.
+    """
+    given = given or RetryTask()
+    if holds_mask([given.args, given.kwargs, given.labels]):
+        raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
+    view = await operations.show(call.app, call.services, id)
+    if view.record is None and view.dead_letter is None:
+        raise ProblemError("no-record", NO_RECORD)
+    if view.dead_letter is None and view.record is not None and (given.args, given.kwargs) != (None, None):
+        find_task(call.app, view.record.task)
+    edit = Edit(given.args, given.kwargs, given.labels)
+    try:
+        retried = await operations.retry(
+            call.app, call.services, id, edit=None if edit == Edit() else edit, group=given.group
+        )
+    except ConfigError as error:
+        raise ProblemError("conflict", str(error)) from None
+    return retried._asdict()
+
+
+async def _wait(call: Call, id: str, seconds: float) -> TaskRecord | None:
+    """The record when the task has ended, or None when that takes longer."""
+    handle: TaskHandle[Any] = TaskHandle(call.app, id, "?", "?", "started", None)
+    services = await call.app.services.on_loop(waiting=True)
+    try:
+        return (await wait_for_records(call.app, services, [handle], seconds))[id]
+    except ResultTimeout:
+        return None

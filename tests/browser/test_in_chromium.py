@@ -1,0 +1,256 @@
+"""The pages in a real browser: log in, look, act; on a screen, on a phone, in the dark, by keyboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.browser import Site, Tab, watch
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "overview": "",
+    "tasks": "tasks",
+    "task-succeeded": "task?id=child",
+    "task-failed": "task?id=login-1&arguments=1&children=1",
+    "schedules": "schedules",
+    "dead-letters": "dead-letters",
+}
+
+LOOKS = {
+    "screen": {"viewport": {"width": 1280, "height": 900}},
+    "phone": {
+        "viewport": {"width": 360, "height": 740},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+        "has_touch": True,
+    },
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+}
+
+
+def expect(page: Page, text: str) -> None:
+    page.get_by_text(text).first.wait_for()
+
+
+def logged_in(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/login")
+    page.get_by_label("Token").fill(site.api.token)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Overview", level=1).wait_for()
+
+
+# -- to read ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_can_be_read_by_assistive_technology_and_fits(browser: Browser, site: Site, look: str):
+    from axe_playwright_python.sync_playwright import Axe
+
+    options: dict[str, Any] = LOOKS[look]
+    context = browser.new_context(**options)
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    faults: list[str] = []
+    watch(page, site, faults)
+    tab = Tab(page, site, faults)
+    found: dict[str, Any] = {}
+    try:
+        tab.open("login")
+        tab.keep(f"login-{look}")
+        found["login"] = problems(Axe().run(page))
+        logged_in(page, site)
+        for name, path in PAGES.items():
+            tab.open(path)
+            for summary in page.locator("summary").all():
+                summary.click()
+            tab.keep(f"{name}-{look}")
+            found[name] = problems(Axe().run(page))
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            if wide > 0:
+                found[name].append(f"{wide} px wider than the window")
+    finally:
+        context.close()
+
+    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert faults == []
+
+
+def problems(results: Any) -> list[str]:
+    """What axe-core found, in a line each."""
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:3]]}"
+        for one in results.response["violations"]
+    ]
+
+
+def test_the_keyboard_is_enough(tab: Tab):
+    page = tab.open("tasks")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "q"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+# -- log in and out ---------------------------------------------------------------------------------------------
+
+
+def test_who_is_not_logged_in_comes_back_to_the_page_that_was_asked_for(context: BrowserContext, site: Site):
+    page = context.new_page()
+
+    page.goto(f"{site.address}/tasks?status=FAILED")
+    page.get_by_label("Token").fill("tq_wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page, "This token is not valid")
+    page.get_by_label("Token").fill(site.api.token)
+    page.get_by_role("button", name="Log in").click()
+
+    page.get_by_role("heading", name="Tasks", level=1).wait_for()
+    assert page.url == f"{site.address}/tasks?status=FAILED"
+    (cookie,) = context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("heading", name="Log in", level=1).wait_for()
+    assert context.cookies() == []
+
+
+# -- tasks ------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_are_filtered_found_by_id_and_paged(tab: Tab):
+    page = tab.open("tasks")
+
+    page.get_by_label("Status").select_option("FAILED")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="login-2").wait_for()
+    assert page.get_by_role("row").count() == 3
+    page.get_by_label("Label").fill("tenant=7")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**label=tenant**")
+    assert page.get_by_role("row").count() == 2
+    page.get_by_label("Task or id").fill("child")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("heading", name="shop:anything", level=1).wait_for()
+
+
+def test_a_list_of_tasks_shows_what_changes_while_it_is_looked_at(tab: Tab):
+    page = tab.open("tasks")
+    link = page.get_by_role("link", name="waiting", exact=True)
+    link.focus()
+    assert page.get_by_role("status").inner_text() == ""
+
+    tab.site.run_tasks()
+    row = page.get_by_role("row").filter(has=link)
+    row.get_by_text("SUCCEEDED").wait_for()
+
+    assert "changed" in page.get_by_role("status").inner_text()
+    assert page.evaluate("document.activeElement.textContent") == "waiting", "the focus stays where it was"
+
+
+def test_a_page_that_nobody_sees_does_not_ask(tab: Tab):
+    page = tab.open("tasks")
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {get: () => true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.wait_for_timeout(6_000)
+
+    assert asked == []
+
+
+def test_what_a_task_was_given_stays_text(tab: Tab):
+    page = tab.page
+
+    for path in PAGES.values():
+        tab.open(path)
+        assert page.title() != "stolen"
+
+
+def test_a_task_is_cancelled_and_another_runs_again(tab: Tab):
+    page = tab.open("task?id=waiting")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page, "It was cancelled, and will not run again.")
+
+    tab.open("task?id=waiting")
+    page.locator("summary", has_text="Run it again").click()
+    page.get_by_label("Positional arguments").fill('["again.png"]')
+    page.get_by_role("button", name="Run it again").click()
+    expect(page, "This new task was sent in place of the old one.")
+    tab.keep("task-run-again")
+
+
+def test_the_arguments_of_a_failed_task_are_found_with_its_dead_letter_and_hide_secrets(tab: Tab):
+    page = tab.open("task?id=login-1")
+
+    page.get_by_role("link", name="Look for its dead letter").click()
+
+    shown = page.get_by_role("region", name="Arguments").inner_text()
+    assert "mallory" in shown
+    assert "[redacted]" in shown
+    assert "hunter2" not in page.content()
+
+
+# -- schedules --------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_paused_and_resumed(tab: Tab):
+    page = tab.open("schedules")
+    assert page.get_by_role("img", name="runs in the next 24 hours").count() >= 1
+
+    page.get_by_role("button", name="Pause").first.click()
+    expect(page, "The schedule is paused.")
+    page.get_by_role("button", name="Resume").first.click()
+    expect(page, "The schedule is on again.")
+
+
+# -- dead letters -----------------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_chosen_sent_back_at_a_rate_and_deleted(tab: Tab):
+    page = tab.open("dead-letters")
+    page.get_by_role("link", name="exhausted").first.click()
+    page.get_by_label("Choose login-1").check()
+    page.get_by_label("Messages a second").fill("50")
+    page.get_by_role("button", name="Send the chosen ones back").click()
+    expect(page, "1 was sent back")
+    tab.keep("redriven")
+
+    page.get_by_role("link", name="Dead letters").first.click()
+    page.get_by_label("Choose all that are shown").check()
+    page.get_by_role("button", name="Delete the chosen ones").click()
+    page.get_by_role("heading", name="Delete them?").wait_for()
+    tab.keep("purge-asks")
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page, "1 was deleted")
+
+
+def test_the_arguments_of_a_dead_letter_are_edited(tab: Tab):
+    page = tab.open("dead-letters")
+    page.get_by_role("link", name="login-2").click()
+    page.locator("summary", has_text="Edit the arguments").click()
+    tab.keep("dead-letter")
+
+    page.get_by_role("button", name="Send back with these").click()
+    expect(page, "stands for a hidden one")
+    page.go_back()
+    page.locator("summary", has_text="Edit the arguments").click()
+    page.get_by_label("Positional arguments").fill('["ann", "a new password"]')
+    page.get_by_role("button", name="Send back with these").click()
+    expect(page, "1 was sent back")
+    tab.site.run_tasks()
+    tab.open("task?id=login-2")
+    expect(page, "SUCCEEDED")
+    tab.faults[:] = [one for one in tab.faults if "422" not in one]  # Chromium tells of every answer above 399

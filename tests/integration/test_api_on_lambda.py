@@ -1,0 +1,160 @@
+"""The API as Lambda calls it, with the events of every front, over AWS emulated by moto."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from taskq_sls import ConfigError, TaskQ
+from taskq_sls.web import ApiHandler
+from taskq_sls.web.auth.tokens import SCOPES, new_token
+from tests.support.http_events import ARN, FRONTS
+from tests.unit.test_api_front import Context
+
+Front = Callable[..., dict[str, Any]]
+
+Ask = Callable[..., tuple[int, Any, dict[str, Any]]]
+
+
+@pytest.fixture(params=FRONTS)
+def front(request: pytest.FixtureRequest) -> Front:
+    return FRONTS[request.param]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQ]:
+    for name, value in (("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_DEFAULT_REGION", "eu-central-1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        app = TaskQ("shop", record="queued")
+
+        @app.task(name="shop:resize", http=True)
+        def resize(path: str, width: int = 100) -> str:
+            return f"{path}@{width}"
+
+        from taskq_sls.cli.provision import provision_app
+
+        provision_app(app)
+        yield app
+
+
+@pytest.fixture
+def token() -> tuple[str, dict[str, Any]]:
+    token, digest = new_token()
+    return token, {"ci": {"hash": digest, "scopes": list(SCOPES)}}
+
+
+@pytest.fixture
+def ask(app: TaskQ, front: Front, token: tuple[str, dict[str, Any]]) -> Iterator[Ask]:
+    with app.api_handler(auth="tokens", tokens=token[1]) as handler:
+        yield asking(handler, front, {"Authorization": f"Bearer {token[0]}"})
+
+
+def asking(handler: ApiHandler, front: Front, headers: dict[str, str], **options: Any) -> Ask:
+    def ask(method: str, path: str, body: Any = None, /, **query: str) -> tuple[int, Any, dict[str, Any]]:
+        text = None if body is None else json.dumps(body)
+        typed = headers if text is None else {**headers, "content-type": "application/json"}
+        answer = handler(front(method, path, query, typed, text, **options), Context(30.0))
+        json.dumps(answer)
+        content = answer["body"]
+        if answer["isBase64Encoded"]:
+            content = base64.b64decode(content).decode()
+        return answer["statusCode"], json.loads(content), answer.get("headers") or {}
+
+    return ask
+
+
+def test_a_task_goes_its_whole_way_behind_every_front(app: TaskQ, ask: Ask):
+    status, sent, headers = ask("POST", "/v1/tasks", {"task": "shop:resize", "args": ["ä.png"], "id": "order/4711"})
+    assert (status, sent["id"]) == (202, "order/4711")
+    assert headers["location"] == "/v1/tasks/order%2F4711"
+    assert headers["content-type"] == "application/json"
+
+    assert ask("GET", "/v1/tasks/order/4711")[1]["status"] == "QUEUED"
+    app.worker(burst=True, poll_wait=1).run()
+
+    status, task, _ = ask("GET", "/v1/tasks/order/4711", wait="2")
+    assert (status, task["status"], task["result"]) == (200, "SUCCEEDED", "ä.png@100")
+
+
+def test_filters_arrive_as_they_were_given_behind_every_front(ask: Ask):
+    labels = {"tenant": "a b&c=d+e"}
+    ask("POST", "/v1/tasks", {"task": "shop:resize", "args": ["a.png"], "id": "one", "labels": labels})
+
+    _, page, _ = ask(
+        "GET", "/v1/tasks", label="tenant=a b&c=d+e", since="2020-01-01T00:00:00+01:00", task="shop:resize"
+    )
+
+    assert [one["id"] for one in page["tasks"]] == ["one"]
+
+
+def test_problems_arrive_as_such_behind_every_front(app: TaskQ, front: Front, ask: Ask):
+    status, problem, headers = ask("GET", "/v1/tasks/unknown")
+    assert (status, problem["type"]) == (404, "urn:taskq:problem:no-record")
+    assert headers["content-type"] == "application/problem+json"
+
+    with app.api_handler(auth="tokens", tokens={"ci": {"hash": "sha256:" + "0" * 64, "scopes": ["read"]}}) as closed:
+        assert asking(closed, front, {"Authorization": "Bearer tq_wrong"})("GET", "/v1/tasks")[0] == 401
+
+
+def test_several_requests_share_the_clients_of_their_container(ask: Ask):
+    statuses = [ask("GET", "/v1/queues")[0] for _ in range(3)]
+
+    assert statuses == [200, 200, 200]
+
+
+@pytest.mark.parametrize("name", [name for name in FRONTS if name != "load balancer"])
+def test_a_front_with_iam_tells_who_calls(app: TaskQ, name: str):
+    with app.api_handler(auth="iam", iam_scopes=["read"]) as handler:
+        signed = asking(handler, FRONTS[name], {"Authorization": "AWS4-HMAC-SHA256 Credential=x"}, iam=True)
+        unsigned = asking(handler, FRONTS[name], {})
+
+        assert signed("GET", "/v1/tasks")[0] == 200
+        status, problem, _ = signed("POST", "/v1/tasks", {"task": "shop:resize", "args": ["a"]})
+        assert (status, problem["type"]) == (403, "urn:taskq:problem:missing-scope")
+        assert ARN in problem["detail"]
+        assert unsigned("GET", "/v1/tasks")[0] == 401, "the front was left open, and the API is not"
+        assert unsigned("GET", "/v1/health")[0] == 200
+
+
+def test_a_path_that_the_front_puts_before_all_others_is_left_out(app: TaskQ):
+    with app.api_handler(auth="iam", base_path="/tasks-api") as handler:
+        ask = asking(handler, FRONTS["HTTP API"], {}, iam=True)
+
+        assert ask("GET", "/tasks-api/v1/tasks")[0] == 200
+
+
+@pytest.mark.parametrize("event", [{"Records": []}, {}, None, {"requestContext": None}])
+def test_an_event_that_is_no_request_says_what_this_handler_takes(app: TaskQ, event: Any):
+    with app.api_handler(auth="iam") as handler, pytest.raises(ConfigError, match="takes requests of a Function URL"):
+        handler(event, None)
+
+
+def test_clients_are_made_at_import_in_a_container(app: TaskQ, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "api")
+
+    with app.api_handler(auth="iam") as handler:
+        [services] = [made for by_waiting in app.services._by_loop.values() for made in by_waiting.values()]
+        assert {"results", "broker"} <= set(vars(services))
+        assert asking(handler, FRONTS["function URL"], {}, iam=True)("GET", "/v1/tasks")[0] == 200
+
+
+def test_the_reference_app_has_a_handler(monkeypatch: pytest.MonkeyPatch):
+    import importlib
+    import sys
+
+    monkeypatch.setenv("TASKQ_API_AUTH", "iam")
+    sys.modules.pop("handlers.api", None)
+    try:
+        with importlib.import_module("handlers.api").handler as handler:
+            status, answer, _ = asking(handler, FRONTS["function URL"], {})("GET", "/v1/health")
+    finally:
+        sys.modules.pop("handlers.api", None)
+
+    assert (status, answer) == (200, {"status": "ok"})

@@ -1,0 +1,342 @@
+"""Who may call the API: closed by default, tokens with scopes, IAM's word, and other sites kept out."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from taskq_sls import ConfigError
+from taskq_sls.web.auth import Gate, new_token
+from taskq_sls.web.auth.failures import MOST, MOST_SOURCES, WINDOW, Failures
+from taskq_sls.web.auth.gate import COOKIE, iam_identity, source_of
+from taskq_sls.web.auth.tokens import read_tokens
+from taskq_sls.web.calls import needs
+from taskq_sls.web.problems import ProblemError
+from tests.support.api import api_app, served
+
+ARN = "arn:aws:sts::123456789012:assumed-role/operator/ann"
+
+FUNCTION_URL = {"version": "2.0", "requestContext": {"authorizer": {"iam": {"userArn": ARN}}}}
+
+
+@pytest.fixture(autouse=True)
+def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKQ_API_TOKENS", raising=False)
+    monkeypatch.delenv("TASKQ_API_AUTH", raising=False)
+
+
+def entry(scopes: list[str], **more: Any) -> tuple[str, dict[str, Any]]:
+    token, digest = new_token()
+    return token, {"hash": digest, "scopes": scopes, **more}
+
+
+def connection(headers: dict[str, str] | None = None, event: Any = None, host: str = "203.0.113.7") -> HTTPConnection:
+    raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    return HTTPConnection({"type": "http", "headers": raw, "client": (host, 1), "aws.event": event})
+
+
+def gate(now: list[float] | None = None, **options: Any) -> Gate:
+    clock = now or [1_800_000_000.0]
+    return Gate.load(lambda: clock[0], options.get("auth"), options.get("tokens"), options.get("iam_scopes"))
+
+
+# -- closed -----------------------------------------------------------------------------------------------------
+
+
+def test_without_authentication_there_is_no_api():
+    with pytest.raises(ConfigError, match=r"never open.*taskq api-token new.*TASKQ_API_AUTH=iam"):
+        api_app().api()
+
+
+def test_tokens_that_were_asked_for_must_exist():
+    with pytest.raises(ConfigError, match="there is none"):
+        api_app().api(auth="tokens")
+
+
+def test_a_way_to_authenticate_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TASKQ_API_AUTH", "iam,none")
+
+    with pytest.raises(ConfigError, match=r"'none'.*use iam, tokens, or both"):
+        api_app().api()
+
+
+def test_the_environment_configures_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TASKQ_API_AUTH", "iam")
+
+    assert gate().modes == {"iam"}
+
+
+def test_nothing_but_the_health_check_answers_strangers():
+    with served() as api:
+        schema = api.client.get("/v1/openapi.json").json()
+        answers = {
+            f"{method} {path}": api.stranger.request(method.upper(), path.replace("{", "").replace("}", "")).status_code
+            for path, methods in schema["paths"].items()
+            for method in methods
+        }
+        answers["get /"] = api.stranger.get("/").status_code
+
+    assert answers.pop("get /v1/health") == 200
+    assert set(answers.values()) == {401}, answers
+
+
+def test_every_route_names_the_scope_it_needs():
+    with served() as api:
+        router = api.client.app
+        without = [
+            route.path
+            for route in _routes(router)
+            if not any(one.dependency.__name__.startswith("needs_") for one in route.dependencies)
+        ]
+
+    assert without == ["/v1/health"]
+
+
+def _routes(api: Any) -> list[Any]:
+    found: list[Any] = []
+    for route in api.routes:
+        inner = getattr(route, "original_router", None)
+        found += inner.routes if inner is not None else [route]
+    return [route for route in found if hasattr(route, "dependencies")]
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "path", "status"),
+    [
+        ("reader", "GET", "/v1/tasks", 200),
+        ("reader", "POST", "/v1/tasks", 403),
+        ("reader", "POST", "/v1/tasks/some/cancel", 403),
+        ("sender", "GET", "/v1/tasks", 403),
+        ("sender", "POST", "/v1/tasks", 422),
+        ("sender", "POST", "/v1/dead-letters/purge", 403),
+        ("reader", "DELETE", "/v1/dead-letters/default/x", 403),
+        ("sender", "POST", "/v1/schedules", 403),
+    ],
+)
+def test_a_token_may_do_what_its_scopes_say(who: str, method: str, path: str, status: int):
+    with served() as api:
+        answer = getattr(api, who).request(method, path, json={} if method == "POST" else None)
+
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["type"] == "urn:taskq:problem:missing-scope"
+
+
+def test_a_dependency_is_named_after_its_scope():
+    assert needs("admin").__name__ == "needs_admin"
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------
+
+
+def test_several_tokens_are_valid_at_once_so_that_they_can_be_rotated():
+    old, old_entry = entry(["read"])
+    new, new_entry = entry(["read", "enqueue"])
+    both = gate(tokens={"ci-old": old_entry, "ci-new": new_entry})
+
+    found = [both.principal(connection({"authorization": f"Bearer {token}"})) for token in (old, new)]
+
+    assert [one.name for one in found] == ["ci-old", "ci-new"]
+    assert found[1].scopes == {"read", "enqueue"}
+
+
+def test_a_token_ends_at_its_time():
+    now = [datetime(2026, 12, 31, 23, 59, tzinfo=UTC).timestamp()]
+    token, expiring = entry(["read"], expires="2027-01-01T00:00:00Z")
+    one = gate(now, tokens={"ci": expiring})
+    given = connection({"authorization": f"Bearer {token}"})
+
+    assert one.principal(given).name == "ci"
+    now[0] += 60
+    with pytest.raises(ProblemError, match="not valid, or not any more"):
+        one.principal(given)
+
+
+def test_a_token_is_kept_as_its_hash_alone():
+    token, configured = entry(["read"])
+
+    assert token not in repr(configured) + repr(read_tokens({"ci": configured}))
+    assert len(token) > 40
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{", "TASKQ_API_TOKENS is not JSON"),
+        ("[]", "must be a JSON object"),
+        ({"a b": {}}, "1 to 64 letters"),
+        ({"ci": {"hash": "tq_secret"}}, "must have hash and scopes"),
+        ({"ci": {"hash": "tq_secret", "scopes": ["read"]}}, "taskq api-token new"),
+        ({"ci": {"hash": "sha256:" + "0" * 64, "scopes": ["root"]}}, "read, enqueue, admin"),
+        ({"ci": {"hash": "sha256:" + "0" * 64, "scopes": []}}, "at least one"),
+        ({"ci": {"hash": "sha256:" + "0" * 64, "scopes": ["read"], "expires": "soon"}}, "2027-01-01T00:00:00Z"),
+        ({"ci": {"hash": "sha256:" + "0" * 64, "scopes": ["read"], "expires": "2027-01-01"}}, "with its zone"),
+    ],
+)
+def test_malformed_tokens_are_refused_at_the_start_without_being_repeated(given: Any, says: str):
+    with pytest.raises(ConfigError, match=says) as error:
+        read_tokens(given)
+
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("header", ["", "Basic YTpi", "Bearer", "Bearer   ", "tq_abc"])
+def test_what_is_no_bearer_token_is_no_credential(header: str):
+    _token, configured = entry(["read"])
+
+    with pytest.raises(ProblemError, match="give a token") as error:
+        gate(tokens={"ci": configured}).principal(connection({"authorization": header}))
+
+    assert error.value.headers == {"WWW-Authenticate": "Bearer"}
+
+
+# -- wrong tokens -----------------------------------------------------------------------------------------------
+
+
+def test_many_wrong_tokens_have_their_source_refused_for_a_while():
+    now = [1_800_000_000.0]
+    token, configured = entry(["read"])
+    one = gate(now, tokens={"ci": configured})
+    for _ in range(MOST):
+        with pytest.raises(ProblemError, match="not valid"):
+            one.principal(connection({"authorization": "Bearer tq_wrong"}))
+
+    good = {"authorization": f"Bearer {token}"}
+    with pytest.raises(ProblemError) as refused:
+        one.principal(connection(good))
+    assert refused.value.kind == "too-many-failures"
+    assert refused.value.headers == {"Retry-After": "60"}
+    assert one.principal(connection(good, host="203.0.113.8")).name == "ci", "another source is not to blame"
+
+    now[0] += WINDOW
+    assert one.principal(connection(good)).name == "ci"
+
+
+def test_an_ipv6_network_is_one_source():
+    failures = Failures()
+    for number in range(MOST):
+        failures.note(f"2001:db8::{number:x}", 0.0)
+
+    assert failures.wait("2001:db8::ffff", 1.0) == WINDOW - 1
+    assert failures.wait("2001:db8:0:1::1", 1.0) is None
+
+
+def test_the_memory_for_failures_is_bounded():
+    failures = Failures()
+    for number in range(MOST_SOURCES + 10):
+        failures.note(f"source-{number}", 0.0)
+
+    assert len(failures._by_source) == MOST_SOURCES
+
+
+def test_behind_a_load_balancer_the_address_is_the_one_that_it_wrote():
+    given = connection({"x-forwarded-for": "1.2.3.4, 203.0.113.9"}, {"requestContext": {"elb": {}}})
+
+    assert source_of(given) == "203.0.113.9"
+
+
+# -- IAM --------------------------------------------------------------------------------------------------------
+
+
+def test_iam_s_word_counts_where_it_was_asked_for():
+    one = gate(auth="iam", iam_scopes=["read"])
+
+    found = one.principal(connection(event=FUNCTION_URL))
+
+    assert (found.name, found.scopes, found.by) == (ARN, {"read"}, "iam")
+
+
+def test_a_rest_api_tells_the_caller_in_its_identity():
+    event = {"resource": "/", "requestContext": {"identity": {"userArn": ARN}}}
+
+    assert iam_identity(event) == ARN
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        {"version": "2.0", "requestContext": {"http": {}}},
+        {"requestContext": {"identity": {"userArn": None}}},
+        {"requestContext": {"elb": {}, "identity": {"userArn": ARN}}},
+    ],
+)
+def test_a_front_that_was_left_open_does_not_open_the_api(event: Any):
+    with pytest.raises(ProblemError, match="by way of its front"):
+        gate(auth="iam").principal(connection({"authorization": "Bearer x"}, event))
+
+
+def test_without_being_asked_for_iam_s_word_does_not_count():
+    _token, configured = entry(["read"])
+
+    with pytest.raises(ProblemError, match="give a token"):
+        gate(tokens={"ci": configured}).principal(connection(event=FUNCTION_URL))
+
+
+# -- other sites ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),
+        ({"Origin": "https://api.example.com"}, 202),
+        ({"Origin": "https://api.example.com", "Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Origin": "https://evil.example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://tasks.example.com", "Sec-Fetch-Site": "cross-site"}, 202),
+    ],
+)
+def test_a_change_that_another_site_sends_is_refused(headers: dict[str, str], status: int):
+    with served(origins=["https://tasks.example.com"]) as api:
+        body = {"task": "shop:resize", "args": ["a.png"]}
+
+        assert api.client.post("/v1/tasks", json=body, headers=headers).status_code == status
+
+
+def test_the_cookie_is_a_credential_and_changes_nothing_without_an_origin():
+    with served() as api:
+        api.stranger.cookies.set(COOKIE, api.token)
+        body = {"task": "shop:resize", "args": ["a.png"]}
+        own = {"Origin": "https://api.example.com"}
+
+        assert api.stranger.get("/v1/tasks").status_code == 200
+        assert api.stranger.post("/v1/tasks", json=body).json()["type"] == "urn:taskq:problem:cross-site"
+        assert api.stranger.post("/v1/tasks", json=body, headers=own).status_code == 202
+
+
+def test_a_form_of_another_site_is_no_request():
+    with served() as api:
+        answer = api.client.post("/v1/tasks", data={"task": "shop:resize"})
+
+    assert answer.status_code == 422
+
+
+# -- what is told -----------------------------------------------------------------------------------------------
+
+
+def test_every_answer_has_the_headers_that_protect_it():
+    with served() as api:
+        for answer in (api.client.get("/v1/tasks"), api.stranger.get("/v1/tasks"), api.client.get("/v1/none")):
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["strict-transport-security"].startswith("max-age=")
+            assert "access-control-allow-origin" not in answer.headers
+
+
+def test_no_log_line_tells_a_credential(caplog: pytest.LogCaptureFixture):
+    with served() as api, caplog.at_level(logging.DEBUG):
+        api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["ann", "hunter2"]})
+        api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["ann", 7_777_777]})
+        api.stranger.get("/v1/tasks", headers={"Authorization": "Bearer tq_guess"})
+        api.memory.run_until_idle()
+
+    for secret in (api.token, "hunter2", "7777777", "tq_guess"):
+        assert secret not in caplog.text

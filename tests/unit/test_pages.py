@@ -1,0 +1,563 @@
+"""The dashboard's pages: what each shows, that markup of tasks stays text, and that a page reads a bounded number of items."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskq_sls import Queue, Retry, TaskContext, TaskQ
+from taskq_sls.flow import call_sync, drive
+from taskq_sls.redaction import MASK
+from taskq_sls.results.base import Page, Query
+from taskq_sls.results.metrics import BUCKETS, Counters, Slot
+from taskq_sls.results.records import DAY, Claim, Fence, Finish, Progress, State
+from taskq_sls.results.workers import RunningTask, WorkerReport
+from taskq_sls.schedules.syncing import sync
+from taskq_sls.web.pages import finding
+from taskq_sls.web.pages.site import ACTIONS, PAGES
+from tests.support.pages import Dashboard, dashboard, text_of
+
+SCRIPT = "<script>alert('stolen')</script>"
+
+
+@pytest.fixture
+def site() -> Iterator[Dashboard]:
+    with dashboard() as one:
+        yield one
+
+
+def send(site: Dashboard, task: str, *args: Any, **more: Any) -> str:
+    answer = site.api.client.post("/v1/tasks", json={"task": task, "args": list(args), **more})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def claim(site: Dashboard, id: str, **more: Any) -> Fence:
+    """Let an attempt of a task begin that no queue holds."""
+    now = site.api.memory.clock.time()
+    fields = {"run": 0, "task": "shop:resize", "queue": "default", "owner": f"owner-{id}", "max_attempts": 3, **more}
+    drive(
+        site.api.memory.results.claim(
+            Claim(id=id, now=now, lease_until=now + 60, ttl=now + 20 * DAY, enqueued_at=now, **fields)
+        )
+    )
+    return Fence(id, 0, 1, f"owner-{id}")
+
+
+def end(site: Dashboard, id: str, state: State = State.SUCCEEDED, **more: Any) -> None:
+    now = site.api.memory.clock.time()
+    drive(site.api.memory.results.finish(claim(site, id, **more), Finish(state, now, now + 20 * DAY)))
+
+
+# -- overview ---------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_shows_queues_workers_failures_and_what_was_counted(site: Dashboard):
+    send(site, "shop:login", "mallory", "hunter2")
+    site.api.memory.run_until_idle()
+    send(site, "shop:resize", "a.png")
+    now = site.api.memory.clock.time()
+    report = WorkerReport("shop", "w1", "host", 7, now - 100, now, 2, 10, 8, "0.1.0", ("default",))
+    drive(site.api.memory.results.workers.beat(report._replace(oldest=(RunningTask("t1", "shop:resize"),))))
+    histogram = tuple(4 if bucket == 5 else 0 for bucket in range(BUCKETS))
+    counted = Counters(5, 3, 1, 1, 0, 0, 0, 0.8, 0.25, 4, 2.0, histogram)
+    store = site.api.memory.results.metrics
+    assert store is not None
+    drive(store.add("shop", Slot(60, int(now) - 120, "shop:resize", "default"), counted))
+
+    text = text_of(site.get("/"))
+
+    assert "default 1 0 0 - 1" in text, "waiting, in flight, delayed, age, dead letters"
+    assert "shop:login" in text
+    assert "PermissionError: not here" in text
+    assert "host 7 default 2 of 8 10 shop:resize" in text
+    assert "15 Jan 07:58 3 1 1" in text, "the figures of the chart stand in its table too"
+    assert "15 Jan 07:58 500 ms" in text, "how long tasks waited"
+    assert "shop:resize 1 1 40%" in text, "what fails most"
+
+
+def test_a_chart_tells_its_figures_to_those_who_do_not_see_it(site: Dashboard):
+    page = site.get("/", span="24h")
+
+    charts = re.findall(r'<svg[^>]*role="img"[^>]*aria-labelledby="([^"]+)"', page)
+    assert len(charts) == 3
+    for ids in charts:
+        for id in ids.split():
+            assert f'id="{id}"' in page
+
+
+def test_an_unknown_span_is_the_last_hour(site: Dashboard):
+    assert "The last hour" in site.get("/", span="<b>")
+
+
+# -- tasks ------------------------------------------------------------------------------------------------------
+
+
+def ids_of(page: str) -> list[str]:
+    return re.findall(r'href="task\?id=([^"&]+)"', page)
+
+
+def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard):
+    first = send(site, "shop:resize", "a.png", labels={"tenant": "7"})
+    site.api.memory.travel(1)
+    second = send(site, "shop:login", "mallory", "x")
+    site.api.memory.run_until_idle()
+    site.api.memory.travel(3600)
+    third = send(site, "shop:anything")
+
+    assert ids_of(site.get("/tasks")) == [third, second, first]
+    assert ids_of(site.get("/tasks", status="FAILED")) == [second]
+    assert ids_of(site.get("/tasks", status="QUEUED")) == [third]
+    assert ids_of(site.get("/tasks", q="RESI")) == [first]
+    assert ids_of(site.get("/tasks", q="resi", status="SUCCEEDED")) == [first]
+    assert ids_of(site.get("/tasks", q="login", status="SUCCEEDED")) == []
+    assert ids_of(site.get("/tasks", **{"from": "2027-01-15T08:30"})) == [third]
+    assert ids_of(site.get("/tasks", to="2027-01-15T08:30")) == [second, first]
+    assert ids_of(site.get("/tasks", label="tenant=7")) == [first]
+    assert "<h1>shop:resize</h1>" in site.get("/tasks", q=first)
+    assert "No task fits." in site.get("/tasks", q="nothing like it")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"status": "DONE"}, "is none of QUEUED"),
+        ({"from": "yesterday"}, "is no time"),
+        ({"label": "tenant"}, "must be name=value"),
+        ({"cursor": "x"}, "is not a cursor"),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_told_on_a_page(site: Dashboard, query: dict[str, str], says: str):
+    answer = site.browser.get("/tasks", params=query)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("text/html")
+    assert says in answer.text
+
+
+def test_older_tasks_are_on_the_next_page(site: Dashboard):
+    for number in range(finding.PAGE + 10):
+        end(site, f"t-{number:03}")
+        site.api.memory.travel(1)
+
+    first = site.get("/tasks")
+    (following,) = re.findall(r'href="(tasks\?cursor=[^"]+)"', first)
+    second = site.browser.get(f"/{following}").text
+
+    assert len(ids_of(first)) == finding.PAGE
+    assert ids_of(second) == [f"t-{number:03}" for number in range(9, -1, -1)]
+    assert "Older tasks" not in second
+    assert 'id="live-switch"' in first
+    assert 'id="live-switch"' not in second, "an older page does not change"
+
+
+def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(finding, "MOST_READ", 40)
+    monkeypatch.setattr(finding, "MOST_QUERIES", 1_000)
+    monkeypatch.setattr(finding, "STEP", 20)
+    end(site, "rare", labels={"tenant": "7"})
+    for number in range(60):
+        site.api.memory.travel(1)
+        end(site, f"t-{number}")
+    read: list[int] = []
+    original = type(site.api.memory.results).list
+
+    async def counted(self: Any, query: Query, *, now: float) -> Page:
+        page = await original(self, query, now=now)
+        read.append(len(page))
+        return page
+
+    monkeypatch.setattr(type(site.api.memory.results), "list", counted)
+
+    page = site.get("/tasks", label="tenant=7")
+
+    assert read == [20, 20]
+    assert ids_of(page) == []
+    assert "40 tasks were looked at" in page
+    monkeypatch.setattr(finding, "MOST_QUERIES", 1)
+    read.clear()
+    assert "20 tasks were looked at" in site.get("/tasks", label="tenant=7")
+    assert read == [20], "queries count too: eight for each name"
+    monkeypatch.setattr(finding, "MOST_QUERIES", 1_000)
+    (following,) = re.findall(r'href="(tasks\?label=[^"]+cursor=[^"]+)"', page)
+    assert ids_of(site.browser.get("/" + following.replace("&amp;", "&")).text) == ["rare"]
+
+
+def test_an_app_of_many_tasks_is_not_asked_for_every_name():
+    app = TaskQ("shop")
+    for number in range(finding.MOST_NAMES + 1):
+        app.task(name=f"shop:task-{number}", http=True, record="queued")(lambda: None)
+    with dashboard(app) as site:
+        done = [send(site, f"shop:task-{number}") for number in range(3)]
+        site.api.memory.run_until_idle()
+        waiting = send(site, "shop:task-5")
+
+        page = site.get("/tasks")
+        assert sorted(ids_of(page)) == sorted(done)
+        assert "Give a name" in page
+        assert ids_of(site.get("/tasks", q="task-5")) == [waiting]
+        refused = site.browser.get("/tasks", params={"q": "task", "status": "QUEUED"})
+        assert (refused.status_code, "give more of it" in refused.text) == (422, True)
+
+
+def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(finding, "PAGE", 4)
+    monkeypatch.setattr(finding, "FEW_NAMES", 1)
+    with dashboard() as site:
+        for number in range(11):
+            end(site, f"t-{number}", (State.SUCCEEDED, State.FAILED, State.CANCELLED)[number % 3])
+            site.api.memory.travel(1)
+        seen: list[str] = []
+        following = "tasks"
+        while following:
+            page = site.browser.get(f"/{following}").text
+            seen += ids_of(page)
+            following = next(iter(re.findall(r'href="(tasks\?cursor=[^"]+)"', page)), "")
+
+    assert seen == [f"t-{number}" for number in range(10, -1, -1)]
+
+
+# -- one task ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_shows_its_result_its_life_and_its_labels(site: Dashboard):
+    id = send(site, "shop:resize", "a.png", labels={"tenant": "7"})
+    site.api.memory.travel(90)
+    site.api.memory.run_until_idle()
+
+    text = text_of(site.get("/task", id=id))
+
+    assert "SUCCEEDED" in text
+    assert "tenant=7" in text
+    assert "&quot;path&quot;: &quot;a.png&quot;" in text
+    assert "08:00:00 enqueued 2027-01-15 08:01:30 attempt 1 started after 1 min 30 s" in text
+
+
+def test_a_task_that_runs_shows_its_progress_and_is_looked_at_again_until_it_ends(site: Dashboard):
+    fence = claim(site, "t1")
+    now = site.api.memory.clock.time()
+    drive(site.api.memory.results.renew(fence, now=now, lease_until=now + 60, progress=Progress(3, 10, "pages")))
+
+    page = site.get("/task", id="t1")
+    assert '<progress value="3" max="10"' in page or '<progress value="3.0" max="10.0"' in page
+    assert "3 of 10 pages" in text_of(page)
+    assert 'data-every="5"' in page
+
+    drive(site.api.memory.results.finish(fence, Finish(State.SUCCEEDED, now, now + 20 * DAY)))
+    assert "data-every" not in site.get("/task", id="t1")
+
+
+def test_the_arguments_of_a_failed_task_come_from_its_dead_letter_without_what_is_hidden(site: Dashboard):
+    id = send(site, "shop:login", "mallory", "hunter2", kwargs={"options": {"password": "hunter3"}})
+    site.api.memory.run_until_idle()
+
+    assert "Look for its dead letter" in site.get("/task", id=id)
+    page = site.get("/task", id=id, arguments=1)
+
+    assert "mallory" in page
+    assert page.count(MASK) == 2
+    assert "hunter" not in page
+
+
+def test_parent_and_children_are_found():
+    app = TaskQ("shop", queues=[Queue("default")])
+
+    @app.task(name="shop:leaf")
+    def leaf() -> None: ...
+
+    @app.task(name="shop:tree", http=True)
+    def tree(context: TaskContext) -> None:
+        leaf.enqueue()
+
+    with dashboard(app) as site:
+        parent = send(site, "shop:tree")
+        site.api.memory.run_until_idle()
+        (child,) = (one.id for one in call_sync("list", site.api.memory.results.list(Query(("shop:leaf",)), now=0.0)))
+
+        assert child not in site.get("/task", id=parent)
+        assert child in ids_of(site.get("/task", id=parent, children=1))
+        assert f"Enqueued by {parent}" in text_of(site.get("/task", id=child))
+
+
+def test_a_task_without_a_record_is_told_of(site: Dashboard):
+    answer = site.browser.get("/task", params={"id": "nobody"})
+
+    assert answer.status_code == 404
+    assert "there is no record of it" in answer.text
+
+
+# -- actions on tasks -------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_waits_is_cancelled(site: Dashboard):
+    id = send(site, "shop:resize", "a.png")
+
+    answer = site.post("/cancel", id=id)
+
+    assert "It was cancelled" in answer.text
+    assert "CANCELLED" in answer.text
+
+
+def test_a_task_that_failed_runs_again_as_its_dead_letter(site: Dashboard):
+    id = send(site, "shop:login", "mallory", "x")
+    site.api.memory.run_until_idle()
+
+    answer = site.post("/retry", id=id, args='["ann", "x"]', kwargs="")
+    site.api.memory.run_until_idle()
+
+    assert "Its dead letter was sent back" in answer.text
+    assert "SUCCEEDED" in site.get("/task", id=id)
+
+
+def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard):
+    id = send(site, "shop:resize", "a.png")
+    site.api.memory.run_until_idle()
+
+    assert "This new task was sent" in site.post("/retry", id=id, args='["b.png"]').text
+    site.api.memory.run_until_idle()
+    new = next(one for one in ids_of(site.get("/tasks")) if one != id)
+    assert "b.png" in site.get("/task", id=new)
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "says"),
+    [
+        ({"args": "{}"}, 422, "args must be a list"),
+        ({"args": "[1"}, 422, "args cannot be read as JSON"),
+        ({"args": "[NaN]"}, 422, "NaN is no JSON"),
+        ({"kwargs": "[]"}, 422, "kwargs must be an object"),
+        ({"args": f'["{MASK}"]'}, 422, "give the real value"),
+        ({}, 409, "no dead letter holds its arguments"),
+        ({"id": ""}, 422, "the form lacks id"),
+    ],
+)
+def test_what_is_wrong_with_a_retry_is_told_on_a_page(site: Dashboard, form: dict[str, str], status: int, says: str):
+    id = send(site, "shop:resize", "a.png")
+    site.api.memory.run_until_idle()
+
+    answer = site.post("/retry", **{"id": id, **form})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert says in answer.text
+
+
+# -- schedules --------------------------------------------------------------------------------------------------
+
+
+def test_schedules_show_their_next_runs_and_are_paused_and_resumed(site: Dashboard):
+    call_sync("sync", sync(site.api.app, site.api.app.services.blocking()))
+    body = {"task": "shop:anything", "expression": "rate(6 hours)", "id": "often"}
+    assert site.api.client.post("/v1/schedules", json=body).status_code == 201
+
+    page = site.get("/schedules")
+    text = text_of(page)
+    assert "declared in code" in text
+    assert "made at run time" in text
+    assert 'aria-label="4 runs in the next 24 hours, the first at 14:00 UTC"' in page
+    assert "2027-01-15 14:00:00 shop:anything" in text
+
+    name = re.findall(r'name="name" value="(r-[^"]+)"', page)[0]
+    assert "The schedule is paused." in site.post("/pause", name=name).text
+    assert "no run in the next 24 hours" in site.get("/schedules")
+    assert "The schedule is on again." in site.post("/resume", name=name).text
+
+
+def test_without_a_scheduler_the_page_says_what_to_configure(site: Dashboard):
+    site.api.memory.scheduler = False
+    site.api.app.services = type(site.api.app.services)(site.api.memory)
+
+    answer = site.browser.get("/schedules")
+
+    assert answer.status_code == 501
+    assert "TASKQ_SCHEDULE_ROLE_ARN" in answer.text
+
+
+# -- dead letters -----------------------------------------------------------------------------------------------
+
+
+def dead(site: Dashboard, count: int = 3) -> list[str]:
+    ids = [send(site, "shop:login", "mallory", "x", id=f"dead-{number}") for number in range(count)]
+    site.api.memory.run_until_idle()
+    return ids
+
+
+def messages_of(site: Dashboard) -> dict[str, str]:
+    listed = site.api.client.get("/v1/dead-letters").json()["dead_letters"]
+    return {one["id"]: one["message_id"] for one in listed}
+
+
+def test_dead_letters_are_grouped_and_filtered(site: Dashboard):
+    dead(site)
+
+    text = text_of(site.get("/dead-letters"))
+
+    assert "exhausted shop:login PermissionError default-dlq 3" in text
+    assert "3 shown; 3 looked at." in text
+    assert "dead-1" in site.get("/dead-letters", queue="default", task="shop:login", reason="exhausted")
+    assert "dead-1" not in site.get("/dead-letters", reason="crashed")
+    assert len(site.api.memory.dead_letters()) == 3, "a look leaves them where they are"
+
+
+def test_the_chosen_dead_letters_are_sent_back_at_a_rate(site: Dashboard):
+    dead(site)
+    chosen = messages_of(site)
+
+    answer = site.post("/redrive", message=[chosen["dead-0"], chosen["dead-2"]], rate="100")
+
+    assert "2 were sent back" in answer.text
+    assert [one.message_id for one in site.api.memory.dead_letters()] == [chosen["dead-1"]]
+
+
+def test_all_that_fit_are_sent_back_when_that_is_confirmed(site: Dashboard):
+    dead(site)
+
+    asked = site.post("/redrive", which="all", reason="exhausted", queue="default")
+    assert "Send them all back?" in asked.text
+    assert "with reason exhausted" in asked.text
+    assert len(site.api.memory.dead_letters()) == 3
+
+    assert "3 were sent back" in site.post("/redrive", which="all", reason="exhausted", sure="yes").text
+    assert site.api.memory.dead_letters() == []
+
+
+def test_a_rate_that_one_request_cannot_keep_up_with_is_gone_on_with(site: Dashboard):
+    dead(site, 5)
+
+    answer = site.post("/redrive", which="all", rate="0.2", sure="yes")
+
+    assert "Send the next ones back" in answer.text
+    assert 'name="rate" value="0.2"' in answer.text
+    assert 0 < len(site.api.memory.dead_letters()) < 5
+
+
+def test_dead_letters_are_deleted_only_when_that_is_confirmed(site: Dashboard):
+    dead(site)
+    chosen = messages_of(site)
+
+    asked = site.post("/purge", message=chosen["dead-0"])
+    assert "One dead letter will be deleted for good" in asked.text
+    assert len(site.api.memory.dead_letters()) == 3
+
+    assert "1 was deleted" in site.post("/purge", message=chosen["dead-0"], sure="yes").text
+    assert len(site.api.memory.dead_letters()) == 2
+
+
+def test_nothing_chosen_is_nothing_done(site: Dashboard):
+    dead(site, 1)
+
+    for action in ("/redrive", "/purge"):
+        answer = site.post(action, sure="yes")
+        assert (answer.status_code, "no dead letter is chosen" in answer.text) == (422, True)
+    assert len(site.api.memory.dead_letters()) == 1
+
+
+def test_a_dead_letter_is_inspected_and_its_arguments_are_edited(site: Dashboard):
+    dead(site, 1)
+    message = messages_of(site)["dead-0"]
+
+    page = site.get("/dead-letter", queue="default-dlq", message=message)
+    assert MASK in page
+    assert "PermissionError" in page
+    assert "Traceback" in page
+
+    kept = {"queue": "default-dlq", "message": message, "edit": "yes", "kwargs": "{}", "labels": '{"by": "ann"}'}
+    assert "hidden one" in site.post("/redrive", **kept, args=f'["ann", "{MASK}"]').text
+    assert "1 was sent back" in site.post("/redrive", **kept, args='["ann", "y"]').text
+    site.api.memory.run_until_idle()
+    done = site.get("/task", id="dead-0")
+    assert "SUCCEEDED" in done
+    assert "by=ann" in done
+
+
+def test_sent_back_as_it_is_a_dead_letter_keeps_its_arguments(site: Dashboard):
+    dead(site, 1)
+
+    site.post("/redrive", queue="default-dlq", message=messages_of(site)["dead-0"])
+    site.api.memory.run_until_idle()
+
+    assert "PermissionError" in site.get("/task", id="dead-0"), "it fails as before"
+
+
+# -- markup of others -------------------------------------------------------------------------------------------
+
+
+def test_markup_in_names_arguments_errors_labels_and_searches_stays_text():
+    app = TaskQ("shop", queues=[Queue("default")])
+
+    @app.task(name="shop:bad", http=True, record="queued", retry=Retry(max_attempts=1))
+    def bad(text: str) -> None:
+        raise ValueError(f"{text}")
+
+    @app.task(name="shop:echo", http=True, record="queued")
+    def echo(text: str) -> str:
+        return text
+
+    with dashboard(app) as site:
+        attack = f"\"'>{SCRIPT}</textarea></title>"
+        failed = send(site, "shop:bad", attack, labels={attack[:60]: attack})
+        done = send(site, "shop:echo", attack)
+        site.api.memory.run_until_idle()
+        drive(site.api.memory.results.claim(Claim("odd", 0, SCRIPT, attack, "o", 1.8e9, 1.8e9 + 60, 3, 1.9e9, 1.8e9)))
+        message = messages_of(site)[failed]
+        pages = [
+            site.get("/"),
+            site.get("/tasks"),
+            site.get("/tasks", q=attack),
+            site.get("/tasks", label=f"x={attack}", to="2027-01-15T08:30"),
+            site.get("/task", id=failed, arguments=1, children=1),
+            site.get("/task", id=done),
+            site.get("/task", id="odd"),
+            site.get("/dead-letters"),
+            site.get("/dead-letters", reason=attack, task=attack, label=f"x={attack}"),
+            site.get("/dead-letter", queue="default-dlq", message=message),
+            site.browser.get("/tasks", params={"status": attack}).text,
+            site.browser.get("/dead-letters", params={"queue": attack}).text,
+            site.browser.get("/login", params={"back": attack}).text,
+            site.post("/redrive", which="all", reason=attack, task=attack, label=f"x={attack}", queue="default").text,
+            site.post("/redrive", message=attack, sure="yes", queue="default").text,
+            site.post("/pause", name=attack).text,
+        ]
+
+    for page in pages:
+        assert "<script>" not in page
+        assert page.count("</title>") == 1 + 3 * page.count('class="charts"')
+        assert page.count("</textarea>") == page.count("<textarea")
+        assert not re.search(r"<[^>]*\son\w+=", page)
+    assert any("&lt;script&gt;" in page for page in pages)
+
+
+def test_half_of_a_surrogate_pair_breaks_no_page(site: Dashboard):
+    send(site, "shop:anything", labels={"x": "y"}, id="odd")
+    site.api.memory.run_until_idle()
+    claimed = claim(site, "worse")
+    finish = Finish(State.SUCCEEDED, 1.8e9, 1.9e9, result_json='"\\ud800"')
+    drive(site.api.memory.results.finish(claimed, finish))
+
+    assert "SUCCEEDED" in site.get("/task", id="worse")
+
+
+# -- looking again ----------------------------------------------------------------------------------------------
+
+
+def test_a_page_that_has_not_changed_is_not_sent_again(site: Dashboard):
+    id = send(site, "shop:resize", "a.png")
+    (mark,) = re.findall(r'data-mark="([^"]+)"', site.get("/tasks"))
+    asked = {"Taskq-Part": "live", "If-None-Match": mark.replace("&quot;", '"')}
+
+    same = site.browser.get("/tasks", headers=asked)
+    assert (same.status_code, same.content) == (304, b"")
+
+    site.api.memory.run_until_idle()
+    changed = site.browser.get("/tasks", headers=asked)
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != asked["If-None-Match"]
+    assert ids_of(changed.text) == [id]
+    assert "<html" not in changed.text, "only the part that changes"
+
+
+def test_every_page_and_action_says_which_scope_it_needs():
+    assert {one.scope for one in PAGES.values()} == {"read"}
+    assert {one.scope for one in ACTIONS.values()} == {"admin"}

@@ -186,7 +186,11 @@ async def measure_loading(count: int) -> None:
 def main() -> None:
     logging.getLogger("taskq_sls").setLevel(logging.WARNING)
     # Clients are made for their memory; none of them calls anything outside of this machine.
-    for name, value in (("AWS_DEFAULT_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "-"), ("AWS_SECRET_ACCESS_KEY", "-")):
+    for name, value in (
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "-"),
+        ("AWS_SECRET_ACCESS_KEY", "-"),
+    ):
         os.environ.setdefault(name, value)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     asyncio.run(measure_heap(count))  # first, while nothing else takes up memory

@@ -1,0 +1,43 @@
+"""Side by side with the bare client and the alternatives, in one run:  make bench
+
+    python -m benchmarks.run                     everything, about a quarter of an hour
+    python -m benchmarks.run enqueue work        these scenarios only, printed and not written down
+    python -m benchmarks.run --rounds 3
+
+The figure is processor time of the client's process, as it is what a worker is paid for, and as wall time on a small
+machine is that of the endpoint. Contenders run in turn, each a process of its own, and ratios are of pairs that ran
+one after the other: a machine that gets slower meanwhile slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from . import environments, report
+from .endpoints import running
+from .table import Row
+
+SCENARIOS = ("enqueue", "work", "recording", "requests", "latency", "idle", "growth")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
+    parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (5)")
+    wanted = parser.parse_args()
+    if unknown := set(wanted.scenarios) - set(SCENARIOS):
+        parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(SCENARIOS)}")
+    environments.install()
+    rows: list[Row] = []
+    with running() as endpoints:
+        for name in wanted.scenarios or SCENARIOS:
+            print(name, flush=True)
+            rows += importlib.import_module(f"benchmarks.scenarios.{name}").rows(endpoints, wanted.rounds)
+            if not wanted.scenarios:
+                report.write(rows, wanted.rounds)  # behind each, so that a run that is interrupted leaves something
+    print(report.markdown(rows))
+
+
+if __name__ == "__main__":
+    main()

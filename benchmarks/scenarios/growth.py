@@ -1,0 +1,50 @@
+"""A backlog a hundred times as long: the cost of a task, and the memory of the worker. And two processes."""
+
+from __future__ import annotations
+
+from ..contend import finish, run, start
+from ..endpoints import Endpoints
+from ..table import Case, Row, compare, measure
+from .work import FILLED
+
+SHORT, LONG = 1_000, 100_000
+
+
+def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
+    """Processor time per task, and peak memory."""
+    return [*_backlog(endpoints, min(rounds, 2)), _processes(endpoints, min(rounds, 2))]
+
+
+def _backlog(endpoints: Endpoints, rounds: int) -> list[Row]:
+    """The short backlog is worked on ten times for each long one, so that both last long enough to be measured."""
+    short, long = f"backlog of {SHORT:,}", f"backlog of {LONG:,}"
+    costs: dict[str, list[float]] = {short: [], long: []}
+    memory: dict[str, list[float]] = {short: [], long: []}
+    for _ in range(rounds):
+        for name, tasks, times in ((short, SHORT, 10), (long, LONG, 1)):
+            case = Case(name, "taskq_sls", "work", tasks, {"concurrency": 100}, FILLED)
+            found = [measure(endpoints, case) for _ in range(times)]
+            costs[name].append(sum(one["cpu"] for one in found) / sum(one["tasks"] for one in found) * 1e6)
+            memory[name].append(max(one["memory"] for one in found) / 1024)
+            print(f"  {name}: {costs[name][-1]:.4g} us, {memory[name][-1]:.1f} MB", flush=True)
+    return [
+        compare(f"worker, {long}", costs, long, short, 1.1),
+        compare(f"memory of the worker, {long}", memory, long, short, 1.1, unit="MB"),
+    ]
+
+
+def _processes(endpoints: Endpoints, rounds: int) -> Row:
+    """Throughput of one worker and of two, with tasks of 0 to 100 ms: what is waited for is the tasks."""
+    figures: dict[str, list[float]] = {"one process": [], "two processes": []}
+    for _ in range(rounds):
+        for name, workers in (("one process", 1), ("two processes", 2)):
+            with endpoints.queue() as queue:
+                run(endpoints, "taskq_sls", "send_many", queue, tasks=7_990, warm=10)
+                options = {"tasks": 2_000, "concurrency": 20, "pause": 0.1}
+                together = [start(endpoints, "taskq_sls", "work", queue, **options) for _ in range(workers)]
+                found = [finish(one) for one in together]
+            figures[name].append(1e6 / sum(one["tasks"] / one["wall"] for one in found))
+            print(f"  {name}: {figures[name][-1]:.4g} us of wall time per task", flush=True)
+    return compare(
+        "two processes", figures, "two processes", "one process", 1.7, times=True, unit="us of wall time per task"
+    )

@@ -40,6 +40,7 @@ OPERATIONS = {
     "getTask": {200},
     "cancelTask": {200},
     "retryTask": {409},
+    "getMetricHistory": {200},
     "listSchedules": {200},
     "createSchedule": {201, 422},
     "getSchedule": {404},

@@ -177,6 +177,31 @@ def test_metrics_tell_what_failed_last(api: Served):
     assert failed["task"] == "shop:login"
 
 
+def test_the_history_of_metrics_counts_by_task_and_minute(api: Served):
+    api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "x"]})
+    api.client.post("/v1/tasks", json={"task": "shop:resize", "args": ["a.png"]})
+    api.memory.run_until_idle()
+    api.memory.travel(61)
+    api.client.post("/v1/tasks", json={"task": "shop:resize", "args": ["a.png"]})
+    api.memory.run_until_idle()
+
+    found = api.client.get("/v1/metrics/history").json()
+    one = api.client.get("/v1/metrics/history", params={"task": "shop:login"}).json()
+
+    assert found["totals"]["succeeded"] >= 1
+    assert one["totals"]["failed"] == 1
+    assert [point["counters"]["failed"] for point in one["points"]].count(1) == 1
+    assert {named["task"] for named in found["tasks"]} == {"shop:login", "shop:resize"}
+    assert found["step"] == 60
+
+
+def test_a_history_that_makes_no_sense_is_refused(api: Served):
+    answer = api.client.get("/v1/metrics/history", params={"since": "2020-01-01T00:00:00Z", "step": 60})
+
+    assert answer.status_code == 422
+    assert "1,500" in answer.json()["detail"]
+
+
 def test_readiness_names_what_does_not_work(api: Served, monkeypatch: pytest.MonkeyPatch):
     async def missing(queue: str) -> Any:
         raise MissingResource(f"queue {queue}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 
 from ...operations.overview import live_workers, overview
 from ...operations.queues import queue_stats
 from ..calls import Caller, allowed
+from ..models.metrics import MetricHistory
 from ..models.queues import Metrics, Queues, QueueState, Worker, Workers
 from ..models.tasks import moment, summary
 
@@ -40,3 +45,25 @@ async def metrics(call: Caller) -> Metrics:
         running=sum(one.running for one in seen.workers),
         failed=[summary(call.app, one) for one in seen.failed],
     )
+
+
+@router.get(
+    "/metrics/history",
+    operation_id="getMetricHistory",
+    summary="What was counted when",
+    response_model=MetricHistory,
+    **allowed("read"),
+)
+async def metric_history(
+    call: Caller,
+    task: Annotated[str | None, Query(max_length=200, description="Only this task.")] = None,
+    queue: Annotated[str | None, Query(max_length=80, description="Only tasks from this queue.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Default: an hour ago. Minutes are kept 8 days.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Exclusive. Default: now.")] = None,
+    step: Annotated[
+        int | None, Query(ge=60, le=86_400, description="Seconds of a point; whole minutes. Default: what fits.")
+    ] = None,
+) -> MetricHistory:
+    """Counters of tasks by the minute or the hour. They arrive about a minute late."""
+    start = timedelta(hours=1) if since is None else since
+    return MetricHistory.of(await call.app.metrics.awindow(task=task, queue=queue, since=start, until=until, step=step))

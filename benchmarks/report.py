@@ -42,10 +42,20 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def write(rows: Sequence[Row], rounds: int) -> None:
-    """``results/latest.json``, ``results/latest.md`` and ``results/comparison.svg``."""
+def write(rows: Sequence[Row], rounds: int, missing: Sequence[str] = ()) -> None:
+    """``results/latest.json``, ``results/latest.md`` and ``results/comparison.svg``.
+
+    Args:
+        missing: scenarios that have not run yet, named in the results.
+    """
     RESULTS.mkdir(exist_ok=True)
-    about = {"date": datetime.now(UTC).date().isoformat(), "rounds": rounds, **_machine(), "versions": _versions()}
+    about = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "rounds": rounds,
+        "missing": list(missing),
+        **_machine(),
+        "versions": _versions(),
+    }
     plain = [
         {**row._asdict(), **{name: _plain(getattr(row, name)) for name in ("ours", "theirs", "ratio")}, "met": row.met}
         for row in rows
@@ -58,6 +68,8 @@ def write(rows: Sequence[Row], rounds: int) -> None:
         f"{about['system']}, {about['python']}; {versions}. Load of the machine over the run: {about['load']}.\n\n"
         "Medians, in brackets the lowest and the highest round. Ratios are of pairs that ran one after the other.\n\n"
     )
+    if missing:
+        head += f"**Not complete**: {', '.join(missing)} had not run when this was written.\n\n"
     (RESULTS / "latest.md").write_text(head + markdown(rows) + "\n")
     (RESULTS / "comparison.svg").write_text(chart.draw(rows))
     print(f"written to {RESULTS.relative_to(ROOT)}/")

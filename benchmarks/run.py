@@ -31,11 +31,13 @@ def main() -> None:
     environments.install()
     rows: list[Row] = []
     with running() as endpoints:
-        for name in wanted.scenarios or SCENARIOS:
+        for number, name in enumerate(wanted.scenarios or SCENARIOS, 1):
             print(name, flush=True)
             rows += importlib.import_module(f"benchmarks.scenarios.{name}").rows(endpoints, wanted.rounds)
             if not wanted.scenarios:
-                report.write(rows, wanted.rounds)  # behind each, so that a run that is interrupted leaves something
+                report.write(
+                    rows, wanted.rounds, SCENARIOS[number:]
+                )  # behind each, so that a run that is interrupted leaves something
     print(report.markdown(rows))
 
 

@@ -76,6 +76,7 @@ class Enqueuer(Generic[P, R]):
         self._app = app
         self._definition = definition
         self._options = options
+        self._hooks = dispatch_hooks(definition.middlewares)
 
     @property
     def name(self) -> str:
@@ -264,7 +265,7 @@ class Enqueuer(Generic[P, R]):
             queue.fifo,
             math.ceil(options.delay) if spec is None else 0,
             options.group,
-            dispatch_hooks(definition.middlewares),
+            self._hooks,
             now + options.delay + options.result_ttl if options.record == "queued" else None,
             held,
             spec,

@@ -17,7 +17,8 @@ def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
         endpoints.counts()
         found = run(endpoints, "taskq_sls", "idle", queue, tasks=1, settle=SETTLE, seconds=SECONDS, tapped=True)
         counts = endpoints.counts()
-    receives = counts["ReceiveMessage"] / (SECONDS + SETTLE) * 60
+    # The poll that opens at the start is not one of an idle minute.
+    receives = (counts["ReceiveMessage"] - 1) / (SECONDS + SETTLE) * 60
     share = found["cpu"] / found["wall"] * 100
     print(f"  idle: {counts}, {share:.3f} % of a core", flush=True)
     return [
@@ -28,8 +29,8 @@ def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
             None,
             None,
             False,
-            4.0,
-            "receives (the first one included)",
+            3.0,
+            "receives",
         ),
         Row("idle worker, processor time", "", Spread.of([share]), None, None, False, 0.3, "% of a core"),
     ]

@@ -27,13 +27,22 @@ def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
         found.append(Row(name, "", Spread.of(figures), None, None, False, target, "requests per task"))
         print(f"  {name}: {figures}", flush=True)
     for contender, tasks, options in (
-        ("taskiq", 1_000, {"concurrency": 100, "senders": 16}),
+        ("taskiq", 1_600, {"concurrency": 100, "senders": 16}),
         ("celery", 300, {}),
         ("dramatiq", 300, {}),
     ):
         with endpoints.queue() as queue:
             endpoints.counts()
-            run(endpoints, contender, "send_each", queue, tasks=tasks - 100, warm=100, tapped=True, **options)
+            run(
+                endpoints,
+                contender,
+                "send_each",
+                queue,
+                tasks=tasks - tasks // 10,
+                warm=tasks // 10,
+                tapped=True,
+                **options,
+            )
             run(endpoints, contender, "work", queue, tasks=tasks, linger=0.5, tapped=True, **options)
             figures = [sum(endpoints.counts().values()) / tasks]
         found.append(

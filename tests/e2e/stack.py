@@ -84,7 +84,8 @@ class Stack:
 @contextlib.contextmanager
 def client(service: str) -> Iterator[Any]:
     """A boto3 client of the endpoint in the environment, closed at the end."""
-    made = boto3.client(service, config=Config(retries={"mode": "standard"}, proxies={}))
+    # A session of its own: boto3's shared one would keep the credentials of whatever endpoint came first.
+    made = boto3.session.Session().client(service, config=Config(retries={"mode": "standard"}, proxies={}))
     try:
         yield made
     finally:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .function_additions import checked_environment, checked_statements
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,60}(\.fifo)?")
 """Logical queue names. SQS allows 80 characters; prefix, ``-dlq`` and ``.fifo`` take their share."""
@@ -89,6 +88,10 @@ class Queue:
         self._add_to_function()
 
     def _add_to_function(self) -> None:
+        if self.function_policy == () and self.function_environment == {}:
+            return
+        from .function_additions import checked_environment, checked_statements  # a cold start should not pay
+
         owner = f"Queue {self.name!r}"
         # Copies: what is declared does not change with the caller's list.
         object.__setattr__(self, "function_policy", checked_statements(owner, self.function_policy))

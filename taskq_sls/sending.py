@@ -20,7 +20,6 @@ from .errors import (
 from .message import Message
 from .middleware.base import Middleware
 from .results.records import KeyLock
-from .scheduler.specs import MAX_INPUT_BYTES, NO_SCHEDULER
 from .services import Services
 
 if TYPE_CHECKING:
@@ -152,7 +151,8 @@ async def _schedule(
     services: Services, prepared: Sequence[Prepared], bodies: Sequence[str], timed: Sequence[int]
 ) -> dict[int, Answer]:
     """Make the schedules that bring messages to their queues. One that stands already is as good as accepted."""
-    from .scheduler.delays import literal  # only where something is scheduled
+    from .scheduler.delays import literal  # only where something is scheduled: a cold start should not pay
+    from .scheduler.specs import NO_SCHEDULER
 
     if (store := services.schedules) is None:
         task = prepared[timed[0]].message.task
@@ -180,7 +180,11 @@ async def _schedule(
 
 def _is_large(body: str, prepared: Prepared) -> bool:
     # No character takes more than 4 bytes, so that small bodies are not encoded just to be measured.
-    limit = MAX_BODY_BYTES if prepared.spec is None else MAX_INPUT_BYTES
+    limit = MAX_BODY_BYTES
+    if prepared.spec is not None:
+        from .scheduler.specs import MAX_INPUT_BYTES
+
+        limit = MAX_INPUT_BYTES
     return len(body) > limit // 4 and utf8_bytes(body) > limit
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from taskq_sls import TaskQ
@@ -60,3 +64,26 @@ def test_a_start_without_a_region_leaves_the_fault_to_the_first_event(
     with _app("started").lambda_handler():
         assert made == []
     assert "the clients could not be made at start-up" in caplog.text
+
+
+START = """
+import sys
+from taskq_sls import Queue, TaskQ
+app = TaskQ("start", queues=[Queue("default", function_timeout=60)])
+@app.task(name="work")
+def work(a: int) -> int: return a
+handler = app.lambda_handler()
+names = [name for name in sys.modules if name.startswith("taskq_sls.")]
+print("\\n".join(names))
+"""
+
+
+def test_a_container_without_schedules_loads_nothing_of_them_nor_of_templates_pages_and_commands() -> None:
+    environment = {**os.environ, "AWS_LAMBDA_FUNCTION_NAME": "worker", "AWS_DEFAULT_REGION": "eu-west-1"}
+    run = subprocess.run(
+        [sys.executable, "-c", START], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    rooms = {name.split(".")[1] for name in run.stdout.split()}
+    assert "executor" in rooms
+    unwanted = {"scheduler", "schedules", "events", "function_additions", "template", "web", "cli", "worker", "offline"}
+    assert not rooms & unwanted

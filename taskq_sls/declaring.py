@@ -252,16 +252,17 @@ class Declaring:
         """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
 
         Args:
-            options: queue, delay, group, id, labels, expires_in, unique_key, unique_ttl, unique, record (as the task
-                has it; default: the app's).
+            options: queue, delay, group, id, labels, expires_in, unique_key, unique_ttl, unique; record and
+                record_arguments (as the task has them; default: the app's).
 
         Raises:
             ConfigError: the name or an option is wrong.
         """
         where = f"ref({name!r})"
-        merged = self._defaults.merged(where, options, (*CALL_OPTIONS, "record"), {})
+        merged = self._defaults.merged(where, options, (*CALL_OPTIONS, "record", "record_arguments"), {})
         self.check_queue(where, merged)
         signature = JsonSignature(name)
+        signature.redact = merged.redact
         definition = Definition(
             check_task_name(name), merged, lambda: signature, None, self.middleware, None, wants_context=False
         )

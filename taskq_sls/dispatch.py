@@ -78,6 +78,7 @@ async def _record_queued(services: Services, prepared: Sequence[Prepared], sent:
             message.labels,
             message.parent,
             message.unique_key,
+            one.call,
         )
         for one, message in zip(prepared, sent, strict=True)
         if one.ttl is not None and isinstance(message, Message)

@@ -36,7 +36,7 @@ from .plan import Plan, PlanOf
 from .recorder import Attempt, Recorder
 from .results.base import ResultBackend
 from .results.keys import give_back
-from .results.records import MIN_RESULT_TTL, RETENTION, Claim, Claimed, Fence, Finish, Refused, State, TaskRecord
+from .results.records import MIN_RESULT_TTL, RETENTION, Call, Claim, Claimed, Fence, Finish, Refused, State, TaskRecord
 from .results.verdicts import read_refusal
 from .retry import SAFETY
 from .settle import LONGEST_HOP
@@ -49,6 +49,9 @@ logger = logging.getLogger("taskq_sls.task")
 
 EARLY = 0.5
 """Seconds a message may come before its `not_before` and still be started: clocks differ a little."""
+
+RECORDED_BODY = 4_000
+"""Characters of a message whose arguments may be small enough to be recorded."""
 
 LAST_WAIT = 60.0
 """Seconds between two tries to have a schedule bring a message that its queue will drop before long."""
@@ -213,8 +216,13 @@ class Executor:
         now = self._clock.time()
         if message.not_before is not None and message.not_before > now + EARLY:
             return self._back_in(delivery, message, message.attempt, message.not_before - now, "early")
+        call: Call | None = None
         missing: PayloadMissing | None = None
-        if message.payload is not None:
+        if message.payload is None:
+            # A record holds only small arguments: a long body is not looked through for them.
+            if plan.options.record_arguments and len(delivery.body) <= RECORDED_BODY:
+                call = plan.signature.shown(message.args, message.kwargs)
+        else:
             from .claim_check import load_message  # hardly any message is that large
 
             loaded = await load_message(self._payloads, message, self._payload_faults)
@@ -225,7 +233,7 @@ class Executor:
             else:
                 message = loaded
             now = self._clock.time()  # the lease begins where the fetch has ended
-        attempt = self._attempt(delivery, message, plan, now, deadline)
+        attempt = self._attempt(delivery, message, plan, now, deadline, call)
         if missing is not None:
             return await self._unfit(attempt, "payload_missing", missing)
         context = attempt.context
@@ -276,7 +284,15 @@ class Executor:
 
     # -- before the function ------------------------------------------------------------------------------------
 
-    def _attempt(self, delivery: Delivery, message: Message, plan: Plan, now: float, deadline: float | None) -> Attempt:
+    def _attempt(
+        self,
+        delivery: Delivery,
+        message: Message,
+        plan: Plan,
+        now: float,
+        deadline: float | None,
+        call: Call | None,
+    ) -> Attempt:
         options = plan.options
         timeout = options.timeout
         context = TaskContext(
@@ -312,6 +328,7 @@ class Executor:
             message.labels,
             message.parent,
             message.unique_key,
+            call,
         )
         return Attempt(delivery, message, plan, context, deadline, claim)
 

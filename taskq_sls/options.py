@@ -68,6 +68,8 @@ class TaskOptions:
         misfire: what is made up for of a schedule's runs that were missed while the local clock was down: ``skip``
             nothing, the latest one ``once``, or ``all``.
         http: whether the HTTP API may enqueue the task.
+        record_arguments: whether the record holds the arguments too, for those who look at tasks: up to 400 bytes of JSON,
+            what is redacted hidden.
         redact: names of parameters, labels and fields whose values the HTTP API, its pages, the logs and the messages of
             errors do not show. Capitals do not count. Those of the app hold for all its tasks.
         extra: options declared by middlewares.
@@ -91,6 +93,7 @@ class TaskOptions:
     overlap: Overlap = "allow"
     misfire: Misfire = "once"
     http: bool = False
+    record_arguments: bool = True
     redact: Names = frozenset()
     extra: Mapping[str, Any] = field(default_factory=lambda: _NONE)
 
@@ -294,6 +297,12 @@ def _http(where: str, name: str, value: Any) -> bool:
     return value
 
 
+def _record_arguments(where: str, name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: record_arguments={value!r} must be True (records hold the arguments) or False")
+    return value
+
+
 def _redact(where: str, name: str, value: Any) -> Names:
     fits = isinstance(value, list | tuple | set | frozenset) and all(isinstance(one, str) and one for one in value)
     if not fits:
@@ -320,6 +329,7 @@ _CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "record": _record,
     "result_ttl": _result_ttl,
     "http": _http,
+    "record_arguments": _record_arguments,
     "redact": _redact,
 }
 
@@ -341,5 +351,5 @@ CALL_OPTIONS = (
 TASK_OPTIONS = tuple(name for name in _CHECKS if name not in ("id", "unique_key"))
 """What `@app.task` takes."""
 
-APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in", "redact")
+APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in", "record_arguments", "redact")
 """What `TaskQ` takes as defaults for all its tasks."""

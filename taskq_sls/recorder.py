@@ -85,6 +85,7 @@ class Recorder:
             reason,
             None if next_in is None else now + next_in,
             attempt.context._progress,
+            started_at=attempt.claim.now,
         )
 
     async def store(self, attempt: Attempt, end: Finish, outcome: Outcome) -> Outcome:

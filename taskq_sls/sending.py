@@ -19,7 +19,7 @@ from .errors import (
 )
 from .message import Message
 from .middleware.base import Middleware
-from .results.records import KeyLock
+from .results.records import Call, KeyLock
 from .services import Services
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Prepared(NamedTuple):
         hooks: the task's middlewares that wrap dispatch, the first outermost.
         ttl: where QUEUED is recorded, epoch seconds until which the record lives; None elsewhere.
         held: the message's unique key, if it has one.
+        call: where QUEUED is recorded, the arguments as the record shows them; None where it does not.
         spec: the schedule that brings the message to the queue, where it does not go there now; its body is filled
             in when the hooks have seen the message.
     """
@@ -82,6 +83,7 @@ class Prepared(NamedTuple):
     ttl: float | None
     held: Held | None = None
     spec: ScheduleSpec | None = None
+    call: Call | None = None
 
 
 class NotSent(TaskQError):

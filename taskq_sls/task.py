@@ -269,6 +269,9 @@ class Enqueuer(Generic[P, R]):
             now + options.delay + options.result_ttl if options.record == "queued" else None,
             held,
             spec,
+            definition.signature().shown(json_args, json_kwargs)
+            if options.record == "queued" and options.record_arguments
+            else None,
         )
 
     def _timed(self, when: When) -> Timed:

@@ -128,9 +128,11 @@ class DynamoResults(ResultBackend):
     async def finish(self, fence: Fence, finish: Finish) -> State | None:
         check_result(fence.id, finish.result_json)
         condition = conditions.held(fence)
+        end = _end(fence.id, finish)
         if finish.state is State.RETRYING:
             condition = condition.also("attribute_not_exists(#cancel_requested)")
-        answer = await self._table.update(fence.id, _end(fence.id, finish), condition)
+            end.sets.update(items.retried(fence.attempt, finish))
+        answer = await self._table.update(fence.id, end, condition)
         if isinstance(answer, Written):
             return finish.state
         if answer.item is None:

@@ -8,8 +8,10 @@ from typing import Any
 from ..errors import AwsError
 from ..message import ErrorInfo
 from .layout import INDEXED_STATES, Item, id_of, lock_key, record_key, status_keys, task_keys
-from .limits import fit_error, fit_progress
-from .records import Claim, Finish, KeyLock, Progress, State, TaskRecord
+from .limits import fit_call, fit_error, fit_past, fit_progress
+from .records import KEPT_ATTEMPTS, Claim, Finish, KeyLock, PastAttempt, Progress, State, TaskRecord
+
+_PAST = tuple(f"past_{number}" for number in range(KEPT_ATTEMPTS))
 
 
 def text(value: str) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def described(claim: Claim) -> Item:
         item["parent"] = text(claim.parent)
     if claim.unique_key is not None:
         item["unique_key"] = text(claim.unique_key)
+    if (call := fit_call(claim.call)) is not None:
+        item["call"] = text(call)
     return item
 
 
@@ -89,6 +93,15 @@ def ended(id: str, finish: Finish) -> Item:
     if finish.progress is not None:
         item |= progressed(finish.progress)
     return item
+
+
+def retried(attempt: int, finish: Finish) -> Item:
+    """The attribute that remembers a failed attempt; each takes the place of the one so many attempts before it."""
+    if finish.started_at is None:
+        return {}
+    past = fit_past(attempt, finish.started_at, finish.now, finish.error)
+    fields = [number(past.attempt), number(past.started_at), number(past.ended_at), text(past.error)]
+    return {f"past_{attempt % KEPT_ATTEMPTS}": {"L": fields}}
 
 
 def entered(id: str, status: State, now: float) -> Item:
@@ -166,6 +179,8 @@ def record_of(item: Item) -> TaskRecord:
         parent=_text(item, "parent"),
         ttl=float(item["ttl"]["N"]),
         unique_key=_text(item, "unique_key"),
+        call=_text(item, "call"),
+        past=_past(item),
     )
 
 
@@ -209,6 +224,16 @@ def _progress(item: Item) -> Progress | None:
         return None
     fields = item["progress"]["M"]
     return Progress(float(fields["done"]["N"]), _number(fields, "total"), _text(fields, "note"))
+
+
+def _past(item: Item) -> tuple[PastAttempt, ...]:
+    kept = (item[name]["L"] for name in _PAST if name in item)
+    return tuple(
+        sorted(
+            PastAttempt(int(n["N"]), float(begun["N"]), float(ended["N"]), error["S"])
+            for n, begun, ended, error in kept
+        )
+    )
 
 
 def _error(item: Item) -> ErrorInfo | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic_core import to_json
+
 from ..errors import PayloadTooLarge
 from ..message import ErrorInfo
-from .records import Progress
+from .records import Call, PastAttempt, Progress
 
 MAX_RESULT_BYTES = 350_000
 """Largest result as JSON, in UTF-8 bytes: DynamoDB's item limit of 400 KB, names included, less the rest."""
@@ -17,6 +19,13 @@ MAX_TRACEBACK_BYTES = 64 * 1024
 
 MAX_NAME_BYTES = 1024
 """An error's type and a progress note are cut to this many UTF-8 bytes."""
+
+MAX_CALL_BYTES = 400
+"""Largest arguments, as JSON in UTF-8 bytes, that are recorded: with them most items still are under 1 KB, and so cost one
+write unit each time."""
+
+MAX_PAST_ERROR_BYTES = 200
+"""An earlier attempt's error is cut to this many UTF-8 bytes."""
 
 CUT = "[... cut ...]"
 
@@ -42,6 +51,23 @@ def oversize(result_json: str | None) -> int:
         return 0
     size = len(result_json.encode())
     return size if size > MAX_RESULT_BYTES else 0
+
+
+def fit_call(call: Call | None) -> str | None:
+    """The arguments as JSON text; None where they are too large, or hold what UTF-8 cannot carry."""
+    if call is None:
+        return None
+    try:
+        encoded = to_json({"args": call[0], "kwargs": call[1]})
+    except ValueError:
+        return None
+    return encoded.decode() if len(encoded) <= MAX_CALL_BYTES else None
+
+
+def fit_past(attempt: int, started_at: float, ended_at: float, error: ErrorInfo | None) -> PastAttempt:
+    """A failed attempt as later ones remember it."""
+    text = "" if error is None else _head(f"{error.type}: {error.message}", MAX_PAST_ERROR_BYTES)
+    return PastAttempt(attempt, started_at, ended_at, text)
 
 
 def fit_error(error: ErrorInfo) -> ErrorInfo:

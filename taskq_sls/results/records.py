@@ -5,7 +5,7 @@ These rules are shared by every result backend; a backend only makes each write 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -54,10 +54,25 @@ class Progress(NamedTuple):
     note: str | None = None
 
 
+class PastAttempt(NamedTuple):
+    """An attempt of this run that failed and was tried again. Times are epoch seconds; `error` is type and message."""
+
+    attempt: int
+    started_at: float
+    ended_at: float
+    error: str
+
+
+KEPT_ATTEMPTS = 10
+"""The last attempts before the present one that a record tells of."""
+
+
 class TaskRecord(NamedTuple):
     """One task as the table holds it. Times are epoch seconds.
 
-    `result` is the decoded value; by the task's return annotation where the app knows the task, else
+    `call` is the JSON of its arguments, ``{"args": [...], "kwargs": {...}}``, those that are redacted hidden; None where
+    they are not recorded or too large. `past` are the attempts before, oldest first: one that is missing among them never
+    said how it ended (its process died), or was too long ago. `result` is the decoded value; by the task's return annotation where the app knows the task, else
     as plain JSON. `next_at` is when a retrying task is due; `lease_until` when a running one is lost.
     `result_key` is the key of the object that holds a result too large for the table; listings leave it there.
     """
@@ -86,6 +101,8 @@ class TaskRecord(NamedTuple):
     parent: str | None = None
     ttl: float = 0.0
     unique_key: str | None = None
+    call: str | None = None
+    past: tuple[PastAttempt, ...] = ()
 
     def stalled(self, now: float) -> bool:
         """Whether the lease or the due retry ended more than 15 minutes before `now`."""
@@ -102,6 +119,10 @@ class Fence(NamedTuple):
     owner: str
 
 
+Call = tuple[Sequence[Any], Mapping[str, Any]]
+"""Arguments of a task, as JSON values."""
+
+
 class Claim(NamedTuple):
     """The wish to start an attempt of a task.
 
@@ -109,6 +130,7 @@ class Claim(NamedTuple):
         lease_until: epoch seconds until which nobody else may start it.
         max_attempts: attempts a run may have; an ended lease at this count is not taken over.
         ttl: epoch seconds at which the record may be dropped.
+        call: the arguments as they may be shown, as JSON values; None: not to be recorded.
     """
 
     id: str
@@ -124,6 +146,7 @@ class Claim(NamedTuple):
     labels: Mapping[str, str] = {}
     parent: str | None = None
     unique_key: str | None = None
+    call: Call | None = None
 
 
 class Claimed(NamedTuple):
@@ -141,7 +164,7 @@ class Refused(NamedTuple):
 class Finish(NamedTuple):
     """The end of an attempt: a terminal state, or RETRYING with `next_at`.
 
-    The result is `result_json`, or the object under `result_key`.
+    The result is `result_json`, or the object under `result_key`. `started_at` is when the attempt began, epoch seconds.
     """
 
     state: State
@@ -153,6 +176,7 @@ class Finish(NamedTuple):
     next_at: float | None = None
     progress: Progress | None = None
     result_key: str | None = None
+    started_at: float | None = None
 
 
 class Renewed(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..message import ErrorInfo
-from .limits import fit_error, fit_progress
-from .records import Claim, Finish, Progress, State, TaskRecord
+from .limits import fit_call, fit_error, fit_past, fit_progress
+from .records import KEPT_ATTEMPTS, Call, Claim, Finish, PastAttempt, Progress, State, TaskRecord
 
 _FIELDS = (
     "attempt",
@@ -41,7 +41,7 @@ class Row:
     A new row is QUEUED and counts no attempt.
     """
 
-    __slots__ = (*_FIELDS, "created_at")
+    __slots__ = (*_FIELDS, "call", "created_at", "past")
 
     def __init__(self, claim: Claim) -> None:
         self.id = claim.id
@@ -67,6 +67,8 @@ class Row:
         self.labels: Mapping[str, str] = claim.labels
         self.parent = claim.parent
         self.unique_key = claim.unique_key
+        self.call: Call | None = claim.call
+        self.past: tuple[PastAttempt, ...] = ()
         # Whole seconds, as the table's time to live wants them.
         self.ttl = -(-claim.ttl // 1)
 
@@ -88,6 +90,8 @@ class Row:
             self.parent = claim.parent
         if self.unique_key is None:
             self.unique_key = claim.unique_key
+        if self.call is None:
+            self.call = claim.call
 
     def renew(self, now: float, lease_until: float, progress: Progress | None) -> None:
         """Move the lease of the running attempt."""
@@ -97,6 +101,9 @@ class Row:
 
     def end(self, finish: Finish) -> None:
         """End the running attempt. The owner stays, so that a repeated finish knows itself."""
+        if finish.state is State.RETRYING and finish.started_at is not None:
+            past = fit_past(self.attempt, finish.started_at, finish.now, finish.error)
+            self.past = (*(one for one in self.past if one.attempt > self.attempt - KEPT_ATTEMPTS), past)
         self.enter(finish.state, finish.now)
         self.ttl = -(-finish.ttl // 1)
         self.lease_until = None
@@ -132,7 +139,8 @@ class Row:
 
     def record(self) -> TaskRecord:
         """The row as it stands, frozen."""
-        return TaskRecord(**{name: getattr(self, name) for name in _FIELDS})
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        return TaskRecord(**fields, call=fit_call(self.call), past=self.past)
 
     def _advance(self, progress: Progress | None) -> None:
         if progress is not None and (fitted := fit_progress(progress)) is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
 from ..errors import ArgumentsError
-from ..redaction import Names, hidden
+from ..redaction import Names, hidden, redact_arguments
 from .inexact import Inexact
 from .plain import JSON, check_key
 
@@ -71,6 +71,10 @@ class Signature:
         """The parameters that so many positional arguments are for; fewer where there is none for the last ones."""
         rest = [self._rest] * (count - len(self._order)) if self._rest else []
         return [*self._order[:count], *rest]
+
+    def shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Arguments as JSON values, as they may be shown: without what is redacted."""
+        return redact_arguments(args, kwargs, self.redact, self.positions(len(args))) if self.redact else (args, kwargs)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The call as plain JSON values: only what was passed, defaults are not applied.
@@ -192,6 +196,10 @@ class JsonSignature(Signature):
         kinds = {"args": inspect.Parameter.VAR_POSITIONAL, "kwargs": inspect.Parameter.VAR_KEYWORD}
         parameters = [inspect.Parameter(name, kind) for name, kind in kinds.items()]
         super().__init__(name, inspect.Signature(parameters), dict.fromkeys(kinds, JSON), JSON)
+
+    def shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Nobody here knows what a positional argument is for: all are hidden as soon as anything is."""
+        return redact_arguments(args, kwargs, self.redact, None)
 
     def _check_call(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
         """Every call fits."""

@@ -92,7 +92,8 @@ def test_a_record_tells_of_the_attempts_before():
             memory.travel(seconds)
             memory.run_until_idle()
         record = app.results.get(handle.id)
-        assert record is not None and record.attempt == 3
+        assert record is not None
+        assert record.attempt == 3
         assert [(one.attempt, one.started_at - start, one.error) for one in record.past] == [
             (1, 0.0, "OSError: try 1"),
             (2, 10.0, "OSError: try 2"),
@@ -100,5 +101,5 @@ def test_a_record_tells_of_the_attempts_before():
 
 
 def test_the_option_is_a_yes_or_no():
-    with pytest.raises(ConfigError, match="record_arguments='no' must be True .* or False"):
+    with pytest.raises(ConfigError, match=r"record_arguments='no' must be True .* or False"):
         TaskQ("shop", record_arguments="no")

@@ -88,7 +88,8 @@ async def test_a_long_error_is_cut(results: ResultBackend) -> None:
     end = retrying(started_at=NOW)._replace(error=ErrorInfo("E", "x" * 1_000, ""))
     await run(results, end)
     (past,) = (await read(results)).past
-    assert len(past.error) == MAX_PAST_ERROR_BYTES and past.error.endswith(CUT)
+    assert len(past.error) == MAX_PAST_ERROR_BYTES
+    assert past.error.endswith(CUT)
 
 
 async def test_the_end_of_a_task_is_not_an_attempt_before_it(results: ResultBackend) -> None:

@@ -17,7 +17,7 @@ from .middleware.logging import fields
 from .plan import Plan
 from .results.base import ResultBackend
 from .results.limits import oversize
-from .results.records import Claim, Finish, State
+from .results.records import CANCELLED, RETRYING, Claim, Finish, State
 
 if TYPE_CHECKING:
     from .metrics.meter import Meter
@@ -76,16 +76,21 @@ class Recorder:
     ) -> Finish:
         """The end of an attempt, now. `next_in` seconds from now a RETRYING task is due."""
         now = self._clock.time()
+        next_at = None if next_in is None else now + next_in
+        due = now if next_at is None else next_at
+        if (not_before := attempt.message.not_before) is not None and not_before > due:
+            due = not_before
         return Finish(
             state,
             now,
-            max(now + (next_in or 0.0), attempt.message.not_before or 0.0) + attempt.plan.options.result_ttl,
+            due + attempt.plan.options.result_ttl,
             result_json,
             error,
             reason,
-            None if next_in is None else now + next_in,
+            next_at,
             attempt.context._progress,
-            started_at=attempt.claim.now,
+            None,
+            attempt.claim.now,
         )
 
     async def store(self, attempt: Attempt, end: Finish, outcome: Outcome) -> Outcome:
@@ -95,14 +100,26 @@ class Recorder:
             ResultError: the result is too large for the table, and there is no bucket that takes it.
         """
         context = attempt.context
-        if attempt.plan.options.record == "none" or (context._fence is None and end.state is State.RETRYING):
+        fence = context._fence
+        if fence is None and (end.state is RETRYING or attempt.plan.options.record == "none"):
             if self._meter is not None:
                 self._meter.ended(context, end.now, end.state, end.reason)
             return outcome
         try:
             if oversize(end.result_json):
                 end = await self._put_result(attempt, end)
-            state = await self._persist(attempt, end)
+            if fence is None:
+                await self._insist(
+                    lambda: self._results.put_finished(attempt.claim, context.attempt, end), _until(attempt, end)
+                )
+                state: State | None = end.state
+            else:
+                try:
+                    state = await self._results.finish(fence, end)
+                except AwsError as error:
+                    if not error.transient:
+                        raise
+                    state = await self._insist(lambda: self._results.finish(fence, end), _until(attempt, end))
         except PayloadTooLarge as error:
             raise ResultError(str(error)) from None
         except (AwsError, ConfigError) as error:
@@ -119,7 +136,7 @@ class Recorder:
             return LOST
         if self._meter is not None:
             self._meter.ended(context, end.now, state, end.reason)
-        return DONE if state is State.CANCELLED else outcome
+        return DONE if state is CANCELLED else outcome
 
     async def _put_result(self, attempt: Attempt, end: Finish) -> Finish:
         """Put the result into the bucket; the end that points to it."""
@@ -139,19 +156,6 @@ class Recorder:
                 f"the result is too large for the table and could not be put into the bucket: {error}"
             ) from None
         return pointing
-
-    async def _persist(self, attempt: Attempt, end: Finish) -> State | None:
-        fence = attempt.context._fence
-        until = _until(attempt, end)
-        if fence is not None:
-            try:
-                return await self._results.finish(fence, end)
-            except AwsError as error:
-                if not error.transient:
-                    raise
-            return await self._insist(lambda: self._results.finish(fence, end), until)
-        await self._insist(lambda: self._results.put_finished(attempt.claim, attempt.context.attempt, end), until)
-        return end.state
 
     async def give_back(self, attempt: Attempt) -> Outcome:
         """The attempt never entered its function, or was really stopped by shutdown: it does not count."""

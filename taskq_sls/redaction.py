@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 MASK = "[redacted]"
 """What stands in place of a hidden value."""
+
+SHORTEST = 4
+"""Characters of a hidden value that is looked for in the text of exceptions: shorter ones are parts of other words."""
 
 DEEPEST = 200
 """Levels of containers that are looked through; what lies deeper is hidden. A value may hold itself."""
@@ -52,13 +55,40 @@ def redact_arguments(
     return shown, redact(kwargs, names)
 
 
+def hide_values(text: str, values: Iterable[str]) -> str:
+    """`text` without the values that were told by `hidden_texts`, as they are or as Python writes them in quotes."""
+    forms = {form for value in values for form in (value, repr(value)[1:-1])}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    return text
+
+
+def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:
+    """The hidden values in `given` as a message could tell them: texts and numbers of `SHORTEST` characters or more.
+
+    Args:
+        given: a mapping, and what it holds.
+        within: whether all of it is hidden.
+    """
+    if depth > DEEPEST:
+        return
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            yield from hidden_texts(value, names, within or hidden(name, names), depth + 1)
+    elif isinstance(given, list | tuple):
+        for value in given:
+            yield from hidden_texts(value, names, within, depth + 1)
+    elif within and isinstance(given, str | int | float) and type(given) is not bool and len(str(given)) >= SHORTEST:
+        yield str(given)
+
+
 def holds_mask(value: Any) -> bool:
-    """Whether a hidden value was copied from what was shown, in place of the real one."""
+    """Whether the mark of a hidden value is anywhere in it, as when it was copied from what was shown."""
     if isinstance(value, Mapping):
         return any(holds_mask(inner) for inner in value.values())
     if isinstance(value, list | tuple):
         return any(holds_mask(inner) for inner in value)
-    return bool(value == MASK)
+    return isinstance(value, str) and MASK in value
 
 
 def hidden(name: object, names: Names) -> bool:

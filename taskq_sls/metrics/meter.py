@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..episodes import Episode
 from ..flow import Flow
 from ..results.metrics import BOUNDS, HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
-from ..results.records import State
+from ..results.records import SUCCEEDED, State
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ MOST_KEPT = 2_000
 
 LONGEST_PAUSE = 16 * 60.0
 """Seconds after a fault before the next try, at most; 1 minute after the first, then doubling."""
-
-_SUCCEEDED = State.SUCCEEDED
 
 
 class Meter:
@@ -69,7 +67,7 @@ class Meter:
         tally = context._tally
         if tally is None or now >= tally.until:
             tally = self._tally(context, now)
-        if state is _SUCCEEDED:
+        if state is SUCCEEDED:
             tally.succeeded += 1
         else:
             tally.end(state, reason)

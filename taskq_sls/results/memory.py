@@ -15,6 +15,10 @@ from .limits import check_result
 from .metrics import MemoryMetrics
 from .paging import by_status, check_query
 from .records import (
+    CANCELLED,
+    QUEUED,
+    RETRYING,
+    RUNNING,
     CancelAnswer,
     Claim,
     Claimed,
@@ -80,6 +84,8 @@ class MemoryResults(ResultBackend):
                 return Refused(row.record())
             if replaceable(row, claim):
                 row = self._insert(claim)
+            else:
+                row.begin_anew(claim)
             row.start(claim)
             return Claimed(row.attempt)
 
@@ -101,8 +107,8 @@ class MemoryResults(ResultBackend):
                 return None
             if not held(row, fence):
                 return finished_as(row, fence, finish.state)
-            if finish.state is State.RETRYING and row.cancel_requested:
-                finish = finish._replace(state=State.CANCELLED, next_at=None)
+            if finish.state is RETRYING and row.cancel_requested:
+                finish = finish._replace(state=CANCELLED, next_at=None)
             row.end(finish)
             return finish.state
 
@@ -145,7 +151,7 @@ class MemoryResults(ResultBackend):
     async def expire(self, claim: Claim) -> bool:
         with self._lock:
             row = self._alive(claim.id, claim.now)
-            if row is not None and not (row.status is State.QUEUED and row.run == claim.run and row.attempt == 0):
+            if row is not None and not (row.status is QUEUED and row.run == claim.run and row.attempt == 0):
                 return row.status is State.EXPIRED and row.owner == claim.owner
             row = self._insert(claim)
             row.owner = claim.owner
@@ -172,15 +178,15 @@ class MemoryResults(ResultBackend):
             row = self._alive(id, now)
             if row is None:
                 row = self._insert(Claim(id, 0, task, queue, "", now, now, 0, ttl, 0.0))
-            if row.status is State.RUNNING:
+            if row.status is RUNNING:
                 row.cancel_requested = True
                 row.updated_at = now
-                return CancelAnswer("requested", State.RUNNING)
-            if row.status.terminal and row.status is not State.CANCELLED:
+                return CancelAnswer("requested", RUNNING)
+            if row.status.terminal and row.status is not CANCELLED:
                 return CancelAnswer("too_late", row.status)
-            if row.status is not State.CANCELLED:
+            if row.status is not CANCELLED:
                 row.cancel(now)
-            return CancelAnswer("cancelled", State.CANCELLED)
+            return CancelAnswer("cancelled", CANCELLED)
 
     async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
         with self._lock:

@@ -43,6 +43,10 @@ class State(StrEnum):
         return self in TERMINAL
 
 
+# Looking a member up in its class costs more than a call does (Python 3.11), and these are looked up for every task.
+QUEUED, RUNNING, RETRYING = State.QUEUED, State.RUNNING, State.RETRYING
+SUCCEEDED, CANCELLED = State.SUCCEEDED, State.CANCELLED
+
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 
 
@@ -249,9 +253,9 @@ def takeable(record: Standing, claim: Claim) -> bool:
         return True
     if record.run != claim.run or record.cancel_requested:
         return False
-    if record.status is State.QUEUED:
+    if record.status is QUEUED:
         return True
-    if record.status is State.RETRYING:
+    if record.status is RETRYING:
         return record.next_at is None or record.next_at <= claim.now
     return record.attempt < claim.max_attempts and abandoned(record, claim.now)
 
@@ -263,22 +267,22 @@ def replaceable(record: Standing, claim: Claim) -> bool:
 
 def claimed_already(record: Standing, claim: Claim) -> bool:
     """Whether this very claim took effect before and only its answer was lost."""
-    return record.status is State.RUNNING and record.owner == claim.owner and record.run == claim.run
+    return record.status is RUNNING and record.owner == claim.owner and record.run == claim.run
 
 
 def abandoned(record: Standing, now: float) -> bool:
     """Whether the record is RUNNING under a lease that ended at least the grace ago."""
-    return record.status is State.RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
+    return record.status is RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
 
 
 def idle(record: Standing, now: float) -> bool:
     """Whether the task has not ended and nobody works on it."""
-    return record.status in (State.QUEUED, State.RETRYING) or abandoned(record, now)
+    return record.status in (QUEUED, RETRYING) or abandoned(record, now)
 
 
 def held(record: Standing, fence: Fence) -> bool:
     """Whether the attempt of `fence` is the one that runs."""
-    return record.status is State.RUNNING and _written_by(record, fence, fence.attempt)
+    return record.status is RUNNING and _written_by(record, fence, fence.attempt)
 
 
 def finished_as(record: Standing, fence: Fence, state: State) -> State | None:
@@ -286,13 +290,13 @@ def finished_as(record: Standing, fence: Fence, state: State) -> State | None:
 
     CANCELLED stands for RETRYING, since a cancel turns the one into the other.
     """
-    same = record.status is state or (state is State.RETRYING and record.status is State.CANCELLED)
+    same = record.status is state or (state is RETRYING and record.status is CANCELLED)
     return record.status if same and _written_by(record, fence, fence.attempt) else None
 
 
 def released_already(record: Standing, fence: Fence) -> bool:
     """Whether the release of this attempt took effect before and only its answer was lost."""
-    waiting = record.status in (State.QUEUED, State.RETRYING)
+    waiting = record.status in (QUEUED, RETRYING)
     return waiting and _written_by(record, fence, fence.attempt - 1)
 
 

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 
 from ..message import ErrorInfo
 from .limits import fit_call, fit_error, fit_past, fit_progress
-from .records import KEPT_ATTEMPTS, Call, Claim, Finish, PastAttempt, Progress, State, TaskRecord
+from .records import (
+    CANCELLED,
+    KEPT_ATTEMPTS,
+    QUEUED,
+    RETRYING,
+    RUNNING,
+    Call,
+    Claim,
+    Finish,
+    PastAttempt,
+    Progress,
+    State,
+    TaskRecord,
+)
 
 _FIELDS = (
     "attempt",
@@ -41,44 +54,46 @@ class Row:
     A new row is QUEUED and counts no attempt.
     """
 
-    __slots__ = (*_FIELDS, "call", "created_at", "past")
+    attempt = 0
+    status = QUEUED
+    owner: str | None = None
+    lease_until: float | None = None
+    next_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    cancel_requested = False
+    progress: Progress | None = None
+    result_json: str | None = None
+    result_key: str | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    past: tuple[PastAttempt, ...] = ()
 
     def __init__(self, claim: Claim) -> None:
         self.id = claim.id
         self.task = claim.task
         self.queue = claim.queue
-        self.status = State.QUEUED
         self.run = claim.run
-        self.attempt = 0
-        self.owner: str | None = None
-        self.lease_until: float | None = None
-        self.next_at: float | None = None
         self.enqueued_at = claim.enqueued_at or None
         self.created_at = claim.enqueued_at or claim.now
-        self.started_at: float | None = None
-        self.finished_at: float | None = None
         self.updated_at = claim.now
-        self.cancel_requested = False
-        self.progress: Progress | None = None
-        self.result_json: str | None = None
-        self.result_key: str | None = None
-        self.error: ErrorInfo | None = None
-        self.reason: str | None = None
         self.labels: Mapping[str, str] = claim.labels
         self.parent = claim.parent
         self.unique_key = claim.unique_key
         self.call: Call | None = claim.call
-        self.past: tuple[PastAttempt, ...] = ()
         # Whole seconds, as the table's time to live wants them.
         self.ttl = -(-claim.ttl // 1)
 
     def start(self, claim: Claim) -> None:
-        """Begin an attempt; nothing of an earlier one is left."""
-        self.status = State.RUNNING
+        """Begin an attempt."""
+        self.status = RUNNING
         self.attempt += 1
         self.owner = claim.owner
         self.lease_until = claim.lease_until
         self.started_at = self.updated_at = claim.now
+
+    def begin_anew(self, claim: Claim) -> None:
+        """Drop what an earlier attempt left, and learn from the claim of the next what was not known yet."""
         self.ttl = -(-claim.ttl // 1)
         self.next_at = self.finished_at = None
         self.progress = self.result_json = self.result_key = self.error = self.reason = None
@@ -101,13 +116,13 @@ class Row:
 
     def end(self, finish: Finish) -> None:
         """End the running attempt. The owner stays, so that a repeated finish knows itself."""
-        if finish.state is State.RETRYING and finish.started_at is not None:
+        if finish.state is RETRYING and finish.started_at is not None:
             past = fit_past(self.attempt, finish.started_at, finish.now, finish.error)
             self.past = (*(one for one in self.past if one.attempt > self.attempt - KEPT_ATTEMPTS), past)
         self.enter(finish.state, finish.now)
         self.ttl = -(-finish.ttl // 1)
         self.lease_until = None
-        self.next_at = finish.next_at if finish.state is State.RETRYING else None
+        self.next_at = finish.next_at if finish.state is RETRYING else None
         if finish.result_json is not None:
             self.result_json = finish.result_json
         if finish.result_key is not None:
@@ -121,20 +136,20 @@ class Row:
     def release(self, now: float) -> None:
         """Give the running attempt back. The owner stays, so that a repeated release knows itself."""
         self.attempt -= 1
-        self.enter(State.RETRYING if self.attempt else State.QUEUED, now)
+        self.enter(RETRYING if self.attempt else QUEUED, now)
         self.next_at = now if self.attempt else None
         self.lease_until = self.started_at = self.progress = None
 
     def cancel(self, now: float) -> None:
         """End a task that waits."""
-        self.enter(State.CANCELLED, now)
+        self.enter(CANCELLED, now)
         self.next_at = self.reason = None
 
     def enter(self, status: State, now: float) -> None:
         """Change the state."""
         self.status = status
         self.updated_at = now
-        if status is not State.RETRYING and status is not State.QUEUED:
+        if status is not RETRYING and status is not QUEUED:
             self.finished_at = now
 
     def record(self) -> TaskRecord:

@@ -63,7 +63,8 @@ class Batch:
         self._first = deliveries[0]
         self._executor.resume()
         chained = chains(deliveries, lambda queue: queue.endswith(".fifo"))
-        running = {asyncio.create_task(self._chain(chain)) for chain in chained}
+        loop = asyncio.get_running_loop()  # once: asking is a system call
+        running = {loop.create_task(self._chain(chain)) for chain in chained}
         if self._deadline is None:
             _, running = await asyncio.wait(running)
         else:
@@ -72,13 +73,20 @@ class Batch:
                 self._stop_all()
                 running = await self._until(running, self._deadline - self._margin * STOPPING_SHARE)
         if running:
-            logger.error(
-                "%d records ignored the deadline: they are reported as failed, their leases are left",
-                len(running),
-                extra={"action": "deadline_ignored"},
-            )
-            self.stuck = running
+            await self._leave(running)
         return [self._outcome(delivery) for delivery in deliveries]
+
+    async def _leave(self, running: set[asyncio.Task[None]]) -> None:
+        """Wait no longer for these. Only code of a task can ignore being stopped; the others wait for AWS."""
+        logger.error(
+            "%d records ignored the deadline: they are reported as failed, their leases are left",
+            len(running),
+            extra={"action": "deadline_ignored"},
+        )
+        self.stuck = running & {context._task for context in self._executor.running.values()}
+        for task in running - self.stuck:
+            task.cancel()
+        await asyncio.sleep(0)
 
     def _outcome(self, delivery: Delivery) -> Outcome:
         unfinished = LOST if id(delivery) in self._started else Release(0)
@@ -100,15 +108,13 @@ class Batch:
             if blocked:
                 self._outcomes[id(delivery)] = Release(0)
                 continue
-            outcome = await self._one(delivery)
+            if self._gate is None:
+                outcome = await self._process(delivery)
+            else:
+                async with self._gate:
+                    outcome = await self._process(delivery)
             blocked = not settles(outcome)
             self._outcomes[id(delivery)] = outcome
-
-    async def _one(self, delivery: Delivery) -> Outcome:
-        if self._gate is None:
-            return await self._process(delivery)
-        async with self._gate:
-            return await self._process(delivery)
 
     async def _process(self, delivery: Delivery) -> Outcome:
         self._started.add(id(delivery))

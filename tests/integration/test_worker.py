@@ -980,7 +980,7 @@ async def test_a_table_that_cannot_be_reached_gives_messages_back_unattempted_an
     make_aws_bench: MakeBench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The messages come back in a moment, not in the 5 to 60 seconds of real life.
-    monkeypatch.setattr("taskq_sls.executor.random.uniform", lambda low, high: 0)
+    monkeypatch.setattr("taskq_sls.admission.random.uniform", lambda low, high: 0)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
 
     @bench.app.task(name="note")

@@ -1,0 +1,183 @@
+"""Whether the attempt of a delivery may start; where it may not, what becomes of the message."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .clock import Clock
+from .delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
+from .episodes import Episode
+from .errors import ArgumentsError, AwsError, ConfigError, PayloadMissing
+from .failures import POISON_MAX_DELAY, poison
+from .message import Message
+from .middleware.logging import fields
+from .recorder import Attempt, Recorder
+from .results.base import ResultBackend
+from .results.records import MIN_RESULT_TTL, RETENTION, Fence, Finish, Refused, State, TaskRecord
+from .results.verdicts import read_refusal
+from .retry import SAFETY
+from .waits import LAST_WAIT, Waits
+
+if TYPE_CHECKING:
+    from .metrics.meter import Meter
+
+logger = logging.getLogger("taskq_sls.task")
+
+
+class Admission:
+    """Claims attempts, or counts them where nothing is claimed.
+
+    Args:
+        hold: seconds a message of a queue is held, by logical queue name.
+        meter: what counts the tasks that end here, or None.
+    """
+
+    def __init__(
+        self,
+        results: ResultBackend,
+        recorder: Recorder,
+        waits: Waits,
+        clock: Clock,
+        hold: Callable[[str], float],
+        meter: Meter | None,
+    ) -> None:
+        self._results = results
+        self._recorder = recorder
+        self._waits = waits
+        self._clock = clock
+        self._hold = hold
+        self._meter = meter
+        self._faults = Episode(logger, "the state table cannot be reached", "claim_fault")
+
+    async def claim(self, attempt: Attempt) -> Outcome | None:
+        """Claim the attempt (recording ``started`` and ``queued``). An outcome: it is not ours to run."""
+        claim, context = attempt.claim, attempt.context
+        try:
+            if _too_old(attempt) and await self._results.expire(claim):
+                logger.info("%s expired", context.task, extra=fields(context, "task_expired"))
+                if self._meter is not None:
+                    self._meter.ended(context, claim.now, State.EXPIRED)
+                return DONE
+            try:
+                answer = await self._results.claim(claim)
+            except AwsError as error:
+                if not error.ambiguous:
+                    raise
+                # Once more, since its answer was lost: the same token is recognised, and no attempt is used up.
+                answer = await self._results.claim(claim)
+            if isinstance(answer, Refused):
+                return await self._refused(attempt, answer)
+        except (AwsError, ConfigError) as error:
+            self._faults.fault(error)
+            return Release(random.uniform(5, 60))
+        if self._faults.open:
+            self._faults.clear()
+        context.attempt = answer.attempt
+        context._fence = Fence(claim.id, claim.run, answer.attempt, claim.owner)
+        context._lease_until = claim.lease_until
+        return None
+
+    async def overlaps(self, attempt: Attempt) -> Outcome | None:
+        """End a firing whose schedule lets no two run at once while the one before still does."""
+        context, claim = attempt.context, attempt.claim
+        if context._fence is None or claim.unique_key is None:
+            return None
+        from .scheduler.overlap import holder
+
+        try:
+            other = await holder(self._results, claim)
+        except (AwsError, ConfigError) as error:
+            self._faults.fault(error)
+            given_back = await self._recorder.give_back(attempt)
+            return Release(random.uniform(5, 60)) if isinstance(given_back, Release) else given_back
+        if other is None:
+            return None
+        logger.info("%s skipped: %s still runs", context.task, other, extra=fields(context, "task_skipped"))
+        return await self._recorder.store(attempt, self._recorder.end(attempt, State.CANCELLED, reason="overlap"), DONE)
+
+    def count(self, attempt: Attempt) -> bool:
+        """Count the attempt where no claim does (recording ``none`` and ``finished``). False: the task is too old.
+
+        The receive count bounds the attempts from above: throttles and returns are in it too.
+        """
+        receives = attempt.delivery.receive_count
+        attempt.context.attempt = attempt.message.attempt + receives
+        return receives > 1 or not _too_old(attempt)
+
+    async def expire(self, attempt: Attempt) -> Outcome:
+        """End a task that is too old, and that no claim has refused."""
+        logger.info("%s expired", attempt.plan.name, extra=fields(attempt.context, "task_expired"))
+        return await self._recorder.store(attempt, Finish(State.EXPIRED, attempt.claim.now, attempt.claim.ttl), DONE)
+
+    async def _refused(self, attempt: Attempt, refused: Refused) -> Outcome:
+        verdict = read_refusal(refused.record, attempt.claim, self._hold(attempt.delivery.queue))
+        if verdict.cancel:
+            claim = attempt.claim
+            await self._results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
+        if verdict.close is None:
+            if not isinstance(verdict.outcome, RetryIn):
+                return verdict.outcome
+            last_moment = attempt.delivery.sent_at + RETENTION - SAFETY / 2
+            if refused.record.status is State.RETRYING and attempt.claim.now > last_moment:
+                return await self._out_of_time(attempt, refused.record)
+            return self._waits.back_in(attempt.delivery, attempt.message, refused.record.attempt, *verdict.outcome[:2])
+        if not await self._results.close_abandoned(refused.record, verdict.close):
+            return RetryIn(1.0, "contended")
+        context = attempt.context
+        context.attempt = refused.record.attempt
+        if self._meter is not None:
+            self._meter.ended(context, attempt.claim.now, verdict.close.state)
+        why = verdict.close.reason or verdict.close.state
+        logger.warning("%s: %s", context.task, why, extra={**fields(context, "task_closed"), "reason": why})
+        return verdict.outcome
+
+    async def _out_of_time(self, attempt: Attempt, record: TaskRecord) -> Outcome:
+        """A retry is due after its message is gone, and nothing could bring it: the task ends while it can be told."""
+        end = Finish(State.FAILED, attempt.claim.now, attempt.claim.ttl, error=record.error, reason="retention")
+        if not await self._results.close_idle(record, end):
+            return RetryIn(LAST_WAIT, "contended")
+        context = attempt.context
+        context.attempt = record.attempt
+        logger.error("%s: retention", context.task, extra={**fields(context, "task_closed"), "reason": "retention"})
+        return DeadLetter("retention", record.error, record.attempt, recorded=True)
+
+    async def unknown(self, delivery: Delivery, message: Message, detail: str) -> Outcome:
+        """A task that is not known here: back off like any poison; in the end its record, if it has one, says FAILED.
+
+        A redrive opens a failed task only: one left RETRYING by code that has gone would wait for ever.
+        """
+        outcome = poison(delivery, "unknown_task", detail)
+        if not isinstance(outcome, DeadLetter):
+            return outcome
+        now = self._clock.time()
+        try:
+            record = await self._results.get(message.id, now=now)
+            if record is None or record.run != message.run or record.status.terminal:
+                return outcome
+            end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=outcome.error, reason=outcome.reason)
+            if await self._results.close_idle(record, end):
+                return outcome._replace(recorded=True)
+        except (AwsError, ConfigError) as error:
+            self._faults.fault(error)
+        return RetryIn(POISON_MAX_DELAY, "unknown_task")
+
+    async def unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
+        """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""
+        outcome = poison(attempt.delivery, reason, str(error))
+        if not isinstance(outcome, DeadLetter) or attempt.plan.options.record == "none":
+            return outcome
+        outcome = outcome._replace(recorded=True)
+        if attempt.plan.options.record != "finished" and (other := await self.claim(attempt)) is not None:
+            return other
+        claim = attempt.claim
+        end = Finish(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason=reason)
+        return await self._recorder.store(attempt, end, outcome)
+
+
+def _too_old(attempt: Attempt) -> bool:
+    # Who redrives a dead letter wants it run, however old it is by then.
+    expires_at = attempt.message.expires_at if attempt.message.run == 0 else None
+    return expires_at is not None and attempt.claim.now > expires_at

@@ -1,0 +1,144 @@
+"""The function of a task and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from .clock import Clock
+from .context import _current
+from .delivery import DONE, LOST, DeadLetter, Outcome
+from .errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
+from .failures import describe
+from .message import ErrorInfo
+from .middleware.logging import fields
+from .recorder import Attempt, Recorder
+from .redaction import hidden_texts, hide_values
+from .results.records import SUCCEEDED, State
+from .waits import Waits
+
+if TYPE_CHECKING:
+    from .metrics.meter import Meter
+
+logger = logging.getLogger("taskq_sls.task")
+
+
+class Execution:
+    """Runs functions inside their hooks, and has stored how they ended.
+
+    Args:
+        meter: what counts the attempts, or None.
+    """
+
+    def __init__(self, recorder: Recorder, waits: Waits, clock: Clock, meter: Meter | None) -> None:
+        self._recorder = recorder
+        self._waits = waits
+        self._clock = clock
+        self._meter = meter
+
+    async def run(self, attempt: Attempt, now: float, loop: asyncio.AbstractEventLoop) -> Outcome:
+        """Run the function inside its hooks, and store how it ended.
+
+        Args:
+            now: epoch seconds.
+            loop: the one that runs here.
+        """
+        context = attempt.context
+        if self._meter is not None:
+            # A repeated attempt, or one of a dead letter, did not wait since the enqueue.
+            first = context.attempt == 1 and context.run == 0
+            self._meter.started(
+                context,
+                now,
+                (attempt.message.not_before or attempt.claim.enqueued_at) if first else None,
+            )
+        context._task = task = asyncio.current_task(loop)
+        token = _current.set(context)
+        result: object = None
+        error: BaseException | None = None
+        try:
+            result = await attempt.plan.onion(context)
+        except BaseException as raised:  # even SystemExit is only the end of an attempt
+            if isinstance(raised, asyncio.CancelledError) and context._stop is None and task and task.cancelling():
+                raise
+            error = raised
+        finally:
+            context._task = None
+            _current.reset(token)
+            if context._stop is not None and task is not None:
+                # Our own stop has done its work; what follows must be able to wait.
+                while task.cancelling():
+                    task.uncancel()
+        # From here on no stop can interrupt: the end must become durable.
+        if error is None:
+            try:
+                result_json = attempt.plan.signature.encode_result(result)
+                end = self._recorder.end(attempt, SUCCEEDED, result_json=result_json)
+                return await self._recorder.store(attempt, end, DONE)
+            except ArgumentsError as refused:
+                error = ResultError(str(refused))
+            except ResultError as refused:
+                error = refused
+        return await self._failed(attempt, error)
+
+    async def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
+        context = attempt.context
+        stop = context._stop
+        if stop == "lease_lost":
+            return LOST
+        if isinstance(error, asyncio.CancelledError):
+            if stop == "shutdown":
+                if attempt.plan.options.retry.max_attempts > 1:
+                    return await self._recorder.give_back(attempt)
+                # At most once: what has entered its function is not started again.
+                error = AttemptStopped("the attempt was stopped because its worker shut down")
+            elif stop == "cancelled":
+                logger.info("%s cancelled", context.task, extra=fields(context, "task_cancelled"))
+                return await self._recorder.store(
+                    attempt, self._recorder.end(attempt, State.CANCELLED, reason="cancelled"), DONE
+                )
+            if stop == "deadline":
+                error = TaskTimeout("the attempt was stopped by the deadline of its Lambda function")
+        info = _hidden(attempt, describe(error))
+        retry = attempt.plan.options.retry
+        reason = "result" if isinstance(error, ResultError) else retry.refuses(context.attempt, error)
+        delay = retry.delay(context.attempt, error)
+        if reason is None and self._waits.outlasts(attempt.delivery, delay):
+            reason = "retention"
+        if reason is None:
+            logger.warning(
+                "%s failed (attempt %d of %d), again in %.1f s: %s: %s",
+                context.task,
+                context.attempt,
+                retry.max_attempts,
+                delay,
+                info.type,
+                info.message,
+                extra={**fields(context, "task_retrying"), "delay": round(delay, 3)},
+            )
+            end = self._recorder.end(attempt, State.RETRYING, error=info, next_in=delay)
+            again = self._waits.back_in(attempt.delivery, attempt.message, context.attempt, delay, "failed")
+            return await self._recorder.store(attempt, end, again)
+        logger.error(
+            "%s failed for good (%s, attempt %d): %s: %s",
+            context.task,
+            reason,
+            context.attempt,
+            info.type,
+            info.message,
+            extra={**fields(context, "task_failed"), "reason": reason, "traceback": info.traceback},
+        )
+        end = self._recorder.end(attempt, State.FAILED, error=info, reason=reason)
+        recorded = attempt.plan.options.record != "none"
+        return await self._recorder.store(attempt, end, DeadLetter(reason, info, context.attempt, recorded))
+
+
+def _hidden(attempt: Attempt, info: ErrorInfo) -> ErrorInfo:
+    """What an exception tells, without the values of its arguments and labels that nobody may see."""
+    signature, message = attempt.plan.signature, attempt.message
+    if not signature.redact:
+        return info
+    args = [{name: value} for name, value in zip(signature.positions(len(message.args)), message.args, strict=False)]
+    values = set(hidden_texts([args, message.kwargs, message.labels], signature.redact))
+    return info._replace(message=hide_values(info.message, values), traceback=hide_values(info.traceback, values))

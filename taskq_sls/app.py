@@ -299,6 +299,11 @@ def _by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
             raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
         by_name[queue.name] = queue
     taken = {dead_letter_name(name): f"the dead-letter queue of {name!r}" for name in by_name}
+    if "schedules-dlq" in taken:
+        raise ConfigError(
+            f"TaskQ({app!r}): queue 'schedules' would share its dead-letter queue, 'schedules-dlq', with all schedules; "
+            "give the queue another name"
+        )
     taken["schedules-dlq"] = "the dead-letter queue of schedules"
     for name in by_name:
         if name in taken:

@@ -114,6 +114,13 @@ class Declaring:
                 self._declarations = self._declarations.without(task.name)
             if schedule is not None:
                 self._declare(task, schedule)
+            former = (
+                function.name if isinstance(function, SyncTask | AsyncTask) and function._app is self._app else None
+            )
+            if former and (former == task.name or self.registry.forget_implied(former)) and self._app.routes:
+                from .events import hand_over  # there are routes, so it is loaded
+
+                hand_over(self._app.routes, former, task)
             return task
 
         return register if function is None else register(function)
@@ -145,7 +152,7 @@ class Declaring:
         arguments: Mapping[str, str] | None = None,
         **options: Any,
     ) -> EventDecorator:
-        """Make a task of every EventBridge event that matches: above ``@app.task``, or above a plain function.
+        """Make a task of every EventBridge event that matches: above or below ``@app.task``, or on a plain function.
 
         A parameter ``event`` gets the whole event, ``id``, ``source``, ``detail_type``, ``time``, ``account``,
         ``region``, ``resources`` and ``detail`` the event's field, any other the field of `detail` of its name. What
@@ -174,7 +181,7 @@ class Declaring:
                 task: Task[..., Any] = function
             else:
                 task = self._define(function, None, (), {}, localns)
-                self.registry.add(task, ())
+                self.registry.add(task, (), implied=True)
             declare(self._app, task, wanted, bus, arguments, options)
             return task
 

@@ -13,7 +13,7 @@ from .errors import (
     FailedEntry,
 )
 from .message import Message
-from .onions import alone, through_onions, waits_alone
+from .onions import Deliver, alone, through_onions, waits_alone
 from .results.records import Claim
 from .sending import NotSent, Prepared, send
 from .services import Services
@@ -21,22 +21,27 @@ from .services import Services
 logger = logging.getLogger("taskq_sls.dispatch")
 
 
-async def dispatch(services: Services, prepared: Sequence[Prepared]) -> list[Message | Exception]:
+async def dispatch(
+    services: Services, prepared: Sequence[Prepared], deliver: Deliver = send
+) -> list[Message | Exception]:
     """Send all; answer for each the message as sent, or why it was not.
+
+    Args:
+        deliver: what becomes of messages that have passed their hooks.
 
     Raises:
         ConfigError: a queue does not exist, or there are no credentials. Nothing was sent to that queue.
         PayloadTooLarge: a body is over the limit, and there is no bucket for its arguments; nothing was sent.
     """
     if not any(one.hooks for one in prepared):
-        answers = await send(services, prepared, [one.message for one in prepared])
+        answers = await deliver(services, prepared, [one.message for one in prepared])
         sent: list[Message | Exception] = [
             one.message if answer is None else NotSent(answer) for one, answer in zip(prepared, answers, strict=True)
         ]
     elif any(waits_alone(one) for one in prepared):
-        sent = await services.flow.map(lambda one: alone(services, one), prepared, 8)
+        sent = await services.flow.map(lambda one: alone(services, one, deliver), prepared, 8)
     else:
-        sent = await through_onions(services, prepared)
+        sent = await through_onions(services, prepared, deliver)
     await _record_queued(services, prepared, sent)
     return sent
 

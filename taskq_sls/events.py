@@ -1,4 +1,4 @@
-"""EventBridge events that become tasks: routes, declared with ``@app.on_event`` above a task."""
+"""EventBridge events that become tasks: routes, declared with ``@app.on_event`` on a task."""
 
 from __future__ import annotations
 
@@ -142,12 +142,29 @@ def declare(
     sources = argument_sources(where, task, arguments)
     route = Route(app, task.name, None if bus == "default" else bus, sources, MappingProxyType(dict(options)), wanted)
     route.check(task)
-    for index, other in enumerate(app.routes):
-        if (other.task, other.bus, other.wanted) == (route.task, route.bus, route.wanted):
-            app.routes[index] = route
-            return route
-    app.routes.append(route)
+    _add(app.routes, route)
     return route
+
+
+def hand_over(routes: list[Route], former: str, task: Task[..., Any]) -> None:
+    """Give the routes of a former task to another one of the same function.
+
+    Raises:
+        ConfigError: an option of a route does not fit the task's queue.
+    """
+    moved = [route for route in routes if route.task == former]
+    routes[:] = [route for route in routes if route.task != former]
+    for route in moved:
+        route.check(task)
+        _add(routes, replace(route, task=task.name))
+
+
+def _add(routes: list[Route], route: Route) -> None:
+    for index, other in enumerate(routes):
+        if (other.task, other.bus, other.wanted) == (route.task, route.bus, route.wanted):
+            routes[index] = route
+            return
+    routes.append(route)
 
 
 def route_pattern(source: Texts, detail_type: Texts | None, detail: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from functools import partial
 from typing import Any
 
+from .brokers.base import Answer
 from .errors import (
     ConfigError,
     SuspendedError,
@@ -19,9 +20,12 @@ from .errors import (
 from .flow import BlockingFlow, Flow, drive, innermost
 from .message import Message
 from .middleware.base import Middleware, overrides
-from .sending import NotSent, Prepared, send
+from .sending import NotSent, Prepared
 from .services import Services
 from .threads import Threads
+
+Deliver = Callable[[Services, Sequence[Prepared], Sequence[Message]], Awaitable[list[Answer]]]
+"""Takes messages that have passed their hooks: None or the reason for each."""
 
 
 class _Send:
@@ -51,7 +55,9 @@ class _PassOn:
 # -- hooks that keep batches ------------------------------------------------------------------------------------
 
 
-async def through_onions(services: Services, prepared: Sequence[Prepared]) -> list[Message | Exception]:
+async def through_onions(
+    services: Services, prepared: Sequence[Prepared], deliver: Deliver
+) -> list[Message | Exception]:
     """Send messages through their async hooks in batches; for each the message as sent, or why it was not."""
     onions = [_onion(one.hooks, partial(_ask_to_send, one))(one.message) for one in prepared]
     ends: dict[int, Message | Exception] = {}
@@ -66,7 +72,7 @@ async def through_onions(services: Services, prepared: Sequence[Prepared]) -> li
         failure: Exception | None = None
         refusals: list[Exception | None] = []
         try:
-            answers = await send(services, [prepared[index] for index in wanted], list(wanted.values()))
+            answers = await deliver(services, [prepared[index] for index in wanted], list(wanted.values()))
             refusals = [None if answer is None else NotSent(answer) for answer in answers]
         except Exception as error:  # of all entries: the hooks are told before the caller is
             failure = error
@@ -147,7 +153,7 @@ def waits_alone(prepared: Prepared) -> bool:
     return any(not inspect.iscoroutinefunction(hook.dispatch) for hook in prepared.hooks)
 
 
-async def alone(services: Services, prepared: Prepared) -> Message | Exception:
+async def alone(services: Services, prepared: Prepared, deliver: Deliver) -> Message | Exception:
     """Send one message through its hooks by itself; the message as sent, or why it was not."""
     sent: list[Message] = []
 
@@ -155,7 +161,7 @@ async def alone(services: Services, prepared: Prepared) -> Message | Exception:
         if sent:
             raise _twice()
         _check_identity(prepared, message)
-        answer = (await send(services, [prepared], [message]))[0]
+        answer = (await deliver(services, [prepared], [message]))[0]
         if answer is not None:
             raise NotSent(answer)
         sent.append(message)

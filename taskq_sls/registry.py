@@ -28,9 +28,13 @@ class Registry:
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._aliases: dict[str, str] = {}
+        self._implied: set[str] = set()
 
-    def add(self, task: Task[..., Any], aliases: tuple[str, ...]) -> None:
+    def add(self, task: Task[..., Any], aliases: tuple[str, ...], *, implied: bool = False) -> None:
         """Register a task.
+
+        Args:
+            implied: nobody has called it a task so far: see `forget_implied`.
 
         Raises:
             ConfigError: the name or an alias is taken by another task.
@@ -44,6 +48,18 @@ class Registry:
         self._tasks[task.name] = task
         for alias in aliases:
             self._aliases[alias] = task.name
+        if implied:
+            self._implied.add(task.name)
+        else:
+            self._implied.discard(task.name)
+
+    def forget_implied(self, name: str) -> bool:
+        """Forget a task that was only implied, for one of another name in its place. False: it was not."""
+        if name not in self._implied:
+            return False
+        self._implied.discard(name)
+        del self._tasks[name]
+        return True
 
     def get(self, name: str) -> Task[..., Any] | None:
         """The task of a name or alias, or None."""

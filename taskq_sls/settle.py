@@ -37,7 +37,7 @@ async def bury(broker: Broker, entries: Sequence[tuple[Delivery, DeadLetter]]) -
     stays too: the queue's own redrive is the net below.
     """
     try:
-        answers: list[Answer] = await broker.dead_letter(entries)
+        answers: list[Answer] = await broker.dead_letter([(_dated(delivery), letter) for delivery, letter in entries])
     except TaskQError as error:
         logger.warning("no dead-letter copies could be sent: %s", error, extra={"action": "dead_letter_fault"})
         return [False] * len(entries)
@@ -45,6 +45,15 @@ async def bury(broker: Broker, entries: Sequence[tuple[Delivery, DeadLetter]]) -
         logger.exception("no dead-letter copies could be made", extra={"action": "dead_letter_fault"})
         return [False] * len(entries)
     return [_buried(delivery, letter, answer) for (delivery, letter), answer in zip(entries, answers, strict=True)]
+
+
+def _dated(delivery: Delivery) -> Delivery:
+    """A firing without its scheduled time gets it, so that its copy, which is sent later, is the same task."""
+    if "<aws.scheduler." not in delivery.body:
+        return delivery
+    from .scheduler.firing import dated
+
+    return delivery._replace(body=dated(delivery.body, delivery.sent_at))
 
 
 def _buried(delivery: Delivery, letter: DeadLetter, answer: Answer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,30 @@ def run(arguments: argparse.Namespace) -> int:
         return _check(arguments.check, text)
     for one in plan.notes(SystemClock().time()):
         note(one)
+    folder = Path() if arguments.output is None else arguments.output.parent
+    for option, file in _missing_handlers(plan, folder / options.code_uri):
+        note(f"there is no {file}, which {option} names: unless the build makes it, Lambda cannot start that function")
     if arguments.output is None:
         print(text, end="")
     else:
         _write(arguments.output, text)
     return 0
+
+
+def _missing_handlers(plan: Plan, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Options whose handlers are not in the folder of the code, and the files that were looked for."""
+    options = plan.options
+    wanted = {
+        "--handler": options.handler if plan.workers else None,
+        "--event-handler": options.event_handler if plan.routes else None,
+        "--api": options.api,
+    }
+    for option, handler in wanted.items():
+        if handler is not None:
+            module = folder.joinpath(*handler.split(".")[:-1])
+            file = module.with_name(f"{module.name}.py")
+            if not file.is_file() and not module.joinpath("__init__.py").is_file():
+                yield option, file
 
 
 def _command(target: str, options: TemplateOptions) -> str:

@@ -19,7 +19,7 @@ from ..delivery import Delivery
 from ..errors import UndecodableMessage
 from ..message import Message, decode
 from ..scheduler.filling import fill
-from ..scheduler.firing import receive
+from ..scheduler.firing import dated, receive
 
 MOVED = "redriven"
 """Reason of a message that SQS itself moved, after too many receives: nothing of ours gave it up."""
@@ -122,9 +122,9 @@ class DeadLetterGroup(NamedTuple):
 def view_of(delivery: Delivery, queue: DeadLetterQueue) -> DeadLetterView:
     """A received dead letter, read as far as it can be."""
     attributes = delivery.attributes
-    body, message, undecodable = delivery.body, None, None
-    if queue.source is None:
-        body = _as_fired(body, attributes)
+    message, undecodable = None, None
+    body = _as_fired(delivery.body, attributes) if queue.source is None else delivery.body
+    body = dated(body, delivery.sent_at)
     id: str | None = None
     try:
         message = decode(body)

@@ -28,6 +28,7 @@ FILES = {
     "{{module}}/tasks.py": "tasks.py.txt",
     "handlers/__init__.py": "handlers.py.txt",
     "handlers/worker.py": "worker.py.txt",
+    "handlers/scheduler.py": "scheduler.py.txt",
     "tests/test_tasks.py": "test_tasks.py.txt",
     "tests/test_deployment.py": "test_deployment.py.txt",
 }

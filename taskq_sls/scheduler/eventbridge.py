@@ -17,7 +17,7 @@ from .kept import as_kept
 from .news import News
 from .notes import ScheduleNotes
 from .specs import NO_SCHEDULER, ScheduleSpec, ScheduleSummary, StoredSchedule
-from .store import ScheduleStore
+from .store import STALE_CURSOR, ScheduleStore
 
 PAGE = 100
 """Most entries of one ListSchedules (EventBridge Scheduler API reference)."""
@@ -25,8 +25,19 @@ PAGE = 100
 CONFLICT = "ConflictException"
 NOT_FOUND = "ResourceNotFoundException"
 
-CONFLICT_WAITS = (0.1, 0.5, 2.0)
-"""Seconds before an update or a delete is tried again that met another change of the same schedule."""
+ANSWERS = {
+    "create_schedule": "ScheduleArn",
+    "update_schedule": "ScheduleArn",
+    "get_schedule": "ScheduleExpression",
+    "list_schedules": "Schedules",
+}
+"""What each answer always has (EventBridge Scheduler API reference). Without it something else has answered, such as a
+proxy with a page of its own, which botocore reads as an answer that names nothing."""
+
+INVALID_ANSWER = "InvalidAnswer"
+
+WAITS = (0.1, 0.5, 2.0)
+"""Seconds before a call is made again whose answer was none, or a change that met another one of the same schedule."""
 
 
 class EventBridgeStore(ScheduleStore):
@@ -104,10 +115,9 @@ class EventBridgeStore(ScheduleStore):
         try:
             answer = await self._call("list_schedules", **parameters)
         except AwsError as error:
-            # moto: the schedule with which the next page begins was deleted meanwhile. A new listing helps.
-            error.transient = error.transient or error.code == "InvalidToken"
+            error.transient = error.transient or error.code == STALE_CURSOR
             raise
-        entries = answer.get("Schedules", [])
+        entries = answer["Schedules"]
         if not entries and cursor is None:
             await self._check_group()
         return [summary(entry) for entry in entries], answer.get("NextToken") or None
@@ -146,17 +156,19 @@ class EventBridgeStore(ScheduleStore):
             ConfigError: the service does not accept the parameters, or these credentials may not use the role.
             AwsError: as the client raises it.
         """
-        waits = iter(() if operation == "create_schedule" else CONFLICT_WAITS)
+        # A schedule that is made, and stands already, is another matter.
+        passing = (INVALID_ANSWER,) if operation == "create_schedule" else (INVALID_ANSWER, CONFLICT)
+        waits = iter(WAITS)
         while True:
             try:
-                return await self._client.call(operation, **parameters)
+                return _answer(operation, await self._client.call(operation, **parameters))
             except KeyError as error:
                 # What moto within this process raises for an unknown group.
                 if error.args != (self.group,):
                     raise
                 raise self._missing_group() from error
             except AwsError as error:
-                wait = next(waits, None) if error.code == CONFLICT else None
+                wait = next(waits, None) if error.code in passing else None
                 if wait is None:
                     explained = await self._explained(error, parameters.get("Name"))
                     if explained is None:
@@ -207,6 +219,14 @@ class EventBridgeStore(ScheduleStore):
             f"; the role is {self._settings.schedule_role_arn} (TASKQ_SCHEDULE_ROLE_ARN): it must trust "
             "scheduler.amazonaws.com, and these credentials need iam:PassRole for it"
         )
+
+
+def _answer(operation: str, answer: dict[str, Any]) -> dict[str, Any]:
+    wanted = ANSWERS.get(operation)
+    if wanted is None or wanted in answer:
+        return answer
+    message = f"the answer is not EventBridge Scheduler's: it has no {wanted}"
+    raise AwsError(operation, INVALID_ANSWER, message, transient=True, ambiguous=True)
 
 
 def _names_group(message: str) -> bool:

@@ -16,8 +16,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from ..errors import UndecodableMessage
-from ..message import Message
+from ..errors import ArgumentsError, UndecodableMessage
+from ..message import Message, decode
 from .specs import DELAY
 
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
@@ -118,6 +118,21 @@ def receive(message: Message, sent_at: float) -> tuple[Message, bool]:
         schedule={**(message.schedule or {}), "at": scheduled_time(firing.at)},
     )
     return filled, firing.exact
+
+
+def dated(body: str, sent_at: float) -> str:
+    """The body of a message; that of a firing whose clock left the time out gets the one that `receive` takes for it.
+
+    For what is sent again later: then the minute of sending is another one, and so would be the task.
+    """
+    try:
+        message = decode(body)
+        if message.id or not message.schedule or message.schedule.get("at") != SCHEDULED_TIME:
+            return body
+        at = scheduled_time(read_firing(message.schedule, sent_at).at)
+        return message._replace(schedule={**message.schedule, "at": at}).encode()
+    except (UndecodableMessage, ArgumentsError):  # the latter for a number that JSON text cannot give back
+        return body
 
 
 def scheduled_time(at: float) -> str:

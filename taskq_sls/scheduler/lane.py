@@ -146,7 +146,9 @@ class Lane:
             if error.code == QUEUE_DOES_NOT_EXIST:
                 self._url = None
             fault = EntryError(error.code, error.message, error.transient)
-        except ConfigError as error:  # no credentials now: others may come
+        except Exception as error:  # such as no credentials now: others may come, and no firing is to be lost
+            if not isinstance(error, ConfigError):
+                logger.exception("an unexpected fault", extra={"action": "scheduler_error"})
             fault = EntryError(type(error).__name__, str(error), transient=True)
         return [fault] * len(entries)
 

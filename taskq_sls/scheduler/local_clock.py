@@ -230,14 +230,14 @@ class LocalClock:
 def _log_misfire(row: Row, decision: Decision) -> None:
     """One line for each schedule that was missed."""
     level = logging.WARNING if decision.late == MOST and decision.dropped else logging.INFO
-    since = scheduled_time(decision.fire[0]) if decision.fire else "none"
+    since = f" (from {scheduled_time(decision.fire[0])} on)" if decision.late else ""
     logger.log(
         level,
-        "schedule %s: firings were missed; misfire=%s: %d are made up for (the first: %s)%s",
+        "schedule %s: firings were missed; misfire=%s: %d are made up for%s%s",
         row.name,
         row.misfire,
         decision.late,
         since,
-        ", earlier ones are not" if decision.dropped else "",
+        ", others are not" if decision.dropped else "",
         extra={"action": "schedule_misfire", "schedule": row.name},
     )

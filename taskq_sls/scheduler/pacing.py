@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from ..clock import Clock
-from ..errors import ConfigError
+from ..errors import AwsError, ConfigError
 from ..flow import Flow
 
 T = TypeVar("T")
@@ -22,6 +22,10 @@ LISTS_PER_SECOND = 40.0
 
 CALLS_AT_ONCE = 16
 """Most paced calls under way at once: enough for the rate at 80 ms a call."""
+
+PATIENCE = (0.5, 1.0, 2.0)
+"""Seconds before a call is repeated that met a fault which may pass, after the port's own quick repeats: among thousands
+of calls some meet a throttled minute, and one of them must not end the work of all."""
 
 
 class Pacer:
@@ -40,7 +44,7 @@ class Pacer:
     def __init__(self, flow: Flow, clock: Clock, per_second: float = CRUD_PER_SECOND) -> None:
         if not 0 < per_second < float("inf"):
             raise ConfigError(f"per_second={per_second!r} must be a number of calls above 0")
-        self._flow = flow
+        self.flow = flow
         self._clock = clock
         self._spacing = 1 / per_second
         self._lock = threading.Lock()
@@ -53,13 +57,25 @@ class Pacer:
             turn = max(self._next, now)
             self._next = turn + self._spacing
         if turn > now:
-            await self._flow.sleep(turn - now)
+            await self.flow.sleep(turn - now)
+
+    async def call(self, fn: Callable[[], Awaitable[U]]) -> U:
+        """``await fn()`` in its turn, and in another one after a fault that may pass.
+
+        Raises:
+            AwsError: a fault that stays, or the last one.
+        """
+        for wait in PATIENCE:
+            await self.wait()
+            try:
+                return await fn()
+            except AwsError as error:
+                if not error.transient:
+                    raise
+            await self.flow.sleep(wait)
+        await self.wait()
+        return await fn()
 
     async def map(self, fn: Callable[[T], Awaitable[U]], items: Sequence[T], limit: int = CALLS_AT_ONCE) -> list[U]:
-        """``[await fn(item) for item in items]``, up to `limit` at a time, paced, answers in order."""
-
-        async def one(item: T) -> U:
-            await self.wait()
-            return await fn(item)
-
-        return await self._flow.map(one, items, limit)
+        """``[await fn(item) for item in items]``, up to `limit` at a time, each as a `call`, answers in order."""
+        return await self.flow.map(lambda item: self.call(lambda: fn(item)), items, limit)

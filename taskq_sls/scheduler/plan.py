@@ -14,9 +14,9 @@ from ..clock import Clock
 from ..errors import AwsError
 from ..flow import Flow
 from .kept import as_kept, when_of
-from .pacing import LISTS_PER_SECOND, Pacer
-from .specs import ScheduleSpec, StoredSchedule
-from .store import ScheduleStore
+from .pacing import CALLS_AT_ONCE, LISTS_PER_SECOND, Pacer
+from .specs import ScheduleSpec, ScheduleSummary, StoredSchedule
+from .store import STALE_CURSOR, ScheduleStore
 
 MOST_FAILURES = 20
 """Schedules that could not be changed, after which the rest is not tried: the fault is not theirs."""
@@ -143,7 +143,7 @@ async def apply(plan: Plan, store: ScheduleStore, pacer: Pacer, progress: Progre
         if len(failed) >= MOST_FAILURES:
             return
         try:
-            await change()
+            await pacer.call(change)
         except AwsError as error:
             failed.append((name, error))
         else:
@@ -165,9 +165,9 @@ async def apply(plan: Plan, store: ScheduleStore, pacer: Pacer, progress: Progre
     async def remove(name: str) -> None:
         await tried(name, lambda: store.delete(name))
 
-    await pacer.map(make, plan.create)
-    await pacer.map(update, plan.update)
-    await pacer.map(remove, plan.remove)
+    await pacer.flow.map(make, plan.create, CALLS_AT_ONCE)
+    await pacer.flow.map(update, plan.update, CALLS_AT_ONCE)
+    await pacer.flow.map(remove, plan.remove, CALLS_AT_ONCE)
     return Applied(changed, failed, plan.size - len(changed) - len(failed))
 
 
@@ -193,9 +193,18 @@ async def _names(store: ScheduleStore, prefix: str, pacer: Pacer) -> dict[str, N
     """Names under a prefix, in order, each once: a page may repeat what a change has moved."""
     names: dict[str, None] = {}
     cursor: str | None = None
+
+    async def next_page() -> tuple[list[ScheduleSummary], str | None]:
+        nonlocal cursor
+        try:
+            return await store.page(prefix, cursor)
+        except AwsError as error:
+            if error.code == STALE_CURSOR:
+                cursor = None  # from the beginning
+            raise
+
     while True:
-        await pacer.wait()
-        page, cursor = await store.page(prefix, cursor)
+        page, cursor = await pacer.call(next_page)
         names.update(dict.fromkeys(summary.name for summary in page))
         if cursor is None:
             return names

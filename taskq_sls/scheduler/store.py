@@ -6,6 +6,9 @@ import abc
 
 from .specs import ScheduleSpec, ScheduleSummary, StoredSchedule
 
+STALE_CURSOR = "InvalidToken"
+"""Code of the error for a page that begins with a schedule which was deleted meanwhile (moto): begin anew."""
+
 
 class ScheduleStore(abc.ABC):
     """The schedules of one schedule group. Transient faults raise AwsError, after the port's own retries.

@@ -56,9 +56,9 @@ class When(abc.ABC):
             after: an aware datetime.
 
         Raises:
-            ConfigError: `after` has no time zone.
+            ConfigError: `after` is no datetime, or has no time zone.
         """
-        if after.tzinfo is None:
+        if not isinstance(after, datetime) or after.tzinfo is None:
             raise ConfigError(f"{self.expression}.next({after!r}): give a datetime with a time zone")
         found = self.next_time(after.timestamp())
         return None if found is None else self.local(found)

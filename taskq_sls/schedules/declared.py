@@ -161,7 +161,7 @@ async def adeclared_specs(app: TaskQ, services: Services) -> list[ScheduleSpec]:
     """`declared_specs` for async code."""
     store = services.schedules
     group = (app.settings.schedule_group or app.settings.prefix) if store is None else store.group
-    return await capture(services, group, {one.name: one.prepare(group) for one in app.schedules})
+    return await capture(services, [one.prepare(group) for one in app.schedules])
 
 
 class _Here(Services):

@@ -49,7 +49,7 @@ async def updated(
     fifo = spec.group is not None
     hooks = dispatch_hooks(definition.middlewares)
     prepared = Prepared(message, spec.queue, fifo, 0, spec.group, hooks, None, None, spec)
-    return (await capture(services, "", {spec.name: prepared}))[0]
+    return (await capture(services, [prepared]))[0]
 
 
 def _timed(

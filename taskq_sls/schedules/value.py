@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from ..scheduler.firing import Misfire, Overlap
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Schedule:
     """When a task runs by itself, with which arguments: ``@app.task(schedule=Schedule(rate("1 hour"), ("eu",)))``.
+
+    A value like its `when`: it can be compared, hashed and pickled.
 
     Args:
         when: ``cron(...)``, ``rate(...)`` or ``at(...)``.
@@ -37,8 +40,9 @@ class Schedule:
     """
 
     when: When
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    # Arguments may be lists and dicts, which cannot be hashed.
+    args: tuple[Any, ...] = field(hash=False)
+    kwargs: Mapping[str, Any] = field(hash=False)
     name: str | None
     overlap: Overlap | None
     misfire: Misfire | None
@@ -67,8 +71,25 @@ class Schedule:
             "group": group,
             "enabled": _check_enabled(enabled),
         }
-        for field, value in values.items():
-            object.__setattr__(self, field, value)
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+
+    def __repr__(self) -> str:
+        arguments = [repr(self.args), *([repr(dict(self.kwargs))] if self.kwargs else [])]
+        named = [
+            f"{name}={value!r}" for name, value in {"name": self.name, **self.options}.items() if value is not None
+        ]
+        shown = [
+            repr(self.when),
+            *(arguments if self.args or self.kwargs else []),
+            *named,
+            *([] if self.enabled else ["enabled=False"]),
+        ]
+        return f"Schedule({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        named = {"name": self.name, "enabled": self.enabled, **self.options}
+        return partial(Schedule, self.when, self.args, dict(self.kwargs), **named), ()
 
     @property
     def options(self) -> dict[str, Any]:

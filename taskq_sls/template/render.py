@@ -49,6 +49,7 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
     made = outputs(plan)
     _check_size(plan, resources, made)
     check_policy_sizes(plan, resources)
+    _check_names(resources)
     text = dump(
         {
             "AWSTemplateFormatVersion": "2010-09-09",
@@ -124,6 +125,20 @@ def _check_size(plan: Plan, resources: Mapping[str, Any], made: Mapping[str, Any
         raise ConfigError(f"the stack would have {count} resources; CloudFormation takes {MAX_RESOURCES}{_fix(plan)}")
     if len(made) > MAX_OUTPUTS:
         raise ConfigError(f"the stack would have {len(made)} outputs; CloudFormation takes {MAX_OUTPUTS}{_fix(plan)}")
+
+
+def _check_names(resources: Mapping[str, Any]) -> None:
+    """Refuse a queue whose alarms or logs would have the names of the stack's own: AWS would, half-way."""
+    owners: dict[Any, str] = {}
+    for id, resource in resources.items():
+        while isinstance(resource, Noted):
+            resource = resource.value
+        for property in ("AlarmName", "LogGroupName"):
+            name = resource.get("Properties", {}).get(property)
+            if name is not None and (other := owners.setdefault((property, name), id)) != id:
+                raise ConfigError(
+                    f"{other} and {id} would both have the {property} {name.value!r}; give the queue another name"
+                )
 
 
 def _fix(plan: Plan) -> str:

@@ -20,7 +20,7 @@ from taskq_sls.errors import AwsError, ConfigError, MissingResource
 from taskq_sls.flow import drive
 from taskq_sls.provisioning import provision
 from taskq_sls.queues import Queue
-from taskq_sls.scheduler.eventbridge import CONFLICT_WAITS, EventBridgeStore
+from taskq_sls.scheduler.eventbridge import WAITS, EventBridgeStore
 from taskq_sls.scheduler.news import ASK_AGAIN_ALIVE, ASK_AGAIN_DEAD
 from taskq_sls.scheduler.notes_memory import MemoryNotes
 from taskq_sls.scheduler.notes_table import TableNotes
@@ -227,6 +227,27 @@ def test_a_page_that_begins_with_a_deleted_schedule_asks_for_a_new_listing(bench
     assert caught.value.transient
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.create(a_spec()),
+        lambda store: store.update(a_spec()),
+        lambda store: store.get(NAME),
+        lambda store: store.page(),
+    ],
+    ids=["create", "update", "get", "page"],
+)
+def test_an_answer_of_something_else_is_a_fault_and_not_an_empty_group(bench: Bench, use: Any) -> None:
+    async def page_of_a_proxy(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        return {"ResponseMetadata": {"HTTPStatusCode": 200}}
+
+    bench.scheduler.hook = page_of_a_proxy
+    with pytest.raises(AwsError, match="not EventBridge Scheduler's") as caught:
+        drive(use(bench.store))
+    assert (caught.value.transient, caught.value.ambiguous) == (True, True)
+    assert bench.scheduler.operations.count(caught.value.operation) == 1 + len(WAITS)
+
+
 # -- what is refused --------------------------------------------------------------------------------------------
 
 MISSING_GROUP = r"schedule group 'shop-timed' does not exist at endpoint .*taskq provision.*TASKQ_SCHEDULE_GROUP"
@@ -354,9 +375,9 @@ def test_another_refusal_stays_what_it_is(bench: Bench) -> None:
 @pytest.mark.parametrize("change", ["update", "delete"])
 def test_a_change_that_meets_another_one_is_tried_again(bench: Bench, change: str) -> None:
     drive(bench.store.create(a_spec()))
-    bench.refuse("ConflictException", "Another operation is in progress", status=409, times=len(CONFLICT_WAITS))
+    bench.refuse("ConflictException", "Another operation is in progress", status=409, times=len(WAITS))
     assert drive(bench.store.update(a_spec()) if change == "update" else bench.store.delete(NAME))
-    assert bench.clock.time() == pytest.approx(NOW + sum(CONFLICT_WAITS))
+    assert bench.clock.time() == pytest.approx(NOW + sum(WAITS))
 
 
 def test_a_conflict_that_lasts_is_an_error(bench: Bench) -> None:

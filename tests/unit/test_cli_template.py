@@ -36,6 +36,21 @@ def test_a_file_is_written_and_then_checked(tmp_path: Path, capsys: pytest.Captu
     assert f"taskq template {APP} --handler app.run --build makefile --without-schedules`" in first
 
 
+def test_a_handler_that_is_not_in_the_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["template", APP, "--code-uri", "src", "--handler", "jobs.worker.run", "-o", "template.yaml"]
+
+    assert main(command) == 0
+    assert f"there is no {Path('src/jobs/worker.py')}, which --handler names" in capsys.readouterr().err
+
+    (tmp_path / "src" / "jobs").mkdir(parents=True)
+    (tmp_path / "src" / "jobs" / "worker.py").touch()
+    assert main(command) == 0
+    assert "there is no" not in capsys.readouterr().err
+
+
 def test_a_stale_file_is_told_with_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "template.yaml"
     main(["template", APP, "-o", str(file)])

@@ -107,14 +107,37 @@ def test_a_plain_function_becomes_a_task_that_may_name_local_types(bench: Bench)
     assert bench.run() == [Bucket("photos")]
 
 
-def test_the_order_of_the_decorators_does_not_matter(bench: Bench):
-    @bench.app.task(queue="slow")
-    @bench.app.on_event(**S3)
-    def store(bucket: dict[str, str]) -> None: ...
+@pytest.mark.parametrize("options", [{}, {"name": "shop:store"}], ids=["unnamed", "named"])
+def test_the_order_of_the_decorators_does_not_matter(bench: Bench, options: dict[str, Any]):
+    for _ in range(2):  # and a module may be imported again
+
+        @bench.app.task(queue="slow", **options)
+        @bench.app.on_event(**S3)
+        def store(bucket: dict[str, str]) -> None: ...
 
     bench.handle()
 
     assert [one.task for one in bench.messages("slow")] == [store.name]
+    assert list(bench.app.registry) == [store]
+    assert len(bench.app.routes) == 1
+
+
+def test_an_event_below_a_task_is_checked_against_the_queue_of_that_task(bench: Bench):
+    with pytest.raises(ConfigError, match="group"):
+
+        @bench.app.task(queue="ledger.fifo", name="shop:store")
+        @bench.app.on_event(**S3)
+        def store(bucket: dict[str, str]) -> None: ...
+
+
+def test_a_task_that_was_called_one_keeps_its_events_under_a_second_name(bench: Bench):
+    @bench.app.task(name="shop:second")
+    @bench.app.on_event(**S3)
+    @bench.app.task(name="shop:first")
+    def store(bucket: dict[str, str]) -> None: ...
+
+    assert [route.task for route in bench.app.routes] == ["shop:first"]
+    assert bench.app.registry.names == ("shop:first", "shop:second")
 
 
 def test_a_route_has_the_pattern_and_the_bus_of_its_rule(bench: Bench):

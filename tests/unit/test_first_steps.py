@@ -23,6 +23,12 @@ def test_a_queue_named_like_the_dead_letter_queue_of_schedules_is_refused() -> N
         TaskQ("x", queues=[Queue("schedules-dlq")])
 
 
+def test_a_queue_that_would_share_the_dead_letter_queue_of_schedules_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'schedules' would share its dead-letter queue"):
+        TaskQ("x", queues=[Queue("schedules")])
+    assert list(TaskQ("x", queues=[Queue("schedules.fifo")]).queues) == ["schedules.fifo"]
+
+
 def test_aliases_given_as_one_text_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"aliases=\['old:x'\]"):
         TaskQ("x").task(aliases="old:x")

@@ -37,6 +37,7 @@ def test_a_project_has_all_that_a_deployment_needs(shop: Path):
         "Makefile",
         "README.md",
         "handlers/__init__.py",
+        "handlers/scheduler.py",
         "handlers/worker.py",
         "pyproject.toml",
         "requirements-dev.txt",
@@ -91,7 +92,7 @@ def test_it_says_the_next_three_commands(tmp_path: Path, monkeypatch: pytest.Mon
     main(["init", "new/shop"])
 
     first, _, *commands = capsys.readouterr().out.splitlines()
-    assert first == f"shop: 14 files in {tmp_path}/new/shop; the tasks are in shop/tasks.py"
+    assert first == f"shop: 15 files in {tmp_path}/new/shop; the tasks are in shop/tasks.py"
     assert commands == ["  cd new/shop && make test", "  make local", "  make deploy"]
 
 

@@ -458,7 +458,7 @@ async def test_all_makes_up_for_the_latest_thousand(bench: Bench, caplog: pytest
 
     assert len(Swallowing.bodies) == 1_001  # the last one is punctual
     assert "2027-01-16T17:20:00Z" in Swallowing.bodies[-1]
-    assert any("1000 are made up for" in message and "earlier ones are not" in message for message in caplog.messages)
+    assert any("1000 are made up for" in message and "others are not" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("once", ["t-one 08:01"]), ("all", ["t-one 08:01"]), ("skip", [])])
@@ -695,6 +695,23 @@ async def test_faults_of_the_queue_lose_no_firing(bench: Bench, seed: int) -> No
     assert sum(faults.counts.values()) > 0
     assert {one.split()[0] for one in fired} == expected
     assert set(fired) == {f"{name} {minute}" for name, minute in itertools.product(expected, minutes)}
+
+
+async def test_an_answer_that_is_none_loses_no_firing(bench: Bench) -> None:
+    class EmptyFirst:
+        left = 2
+
+        async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+            if self.left:
+                self.left -= 1
+                return {}
+            return await bench.sqs.call(operation, **params)
+
+    await bench.make("d-shop.a", "cron(* * * * ? *)")
+    await bench.start(EmptyFirst())
+    await bench.pass_time(60)
+
+    assert await bench.fired() == ["d-shop.a 08:01"]
 
 
 async def test_a_firing_for_a_queue_that_is_gone_is_a_dead_letter_and_the_others_go_on(

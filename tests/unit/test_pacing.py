@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from taskq_sls.clock import ManualClock
-from taskq_sls.errors import ConfigError
+from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.flow import AsyncFlow, BlockingFlow, drive
-from taskq_sls.scheduler.pacing import CRUD_PER_SECOND, LISTS_PER_SECOND, Pacer
+from taskq_sls.scheduler.pacing import CRUD_PER_SECOND, LISTS_PER_SECOND, PATIENCE, Pacer
 
 
 def blocking(clock: ManualClock, per_second: float) -> Pacer:
@@ -65,3 +65,35 @@ def test_a_paced_map_answers_in_order(limit: int) -> None:
 def test_a_rate_that_is_none_is_refused(per_second: float) -> None:
     with pytest.raises(ConfigError, match="per_second"):
         blocking(ManualClock(), per_second)
+
+
+class Faults:
+    """A call that meets a fault so many times."""
+
+    def __init__(self, times: int, *, transient: bool = True) -> None:
+        self.left = times
+        self.error = AwsError("get_schedule", "ThrottlingException", "slow down", transient=transient)
+        self.calls = 0
+
+    async def __call__(self, number: int) -> int:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return number
+
+
+def test_a_fault_that_passes_does_not_end_the_work_of_all() -> None:
+    clock = ManualClock(0.0)
+    faults = Faults(len(PATIENCE))
+    assert drive(blocking(clock, 100).map(faults, range(5), 1)) == list(range(5))
+    assert clock.time() >= sum(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("faults", "calls"), [(Faults(99), len(PATIENCE) + 1), (Faults(99, transient=False), 1)], ids=["lasts", "stays"]
+)
+def test_a_fault_that_lasts_is_raised(faults: Faults, calls: int) -> None:
+    with pytest.raises(AwsError, match="slow down"):
+        drive(blocking(ManualClock(0.0), 100).map(faults, [1], 1))
+    assert faults.calls == calls

@@ -18,6 +18,7 @@ from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.pacing import CRUD_PER_SECOND, LISTS_PER_SECOND, Pacer
 from taskq_sls.scheduler.plan import MOST_FAILURES, Applied, Plan, apply, plan
 from taskq_sls.scheduler.specs import ScheduleSpec
+from taskq_sls.scheduler.store import STALE_CURSOR
 from taskq_sls.schedules.syncing import plan_declared, sync
 
 NOW = 1_800_000_000.0
@@ -249,6 +250,45 @@ def test_a_run_that_broke_off_is_finished_by_the_next(bench: Bench) -> None:
     bench.apply(bench.plan(*wanted))
 
     assert sorted(bench.names(), key=int) == [str(number) for number in range(30)]
+
+
+def test_a_plan_and_its_changes_outlive_faults_that_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.put(spec("kept"), spec("old"))
+    for operation in ("page", "get", "create", "delete"):
+        monkeypatch.setattr(bench.store, operation, failing_first(getattr(bench.store, operation)))
+
+    applied = bench.apply(bench.plan(spec("kept"), spec("new")))
+
+    assert (applied.failed, bench.names()) == ([], ["kept", "new"])
+
+
+def failing_first(real: Any) -> Any:
+    left = [1]
+
+    async def call(*args: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise AwsError("any", "ThrottlingException", "slow down", transient=True)
+        return await real(*args)
+
+    return call
+
+
+def test_a_listing_begins_anew_where_its_next_page_is_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.put(*(spec(f"{number:03}") for number in range(150)))
+    page = bench.store.page
+    cursors = []
+
+    async def stale_once(prefix: str = "", cursor: str | None = None) -> Any:
+        cursors.append(cursor)
+        if len(cursors) == 2:
+            raise AwsError("list_schedules", STALE_CURSOR, "gone", transient=True)
+        return await page(prefix, cursor)
+
+    monkeypatch.setattr(bench.store, "page", stale_once)
+
+    assert len(bench.plan().remove) == 150
+    assert [cursor is None for cursor in cursors] == [True, False, True, False]
 
 
 def test_one_schedule_that_fails_does_not_keep_the_others(bench: Bench) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import types
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -419,6 +421,25 @@ def test_a_schedule_is_a_frozen_value() -> None:
     assert one == Schedule(rate(hours=1), (1,), {"a": 2}, name="x")
     with pytest.raises(AttributeError):
         one.name = "y"  # type: ignore[misc]  # what is tested
+
+
+@pytest.mark.parametrize(
+    ("one", "text"),
+    [
+        (Schedule(HOURLY), "Schedule(rate('1 hour'))"),
+        (
+            Schedule(HOURLY, ([1],), name="x", enabled=False),
+            "Schedule(rate('1 hour'), ([1],), name='x', enabled=False)",
+        ),
+        (Schedule(HOURLY, (), {"a": [2]}, misfire="all"), "Schedule(rate('1 hour'), (), {'a': [2]}, misfire='all')"),
+    ],
+)
+def test_a_schedule_can_be_hashed_copied_pickled_and_read(one: Schedule, text: str) -> None:
+    copy = pickle.loads(pickle.dumps(one))
+
+    assert copy == one == deepcopy(one)
+    assert len({copy, one, Schedule(rate("2 hours"))}) == 2
+    assert repr(one) == text
 
 
 def test_an_app_without_schedules_imports_nothing_of_them() -> None:

@@ -92,6 +92,26 @@ def test_queues_named_like_things_of_the_stack_are_kept_apart() -> None:
     assert queues_of(stack) >= {f"shop-{name}" for name in names}
 
 
+@pytest.mark.parametrize(
+    ("queue", "options"),
+    [("eventbridge-events", TemplateOptions()), ("api", TemplateOptions(api="handlers.api.handler"))],
+)
+def test_a_queue_whose_logs_would_be_those_of_another_function_is_refused(queue: str, options: TemplateOptions) -> None:
+    app = TaskQ("shop", queues=[Queue(queue, function_timeout=9)])
+
+    @app.on_event(source="orders")
+    @app.task(name="pay")
+    def pay() -> None: ...
+
+    with pytest.raises(ConfigError, match=rf"both have the LogGroupName.*/{queue}'; give the queue another name"):
+        render(app, options)
+
+
+def test_a_queue_whose_alarm_would_be_that_of_schedules_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"both have the AlarmName.*schedules-target-errors"):
+        render(TaskQ("shop", queues=[Queue("schedules-target", function_timeout=9)]))
+
+
 def test_urls_that_do_not_fit_into_a_function_s_variables_are_left_out_and_may_be_asked_for() -> None:
     app = TaskQ("shop", queues=[Queue(f"queue-{number}", function_timeout=60) for number in range(18)])
     stack = Stack(render(app))

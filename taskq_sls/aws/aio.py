@@ -14,6 +14,7 @@ from aiobotocore.session import AioSession
 
 from ..clock import Clock
 from ..flow import AsyncFlow
+from .answers import check_answers
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .errors import translate, translate_creation
 
@@ -141,6 +142,7 @@ class _LoopClients:
         config = AioConfig(**self._options.arguments(service, f"aiobotocore/{aiobotocore_version}"))
         client = await self._stack.enter_async_context(self._session.create_client(service, config=config))
         client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", _stream_large)
+        check_answers(client)
         return client
 
     async def close(self) -> None:

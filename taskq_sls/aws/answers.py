@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from botocore.exceptions import IncompleteReadError
+from pydantic_core import from_json
 
 
 def check_answers(client: Any) -> None:
-    """Let a botocore client raise IncompleteReadError for an answer shorter than it says it is.
+    """Let a client raise IncompleteReadError for an answer that is not whole.
 
-    botocore does not compare the length, and reads JSON that breaks off as an empty answer: a record that
-    exists would seem absent.
+    botocore does not compare the length, and reads JSON that breaks off, or nothing, as an empty answer: a record that
+    exists would seem absent, and a write that a proxy swallowed would seem done.
     """
-    client.meta.events.register("before-parse", _check_length)
+    client.meta.events.register("before-parse", _check_whole)
 
 
 def read_body(stream: Any) -> bytes:
@@ -25,17 +27,26 @@ def read_body(stream: Any) -> bytes:
     return body
 
 
-def _check_length(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+def _check_whole(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
     body = response_dict["body"]
     # Streams count for themselves; an answer to HEAD tells the length of what it leaves out.
     if not isinstance(body, bytes) or operation_model.http.get("method") == "HEAD":
         return
-    headers = response_dict["headers"]
-    length = headers.get("content-length")
-    if length is not None:
-        whole = len(body) == int(length)
-    else:
-        # A head that broke off has no length either. The JSON protocols always answer with an object.
-        whole = bool(body) or operation_model.service_model.protocol != "json"
+    length = response_dict["headers"].get("content-length")
+    whole, expected = length is None or len(body) == int(length), length
+    # What failed may have any body. What succeeded answers with an object, if the operation answers anything at all.
+    if whole and response_dict["status_code"] < 300 and operation_model.service_model.protocol == "json":
+        whole = _is_json(body) if body else not operation_model.output_shape
+        expected = "more, since the JSON breaks off"
     if not whole:
-        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=length)
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=expected)
+
+
+def _is_json(body: bytes) -> bool:
+    for parse in (from_json, json.loads):  # the second, which botocore uses, takes what the fast one refuses
+        try:
+            parse(body)
+        except ValueError:
+            continue
+        return True
+    return False

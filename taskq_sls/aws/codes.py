@@ -33,6 +33,9 @@ EXPIRED_CREDENTIAL_CODES = frozenset(
 )
 """Credentials that were right once and can rotate; the request had no effect."""
 
+SIGNATURE_CODES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
+"""A wrong secret key, or a clock that is off: the text tells."""
+
 FAULT_CODES = frozenset(
     {
         "InternalError",

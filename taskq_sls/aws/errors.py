@@ -8,7 +8,7 @@ from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
 
 from ..errors import AwsError, ConfigError
-from .codes import FAULT_CODES, THROTTLING_CODES, TRANSIENT_CODES, plain_code
+from .codes import FAULT_CODES, SIGNATURE_CODES, THROTTLING_CODES, TRANSIENT_CODES, plain_code
 
 
 def translate(operation: str, error: Exception) -> AwsError | ConfigError | None:
@@ -98,16 +98,22 @@ def _answered(operation: str, error: botocore.ClientError) -> AwsError:
     fault = body.get("Error", {})
     status = body.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = plain_code(str(fault.get("Code", "Unknown")))
-    throttled = code in THROTTLING_CODES
+    throttled = code in THROTTLING_CODES or status == 429
+    message = fault.get("Message") or str(error)
     return AwsError(
         operation,
         code,
-        fault.get("Message") or str(error),
+        message,
         status=status,
-        transient=code in TRANSIENT_CODES or status >= 500,
+        transient=throttled or code in TRANSIENT_CODES or status >= 500 or _skewed(code, message),
         ambiguous=not throttled and (status >= 500 or code in FAULT_CODES),
         body=body,
     )
+
+
+def _skewed(code: str, message: str) -> bool:
+    """Whether a signature was refused for its time: the clock of this machine is being set, or the request was slow."""
+    return code in SIGNATURE_CODES and ("expired" in message or "not yet current" in message)
 
 
 # Connection errors that mean the request was never sent. aiobotocore also reports a connection that

@@ -9,7 +9,7 @@ from ..delivery import DeadLetter, Delivery
 from ..errors import UndecodableMessage
 from ..message import dead_letter_body, decode
 from .base import MAX_BODY_BYTES, EntryError
-from .packing import illegal, message_bytes, utf8_bytes
+from .packing import body_refusal, illegal, message_bytes, utf8_bytes
 
 MAX_TEXT_BYTES = 16_384
 """Most bytes of one attribute: enough for a traceback, and ten copies still share one batch."""
@@ -60,8 +60,10 @@ class DeadLetterCopy(NamedTuple):
 
 
 def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) -> DeadLetterCopy | EntryError:
-    """The copy of a delivery, or the answer for one whose body alone is over the size of a message."""
+    """The copy of a delivery, or the answer for one whose body SQS would refuse: one such spoils a whole batch."""
     body = dead_letter_body(delivery.body)
+    if (refused := body_refusal(body)) is not None:
+        return refused
     room = MAX_BODY_BYTES - utf8_bytes(body)
     if room < 0:
         return EntryError(

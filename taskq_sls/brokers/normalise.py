@@ -43,7 +43,8 @@ def _system(attributes: Mapping[str, Any] | None) -> tuple[int, float, str | Non
 
     Records made by hand, and some emulators, leave attributes out: then it is a first receive of unknown age.
     """
-    attributes = attributes or _NONE
+    if not isinstance(attributes, dict):
+        attributes = _NONE
     try:
         receive_count = max(1, int(attributes.get("ApproximateReceiveCount", 1)))
     except (TypeError, ValueError):
@@ -58,12 +59,12 @@ def _system(attributes: Mapping[str, Any] | None) -> tuple[int, float, str | Non
 def _texts(message: Mapping[str, Any], name: str, value: str, system: Mapping[str, Any] | None) -> Mapping[str, str]:
     """The text attributes of a message, and the X-Ray header where it was sent with one."""
     attributes = message.get(name)
-    trace = system.get("AWSTraceHeader") if system else None
+    trace = system.get("AWSTraceHeader") if isinstance(system, dict) else None
     if not attributes and not trace:
         return _NONE
     texts: dict[str, str] = {}
-    for key, item in (attributes or {}).items():
-        if value in item:
+    for key, item in attributes.items() if isinstance(attributes, dict) else ():
+        if isinstance(item, dict) and isinstance(item.get(value), str):
             texts[key] = item[value]
     if trace:
         texts["AWSTraceHeader"] = trace

@@ -66,9 +66,8 @@ def sizes(messages: Sequence[Outgoing]) -> list[int]:
     return found
 
 
-def refusal(message: Outgoing, fifo: bool) -> EntryError | None:
-    """Why SQS would refuse this message, found before it is sent so that it cannot spoil its batch."""
-    body = message.body
+def body_refusal(body: str) -> EntryError | None:
+    """Why SQS would refuse this body."""
     # All printable characters are legal, and asking for that is faster than the pattern.
     if not body.isprintable() and (bad := illegal().search(body)) is not None:
         return EntryError(
@@ -77,6 +76,13 @@ def refusal(message: Outgoing, fifo: bool) -> EntryError | None:
         )
     if not body:
         return EntryError("MissingParameter", "the body is empty; SQS takes messages of 1 character or more")
+    return None
+
+
+def refusal(message: Outgoing, fifo: bool) -> EntryError | None:
+    """Why SQS would refuse this message, found before it is sent so that it cannot spoil its batch."""
+    if (bad_body := body_refusal(message.body)) is not None:
+        return bad_body
     if message.group is not None and not _TOKEN.fullmatch(message.group):
         return _token_refusal("group", message.group)
     if fifo:

@@ -33,12 +33,13 @@ class TimeLimit(Middleware):
         def strike() -> None:
             nonlocal struck
             struck = True
+            if context._stuck_after is not None:
+                # Counted from here: while another task blocked the loop, this one was not told.
+                context._stuck_at = loop.time() + context._stuck_after - timeout
             task.cancel()
 
         loop = asyncio.get_running_loop()
         timer = loop.call_later(timeout, strike)
-        if context._stuck_after is not None:
-            context._stuck_at = loop.time() + context._stuck_after
         try:
             result = await call_next(context)
         except BaseException as error:

@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from ..brokers.normalise import delivery_from_lambda_record
-from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..delivery import Delivery
 from ..errors import ConfigError, TaskQError
 from ..executor import Executor
 from ..services import Services
-from ..settle import bury, hidden_for, hide, hide_faults, put_off
 from .batch import Batch
+from .settling import Settling
 
 if TYPE_CHECKING:
     from ..app import TaskQ
@@ -61,7 +61,7 @@ class LambdaHandler:
         self._executor: Executor | None = None
         self._exits = AsyncExitStack()
         self._stuck: set[asyncio.Task[None]] = set()
-        self._hide_faults = hide_faults()
+        self._settling: Settling | None = None
         self._queues: dict[str, str] = {}
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             self.warm_up()
@@ -134,12 +134,13 @@ class LambdaHandler:
         if self._stuck:
             await self._end_if_stuck()
         executor = self._executor or await self._start()
-        deliveries = [delivery_from_lambda_record(record, self._queue_of(record)) for record in records]
+        deliveries = [self._delivery(record) for record in records]
         deadline = _deadline(context, self._app)
         batch = Batch(executor, self._app.clock, deadline, self._margin, self._concurrency)
         outcomes = await batch.run(deliveries)
         self._stuck = batch.stuck
-        failed = await self._carry_out(deliveries, outcomes)
+        assert self._settling is not None
+        failed = await self._settling.carry_out(deliveries, outcomes, deadline)
         if executor.meter is not None:
             await self._write_counters(executor.meter, deadline)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
@@ -150,6 +151,7 @@ class LambdaHandler:
         state = None
         if self._app.lifespan is not None:
             state = await self._exits.enter_async_context(self._app.lifespan(self._app))
+        self._settling = Settling(self._services, self._app.clock)
         self._executor = self._app.executor(self._services, state)
         return self._executor
 
@@ -164,37 +166,6 @@ class LambdaHandler:
             )
             end_process()
 
-    async def _carry_out(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> list[str]:
-        """Visibility and dead-letter copies; answers the ids of the records that stay."""
-        assert self._services is not None
-        stay: list[str] = []
-        hides: list[tuple[Delivery, int]] = []
-        letters: list[tuple[Delivery, DeadLetter]] = []
-        put_offs: list[tuple[Delivery, RetryIn]] = []
-        for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            if isinstance(outcome, Done):
-                continue
-            if isinstance(outcome, DeadLetter):
-                letters.append((delivery, outcome))
-                continue
-            if isinstance(outcome, RetryIn) and outcome.later is not None:
-                put_offs.append((delivery, outcome))
-                continue
-            stay.append(delivery.message_id)
-            if isinstance(outcome, RetryIn | Release):
-                hides.append((delivery, hidden_for(outcome)))
-        if letters:
-            buried = await bury(self._services.broker, letters)
-            stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
-        if put_offs:
-            accepted = await put_off(self._services.schedules, put_offs)
-            left = [entry for entry, done in zip(put_offs, accepted, strict=True) if not done]
-            stay += [delivery.message_id for delivery, _ in left]
-            hides += [(delivery, hidden_for(outcome)) for delivery, outcome in left]
-        if hides:
-            await hide(self._services.broker, hides, self._hide_faults)
-        return list(dict.fromkeys(stay))
-
     async def _write_counters(self, meter: Meter, deadline: float | None) -> None:
         """Once a minute; the next invocation may be far, so what a quiet container has counted is written at once."""
         now = self._app.clock.time()
@@ -206,6 +177,11 @@ class LambdaHandler:
                 await meter.flush(now, everything=everything)
         except TimeoutError:
             meter.give_up_for_now(now)
+
+    def _delivery(self, record: dict[str, Any]) -> Delivery:
+        delivery = delivery_from_lambda_record(record, self._queue_of(record))
+        # Of unknown age is not of an age at which no retry would come back in time.
+        return delivery if delivery.sent_at else delivery._replace(sent_at=self._app.clock.time())
 
     def _queue_of(self, record: dict[str, Any]) -> str:
         """The logical queue of a record, by its ARN; the physical name where the app declares none like it."""

@@ -376,6 +376,9 @@ class TestFaults:
             pytest.param(lambda connection: None, id="closed"),
             pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="half a head"),
             pytest.param(http(200, b'{"QueueUr', length=200), id="half a body"),
+            pytest.param(http(200, b'{"QueueUr'), id="half a body, its length corrected"),
+            pytest.param(http(200, b'{"QueueUrls": {}'), id="half a body that ends like a whole one"),
+            pytest.param(http(200, b""), id="nothing where something is due"),
             pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="another protocol"),
         ],
     )
@@ -442,6 +445,7 @@ class TestFaults:
             (400, "ExpiredTokenException", True, False),
             (403, "RequestExpired", True, False),
             (408, "RequestTimeout", True, False),
+            (429, "Unheard", True, False),
             (403, "AccessDenied", False, False),
             (400, "InvalidParameterValue", False, False),
         ],
@@ -461,6 +465,30 @@ class TestFaults:
             error = await failure(make_port(max_attempts=1).client("sqs").call("list_queues"))
         assert (error.status, error.code, error.message) == (status, code, "because")
         assert (error.transient, error.ambiguous) == (transient, ambiguous)
+
+    @pytest.mark.parametrize(
+        ("message", "transient"),
+        [
+            ("Signature expired: 20261122T101500Z is now earlier than 20261122T102000Z", True),
+            ("Signature not yet current: 20261122T101500Z is still later than 20261122T100900Z", True),
+            ("The request signature we calculated does not match the signature you provided.", False),
+        ],
+    )
+    async def test_a_clock_that_is_off_may_be_set_and_a_wrong_key_not(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, message: str, transient: bool
+    ) -> None:
+        body = f'{{"__type": "com.amazon.coral.service#InvalidSignatureException", "message": "{message}"}}'.encode()
+        with WireServer(http(403, body)) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            error = await failure(make_port(max_attempts=1).client("dynamodb").call("list_tables"))
+        assert (error.transient, error.ambiguous) == (transient, False)
+
+    async def test_an_operation_that_answers_nothing_is_done(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with WireServer(http(200, b"")) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            await make_port(max_attempts=1).client("sqs").call("purge_queue", QueueUrl=server.url)
 
     async def test_a_proxy_s_error_page_is_an_error_answer(
         self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq_sls.brokers.base import MAX_BATCH, MAX_BODY_BYTES, Outgoing
+from taskq_sls.brokers.base import MAX_BATCH, MAX_BODY_BYTES, EntryError, Outgoing
 from taskq_sls.brokers.dead_letters import (
     ATTRIBUTES,
     FIRST_SENT_AT,
@@ -112,6 +112,10 @@ class TestDeadLetterText:
         ]
         assert copies[0].dedup == copies[1].dedup != copies[2].dedup
 
+    @pytest.mark.parametrize("body", ["", "half a pair: \ud800", "nul \0"])
+    def test_a_body_that_no_queue_takes_is_answered_by_itself(self, body: str) -> None:
+        assert isinstance(dead_letter_copy(DELIVERY._replace(body=body), DeadLetter("r"), 0.0), EntryError)
+
     def test_the_size_counts_body_and_attributes(self) -> None:
         copy = dead_letter_copy(DELIVERY, DeadLetter("r"), 0.0)
         assert copy.size == message_bytes(copy.body, copy.attributes)
@@ -152,7 +156,12 @@ class TestNormalise:
         assert delivery_from_lambda_record(self.RECORD, "q") == self.EXPECTED
         assert delivery_from_receive(self.ENTRY, "q") == self.EXPECTED
 
-    @pytest.mark.parametrize("attributes", [None, {}, {"ApproximateReceiveCount": "?", "SentTimestamp": "?"}])
+    @pytest.mark.parametrize("attributes", [None, [], "x", {"a": None}, {"a": "x"}, {"a": {"stringValue": None}}])
+    def test_attributes_that_sqs_would_not_send_are_left_out(self, attributes: object) -> None:
+        record = {**self.RECORD, "messageAttributes": attributes}
+        assert delivery_from_lambda_record(record, "q").attributes == {"AWSTraceHeader": "Root=1"}
+
+    @pytest.mark.parametrize("attributes", [None, "x", [], {}, {"ApproximateReceiveCount": "?", "SentTimestamp": "?"}])
     def test_missing_and_unreadable_attributes_have_safe_values(self, attributes: object) -> None:
         expected = Delivery("q", "b", "r", "i", 1, 0.0)
         record = {"body": "b", "receiptHandle": "r", "messageId": "i", "attributes": attributes}

@@ -147,6 +147,8 @@ def test_next_answers_in_the_time_zone_of_the_expression() -> None:
     assert cron("0 9 ? * 2#1 2001").next(datetime(2026, 11, 22, tzinfo=UTC)) is None
     with pytest.raises(ConfigError, match="give a datetime with a time zone"):
         cron("0 9 * * ? *").next(datetime(2026, 11, 22))
+    with pytest.raises(ConfigError, match="give a datetime with a time zone"):
+        cron("0 9 * * ? *").next("2026-11-22T00:00:00Z")  # type: ignore[arg-type]  # what is tested
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,7 +13,7 @@ from rig import NOW, Rig, delivery
 
 from taskq_sls import State, TaskContext
 from taskq_sls.delivery import DONE, DeadLetter, Delivery, Release, RetryIn
-from taskq_sls.scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
+from taskq_sls.scheduler.firing import SCHEDULED_TIME, dated, firing_id, scheduled_time
 
 AT = NOW // 60 * 60 - 60
 """A scheduled time: the full minute before the message is received."""
@@ -94,6 +94,20 @@ async def test_a_clock_that_leaves_the_time_out_is_named_once_and_the_minute_of_
     said = [one for one in caplog.records if getattr(one, "action", "") == "scheduled_time_missing"]
     assert len(said) == 1
     assert "d-shop.nightly" in said[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not JSON",
+        '{"v":1,"task":"a:b","args":["<aws.scheduler.scheduled-time>"]}',
+        '{"v":1,"id":"x","task":"a:b","schedule":{"name":"n","at":"<aws.scheduler.scheduled-time>"}}',
+        '{"v":1,"task":"a:b","schedule":{"name":7,"at":"<aws.scheduler.scheduled-time>"}}',
+        '{"v":1,"task":"a:b","args":[1e400],"schedule":{"name":"n","at":"<aws.scheduler.scheduled-time>"}}',
+    ],
+)
+def test_only_a_firing_that_can_be_read_is_given_the_time_it_lacks(body: str) -> None:
+    assert dated(body, NOW) == body
 
 
 @pytest.mark.parametrize(

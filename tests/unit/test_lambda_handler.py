@@ -709,6 +709,67 @@ def test_a_record_whose_claim_came_after_the_margin_never_enters_its_function(
     assert (record.status, record.attempt) == (State.QUEUED, 0)
 
 
+@pytest.mark.parametrize("attributes", [None, {}, {"ApproximateReceiveCount": "1"}])
+def test_a_record_that_does_not_say_when_it_was_sent_is_tried_again(bench: Bench, attributes: Any) -> None:
+    @bench.app.task(name="again")
+    def again() -> None:
+        raise ValueError
+
+    handle = again.enqueue()
+    event = bench.event()
+    event["Records"][0]["attributes"] = attributes
+    assert bench.invoke(event) == ids(event)
+    assert bench.state(handle.id) is State.RETRYING
+
+
+async def hang(*_: Any, **__: Any) -> Any:
+    """An endpoint that does not answer."""
+    await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("call", ["hide", "dead_letter"])
+def test_an_endpoint_that_hangs_does_not_keep_the_answer_beyond_the_deadline(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    bench = make(clock=SystemClock())
+
+    @bench.app.task(name="note", timeout=0.5)
+    def note() -> None: ...
+
+    @bench.app.task(name="again", timeout=0.5)
+    def again() -> None:
+        raise ValueError
+
+    @bench.app.task(name="never_again", timeout=0.5, retry=Retry(max_attempts=1))
+    def never_again() -> None:
+        raise ValueError
+
+    note.enqueue()
+    (again if call == "hide" else never_again).enqueue()
+    event = bench.event()
+    monkeypatch.setattr(bench.broker, call, hang)
+    began = time.monotonic()
+    assert bench.invoke(event, timeout=2.0) == ids(event)[1:]
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_table_that_hangs_does_not_end_the_container(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(clock=SystemClock())
+
+    @bench.app.task(name="note")
+    def note() -> None: ...
+
+    note.enqueue()
+    event = bench.event()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.results, "claim", hang)
+        assert bench.invoke(event, timeout=0.5) == ids(event)
+    assert bench.broker.hidden == []
+    assert bench.invoke(event, timeout=5.0) == []
+
+
 def test_a_margin_longer_than_the_function_still_lets_the_first_record_run(bench: Bench) -> None:
     ran = []
 

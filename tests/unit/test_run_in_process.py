@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -500,7 +501,7 @@ def test_a_hard_timeout_is_twice_the_timeout_unless_given() -> None:
     assert app.task(name="c")(functions.process_id).options.stuck_after is None
 
 
-async def test_an_attempt_can_be_stuck_only_while_its_function_runs() -> None:
+async def test_an_attempt_can_be_stuck_only_while_its_function_ignores_its_limit() -> None:
     rig = Rig()
     seen: list[float | None] = []
 
@@ -509,13 +510,36 @@ async def test_an_attempt_can_be_stuck_only_while_its_function_runs() -> None:
             await call_next(context)
             seen.append(context._stuck_at)
 
-    @rig.task(timeout=60, hard_timeout=90, middleware=[Outside()])
+    @rig.task(timeout=0.05, hard_timeout=90.05, middleware=[Outside()])
     async def job(ctx: TaskContext) -> None:
+        seen.append(ctx._stuck_at)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
         assert ctx._stuck_at is not None
         seen.append(round(ctx._stuck_at - asyncio.get_running_loop().time()))
 
     assert await rig.run(job) == DONE
-    assert seen == [90, None]
+    assert seen == [None, 90, None]
+
+
+async def test_an_attempt_is_not_stuck_because_another_task_blocked_the_loop() -> None:
+    rig = Rig()
+    told_in_time: list[bool] = []
+
+    @rig.task(timeout=0.05, hard_timeout=0.1, retry=Retry(max_attempts=1))
+    async def job(ctx: TaskContext) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            assert ctx._stuck_at is not None
+            told_in_time.append(ctx._stuck_at > asyncio.get_running_loop().time())
+            raise
+
+    running = asyncio.create_task(rig.run(job))
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251  # another task that blocks the loop
+    await running
+    assert told_in_time == [True]
 
 
 # -- other drivers ----------------------------------------------------------------------------------------------

@@ -21,6 +21,10 @@ class MissingResource(ConfigError):
     """A queue, table or bucket that the configuration names does not exist."""
 
 
+class NotFound(ConfigError):
+    """The one thing that was asked for, such as a task or a schedule, is not there."""
+
+
 class UnresolvedAnnotation(ConfigError):
     """An annotation names something that does not exist, or not yet."""
 

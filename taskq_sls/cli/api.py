@@ -118,7 +118,10 @@ def _serve(api: FastAPI, token: str | None, number: int) -> int:
         if token is not None:
             note(f"a token for this run alone, with all scopes: {token}")
         # No access log: paths and queries name tasks and labels.
-        config = uvicorn.Config(api, lifespan="off", log_config=None, access_log=False, server_header=False)
+        # Nothing stands before it, so nobody may say which address it was called from.
+        config = uvicorn.Config(
+            api, lifespan="off", log_config=None, access_log=False, server_header=False, proxy_headers=False
+        )
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 

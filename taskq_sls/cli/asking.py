@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
 
@@ -61,4 +62,12 @@ class Bar:
         bar = ("#" * int(share * WIDTH)).ljust(WIDTH, ".")
         failed = f", {progress.failed} kept" if progress.failed else ""
         text = f"[{bar}] {progress.seen:,} of {progress.expected:,} looked at, {progress.done:,} {self._what}{failed}"
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        # A line that wraps could not be drawn over.
+        print(f"\r\x1b[K{text[: _columns() - 1]}", end="", file=sys.stderr, flush=True)
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80

@@ -127,7 +127,7 @@ def fish(found: list[Completed]) -> str:
         "function __taskq_at",
         "    set -l path",
         "    for word in (commandline -opc)[2..-1]",
-        "        set -l longer (string join ' ' $path $word)",
+        "        set -l longer (string join -- ' ' $path $word)",
         f"        if contains -- $longer {paths}",
         "            set path $longer",
         "        end",

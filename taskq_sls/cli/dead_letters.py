@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ..app import TaskQ
-from ..errors import ConfigError
+from ..errors import ConfigError, TaskQError
 from ..flow import call_sync
 from ..operations.dead_letter import DeadLetterView, groups_of
 from ..operations.dead_letters import Listing, Problem, list_dead_letters, purge
 from ..operations.editing import Edit
+from ..operations.reading import HOLD
 from ..operations.redriving import Redriven, redrive
 from ..operations.selection import Selection
 from .apps import load_app
@@ -40,6 +41,7 @@ from .dead_letter_text import (
 from .editor import edit_in_editor
 from .output import note, print_json, print_table
 from .tasks import named_task
+from .veil import add_show_secrets, refuse_masks, shown_letter
 
 T = TypeVar("T")
 
@@ -56,9 +58,11 @@ def add_to(commands: Any) -> None:
     _add_filters(ls)
     ls.add_argument("--limit", type=whole, default=100, metavar="N", help="most to show; default 100")
     ls.add_argument("--groups", action="store_true", help="only how many there are of each reason and task")
+    add_show_secrets(ls)
     show = _command(several, "show", run_show, "show all of one dead letter. Exit status 1 when there is none.")
     show.add_argument("id", metavar="ID", help="of the task, or of the message")
     show.add_argument("--queue", metavar="QUEUE", help="look only there; default: all queues of the app")
+    add_show_secrets(show)
     again = _command(
         several,
         "redrive",
@@ -70,6 +74,7 @@ def add_to(commands: Any) -> None:
     again.add_argument("--limit", type=whole, metavar="N", help="most to send; default: all that fit")
     again.add_argument("--rate", type=per_second, metavar="N", help="messages a second; default: as fast as it goes")
     again.add_argument("--edit", action="store_true", help="change arguments and labels of one in $EDITOR")
+    again.add_argument("--show-secrets", action="store_true", help="with --edit: also what the app hides by name")
     again.add_argument("--args", type=json_array, metavar="JSON", help="other positional arguments, for all that fit")
     again.add_argument("--kwargs", type=json_object, metavar="JSON", help="other named arguments, for all that fit")
     again.add_argument("--labels", type=json_object, metavar="JSON", help="other labels, for all that fit")
@@ -106,6 +111,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         "--reason", action="append", default=[], metavar="REASON", help="exhausted, crashed, redriven, ...; repeatable"
     )
     parser.add_argument("--older-than", type=duration, metavar="SPAN", help="given up so long ago: 90s, 15m, 1h, 2d")
+    parser.add_argument("--newer-than", type=duration, metavar="SPAN", help="given up since then: 90s, 15m, 1h, 2d")
     parser.add_argument(
         "--label", type=label, action="append", default=[], metavar="NAME=VALUE", help="with this label; repeatable"
     )
@@ -124,9 +130,10 @@ def run_ls(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     listing = _look(app, arguments.queue, _selection(app, arguments), 10**9 if arguments.groups else arguments.limit)
     now = app.clock.time()
+    shown = [shown_letter(app, one, secrets=arguments.show_secrets) for one in listing.dead_letters]
     if arguments.json:
         answer: dict[str, Any] = (
-            {} if arguments.groups else {"dead_letters": [letter_fields(one, now) for one in listing.dead_letters]}
+            {} if arguments.groups else {"dead_letters": [letter_fields(one, now) for one in shown]}
         )
         answer["groups"] = [group_fields(group) for group in listing.groups]
         print_json({**answer, "seen": listing.seen, "missed": listing.missed})
@@ -136,7 +143,7 @@ def run_ls(arguments: argparse.Namespace) -> int:
     elif arguments.groups:
         print_table(GROUP_HEADER, [group_cells(group, now) for group in listing.groups])
     else:
-        print_table(HEADER, [letter_cells(one, now) for one in listing.dead_letters])
+        print_table(HEADER, [letter_cells(one, now) for one in shown])
     if listing.missed:
         note(
             f"about {listing.missed} more were not looked at: beyond the limit, held by others, or behind others of their "
@@ -155,10 +162,11 @@ def run_show(arguments: argparse.Namespace) -> int:
         note(f"error: no dead letter of task or message {arguments.id!r} among {found.seen}{more}")
         return 1
     now = app.clock.time()
+    shown = [shown_letter(app, one, secrets=arguments.show_secrets) for one in found.dead_letters]
     if arguments.json:
-        print_json([letter_fields(one, now) for one in found.dead_letters])
+        print_json([letter_fields(one, now) for one in shown])
         return 0
-    for number, one in enumerate(found.dead_letters):
+    for number, one in enumerate(shown):
         if number:
             print()
         print_letter(one, now)
@@ -169,12 +177,15 @@ def run_redrive(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     selection, queue = _selection(app, arguments), arguments.queue
     given = {name: value for name in ("args", "kwargs", "labels") if (value := getattr(arguments, name)) is not None}
+    refuse_masks(given)
     edit = Edit(**given) if given else None
+    if arguments.show_secrets and not arguments.edit:
+        raise ConfigError("--show-secrets goes with --edit: nothing else of a redrive shows arguments")
     if arguments.edit:
         if edit is not None:
             raise ConfigError("--edit and --args, --kwargs or --labels are two ways to say what changes: give one")
         one = _only(_look(app, queue, selection, 2))
-        if (edit := edit_in_editor(one)) is None:
+        if (edit := edit_in_editor(one, shown_letter(app, one, secrets=arguments.show_secrets))) is None:
             note("nothing was changed, and nothing sent")
             return 1
         selection, queue = Selection(message_ids=frozenset({one.message_id})), one.queue
@@ -229,11 +240,12 @@ def run_purge(arguments: argparse.Namespace) -> int:
         )
     if arguments.json:
         answer = {"purged": [_named(one) for one in done.purged], "kept": [problem_fields(one) for one in done.kept]}
-        print_json({**answer, "seen": done.seen, "dry_run": arguments.dry_run})
+        print_json({**answer, "seen": done.seen, "missed": done.missed, "dry_run": arguments.dry_run})
     else:
         would = "would be deleted" if arguments.dry_run else "deleted"
         print(f"{len(done.purged)} {would}, of {done.seen} looked at")
         _tell_problems(done.kept)
+        _tell_missed(done.missed)
     return 1 if done.kept else 0
 
 
@@ -245,6 +257,7 @@ def _print_redriven(done: Redriven, arguments: argparse.Namespace) -> None:
                 "kept": [problem_fields(one) for one in done.kept],
                 "undeleted": [problem_fields(one) for one in done.undeleted],
                 "seen": done.seen,
+                "missed": done.missed,
                 "dry_run": arguments.dry_run,
             }
         )
@@ -259,7 +272,8 @@ def _print_redriven(done: Redriven, arguments: argparse.Namespace) -> None:
     print(f"{len(done.redriven)} {would}, of {done.seen} looked at")
     _tell_problems(done.kept)
     for one in done.undeleted:
-        note(f"sent, and there still, which does no harm: {one.dead_letter.id}: {one.message}")
+        note(f"sent, and perhaps there still, which does no harm: {one.dead_letter.id}: {one.message}")
+    _tell_missed(done.missed)
 
 
 def _tell_problems(kept: Sequence[Problem]) -> None:
@@ -267,6 +281,14 @@ def _tell_problems(kept: Sequence[Problem]) -> None:
         note(f"error: left: {one.dead_letter.id or one.dead_letter.message_id}: {one.code}: {one.message}")
     if len(kept) > 20:
         note(f"error: left: {len(kept) - 20} more")
+
+
+def _tell_missed(missed: int) -> None:
+    if missed:
+        note(
+            f"about {missed} more were not looked at: they wait behind others of their FIFO group, or somebody holds them, "
+            f"such as a command that was killed less than {HOLD} seconds ago; run it again then"
+        )
 
 
 def _named(one: DeadLetterView) -> dict[str, Any]:
@@ -281,6 +303,7 @@ def _selection(app: TaskQ, arguments: argparse.Namespace) -> Selection:
         dict(arguments.label),
         frozenset(arguments.id),
         frozenset(arguments.message_id),
+        newer_than=arguments.newer_than,
     )
 
 
@@ -312,7 +335,7 @@ def _only(listing: Listing) -> DeadLetterView:
 def _interruptible(bar: Bar, operation: Coroutine[Any, Any, T], done: str) -> T:
     try:
         return call_sync("dlq", operation)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, TaskQError):
         note(f"interrupted: {bar.last.done} were {done} before, the rest are where they were; run it again to go on")
         raise
 

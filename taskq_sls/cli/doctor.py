@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from ..aws.blocking import BlockingAws
@@ -12,7 +11,7 @@ from ..errors import ConfigError
 from ..flow import call_sync
 from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json
-from .output import print_json
+from .output import coloured, print_json
 
 
 def add_to(commands: Any) -> None:
@@ -50,7 +49,7 @@ _COLOURS = {"ok": "32", "warn": "33", "fail": "31"}
 
 def _print(finding: Finding) -> None:
     level = f"{finding.level:<4}"
-    if sys.stdout.isatty():
+    if coloured():
         level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
     print(f"{level}  {finding.subject}: {finding.detail}")
     if finding.fix:

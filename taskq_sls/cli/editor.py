@@ -13,12 +13,16 @@ from typing import Any
 from ..errors import ConfigError
 from ..operations.dead_letter import DeadLetterView
 from ..operations.editing import Edit
+from .veil import unveiled
 
 _PARTS = {"args": list, "kwargs": dict, "labels": dict}
 
 
-def edit_in_editor(one: DeadLetterView) -> Edit | None:
+def edit_in_editor(one: DeadLetterView, shown: DeadLetterView) -> Edit | None:
     """What the person made of the arguments and labels; None where nothing was changed.
+
+    Args:
+        shown: the same with what is hidden. What stands there as hidden, and is left so, stays what it is.
 
     Raises:
         ConfigError: no editor can be run, or what was saved is not what a task takes.
@@ -27,10 +31,16 @@ def edit_in_editor(one: DeadLetterView) -> Edit | None:
         raise ConfigError(
             f"task {one.id}: its arguments are in the bucket, under {one.payload!r}; give --args and --kwargs"
         )
-    before: dict[str, Any] = {"args": one.args, "kwargs": one.kwargs, "labels": dict(one.labels)}
-    after = read_edited(_edited(json.dumps(before, indent=2, ensure_ascii=False) + "\n"))
+    before, veiled = _document(one), _document(shown)
+    after = read_edited(_edited(json.dumps(veiled, indent=2, ensure_ascii=False) + "\n"))
+    if veiled != before:
+        after = unveiled(after, veiled, before)
     changed = {name: value for name, value in after.items() if value != before[name]}
     return Edit(**changed) if changed else None
+
+
+def _document(one: DeadLetterView) -> dict[str, Any]:
+    return {"args": one.args, "kwargs": one.kwargs, "labels": dict(one.labels)}
 
 
 def read_edited(text: str) -> dict[str, Any]:

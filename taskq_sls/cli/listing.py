@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
-from ..errors import ConfigError
+from ..errors import ConfigError, NotFound
 from ..operations.schedules import ScheduleView, views_of
 from ..scheduler.kept import when_of
 from ..scheduler.pacing import LISTS_PER_SECOND, Pacer
@@ -99,7 +99,8 @@ def named(app: TaskQ, text: str) -> str:
     """The name of a schedule: `text` itself, or that of the declared one whose own name, or whose task's, it is.
 
     Raises:
-        ConfigError: there is none, or several.
+        NotFound: there is none.
+        ConfigError: there are several, or it is no schedule's own.
     """
     if text.startswith((DECLARED, RUNTIME)) and "." in text:
         return text
@@ -111,4 +112,4 @@ def named(app: TaskQ, text: str) -> str:
         return found[0].name
     if found:
         raise ConfigError(f"schedule {text!r} can be {' or '.join(one.name for one in found)}: give the full name")
-    raise ConfigError(f"app {app.name!r} declares no schedule {text!r}; `taskq schedules ls` shows the names of all")
+    raise NotFound(f"app {app.name!r} declares no schedule {text!r}; `taskq schedules ls` shows the names of all")

@@ -10,9 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from .. import __version__
-from ..errors import ResultTimeout, TaskError, TaskQError
+from ..errors import NotFound, ResultTimeout, TaskError, TaskQError
 from .api import add_to as add_api
 from .apps import place_of
 from .arguments import Parser, add_common
@@ -59,9 +60,9 @@ _COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``taskq`` with `argv` (default: the process's own arguments) and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _replace_closed_streams()
     try:
         status = _run(words)
-        sys.stdout.flush()
     except BrokenPipeError:
         _forget_output()
         return FINE
@@ -74,11 +75,12 @@ def _run(words: list[str]) -> int:
     try:
         arguments = _parser().parse_args(words)
         status: int = arguments.run(arguments)
+        sys.stdout.flush()
     except SystemExit as stop:  # --help and --version
         return stop.code if isinstance(stop.code, int) else FINE
     except TaskQError as error:
         _report(error, str(error), words)
-        return FAILED if isinstance(error, TaskError | ResultTimeout) else BAD
+        return FAILED if isinstance(error, TaskError | ResultTimeout | NotFound) else BAD
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -89,7 +91,12 @@ def _run(words: list[str]) -> int:
 
 
 def _report(error: Exception, text: str, words: list[str]) -> None:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # the disk is full, where stdout is a file
+        _forget_output()
     if "--traceback" in words:
         traceback.print_exception(error)
     print(f"taskq: error: {text}", file=sys.stderr)
@@ -108,6 +115,13 @@ def _parser() -> Parser:
     for add in _COMMANDS:
         add(commands)
     return parser
+
+
+def _replace_closed_streams() -> None:
+    """A stream that was closed when the process began is None in Python; what is written to it is lost."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115  # open to the end
 
 
 def _forget_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,11 @@ from ..results.records import State, TaskRecord
 def print_json(value: Any) -> None:
     """One JSON document, indented when a person looks at it."""
     print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
+
+
+def coloured() -> bool:
+    """Whether stdout is a terminal that takes colours, and nobody asked for none (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -50,6 +56,11 @@ def record_fields(record: TaskRecord, now: float) -> dict[str, Any]:
         "cancel_requested": record.cancel_requested,
         "reason": record.reason,
         "progress": progress and {"done": progress.done, "total": progress.total, "note": progress.note},
+        "arguments": None if record.call is None else json.loads(record.call),
+        "past": [
+            {**one._asdict(), "started_at": moment(one.started_at), "ended_at": moment(one.ended_at)}
+            for one in record.past
+        ],
         "result": None if record.result_json is None else json.loads(record.result_json),
         "result_key": record.result_key,
         "error": error and {"type": error.type, "message": error.message, "traceback": error.traceback},
@@ -81,6 +92,7 @@ def print_record(record: TaskRecord, now: float) -> None:
         "labels": " ".join(f"{name}={value}" for name, value in record.labels.items()),
         "parent": record.parent,
         "unique key": record.unique_key,
+        "call": record.call,
         "result": record.result_json,
         "result in": record.result_key if record.result_json is None else None,
         "error": record.error and f"{record.error.type}: {record.error.message}",
@@ -89,6 +101,9 @@ def print_record(record: TaskRecord, now: float) -> None:
     for name, value in lines.items():
         if value not in (None, ""):
             print(f"{name.ljust(width)}  {value}")
+    for past in record.past:
+        took = _span(max(0.0, past.ended_at - past.started_at))
+        print(f"\nattempt {past.attempt}: {moment(past.started_at)}, {took}: {' '.join(past.error.split())}")
     if record.error is not None and record.error.traceback:
         print(f"\n{record.error.traceback.rstrip()}")
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..flow import call_sync
-from ..operations.overview import live_workers
+from ..operations.overview import recent_workers
 from ..operations.queues import QueueStats, queue_stats
 from ..results.workers import WorkerReport
 from .apps import load_app
@@ -15,6 +15,10 @@ from .output import age, moment, note, print_json, print_table, span
 
 QUEUE_HEADER = ("QUEUE", "WAITING", "IN FLIGHT", "DELAYED", "OLDEST", "DEAD LETTERS")
 WORKER_HEADER = ("WORKER", "UP", "BEAT", "RUNNING", "DONE", "VERSION", "QUEUES", "STATE")
+
+
+SKEW = 5.0
+"""Seconds by which clocks may differ unnoticed."""
 
 
 def add_to(commands: Any) -> None:
@@ -33,8 +37,8 @@ def add_to(commands: Any) -> None:
     workers = commands.add_parser(
         "workers",
         help="show which workers are alive",
-        description="Show the workers that have reported in the last 150 seconds. What Lambda runs is not among them. "
-        "Exit status 1 when there are none.",
+        description="Show the workers that have reported in the last 150 seconds, and those lost in the last hour, which "
+        "ended without a word. What Lambda runs is not among them. Exit status 1 when none is alive.",
         allow_abbrev=False,
     )
     add_app_option(workers)
@@ -55,18 +59,19 @@ def run_queues(arguments: argparse.Namespace) -> int:
 
 def run_workers(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
-    found = call_sync("live_workers", live_workers(app, app.services.blocking()))
+    found = call_sync("recent_workers", recent_workers(app, app.services.blocking()))
     now = app.clock.time()
     if arguments.json:
-        print_json([worker_fields(one) for one in found])
+        print_json([worker_fields(one, now) for one in found])
     elif found:
         print_table(WORKER_HEADER, [worker_cells(one, now) for one in found])
-    else:
+    alive = any(one.state(now) != "lost" for one in found)
+    if not alive:
         note(
             "no worker has reported in the last 150 seconds: none runs, or they run with --no-report, or with tasks that "
             "record nothing"
         )
-    return 0 if found else 1
+    return 0 if alive else 1
 
 
 def queue_cells(one: QueueStats) -> tuple[str, ...]:
@@ -82,10 +87,11 @@ def queue_cells(one: QueueStats) -> tuple[str, ...]:
     )
 
 
-def worker_fields(one: WorkerReport) -> dict[str, Any]:
+def worker_fields(one: WorkerReport, now: float) -> dict[str, Any]:
     """A worker as JSON values; times in ISO 8601, UTC."""
     return {
         **one._asdict(),
+        "state": one.state(now),
         "queues": list(one.queues),
         "started_at": moment(one.started_at),
         "beat_at": moment(one.beat_at),
@@ -98,10 +104,12 @@ def worker_cells(one: WorkerReport, now: float) -> tuple[str, ...]:
     return (
         f"{one.host} {one.pid}",
         age(one.started_at, now),
-        f"{age(one.beat_at, now)} ago",
+        f"{age(one.beat_at, now)} ago"
+        if one.beat_at < now + SKEW
+        else f"in {span(one.beat_at - now)}: its clock is ahead",
         f"{one.running} of {one.concurrency}",
         str(one.done),
         one.version,
         ",".join(one.queues),
-        "stopping" if one.stopping else "on",
+        one.state(now),
     )

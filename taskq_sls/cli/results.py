@@ -14,6 +14,7 @@ from ..results.records import State, TaskRecord
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
 from .output import note, print_json, print_record, record_fields
+from .veil import add_show_secrets, shown_record
 
 NO_RECORD = (
     "there is no record of task {id} in table {table!r}. That can be because it has not started yet (it is recorded "
@@ -34,6 +35,7 @@ def add_to(commands: Any) -> None:
     add_app_option(result)
     result.add_argument("--wait", action="store_true", help="wait until the task has ended")
     result.add_argument("--timeout", type=seconds, metavar="SECONDS", help="with --wait: no longer than this")
+    add_show_secrets(result)
     add_json(result)
     add_common(result)
     result.set_defaults(run=run_result)
@@ -49,6 +51,7 @@ def run_result(arguments: argparse.Namespace) -> int:
         note(f"error: {NO_RECORD.format(id=id, table=app.settings.table)}")
         return 1
     now = app.clock.time()
+    record = shown_record(app, record, secrets=arguments.show_secrets)
     if arguments.json:
         print_json(record_fields(record, now))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 from ..app import TaskQ
 from ..errors import AwsError, ConfigError
 from ..flow import call_sync
+from ..message import check_id
 from ..naming import check_task_name
 from ..operations.editing import Edit
 from ..operations.tailing import INTERVAL, Tail
@@ -30,6 +31,7 @@ from .output import (
     span,
 )
 from .results import NO_RECORD
+from .veil import add_show_secrets, refuse_masks, shown_letter, shown_record
 
 HEADER = ("ID", "TASK", "STATUS", "ATTEMPT", "AGE", "DURATION", "NOTE")
 
@@ -50,16 +52,19 @@ def add_to(commands: Any) -> None:
     ls.add_argument("--until", type=when, metavar="WHEN", help="the same, exclusive")
     ls.add_argument("--limit", type=whole, default=50, metavar="N", help="1 to 1000; default 50")
     ls.add_argument("--cursor", metavar="CURSOR", help="the next page, as the page before named it")
+    add_show_secrets(ls)
     one = _command(
         several, "show", run_show, "show a task's record, and its dead letter if there is one. Exit status 1 for none."
     )
     one.add_argument("id", metavar="ID")
     one.add_argument("--no-dead-letter", action="store_true", help="do not look into the dead-letter queue")
+    add_show_secrets(one)
     stop = _command(
         several,
         "cancel",
         run_cancel,
-        "cancel tasks by their ids; their code need not be here. Exit status 1 when one had ended otherwise.",
+        "cancel tasks by their ids; their code need not be here. Exit status 1 when one had ended otherwise or is not "
+        "known.",
     )
     stop.add_argument("id", metavar="ID", nargs="+")
     stop.add_argument("--task", metavar="NAME", help="name of the task, needed where it has no record yet")
@@ -78,8 +83,14 @@ def add_to(commands: Any) -> None:
     tail = _command(several, "tail", run_tail, "follow tasks as they end or retry, until Ctrl-C.")
     tail.add_argument("--task", metavar="NAME", help="only tasks of this name")
     tail.add_argument(
-        "--status", action="append", default=[], type=str.upper, choices=sorted(INDEXED_STATES), help="may be repeated"
+        "--status",
+        action="append",
+        default=[],
+        type=str.upper,
+        choices=sorted(map(str, INDEXED_STATES)),
+        help="may be repeated",
     )
+    add_show_secrets(tail)
 
 
 def _command(several: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -105,7 +116,8 @@ def run_ls(arguments: argparse.Namespace) -> int:
     )
     now = app.clock.time()
     if arguments.json:
-        print_json({"tasks": [record_fields(record, now) for record in page], "cursor": page.cursor})
+        shown = [shown_record(app, one, secrets=arguments.show_secrets) for one in page]
+        print_json({"tasks": [record_fields(one, now) for one in shown], "cursor": page.cursor})
         return 0
     if page:
         print_table(HEADER, [_row(one, now) for one in page])
@@ -120,19 +132,25 @@ def run_show(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     look = show(app, app.services.blocking(), arguments.id, dead_letter=not arguments.no_dead_letter)
     view = call_sync("show", look)
-    now = app.clock.time()
+    now, secrets = app.clock.time(), arguments.show_secrets
+    record = view.record and shown_record(app, view.record, secrets=secrets)
+    letter = view.dead_letter and shown_letter(app, view.dead_letter, secrets=secrets)
     if arguments.json:
-        record = None if view.record is None else record_fields(view.record, now)
-        letter = None if view.dead_letter is None else letter_fields(view.dead_letter, now)
-        print_json({"id": view.id, "record": record, "dead_letter": letter})
-    elif view.record is not None:
-        print_record(view.record, now)
-        if view.dead_letter is not None:
-            print(f"\nits dead letter in {view.dead_letter.queue}:\n")
-            print_letter(view.dead_letter, now)
-    elif view.dead_letter is not None:
-        print_letter(view.dead_letter, now)
-    if view.record is None and view.dead_letter is None:
+        print_json(
+            {
+                "id": view.id,
+                "record": record and record_fields(record, now),
+                "dead_letter": letter and letter_fields(letter, now),
+            }
+        )
+    else:
+        if record is not None:
+            print_record(record, now)
+        if record is not None and letter is not None:
+            print(f"\nits dead letter in {letter.queue}:\n")
+        if letter is not None:
+            print_letter(letter, now)
+    if record is None and letter is None:
         note(f"error: {NO_RECORD.format(id=view.id, table=app.settings.table)}")
         return 1
     return 0
@@ -142,16 +160,24 @@ def run_cancel(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     task = arguments.task and named_task(app, arguments.task)
     services = app.services.blocking()
-    answers = []
-    for id in dict.fromkeys(arguments.id):
-        answer = call_sync("cancel", cancel(app, services, id, task=task))
-        answers.append({"id": id, "answer": answer.answer, "status": str(answer.status)})
-    if arguments.json:
-        print_json(answers)
-    else:
-        for one in answers:
-            print(f"{one['id']}  {_ANSWERS[one['answer']].format(**one)}")
-    return 1 if any(one["answer"] == "too_late" for one in answers) else 0
+    ids = [check_id(id) for id in dict.fromkeys(arguments.id)]
+    answers: list[dict[str, str]] = []
+    left = False
+    try:
+        for id in ids:
+            try:
+                answer = call_sync("cancel", cancel(app, services, id, task=task))
+            except ConfigError as error:  # of this one alone
+                note(f"error: {error}")
+                left = True
+                continue
+            answers.append({"id": id, "answer": answer.answer, "status": str(answer.status)})
+            if not arguments.json:
+                print(f"{id}  {_ANSWERS[answer.answer].format(status=answer.status)}", flush=True)
+    finally:
+        if arguments.json:
+            print_json(answers)
+    return 1 if left or any(one["answer"] == "too_late" for one in answers) else 0
 
 
 _ANSWERS = {
@@ -164,6 +190,7 @@ _ANSWERS = {
 def run_retry(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     given = {name: value for name in ("args", "kwargs", "labels") if (value := getattr(arguments, name)) is not None}
+    refuse_masks(given)
     edit = Edit(**given) if given else None
     done = call_sync("retry", retry(app, app.services.blocking(), arguments.id, edit=edit, group=arguments.group))
     if arguments.json:
@@ -184,7 +211,9 @@ def run_tail(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                _tell(call_sync("look", tail.look()), app, json=arguments.json)
+                found = call_sync("look", tail.look())
+                shown = [shown_record(app, one, secrets=arguments.show_secrets) for one in found]
+                _tell(shown, app, json=arguments.json)
                 fault = None
             except AwsError as error:
                 if not error.transient:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
+import functools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..app import TaskQ
 from ..errors import AwsError, ConfigError
 from ..flow import call_sync
 from ..operations.overview import Overview, Running, overview
 from ..results.records import TaskRecord
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
-from .output import age, moment, print_json, progress_text, record_fields
+from .output import age, coloured, moment, print_json, progress_text, record_fields
 from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells, worker_fields
+from .screen import Screen, draw
+from .veil import shown_record
 
 AGES_EVERY = 60.0
 """Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""
-
-ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-"""The terminal's other screen, without a cursor, and back."""
-
-HOME, REST_OF_LINE, REST_OF_SCREEN, BOLD, PLAIN = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[1m", "\x1b[0m"
 
 
 def add_to(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
         "top",
         help="watch queues, workers and running tasks",
         description="Show queues, workers, the longest-running tasks and the last failures, again and again, until "
-        "Ctrl-C. Where stdout is no terminal, one picture after the other.",
+        "q or Ctrl-C. Where stdout is no terminal, one picture after the other.",
         allow_abbrev=False,
     )
     add_app_option(parser)
@@ -46,48 +46,59 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.interval < 0.2:
         raise ConfigError(f"--interval {arguments.interval:g} is below 0.2 seconds: each picture asks every queue")
     app = load_app(arguments.app)
+    drawing = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not (arguments.once or arguments.json)
+    try:
+        with Screen() if drawing else contextlib.nullcontext() as screen:
+            return _watch(app, arguments, screen)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _watch(app: TaskQ, arguments: argparse.Namespace, screen: Screen | None) -> int:
     services = app.services.blocking()
-    drawing = sys.stdout.isatty() and not (arguments.once or arguments.json)
     ages: dict[str, float | None] = {}
     ages_at = float("-inf")
     seen: Overview | None = None
-    try:
-        if drawing:
-            print(ENTER, end="")
-        while True:
-            now = app.clock.time()
-            asked = now - ages_at >= AGES_EVERY
-            fault: AwsError | None = None
-            try:
-                seen = call_sync("overview", overview(app, services, ages=asked))
-            except AwsError as error:
-                if not error.transient or arguments.once:
-                    raise
-                fault = error
-            else:
-                if asked:
-                    ages, ages_at = {one.name: one.oldest_age for one in seen.queues}, now
-                seen = seen._replace(queues=[one._replace(oldest_age=ages.get(one.name)) for one in seen.queues])
-            if seen is not None:
-                _show(app.name, seen, fault, drawing=drawing, json=arguments.json)
-            if arguments.once:
-                return 0
+    while True:
+        now = app.clock.time()
+        asked = now - ages_at >= AGES_EVERY
+        fault: AwsError | None = None
+        try:
+            found = call_sync("overview", overview(app, services, ages=asked))
+        except AwsError as error:
+            if not error.transient or arguments.once or seen is None:
+                raise
+            fault = error
+        else:
+            if asked:
+                ages, ages_at = {one.name: one.oldest_age for one in found.queues}, now
+            seen = _shown(app, found, ages)
+        show = functools.partial(_show, app.name, seen, fault, drawing=screen is not None, json=arguments.json)
+        show()
+        if arguments.once:
+            return 0
+        if screen is None:
             call_sync("sleep", services.flow.sleep(arguments.interval))
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        if drawing:
-            print(LEAVE, end="", flush=True)
+        elif not screen.wait(arguments.interval, show):
+            return 0
+
+
+def _shown(app: TaskQ, seen: Overview, ages: Mapping[str, float | None]) -> Overview:
+    """The picture with the ages that are known, and without what the app hides by name."""
+    return seen._replace(
+        queues=[one._replace(oldest_age=ages.get(one.name)) for one in seen.queues],
+        running=[
+            one._replace(record=one.record and shown_record(app, one.record, secrets=False)) for one in seen.running
+        ],
+        failed=[shown_record(app, one, secrets=False) for one in seen.failed],
+    )
 
 
 def _show(app: str, seen: Overview, fault: AwsError | None, *, drawing: bool, json: bool) -> None:
     if json:
-        print_json(_fields(seen))
+        print_json({**_fields(seen), "fault": None if fault is None else str(fault)})
     elif drawing:
-        size = shutil.get_terminal_size()
-        lines = frame(app, seen, fault)[: size.lines - 1]
-        drawn = [f"{BOLD}{line[: size.columns]}{PLAIN}" if line.isupper() else line[: size.columns] for line in lines]
-        print(HOME + "".join(f"{line}{REST_OF_LINE}\n" for line in drawn) + REST_OF_SCREEN, end="", flush=True)
+        draw(frame(app, seen, fault), bold=coloured())
     else:
         print("\n".join([*frame(app, seen, fault), ""]), flush=True)
 
@@ -137,7 +148,7 @@ def _fields(seen: Overview) -> dict[str, Any]:
     return {
         "at": moment(seen.at),
         "queues": [one._asdict() for one in seen.queues],
-        "workers": [worker_fields(one) for one in seen.workers],
+        "workers": [worker_fields(one, seen.at) for one in seen.workers],
         "running": [
             {
                 "id": one.id,

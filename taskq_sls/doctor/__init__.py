@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..app import TaskQ
 from ..aws.port import AwsPort
 from ..errors import TaskQError
+from ..queues import SCHEDULES_DEAD_LETTERS, dead_letter_name
+from ..settings import Settings
 from .account import check_account
 from .bucket import check_bucket
 from .finding import Finding, Level, fail, ok, warn
@@ -44,11 +46,25 @@ async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
     return findings
 
 
+def _check_queue_urls(app: TaskQ, settings: Settings) -> list[Finding]:
+    known = {SCHEDULES_DEAD_LETTERS, *app.queues, *map(dead_letter_name, app.queues)}
+    return [
+        warn(
+            "configuration",
+            f"TASKQ_QUEUE_URLS names queue {name!r}, which the app does not declare; it has {', '.join(app.queues)}",
+            "correct the name: an unknown one is not used",
+        )
+        for name in settings.queue_urls
+        if name not in known
+    ]
+
+
 def _check_app(app: TaskQ) -> list[Finding]:
     findings = []
     try:
         settings = app.settings
         findings.append(ok("configuration", f"prefix {settings.prefix!r}, table {settings.table!r}"))
+        findings += _check_queue_urls(app, settings)
     except TaskQError as error:
         findings.append(fail("configuration", str(error), "correct the environment or the arguments of TaskQ(...)"))
     broken = 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..aws.port import AwsClient
+from ..brokers.base import MAX_BODY_BYTES
 from ..errors import AwsError, TaskQError
 from ..queues import Queue
 from ..settings import Settings
@@ -43,7 +44,13 @@ async def _check(sqs: AwsClient, settings: Settings, queue: Queue) -> list[Findi
         url = await find_url(sqs, settings, queue.name)
         if url is None:
             where = settings.queue_urls.get(queue.name, settings.queue_name(queue.name))
-            return [fail(subject, f"{where!r} does not exist", f"{PROVISION}, or name it in TASKQ_QUEUE_URLS")]
+            return [
+                fail(
+                    subject,
+                    f"{where!r} does not exist",
+                    f"{PROVISION}, or name it in TASKQ_QUEUE_URLS; is it the right region and account?",
+                )
+            ]
         attributes = await queue_attributes(sqs, url)
     except AwsError as error:
         if not denied(error):
@@ -57,6 +64,7 @@ async def _check(sqs: AwsClient, settings: Settings, queue: Queue) -> list[Findi
         *_check_visibility(subject, queue, attributes),
         *_check_retention(subject, attributes),
         *_check_deduplication(subject, settings, queue, attributes),
+        *_check_sending(subject, attributes),
         *await _check_dead_letters(sqs, settings, queue, attributes),
         *await _check_permissions(sqs, subject, url),
     ]
@@ -85,6 +93,17 @@ def _check_deduplication(subject: str, settings: Settings, queue: Queue, attribu
         return []
     # A schedule cannot give a deduplication id, without which SQS refuses its messages.
     return [fail(subject, "lacks ContentBasedDeduplication: no schedule can send to it", PROVISION)]
+
+
+def _check_sending(subject: str, attributes: dict[str, str]) -> list[Finding]:
+    findings = []
+    size = int(attributes.get("MaximumMessageSize", MAX_BODY_BYTES))
+    if size < MAX_BODY_BYTES:
+        detail = f"refuses messages above {size:,} bytes, of the {MAX_BODY_BYTES:,} that SQS allows and tasks may take"
+        findings.append(warn(subject, detail, f"set its MaximumMessageSize to {MAX_BODY_BYTES}"))
+    if (delay := int(attributes.get("DelaySeconds", 0))) > 0:
+        findings.append(warn(subject, f"delays every message by {delay} s, retries aside", "set its DelaySeconds to 0"))
+    return findings
 
 
 async def _check_dead_letters(

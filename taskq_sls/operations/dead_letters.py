@@ -57,11 +57,18 @@ class Problem(NamedTuple):
 
 
 class Purged(NamedTuple):
-    """What a purge did; with a dry run, what it would do. `kept` fitted the selection and are there still."""
+    """What a purge did; with a dry run, what it would do.
+
+    Args:
+        kept: fitted the selection, and are there still.
+        seen: messages that were looked at.
+        missed: messages that it looked for in vain, since others hold them; as in a `Listing`.
+    """
 
     purged: list[DeadLetterView]
     kept: list[Problem]
     seen: int
+    missed: int = 0
 
 
 async def list_dead_letters(
@@ -104,7 +111,7 @@ async def list_dead_letters(
                 if selection.most is not None and len(found) >= selection.most:
                     break
         seen += reading.seen
-        missed += max(0, reading.expected - reading.seen)
+        missed += reading.missed
     missed += len(found[limit:])
     return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed)
 
@@ -136,12 +143,13 @@ async def purge(
         check_whole("limit", limit)
     purged: list[DeadLetterView] = []
     kept: list[Problem] = []
-    seen = 0
+    seen = missed = 0
     for one in await dead_letter_queues(app, services, queue):
         async with Reading(app, services, one.name) as reading:
             while limit is None or len(purged) < limit:
                 deliveries = await reading.next()
                 if not deliveries:
+                    missed += reading.missed
                     break
                 chosen = [
                     (delivery, view)
@@ -164,7 +172,7 @@ async def purge(
                 if selection.most is not None and len(purged) + len(kept) >= selection.most:
                     break
         seen += reading.seen
-    return Purged(purged, kept, seen)
+    return Purged(purged, kept, seen, missed)
 
 
 def tell(on_progress: OnProgress | None, reading: Reading, done: int, failed: int) -> None:

@@ -8,7 +8,7 @@ from ..app import TaskQ
 from ..errors import ConfigError
 from ..results.base import Query
 from ..results.records import State, TaskRecord
-from ..results.workers import WorkerReport
+from ..results.workers import WorkerReport, WorkerReports
 from ..services import Services
 from .queues import QueueStats, queue_stats
 
@@ -44,10 +44,22 @@ async def live_workers(app: TaskQ, services: Services) -> list[WorkerReport]:
         ConfigError: the table does not exist, or the result backend does not keep reports.
         AwsError: the table cannot be read.
     """
-    reports = services.results.workers
-    if reports is None:
+    return await _reports(services).alive(app.name, now=app.clock.time())
+
+
+async def recent_workers(app: TaskQ, services: Services) -> list[WorkerReport]:
+    """The same, and the workers that were lost in the last hour: they ended without a word.
+
+    Raises:
+        ConfigError, AwsError: as in `live_workers`.
+    """
+    return await _reports(services).recent(app.name, now=app.clock.time())
+
+
+def _reports(services: Services) -> WorkerReports:
+    if (reports := services.results.workers) is None:
         raise ConfigError(f"{type(services.results).__name__} keeps no reports of workers")
-    return await reports.alive(app.name, now=app.clock.time())
+    return reports
 
 
 async def overview(app: TaskQ, services: Services, *, ages: bool = True, failed: int = 5) -> Overview:

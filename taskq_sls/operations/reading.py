@@ -93,6 +93,11 @@ class Reading:
     def seen(self) -> int:
         return len(self._met)
 
+    @property
+    def missed(self) -> int:
+        """Messages that it has not come across, approximately."""
+        return max(0, self.expected - self.seen)
+
     async def __aenter__(self) -> Reading:
         depth = await self._broker.depth(self._queue)
         self._visible, self.expected = depth.visible, sum(depth)

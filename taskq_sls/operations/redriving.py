@@ -40,12 +40,14 @@ class Redriven(NamedTuple):
         kept: fitted the selection, and are there still.
         undeleted: sent, and could not be deleted: they are there still, and harmless.
         seen: messages that were looked at.
+        missed: messages that it looked for in vain, since others hold them; as in a `Listing`.
     """
 
     redriven: list[Redrive]
     kept: list[Problem]
     undeleted: list[Problem]
     seen: int
+    missed: int = 0
 
 
 async def redrive(
@@ -85,7 +87,7 @@ async def redrive(
     work = _Work(app, services, selection, limit, rate, edit, group, dry_run, on_progress)
     for one in await dead_letter_queues(app, services, queue):
         await work.empty(one)
-    return Redriven(work.redriven, work.kept, work.undeleted, work.seen)
+    return Redriven(work.redriven, work.kept, work.undeleted, work.seen, work.missed)
 
 
 class _Work:
@@ -118,6 +120,7 @@ class _Work:
         self.kept: list[Problem] = []
         self.undeleted: list[Problem] = []
         self.seen = 0
+        self.missed = 0
 
     async def empty(self, queue: DeadLetterQueue) -> None:
         """Redrive what is selected of one queue."""
@@ -125,6 +128,7 @@ class _Work:
             while self._left() > 0:
                 deliveries = await reading.next()
                 if not deliveries:
+                    self.missed += reading.missed
                     break
                 chosen = [(delivery, view) for delivery in deliveries if self._wants(view := view_of(delivery, queue))]
                 chosen = chosen[: self._left()]

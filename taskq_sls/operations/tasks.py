@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
-from ..errors import ConfigError
+from ..errors import ConfigError, NotFound
 from ..handle import TaskHandle
 from ..message import check_id
 from ..results.records import CancelAnswer, State, TaskRecord, idle
@@ -77,7 +77,8 @@ async def retry(
         group: message group of a new task on a FIFO queue.
 
     Raises:
-        ConfigError: the task has not ended, is not known, or its arguments are needed.
+        NotFound: nothing is known of the task.
+        ConfigError: the task has not ended, or its arguments are needed.
         ArgumentsError: the arguments do not fit it.
         EnqueueError: the queue did not accept it.
     """
@@ -86,7 +87,7 @@ async def retry(
         return await _redrive(app, services, view.dead_letter, edit, group)
     record = view.record
     if record is None:
-        raise ConfigError(
+        raise NotFound(
             f"task {id}: there is no record of it, and no dead letter that could be read just now; enqueue it anew"
         )
     if not record.status.terminal:
@@ -110,13 +111,14 @@ async def cancel(
         task, queue: what it is, needed only where it has no record yet.
 
     Raises:
-        ConfigError: nothing is known of it and `task` is not given, or it is recorded below ``started``.
+        NotFound: nothing is known of it and `task` is not given.
+        ConfigError: it is recorded below ``started``.
     """
     record = await services.results.get(check_id(id), now=app.clock.time())
     if record is not None:
         task, queue = record.task, record.queue
     if task is None:
-        raise ConfigError(
+        raise NotFound(
             f"task {id} has no record (yet): give the name of the task (--task), and it is cancelled before it starts"
         )
     known = app.registry.get(task)

@@ -13,6 +13,9 @@ REPORT_EVERY = 60.0
 ALIVE_FOR = 150.0
 """Seconds for which a report counts: one may come late and one be lost."""
 
+KEPT_FOR = 3_600.0
+"""Seconds for which the last report of a worker that never said that it ends tells that it is lost."""
+
 
 class RunningTask(NamedTuple):
     """A task that a worker was running when it reported; its record tells since when."""
@@ -53,9 +56,18 @@ class WorkerReport(NamedTuple):
     oldest: tuple[RunningTask, ...] = ()
 
     @property
-    def ttl(self) -> float:
+    def alive_until(self) -> float:
         """Epoch seconds until which the worker counts as alive, unless it reports again."""
         return self.beat_at + ALIVE_FOR
+
+    @property
+    def ttl(self) -> float:
+        """Epoch seconds from which the report may be dropped, unless there is another."""
+        return self.beat_at + KEPT_FOR
+
+    def state(self, now: float) -> str:
+        """``on``, ``stopping``, or ``lost``: it ended without a word, or cannot reach the table."""
+        return "lost" if self.alive_until <= now else "stopping" if self.stopping else "on"
 
 
 class WorkerReports(abc.ABC):
@@ -70,8 +82,12 @@ class WorkerReports(abc.ABC):
         """A worker has ended."""
 
     @abc.abstractmethod
+    async def recent(self, app: str, *, now: float) -> list[WorkerReport]:
+        """The workers of an app that are alive, and those lost in the last hour, the oldest worker first."""
+
     async def alive(self, app: str, *, now: float) -> list[WorkerReport]:
         """The workers of an app whose last report still counts, the oldest worker first."""
+        return [one for one in await self.recent(app, now=now) if one.alive_until > now]
 
 
 class MemoryWorkers(WorkerReports):
@@ -89,7 +105,7 @@ class MemoryWorkers(WorkerReports):
         with self._lock:
             self._reports.pop((app, id), None)
 
-    async def alive(self, app: str, *, now: float) -> list[WorkerReport]:
+    async def recent(self, app: str, *, now: float) -> list[WorkerReport]:
         with self._lock:
             return oldest_first([one for one in self._reports.values() if one.app == app and one.ttl > now])
 

@@ -2,7 +2,7 @@
 
 A worker is the item ``pk = R#<app>``, ``sk = <worker id>``, in no index. Its attributes are the fields of
 :class:`~taskq_sls.results.workers.WorkerReport` under their own names, times in epoch seconds, ``oldest`` as a list of
-maps; ``ttl`` is 150 seconds after ``beat_at``, rounded up. A beat costs one write unit a minute and worker.
+maps; ``ttl`` is an hour after ``beat_at``, rounded up. A beat costs one write unit a minute and worker.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TableWorkers(WorkerReports):
     async def gone(self, app: str, id: str) -> None:
         await self._table.call("delete_item", TableName=self._table.name, Key=_key(app, id))
 
-    async def alive(self, app: str, *, now: float) -> list[WorkerReport]:
+    async def recent(self, app: str, *, now: float) -> list[WorkerReport]:
         parameters: dict[str, Any] = {
             "TableName": self._table.name,
             "KeyConditionExpression": "#pk = :pk",

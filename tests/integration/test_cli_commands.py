@@ -420,6 +420,8 @@ def test_doctor_names_every_missing_queue_and_the_missing_table(diagnose: Diagno
         ({"VisibilityTimeout": "7"}, "visibility timeout is 7 s, declared are 30 s"),
         ({"MessageRetentionPeriod": "600"}, "keeps messages for 600 s"),
         ({"RedrivePolicy": ""}, "has no redrive policy"),
+        ({"MaximumMessageSize": "262144"}, "refuses messages above 262,144 bytes, of the 1,048,576"),
+        ({"DelaySeconds": "30"}, "delays every message by 30 s"),
     ],
 )
 def test_doctor_warns_of_a_queue_that_differs_from_its_declaration(
@@ -431,6 +433,17 @@ def test_doctor_warns_of_a_queue_that_differs_from_its_declaration(
 
     assert (found["level"], found["subject"]) == ("warn", "queue slow")
     assert told in found["detail"]
+
+
+def test_doctor_warns_of_a_queue_url_that_nothing_uses(
+    provisioned: None, diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKQ_QUEUE_URLS", json.dumps({"deflt": queue_url("shop-default")}))
+    sys.modules.pop("shop")
+
+    (found,) = diagnose(0)
+
+    assert "'deflt', which the app does not declare" in found["detail"]
 
 
 def test_doctor_warns_of_another_redrive_policy(provisioned: None, diagnose: Diagnose) -> None:

@@ -387,6 +387,6 @@ def test_a_schedule_is_paused_resumed_and_removed_by_its_own_name_its_tasks_or_i
 
 def test_what_is_not_there_is_said_so(schedules: Run, errors: Run) -> None:
     assert "there is no schedule 'd-shop.hourly" in errors("schedules", "pause", "hourly", status=1)
-    assert "declares no schedule 'weekly'" in errors("schedules", "rm", "weekly")
+    assert "declares no schedule 'weekly'" in errors("schedules", "rm", "weekly", status=1)
     assert "cancel the task instead" in errors("schedules", "rm", "t-0123")
     assert "schedule 'report' can be d-shop.report-" in errors("schedules", "rm", "report")

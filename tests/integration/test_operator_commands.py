@@ -19,6 +19,7 @@ from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
 from taskq_sls.delivery import DeadLetter
+from taskq_sls.errors import AwsError
 from taskq_sls.flow import BlockingFlow, drive
 from taskq_sls.results.workers import RunningTask, WorkerReport
 
@@ -195,6 +196,65 @@ def test_one_dead_letter_is_shown_by_the_id_of_its_task_or_its_message(run: Run,
     assert "Traceback (most recent call last)" in out
 
 
+@pytest.fixture
+def hiding(run: Run, tmp_path: Path) -> str:
+    """The id of a dead letter whose password and token the app hides by name."""
+    text = SHOP.replace('TaskQ("shop", ', 'TaskQ("shop", redact=["password", "token"], ')
+    text += """
+@app.task(retry=Retry(max_attempts=1))
+def log_in(user: str, password: str) -> str:
+    if user == "bad":
+        raise ValueError("no such user")
+    return f"{user}:{password}"
+"""
+    sys.modules.pop("shop", None)
+    (tmp_path / "shop.py").write_text(text)
+    given = ("--args", '["bad", "hunter2"]', "--label", "token=sesame", "--label", "tenant=a", "--id", "login")
+    run("enqueue", "log_in", *APP, *given)
+    work(load_app("shop:app"))
+    return "login"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("dlq", "ls"), ("dlq", "show", "login"), ("tasks", "show", "login"), ("tasks", "ls"), ("result", "login")],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_what_the_app_hides_is_shown_to_nobody_who_does_not_ask_for_it(
+    run: Run, hiding: str, command: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    status = 1 if command[0] == "result" else 0
+    out = run(*command, *APP, *form, status=status)
+    assert "hunter2" not in out
+    assert "sesame" not in out
+    if form:
+        assert "sesame" in run(*command, *APP, *form, "--show-secrets", status=status)
+
+
+@pytest.mark.parametrize("flags", [(), ("--show-secrets",)])
+def test_an_edit_keeps_what_it_does_not_show(
+    run: Run, hiding: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "edit.py"
+    script.write_text(
+        "import pathlib, sys\nfile = pathlib.Path(sys.argv[1])\ntext = file.read_text()\n"
+        f"assert ('hunter2' in text) is {bool(flags)}\nfile.write_text(text.replace('bad', 'good'))\n"
+    )
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+
+    run("dlq", "redrive", *APP, "--id", hiding, "--edit", *flags)
+    work(load_app("shop:app"))
+
+    shown = json.loads(run("result", hiding, *APP, "--json", "--show-secrets"))
+    assert (shown["result"], shown["labels"]) == ("good:hunter2", {"token": "sesame", "tenant": "a"})
+
+
+def test_a_mark_is_not_taken_for_an_argument(errors: Run, dead: list[str]) -> None:
+    for command in (("dlq", "redrive", "--id", "one"), ("tasks", "retry", "one")):
+        assert "give the real value" in errors(*command, *APP, "--args", '["[redacted]"]')
+    assert count("default-dlq") == (2, 0)
+
+
 def test_a_dead_letter_that_is_not_there_is_status_1(errors: Run) -> None:
     assert "no dead letter of task or message 'absent'" in errors("dlq", "show", "absent", *APP, status=1)
 
@@ -259,6 +319,38 @@ def test_an_interrupted_redrive_is_status_130_and_can_be_resumed(
     work(load_app("shop:app"))
     letters = json.loads(run("dlq", "ls", *APP, "--queue", "default", "--json"))["dead_letters"]
     assert {(one["id"], one["run"]) for one in letters} == {("one", 2), ("two", 2)}  # failed again, in run 1
+
+
+@pytest.mark.parametrize("command", [("redrive",), ("purge", "--yes")])
+def test_what_others_hold_is_told_so_that_nobody_thinks_it_is_done(
+    run: Run, dead: list[str], command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sqs().receive_message(QueueUrl=url("default-dlq"), VisibilityTimeout=60)
+
+    assert main(["dlq", *command, *APP, "--queue", "default"]) == 0
+    out, err = capsys.readouterr()
+
+    assert "of 1 looked at" in out
+    assert "about 1 more were not looked at" in err
+    assert json.loads(run("dlq", *command, *APP, "--queue", "default", "--json"))["missed"] == 1
+
+
+def test_a_fault_in_the_middle_tells_what_was_sent_before(
+    run: Run, dead: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receive = SqsBroker.receive
+
+    async def fail_later(broker: SqsBroker, queue: str, **options: Any) -> Any:
+        if queue == "ledger-dlq.fifo":
+            raise AwsError("receive_message", "ExpiredToken", "it is over")
+        return await receive(broker, queue, **options)
+
+    monkeypatch.setattr(SqsBroker, "receive", fail_later)
+    assert main(["dlq", "redrive", *APP]) == 2
+
+    err = capsys.readouterr().err
+    assert "interrupted: 2 were sent before" in err
+    assert "ExpiredToken" in err
 
 
 def test_what_sqs_itself_moved_is_marked_and_runs(run: Run) -> None:
@@ -412,6 +504,22 @@ def test_tasks_are_cancelled_by_their_ids(run: Run, dead: list[str]) -> None:
     assert too_late == [{"id": "one", "answer": "too_late", "status": "FAILED"}]
 
 
+def test_of_several_tasks_those_that_are_known_are_cancelled(
+    run: Run, dead: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("tasks", "cancel", *APP, "later", "--task", "resize")
+    assert main(["tasks", "cancel", *APP, "absent", "later", "--json"]) == 1
+
+    out, err = capsys.readouterr()
+    assert [(one["id"], one["answer"]) for one in json.loads(out)] == [("later", "cancelled")]
+    assert "task absent has no record" in err
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel", "show"])
+def test_a_task_of_which_nothing_is_known_is_status_1(errors: Run, command: str) -> None:
+    assert "absent" in errors("tasks", command, "absent", *APP, status=1)
+
+
 def test_ls_is_what_tasks_does_when_no_command_is_named(run: Run, dead: list[str]) -> None:
     plain = json.loads(run("tasks", *APP, "--status", "failed", "--json"))
     named = json.loads(run("tasks", "ls", *APP, "--status", "failed", "--json"))
@@ -475,10 +583,10 @@ def test_the_age_of_the_oldest_message_is_what_cloudwatch_says(run: Run) -> None
     assert json.loads(run("queues", *APP, "--json", "--no-ages"))[0]["oldest_age"] is None
 
 
-def alive(app: TaskQ, *running: RunningTask) -> None:
+def alive(app: TaskQ, *running: RunningTask, ago: float = 5) -> None:
     now = app.clock.time()
     report = WorkerReport(
-        "shop", "w-1", "box", 7, now - 100, now - 5, 1, 12, 100, "0.1.0", ("default",), False, running
+        "shop", "w-1", "box", 7, now - 300, now - ago, 1, 12, 100, "0.1.0", ("default",), False, running
     )
     workers = app.services.blocking().results.workers
     assert workers is not None
@@ -492,6 +600,19 @@ def test_workers_that_report_are_shown(run: Run) -> None:
 
     assert (one["host"], one["pid"], one["done"], one["queues"]) == ("box", 7, 12, ["default"])
     assert run("workers", *APP).splitlines()[1].split()[:2] == ["box", "7"]
+
+
+def test_a_worker_that_died_is_shown_as_lost(run: Run) -> None:
+    alive(load_app("shop:app"), ago=200)
+
+    assert run("workers", *APP, status=1).splitlines()[1].endswith("lost")
+    (worker,) = json.loads(run("workers", *APP, "--json", status=1))
+    assert worker["state"] == "lost"
+
+
+def test_a_worker_whose_clock_is_ahead_is_told(run: Run) -> None:
+    alive(load_app("shop:app"), ago=-90)
+    assert "its clock is ahead" in run("workers", *APP)
 
 
 def test_no_worker_at_all_is_status_1(run: Run) -> None:
@@ -509,6 +630,16 @@ def test_top_shows_one_picture_where_nobody_looks(run: Run, dead: list[str]) -> 
         assert text in out
     assert [one["id"] for one in picture["running"]] == ["busy"]
     assert {one["id"] for one in picture["failed"]} == set(dead)
+
+
+def test_top_that_sees_nothing_from_the_first_ends_with_the_reason(
+    errors: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreachable(*_: Any, **__: Any) -> Any:
+        raise AwsError("get_queue_url", "EndpointConnectionError", "nobody is there", transient=True)
+
+    monkeypatch.setattr("taskq_sls.cli.top.overview", unreachable)
+    assert "nobody is there" in errors("top", *APP)
 
 
 def test_top_goes_on_until_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,9 +661,7 @@ def test_top_goes_on_until_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         ["dlq", "redrive", *APP, "--edit", "--args", "[]"],
         ["dlq", "redrive", *APP, "--args", "{}"],
         ["dlq", "redrive", *APP, "--args", "[]"],
-        ["tasks", "retry", "absent", *APP],
         ["tasks", "retry", "not an id", *APP],
-        ["tasks", "cancel", "absent", *APP],
         ["tasks", "tail", *APP, "--status", "RUNNING"],
         ["tasks", "sh", "x"],
         ["top", *APP, "--interval", "0.01"],

@@ -18,7 +18,7 @@ from taskq_sls.cli.main import _parser
 from taskq_sls.cli.output import age, duration_of, print_record, print_table, record_fields, span
 from taskq_sls.cli.worker import child_command
 from taskq_sls.message import ErrorInfo
-from taskq_sls.results.records import Progress, State, TaskRecord
+from taskq_sls.results.records import PastAttempt, Progress, State, TaskRecord
 from taskq_sls.worker.process_slot import Backoff
 
 SHOP = """
@@ -392,15 +392,34 @@ def test_a_running_task_has_taken_the_time_since_its_start() -> None:
 
 
 def test_a_record_in_json_has_times_in_utc_and_the_result_as_a_value() -> None:
-    record = made_record(started_at=NOW, result_json='{"a": [1]}', progress=Progress(1, 2, "half"))
+    record = made_record(
+        started_at=NOW,
+        result_json='{"a": [1]}',
+        progress=Progress(1, 2, "half"),
+        call='{"args": [1], "kwargs": {}}',
+        past=(PastAttempt(1, NOW - 9, NOW - 8, "ValueError: bad"),),
+    )
 
     fields = record_fields(record, NOW)
 
     assert fields["started_at"] == "2027-01-15T08:00:00.000Z"
     assert fields["result"] == {"a": [1]}
     assert fields["progress"] == {"done": 1, "total": 2, "note": "half"}
+    assert fields["arguments"] == {"args": [1], "kwargs": {}}
+    assert [(one["attempt"], one["ended_at"], one["error"]) for one in fields["past"]] == [
+        (1, "2027-01-15T07:59:52.000Z", "ValueError: bad")
+    ]
     assert fields["error"] is None
     json.dumps(fields)
+
+
+def test_a_record_in_words_tells_of_the_attempts_before(capsys: pytest.CaptureFixture[str]) -> None:
+    past = (PastAttempt(1, NOW - 9, NOW - 7.5, "ValueError: bad\nline"),)
+    print_record(made_record(attempt=2, past=past, call='{"args": [1], "kwargs": {}}'), NOW)
+
+    out = capsys.readouterr().out
+    assert "attempt 1: 2027-01-15T07:59:51.000Z, 1.5s: ValueError: bad line" in out
+    assert '{"args": [1], "kwargs": {}}' in out
 
 
 def test_a_record_in_words_leaves_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,6 +171,8 @@ def test_a_long_look_keeps_what_it_has_received_and_shows_nothing_twice(
         (Selection(older_than=50), ["old"]),
         (Selection(older_than=60), ["old"]),
         (Selection(older_than=60.5), []),
+        (Selection(newer_than=59), ["crashed", "crop", "labelled"]),
+        (Selection(newer_than=60, older_than=1), ["old"]),
         (Selection(labels={"tenant": "7"}), ["labelled"]),
         (Selection(labels={"tenant": "7", "other": "x"}), []),
         (Selection(ids=frozenset({"old", "crop", "absent"})), ["crop", "old"]),

@@ -19,7 +19,8 @@ from taskq_sls.cli.asking import Bar, needs_confirmation
 from taskq_sls.cli.completion import SHELLS, completed
 from taskq_sls.cli.editor import read_edited
 from taskq_sls.cli.main import _parser
-from taskq_sls.cli.top import HOME, REST_OF_SCREEN, _show, frame
+from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
+from taskq_sls.cli.top import _show, frame
 from taskq_sls.cli.worker import child_command
 from taskq_sls.operations.dead_letters import Progress
 from taskq_sls.operations.overview import Overview, Running
@@ -236,3 +237,20 @@ def test_a_live_picture_is_drawn_over_the_one_before_and_fits_the_terminal(monke
     lines = [re.sub(r"\x1b\[\d*[A-Za-z]", "", line) for line in drawn.split("\n")]
     assert len(lines) <= 4
     assert all(len(line) <= 20 for line in lines)
+
+
+def test_an_unknown_option_is_told_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dlq", "ls", "--reaso", "exhausted"]) == 2
+    err = capsys.readouterr().err
+    assert "--reaso exhausted (did you mean --reason?); see `taskq dlq ls --help`" in err
+
+
+def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("taskq_sls.cli.asking._columns", lambda: 40)
+
+    with Bar("sent") as bar:
+        bar(Progress(10, 40, 9, 1))
+
+    assert all(len(line) < 40 for line in screen.getvalue().replace("\x1b[K", "").split("\r"))

@@ -416,6 +416,27 @@ def test_a_firing_goes_to_the_queue_it_was_meant_for_and_makes_the_task_of_its_t
     assert yard.broker.messages("schedules-dlq") == []
 
 
+@pytest.mark.parametrize("by_sqs", [False, True], ids=["copied", "moved"])
+def test_a_firing_whose_clock_left_the_time_out_is_redriven_as_the_task_it_was(yard: Graveyard, by_sqs: bool) -> None:
+    from taskq_sls.delivery import DeadLetter, Delivery
+    from taskq_sls.scheduler.firing import firing_id
+    from taskq_sls.settle import bury
+
+    delivery = Delivery("default", FIRING, "receipt", "sqs-1", 3, NOW + 5)
+    yard.clock.travel(600)
+    if by_sqs:
+        yard.broker._queue("default-dlq").add(FIRING, NOW + 5, group=None, dedup=FIRING, attributes={})
+    else:
+        assert drive(bury(yard.broker, [(delivery, DeadLetter("exhausted"))])) == [True]
+    yard.clock.travel(3_600)
+
+    again(yard)
+    yard.work()
+
+    assert yard.ran == [("a.png", 100)]
+    assert yard.record(firing_id("shop", "d-shop.x", NOW)).status == "SUCCEEDED"
+
+
 def test_a_firing_is_no_new_run_even_where_its_task_has_failed(yard: Graveyard) -> None:
     from taskq_sls.scheduler.firing import firing_id
 

@@ -5,7 +5,7 @@ from record_builders import HOLD, NOW, a_claim, failed, retrying, start
 
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import TAKEOVER_GRACE, State
-from taskq_sls.results.workers import ALIVE_FOR, RunningTask, WorkerReport, WorkerReports
+from taskq_sls.results.workers import ALIVE_FOR, KEPT_FOR, RunningTask, WorkerReport, WorkerReports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,6 +51,13 @@ async def test_a_worker_that_says_nothing_any_more_is_not_alive(results: ResultB
     await workers_of(results).beat(a_report())
     assert len(await workers_of(results).alive("shop", now=NOW + ALIVE_FOR - 0.5)) == 1
     assert await workers_of(results).alive("shop", now=NOW + ALIVE_FOR) == []
+
+
+async def test_a_worker_that_never_said_goodbye_is_known_as_lost_for_an_hour(results: ResultBackend) -> None:
+    await workers_of(results).beat(a_report())
+    (found,) = await workers_of(results).recent("shop", now=NOW + KEPT_FOR - 1)
+    assert (found.state(NOW), found.state(NOW + ALIVE_FOR)) == ("on", "lost")
+    assert await workers_of(results).recent("shop", now=NOW + KEPT_FOR) == []
 
 
 async def test_a_worker_that_has_ended_is_gone_and_others_are_not(results: ResultBackend) -> None:

@@ -1,0 +1,99 @@
+"""What the commands hide by name, and how an edit keeps what it could not see."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from graveyard import Graveyard
+
+from taskq_sls import ConfigError, TaskQ
+from taskq_sls.cli.veil import refuse_masks, shown_letter, shown_record, unveiled
+from taskq_sls.operations.dead_letters import list_dead_letters
+from taskq_sls.redaction import MASK
+from taskq_sls.results.records import State, TaskRecord
+
+REAL = {
+    "args": ["a.png", "hunter2", "hunter3"],
+    "kwargs": {"user": {"password": "swordfish"}, "width": 1},
+    "labels": {"token": "t"},
+}
+SHOWN = {
+    "args": ["a.png", MASK, MASK],
+    "kwargs": {"user": {"password": MASK}, "width": 1},
+    "labels": {"token": MASK},
+}
+
+
+def edited(**changes: Any) -> dict[str, Any]:
+    return unveiled({**json.loads(json.dumps(SHOWN)), **changes}, SHOWN, REAL)
+
+
+def test_what_was_left_hidden_keeps_its_value() -> None:
+    assert edited() == REAL
+
+
+def test_other_values_may_change_beside_hidden_ones() -> None:
+    after = edited(args=["b.png", MASK, "new"], kwargs={"user": {"password": MASK}, "width": 2}, labels={})
+    assert after == {
+        "args": ["b.png", "hunter2", "new"],
+        "kwargs": {"user": {"password": "swordfish"}, "width": 2},
+        "labels": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"args": ["a.png", MASK]},
+        {"args": ["a.png", MASK, MASK, MASK]},
+        {"args": [MASK, MASK, MASK]},
+        {"args": ["a.png", f"x{MASK}", "new"]},
+        {"kwargs": {"user": {"password": MASK, "name": "new"}, "width": 1}},
+        {"kwargs": {"secret": MASK}},
+        {"labels": {"tenant": MASK}},
+    ],
+)
+def test_a_mark_is_never_written_into_a_message(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="nothing was sent"):
+        edited(**change)
+
+
+def test_a_mark_given_as_a_value_is_refused() -> None:
+    refuse_masks({"args": ["a.png"]})
+    with pytest.raises(ConfigError, match="give the real value"):
+        refuse_masks({"args": [{"deep": [f"Bearer {MASK}"]}]})
+
+
+def test_a_record_is_shown_without_hidden_labels_and_fields_of_its_result() -> None:
+    app = TaskQ("shop", redact=["token"])
+    record = TaskRecord(
+        "id",
+        "shop:t",
+        "default",
+        State.SUCCEEDED,
+        labels={"token": "t", "a": "b"},
+        result_json='{"token": "t", "n": 1}',
+        call='{"args": ["unnamed"], "kwargs": {"token": "t", "n": 1}}',
+    )
+
+    shown = shown_record(app, record, secrets=False)
+
+    assert shown.labels == {"token": MASK, "a": "b"}
+    assert json.loads(shown.result_json or "") == {"token": MASK, "n": 1}
+    assert json.loads(shown.call or "") == {"args": [MASK], "kwargs": {"token": MASK, "n": 1}}
+    assert shown_record(app, record, secrets=True) is record
+
+
+def test_a_dead_letter_is_shown_without_what_is_hidden_and_without_its_body() -> None:
+    yard = Graveyard()
+    yard.die("a", "a.png", 7)
+    (one,) = yard.do(list_dead_letters(yard.app, yard.services)).dead_letters
+    plain, veiling = TaskQ("shop"), TaskQ("shop", redact=["width"])
+
+    shown = shown_letter(veiling, one, secrets=False)
+
+    assert (shown.args, shown.body) == ([MASK, MASK], MASK)
+    assert shown_letter(veiling, one, secrets=True) is one
+    assert shown_letter(plain, one, secrets=False) is one

@@ -53,6 +53,7 @@ PAGES = (
     "/tasks?status=FAILED",
     "/tasks?q=task_3",
     "/tasks?status=RUNNING",
+    "/tasks?status=open",
     "/tasks?label=tenant%3Dnobody",
     "/tasks?q=task_3&status=SUCCEEDED",
     "/task?id=t-50000",

@@ -146,11 +146,10 @@ def _parts(first: int, behind: int, step: int, now: float) -> list[tuple[int, in
 
 
 def _summed(rows: Rows, key: Callable[[Slot], K]) -> dict[K, Counters]:
-    found: dict[K, Counters] = {}
+    found: dict[K, list[Counters]] = {}
     for slot, counters in rows:
-        name = key(slot)
-        found[name] = found.get(name, NOTHING).plus(counters)
-    return found
+        found.setdefault(key(slot), []).append(counters)
+    return {name: Counters.together(some) for name, some in found.items()}
 
 
 def _named(found: dict[str, Counters]) -> list[Named]:

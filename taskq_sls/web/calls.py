@@ -19,12 +19,14 @@ class Call(NamedTuple):
 
     Args:
         deadline: epoch seconds by which it must be answered.
+        prefix: what the front puts before all paths, such as ``/prod``.
     """
 
     app: TaskQ
     services: Services
     principal: Principal
     deadline: float
+    prefix: str = ""
 
     @property
     def now(self) -> float:
@@ -39,13 +41,38 @@ class Call(NamedTuple):
 
 async def _call(request: Request) -> Call:
     app: TaskQ = request.app.state.taskq
-    return Call(app, await app.services.on_loop(), request.scope["taskq.principal"], request.scope["taskq.deadline"])
+    _check_query(request)
+    scope = request.scope
+    services = await app.services.on_loop()
+    return Call(app, services, scope["taskq.principal"], scope["taskq.deadline"], scope.get("taskq.prefix", ""))
+
+
+def _check_query(request: Request) -> None:
+    """A filter that is misspelt must not show everything."""
+    known = [one.alias for one in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        # A signature may be part of the address.
+        if name not in known and not name.lower().startswith("x-amz-"):
+            takes = f"takes {', '.join(known)}" if known else "takes nothing"
+            raise ProblemError("invalid", f"query.{name:.80}: is not known; the query {takes}")
 
 
 Caller = Annotated[Call, Depends(_call)]
 """The annotation of a route's parameter that gets the call."""
 
-EVERYWHERE = ("bad-request", "unauthorized", "missing-scope", "invalid", "too-many-failures", "internal", "too-slow")
+BODY = ("too-large", "unsupported-media-type")
+"""Problems of routes that take a body."""
+
+EVERYWHERE = (
+    "bad-request",
+    "unauthorized",
+    "missing-scope",
+    "invalid",
+    "too-many-failures",
+    "internal",
+    "too-slow",
+    "answer-too-large",
+)
 """Problems that every route can answer with."""
 
 OUTSIDE = ("aws", "unavailable", "not-configured")

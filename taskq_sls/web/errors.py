@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from ..errors import (
     ArgumentsError,
@@ -24,17 +25,32 @@ from ..errors import (
 )
 from ..scheduler.specs import NO_SCHEDULER
 from .problems import ProblemError, plain_problem, problem_response
+from .routes import ROUTERS
 
 logger = logging.getLogger("taskq_sls.web")
 
 SOON = {"Retry-After": "1"}
 
+ACCEPT = {"Accept": "application/json"}
+
+DESCRIPTION_AT = "/v1/openapi.json"
+
 
 def add_error_handlers(api: FastAPI) -> None:
     """Have every error answered by a problem document."""
-    api.add_exception_handler(RequestValidationError, _handler(_invalid))
-    api.add_exception_handler(HTTPException, _handler(_http))
-    api.add_exception_handler(TaskQError, _handler(problem_of))
+
+    def invalid(request: Request, error: Exception) -> Response:
+        return _invalid(request, cast("RequestValidationError", error))
+
+    def http(request: Request, error: Exception) -> Response:
+        return _http(request, cast("HTTPException", error))
+
+    def ours(request: Request, error: Exception) -> Response:
+        return problem_of(cast("TaskQError", error))
+
+    api.add_exception_handler(RequestValidationError, invalid)
+    api.add_exception_handler(HTTPException, http)
+    api.add_exception_handler(TaskQError, ours)
 
 
 def problem_of(error: TaskQError) -> Response:
@@ -72,30 +88,64 @@ def _aws(error: AwsError) -> Response:
 
 
 def _unsent(error: EnqueueError) -> Response:
-    failed = [{"index": one.index, "id": one.id, "code": one.code, "message": one.message} for one in error.failed]
+    # What AWS said of an entry is for the log too; what the caller can mend is ours.
+    logger.error("%s", error, extra={"action": "not_sent"})
+    mendable = tuple(one for _, classes in _KINDS for one in classes)
+    failed = [
+        {
+            "index": one.index,
+            "id": one.id,
+            "code": one.error.code if isinstance(one.error, AwsError) else one.code,
+            "message": str(one.error) if isinstance(one.error, mendable) else "the log of this function tells more",
+        }
+        for one in error.failed
+    ]
     return problem_response("not-sent", f"{len(failed)} not accepted", SOON, failed=failed)
 
 
-def _invalid(error: RequestValidationError) -> Response:
+def _invalid(request: Request, error: RequestValidationError) -> Response:
     # Without the input: it may hold a secret.
     errors = [{"location": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in error.errors()[:50]]
+    if any(one["loc"] == ("body",) and one["type"] != "missing" for one in error.errors()) and not _is_json(request):
+        given = request.headers.get("content-type", "no Content-Type")
+        return problem_response(
+            "unsupported-media-type", f"{given!r:.80}: send JSON, with Content-Type: application/json", ACCEPT
+        )
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return problem_response("bad-request", "the body is not JSON", errors=errors)
     first = errors[0]
     return problem_response("invalid", f"{first['location']}: {first['message']}", errors=errors)
 
 
-def _http(error: HTTPException) -> Response:
+def _http(request: Request, error: HTTPException) -> Response:
     if isinstance(error, ProblemError):
         return error.response()
-    kinds = {400: "bad-request", 404: "not-found", 405: "method-not-allowed"}
-    if (kind := kinds.get(error.status_code)) is not None:
-        return problem_response(kind, None, error.headers)
+    if error.status_code == 400 and (encoding := request.headers.get("content-encoding")):
+        return problem_response(
+            "unsupported-media-type",
+            f"Content-Encoding {encoding!r:.80}: send the body as it is",
+            {"Accept-Encoding": "identity"},
+        )
+    if error.status_code == 400:
+        return problem_response("bad-request", "the body is not JSON in UTF-8, or is nested too deeply")
+    if error.status_code == 404:
+        return problem_response("not-found", f"there is nothing at this path; {DESCRIPTION_AT} has what there is")
+    if error.status_code == 405:
+        allow = ", ".join(_methods(request))
+        return problem_response("method-not-allowed", f"allowed: {allow}", {"Allow": allow})
     return plain_problem(error.status_code, None, error.headers)
 
 
-def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Response]:
-    def handle(request: Request, error: Exception) -> Response:
-        return answer(error)
+def _is_json(request: Request) -> bool:
+    """Whether the body is said to be JSON, by which FastAPI reads it or does not."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
-    return handle
+
+def _methods(request: Request) -> Sequence[str]:
+    """What a path takes: of several routes of one path, the router tells the methods of the first."""
+    found: set[str] = set()
+    for route in [*request.app.routes, *(route for router in ROUTERS for route in router.routes)]:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found | {"HEAD"} if "GET" in found else found)

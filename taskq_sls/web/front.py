@@ -31,6 +31,11 @@ HEADERS = {
 }
 """Of every answer that does not set them itself, as a page does."""
 
+TOO_SLOW = (
+    "it had {seconds:.0f} s: AWS did not answer, or it asked for too much at a time. A change may have been made all the "
+    "same; a task that has an id or an Idempotency-Key can be sent again safely"
+)
+
 HTTPS_ONLY = "max-age=31536000"
 
 NOBODY = Principal("nobody", frozenset(), "cookie")
@@ -84,7 +89,9 @@ class Front:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        answer = _Answer(scope, send)
+        answer = _Answer(scope, send, silent=scope["method"] == "HEAD")
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"  # the same, with the headers alone
         seconds = seconds_left(scope)
         scope["taskq.deadline"] = self._now() + seconds
         try:
@@ -95,7 +102,8 @@ class Front:
         except ProblemError as error:
             await answer.instead(self._response(scope, error))
         except TimeoutError:
-            problem = ProblemError("too-slow", f"it had {seconds:.0f} s; ask for less at a time")
+            logger.error("%s request took too long", scope["method"], extra={"action": "request_too_slow"})
+            problem = ProblemError("too-slow", TOO_SLOW.format(seconds=seconds), headers={"Retry-After": "1"})
             await answer.instead(self._response(scope, problem))
         except Exception:
             # Not the path: it may hold what a caller calls a task.
@@ -149,9 +157,10 @@ class Front:
 class _Answer:
     """What is sent back, with the headers that every answer has."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, *, silent: bool = False) -> None:
         self._scope = scope
         self._send = send
+        self._silent = silent
         self._started = False
 
     async def send(self, message: Message) -> None:
@@ -163,6 +172,8 @@ class _Answer:
             if self._scope.get("scheme") == "https":
                 headers.setdefault("Strict-Transport-Security", HTTPS_ONLY)
             message["headers"] = headers.raw
+        elif self._silent:
+            message = {**message, "body": b""}
         await self._send(message)
 
     async def instead(self, response: Response) -> None:

@@ -8,6 +8,12 @@ MAX_REQUEST = 6_000_000
 MAX_ANSWER = 2_900_000
 """Bytes of an answer. Lambda gives back 6 MB, in which every quote of a JSON body is escaped and so counts twice."""
 
+MOST_CARRIED = 6_000_000
+"""Bytes of an answer as Lambda gives it back (Lambda quotas, synchronous payload)."""
+
+MOST_CARRIED_BY_LOAD_BALANCER = 1_000_000
+"""The same behind a load balancer (Lambda functions as targets of Application Load Balancers)."""
+
 LONGEST_REQUEST = 28.0
 """Seconds for one request: API Gateway gives up after 29 or 30 (API Gateway quotas, integration timeout)."""
 
@@ -16,6 +22,9 @@ LAMBDA_MARGIN = 1.0
 
 LONGEST_WAIT = 25.0
 """Seconds for which a request may wait for a task."""
+
+LONGEST_CHECK = 8.0
+"""Seconds for which readiness waits for a service. All are asked at once: load balancers and monitors wait no longer."""
 
 WAIT_MARGIN = 2.0
 """Seconds that are kept of a request's time for what comes after the wait."""

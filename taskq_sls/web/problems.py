@@ -28,7 +28,9 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "duplicate-task": (409, "The unique key is taken"),
     "request-in-progress": (409, "The same request is being carried out"),
     "too-large": (413, "The request is too large"),
+    "unsupported-media-type": (415, "The body is not JSON, or is compressed"),
     "invalid": (422, "The request is not valid"),
+    "answer-too-large": (422, "The answer is more than the front carries"),
     "key-reused": (422, "The idempotency key belongs to another request"),
     "too-many-failures": (429, "Too many wrong credentials"),
     "internal": (500, "Something is wrong here"),
@@ -36,6 +38,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "aws": (502, "A call to AWS was refused"),
     "not-configured": (503, "A resource is missing"),
     "unavailable": (503, "A service does not answer now"),
+    "not-ready": (503, "Not all that it needs can be reached"),
     "not-sent": (503, "The queue did not accept the tasks"),
     "too-slow": (504, "It took too long"),
 }
@@ -58,6 +61,14 @@ class Unsent(BaseModel):
     message: str
 
 
+class Check(BaseModel):
+    """One thing that must work."""
+
+    name: str = Field(examples=["table"])
+    ok: bool
+    detail: str | None = None
+
+
 class Problem(BaseModel):
     """A problem document, as RFC 9457 has it."""
 
@@ -69,6 +80,7 @@ class Problem(BaseModel):
     )
     errors: list[InvalidPart] | None = Field(default=None, description="The parts of the request that are not valid.")
     failed: list[Unsent] | None = Field(default=None, description="Of several tasks, those that were not sent.")
+    checks: list[Check] | None = Field(default=None, description="What was looked at, with what does not work.")
 
 
 class ProblemError(HTTPException):

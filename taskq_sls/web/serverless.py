@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from mangum import Mangum
 
 from ..errors import ConfigError, TaskQError
-from .problems import MEDIA_TYPE
+from .front import HEADERS
+from .limits import MOST_CARRIED, MOST_CARRIED_BY_LOAD_BALANCER
+from .place import Placed
+from .problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,7 +36,7 @@ class ApiHandler:
         self.api = api
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        self._mangum = Mangum(api, lifespan="off", api_gateway_base_path=base_path, text_mime_types=TEXT)
+        self._mangum = Mangum(Placed(api, base_path), lifespan="off", text_mime_types=TEXT)
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             self.warm_up()
 
@@ -54,12 +58,21 @@ class ApiHandler:
         Raises:
             ConfigError: the event is no HTTP request.
         """
-        if not isinstance(event, dict) or not isinstance(event.get("requestContext"), dict):
+        if not _is_request(event):
             raise ConfigError(
                 f"this handler takes requests of a Function URL, an API Gateway or a load balancer; it got {str(event)[:200]!r}"
             )
         asyncio.set_event_loop(self._loop)
-        answer: dict[str, Any] = self._mangum(event, context)
+        try:
+            answer: dict[str, Any] = self._mangum({**event, "headers": event.get("headers") or {}}, context)
+        except Exception as error:
+            # A caller's Host or body that the adapter cannot read must not be a fault of the function. Nor is it shown.
+            logger.warning("an event could not be read: %s", type(error).__name__, extra={"action": "unreadable_event"})
+            return _instead(event, ProblemError("bad-request", "its host, port or base64 body cannot be read"))
+        most = MOST_CARRIED_BY_LOAD_BALANCER if "elb" in event["requestContext"] else MOST_CARRIED
+        if len(answer["body"]) * 4 > most and _size(answer) > most:
+            detail = f"it is above {most:,} bytes; ask for less, with a smaller limit or result=false"
+            return _instead(event, ProblemError("answer-too-large", detail))
         return answer
 
     def __enter__(self) -> Self:
@@ -74,3 +87,28 @@ class ApiHandler:
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         self._loop.close()
+
+
+def _is_request(event: Any) -> bool:
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and ("elb" in context or "version" in event or "resource" in event)
+
+
+def _instead(event: dict[str, Any], problem: ProblemError) -> dict[str, Any]:
+    """A problem as every front takes it."""
+    response = problem.response()
+    headers = {**{name.lower(): value for name, value in HEADERS.items()}, **response.headers}
+    answer: dict[str, Any] = {
+        "statusCode": response.status_code,
+        "headers": headers,
+        "body": bytes(response.body).decode(),
+        "isBase64Encoded": False,
+    }
+    if "multiValueHeaders" in event:
+        answer["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
+    return answer
+
+
+def _size(answer: dict[str, Any]) -> int:
+    # As Lambda's runtime writes it.
+    return len(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))

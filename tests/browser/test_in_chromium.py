@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser import Site, Tab, watch
+from tests.support.browser import Site, Tab, elsewhere, watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -157,6 +157,43 @@ def test_a_list_of_tasks_shows_what_changes_while_it_is_looked_at(tab: Tab):
     assert page.evaluate("document.activeElement.textContent") == "waiting", "the focus stays where it was"
 
 
+def test_looking_again_keeps_what_is_open_focused_and_scrolled(tab: Tab):
+    page = tab.open()
+    figures = page.locator("summary").first
+    figures.click()
+    page.mouse.wheel(0, 300)
+    page.wait_for_timeout(300)
+    before = page.evaluate("scrollY")
+    assert before > 0
+    page.evaluate("document.getElementById('live').dataset.every = 1")
+    page.get_by_label("Update every").uncheck()
+    page.get_by_label("Update every").check()
+    figures.focus()
+    page.evaluate(f"scrollTo(0, {before})")
+
+    tab.site.run_tasks()
+    page.get_by_role("status").filter(has_text="changed").wait_for()
+
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    assert page.locator("details").first.evaluate("one => one.open")
+    assert page.evaluate("scrollY") == before
+
+
+def test_text_that_is_being_marked_is_not_taken_away(tab: Tab):
+    page = tab.open("tasks")
+    page.evaluate("document.getElementById('live').dataset.every = 1")
+    page.get_by_label("Update every").uncheck()
+    page.get_by_label("Update every").check()
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#live tbody tr'))")
+
+    tab.site.run_tasks()
+    page.wait_for_timeout(2_500)
+    assert "QUEUED" in page.locator("#live").inner_text()
+
+    page.evaluate("getSelection().removeAllRanges()")
+    page.get_by_role("row").filter(has_text="waiting").get_by_text("SUCCEEDED").wait_for()
+
+
 def test_a_page_that_nobody_sees_does_not_ask(tab: Tab):
     page = tab.open("tasks")
     page.evaluate(
@@ -192,12 +229,11 @@ def test_a_task_is_cancelled_and_another_runs_again(tab: Tab):
     tab.keep("task-run-again")
 
 
-def test_the_arguments_of_a_failed_task_are_found_with_its_dead_letter_and_hide_secrets(tab: Tab):
+def test_the_arguments_of_a_failed_task_are_shown_and_hide_secrets(tab: Tab):
     page = tab.open("task?id=login-1")
 
-    page.get_by_role("link", name="Look for its dead letter").click()
-
     shown = page.get_by_role("region", name="Arguments").inner_text()
+
     assert "mallory" in shown
     assert "[redacted]" in shown
     assert "hunter2" not in page.content()
@@ -235,6 +271,28 @@ def test_dead_letters_are_chosen_sent_back_at_a_rate_and_deleted(tab: Tab):
     tab.keep("purge-asks")
     page.get_by_role("button", name="Delete for good").click()
     expect(page, "1 was deleted")
+
+
+def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped(tab: Tab):
+    for number in range(28):
+        body = {"task": "shop:login", "args": ["mallory", "x"], "id": f"more-{number}"}
+        assert tab.site.api.client.post("/v1/tasks", json=body).status_code == 202
+    tab.site.run_tasks()
+    elsewhere(lambda: tab.site.api.memory.travel(1))
+    page = tab.open("dead-letters")
+    page.get_by_label("Messages a second").fill("1")
+    page.get_by_role("button", name="Send all that fit back").click()
+    page.get_by_role("button", name="Send back", exact=True).click()
+    page.get_by_text("It goes on by itself in 1 s.").wait_for()
+    tab.keep("redrive-goes-on")
+    page.get_by_text("26 in all").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    expect(page, "Stopped.")
+    page.wait_for_timeout(1_500)
+
+    assert page.get_by_text("26 in all").is_visible()
+    page.get_by_role("button", name="Send the next ones back").click()
+    expect(page, "30 in all")
 
 
 def test_the_arguments_of_a_dead_letter_are_edited(tab: Tab):

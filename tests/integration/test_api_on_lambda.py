@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 
 from taskq_sls import ConfigError, TaskQ
+from taskq_sls.results.records import State, TaskRecord
 from taskq_sls.web import ApiHandler
 from taskq_sls.web.auth.tokens import SCOPES, new_token
 from tests.support.http_events import ARN, FRONTS
@@ -70,10 +71,11 @@ def asking(handler: ApiHandler, front: Front, headers: dict[str, str], **options
     return ask
 
 
-def test_a_task_goes_its_whole_way_behind_every_front(app: TaskQ, ask: Ask):
+def test_a_task_goes_its_whole_way_behind_every_front(app: TaskQ, front: Front, ask: Ask):
     status, sent, headers = ask("POST", "/v1/tasks", {"task": "shop:resize", "args": ["ä.png"], "id": "order/4711"})
     assert (status, sent["id"]) == (202, "order/4711")
-    assert headers["location"] == "/v1/tasks/order%2F4711"
+    stage = "/prod" if front is FRONTS["REST API"] else ""
+    assert headers["location"] == f"{stage}/v1/tasks/order%2F4711"
     assert headers["content-type"] == "application/json"
 
     assert ask("GET", "/v1/tasks/order/4711")[1]["status"] == "QUEUED"
@@ -128,6 +130,87 @@ def test_a_path_that_the_front_puts_before_all_others_is_left_out(app: TaskQ):
         ask = asking(handler, FRONTS["HTTP API"], {}, iam=True)
 
         assert ask("GET", "/tasks-api/v1/tasks")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("domain", "start"), [("a1b2c3.execute-api.eu-central-1.amazonaws.com", "/prod"), ("api.example.com", "")]
+)
+def test_the_stage_of_an_http_api_is_left_out(app: TaskQ, domain: str, start: str):
+    def staged(method: str, path: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        event = FRONTS["HTTP API"](method, path, *arguments, **options)
+        event["requestContext"] |= {"stage": "prod", "domainName": domain}
+        return event
+
+    with app.api_handler(auth="iam") as handler:
+        ask = asking(handler, staged, {}, iam=True)
+        status, sent, headers = ask("POST", "/prod/v1/tasks", {"task": "shop:resize", "args": ["a.png"]})
+
+        assert (status, headers["location"]) == (202, f"{start}/v1/tasks/{sent['id']}")
+        assert ask("GET", "/v1/tasks")[0] == 200
+        assert ask("GET", "/product/v1/tasks")[0] == 404
+
+
+def test_the_location_behind_a_rest_api_has_its_stage(app: TaskQ):
+    with app.api_handler(auth="iam", base_path="tasks-api/") as handler:
+        ask = asking(handler, FRONTS["REST API"], {}, iam=True)
+        sent, headers = ask("POST", "/tasks-api/v1/tasks", {"task": "shop:resize", "args": ["a.png"]})[1:]
+
+        assert headers["location"] == f"/prod/tasks-api/v1/tasks/{sent['id']}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"host": "shop:door"}, {"host": "[::1]:80"}, {"x-forwarded-port": "many"}, {"body": "abcde"}],
+    ids=["host", "address", "port", "body"],
+)
+def test_a_request_that_cannot_be_read_is_the_caller_s_fault(app: TaskQ, front: Front, change: dict[str, str]):
+    event = front("POST", "/v1/tasks", {}, {}, "{}")
+    for name, value in change.items():
+        if name == "body":
+            event |= {"body": value, "isBase64Encoded": True}
+            continue
+        event["headers"][name] = value
+        if "multiValueHeaders" in event:
+            event["multiValueHeaders"][name] = [value]
+    with app.api_handler(auth="iam") as handler:
+        answer = handler(event, Context(30.0))
+
+    assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (400, "urn:taskq:problem:bad-request")
+    assert answer["headers"]["content-type"] == "application/problem+json"
+    assert answer["headers"]["x-content-type-options"] == "nosniff"
+
+
+def test_headers_of_a_load_balancer_that_gives_them_all_are_answered_likewise(app: TaskQ):
+    event = FRONTS["load balancer"]("GET", "/v1/tasks", {}, {"host": "shop:door"}, None)
+    event["multiValueHeaders"] = {name: [value] for name, value in event.pop("headers").items()}
+    with app.api_handler(auth="iam") as handler:
+        answer = handler(event, Context(30.0))
+
+    assert answer["multiValueHeaders"]["content-type"] == ["application/problem+json"]
+
+
+@pytest.mark.parametrize(("name", "length"), [("function URL", 1_400_000), ("load balancer", 900_000)])
+def test_what_a_front_would_not_carry_is_answered_by_a_problem(
+    app: TaskQ, token: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str, length: int
+):
+    # A quote is two bytes in the body, and four in what Lambda gives back.
+    record = TaskRecord(
+        "a", "shop:resize", "default", State.SUCCEEDED, result_json=json.dumps({"x": '"' * (length // 2)})
+    )
+    headers = {"Authorization": f"Bearer {token[0]}"}
+    with app.api_handler(auth="tokens", tokens=token[1]) as handler:
+
+        async def get(*arguments: Any, **options: Any) -> TaskRecord:
+            return record
+
+        monkeypatch.setattr("taskq_sls.results.dynamodb.DynamoResults.get", get)
+        ask = asking(handler, FRONTS[name], headers)
+        most = "MOST_CARRIED_BY_LOAD_BALANCER" if name == "load balancer" else "MOST_CARRIED"
+        assert ask("GET", "/v1/tasks/a")[0] == (422 if name == "load balancer" else 200)
+        monkeypatch.setattr(f"taskq_sls.web.serverless.{most}", 500_000)
+        status, problem, _ = ask("GET", "/v1/tasks/a")
+
+    assert (status, problem["type"]) == (422, "urn:taskq:problem:answer-too-large")
 
 
 @pytest.mark.parametrize("event", [{"Records": []}, {}, None, {"requestContext": None}])

@@ -239,6 +239,24 @@ def test_behind_a_load_balancer_the_address_is_the_one_that_it_wrote():
     assert source_of(given) == "203.0.113.9"
 
 
+def test_behind_a_load_balancer_a_second_header_hides_nothing():
+    event = {"requestContext": {"elb": {}}}
+    headers = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-for", b"5.6.7.8, 203.0.113.9")]
+
+    assert source_of(HTTPConnection({"type": "http", "headers": headers, "aws.event": event})) == "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("203.0.113.9:4711", "203.0.113.9:4712"), ("[2001:db8::1]:1", "[2001:db8::2]:2")]
+)
+def test_a_port_makes_no_other_source(first: str, second: str):
+    failures = Failures()
+    for _ in range(MOST):
+        failures.note(first, 0.0)
+
+    assert failures.wait(second, 1.0) == WINDOW - 1
+
+
 # -- IAM --------------------------------------------------------------------------------------------------------
 
 
@@ -315,7 +333,7 @@ def test_a_form_of_another_site_is_no_request():
     with served() as api:
         answer = api.client.post("/v1/tasks", data={"task": "shop:resize"})
 
-    assert answer.status_code == 422
+    assert answer.status_code == 415
 
 
 # -- what is told -----------------------------------------------------------------------------------------------

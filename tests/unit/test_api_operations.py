@@ -208,10 +208,29 @@ def test_readiness_names_what_does_not_work(api: Served, monkeypatch: pytest.Mon
 
     assert api.client.get("/v1/ready").json()["ok"] is True
     monkeypatch.setattr(api.memory.broker, "depth", missing)
-    ready = api.client.get("/v1/ready").json()
+    answer = api.client.get("/v1/ready")
 
-    assert ready["ok"] is False
-    assert {one["name"]: one["ok"] for one in ready["checks"]}["table"] is True
+    assert (answer.status_code, kind(answer), answer.headers["retry-after"]) == (503, "not-ready", "5")
+    assert {one["name"]: one["ok"] for one in answer.json()["checks"]} == {
+        "table": True,
+        "queue default": False,
+        "queue slow": False,
+        "queue ledger.fifo": False,
+    }
+    assert "queue slow: MissingResource" in answer.json()["detail"]
+
+
+def test_readiness_does_not_wait_for_a_service_that_says_nothing(api: Served, monkeypatch: pytest.MonkeyPatch):
+    async def say_nothing(*arguments: Any, **options: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("taskq_sls.web.routes.health.LONGEST_CHECK", 0.01)
+    monkeypatch.setattr(api.memory.broker, "depth", say_nothing)
+    monkeypatch.setattr(api.memory.results, "get", say_nothing)
+    answer = api.client.get("/v1/ready")
+
+    assert (answer.status_code, kind(answer)) == (503, "not-ready")
+    assert {one["detail"] for one in answer.json()["checks"]} == {"no answer within 0 s"}
 
 
 # -- faults -----------------------------------------------------------------------------------------------------
@@ -243,6 +262,19 @@ def test_a_fault_is_told_apart_and_keeps_names_of_accounts_for_the_log(
     assert (answer.status_code, kind(answer)) == (status, name)
     assert "secret" not in answer.text
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+def test_a_table_that_is_missing_is_no_conflict_of_the_task(api: Served, monkeypatch: pytest.MonkeyPatch, action: str):
+    async def missing(*arguments: Any, **options: Any) -> Any:
+        raise MissingResource("table arn:aws:secret")
+
+    id = api.client.post("/v1/tasks", json={"task": "shop:resize", "args": ["a.png"]}).json()["id"]
+    monkeypatch.setattr(f"taskq_sls.operations.tasks.{action}", missing)
+    answer = api.client.post(f"/v1/tasks/{id}/{action}")
+
+    assert (answer.status_code, kind(answer)) == (503, "not-configured")
+    assert "secret" not in answer.text
 
 
 # -- dead letters -----------------------------------------------------------------------------------------------

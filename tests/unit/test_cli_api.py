@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from taskq_sls.cli import main
+from taskq_sls.web.auth.failures import MOST
 from taskq_sls.web.auth.tokens import find, read_tokens
 
 SHOP = """
@@ -107,6 +108,12 @@ def test_the_api_is_served_to_this_machine_with_a_token_for_this_run(shop: Path)
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert "server" not in answer.headers
             assert json.load(answer)["paths"]
+        for number in range(MOST + 1):
+            headers = {"Authorization": "Bearer tq_wrong", "X-Forwarded-For": f"203.0.113.{number}"}
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(urllib.request.Request(f"{address}/queues", headers=headers), timeout=30)
+            refused.value.close()
+        assert refused.value.code == 429, "who says where it comes from is not believed"
         served.send_signal(signal.SIGINT)
         rest = served.stderr.read()
         assert served.wait(30) == 0, rest

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
+from taskq_sls.brokers.base import EntryError
+from taskq_sls.errors import AwsError
 from taskq_sls.flow import call_sync, drive
+from taskq_sls.message import ErrorInfo
 from taskq_sls.redaction import MASK
 from taskq_sls.results.base import Page, Query
 from taskq_sls.results.metrics import BUCKETS, Counters, Slot
 from taskq_sls.results.records import DAY, Claim, Fence, Finish, Progress, State
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.schedules.syncing import sync
+from taskq_sls.web.pages import dead_letters as pages
 from taskq_sls.web.pages import finding
 from taskq_sls.web.pages.site import ACTIONS, PAGES
 from tests.support.pages import Dashboard, dashboard, text_of
@@ -89,6 +93,28 @@ def test_a_chart_tells_its_figures_to_those_who_do_not_see_it(site: Dashboard):
             assert f'id="{id}"' in page
 
 
+def test_what_cannot_be_read_does_not_hide_the_rest_of_the_overview(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
+    send(site, "shop:login", "mallory", "x")
+    site.api.memory.run_until_idle()
+
+    async def refuse(*given: Any) -> Any:
+        raise AwsError("get_queue_attributes", "AccessDenied", "arn:aws:iam::1:role/secret may not", transient=False)
+
+    monkeypatch.setattr(type(site.api.memory.broker), "depth", refuse)
+    page = site.get("/")
+    assert "A call to AWS was refused: get_queue_attributes: AccessDenied" in page
+    assert "PermissionError: not here" in page
+    assert "arn:" not in page
+
+    for owner, name in (
+        (type(site.api.memory.results), "list"),
+        (type(site.api.memory.results.workers), "alive"),
+        (type(site.api.memory.results.metrics), "read"),
+    ):
+        monkeypatch.setattr(owner, name, lambda *given, **more: refuse())
+    assert site.browser.get("/").status_code == 502, "nothing at all"
+
+
 def test_an_unknown_span_is_the_last_hour(site: Dashboard):
     assert "The last hour" in site.get("/", span="<b>")
 
@@ -101,7 +127,7 @@ def ids_of(page: str) -> list[str]:
 
 
 def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard):
-    first = send(site, "shop:resize", "a.png", labels={"tenant": "7"})
+    first = send(site, "shop:resize", "a.png", labels={"tenant": "7", "shop": "a"})
     site.api.memory.travel(1)
     second = send(site, "shop:login", "mallory", "x")
     site.api.memory.run_until_idle()
@@ -117,6 +143,9 @@ def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard):
     assert ids_of(site.get("/tasks", **{"from": "2027-01-15T08:30"})) == [third]
     assert ids_of(site.get("/tasks", to="2027-01-15T08:30")) == [second, first]
     assert ids_of(site.get("/tasks", label="tenant=7")) == [first]
+    assert ids_of(site.get("/tasks", label=["tenant=7", "shop=a"], status="SUCCEEDED", q="resize")) == [first]
+    assert ids_of(site.get("/tasks", label=["tenant=7", "shop=b"])) == []
+    assert ids_of(site.get("/tasks", label=["shop=b", "tenant=7"])) == []
     assert "<h1>shop:resize</h1>" in site.get("/tasks", q=first)
     assert "No task fits." in site.get("/tasks", q="nothing like it")
 
@@ -143,7 +172,7 @@ def test_older_tasks_are_on_the_next_page(site: Dashboard):
         end(site, f"t-{number:03}")
         site.api.memory.travel(1)
 
-    first = site.get("/tasks")
+    first = site.browser.get("/tasks", params={"page": "1"}).text
     (following,) = re.findall(r'href="(tasks\?cursor=[^"]+)"', first)
     second = site.browser.get(f"/{following}").text
 
@@ -154,11 +183,14 @@ def test_older_tasks_are_on_the_next_page(site: Dashboard):
     assert 'id="live-switch"' not in second, "an older page does not change"
 
 
+def following(page: str, text: str) -> str:
+    """Where a link of that text leads; empty where there is none."""
+    return "/" + found[0].replace("&amp;", "&") if (found := re.findall(rf'href="([^"]+)">{text}<', page)) else ""
+
+
 def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(finding, "MOST_READ", 40)
-    monkeypatch.setattr(finding, "MOST_QUERIES", 1_000)
-    monkeypatch.setattr(finding, "STEP", 20)
-    end(site, "rare", labels={"tenant": "7"})
+    end(site, "rare", labels={"tenant": "7", "shop": "a"})
     for number in range(60):
         site.api.memory.travel(1)
         end(site, f"t-{number}")
@@ -172,50 +204,125 @@ def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboa
 
     monkeypatch.setattr(type(site.api.memory.results), "list", counted)
 
-    page = site.get("/tasks", label="tenant=7")
+    page = site.get("/tasks", label=["tenant=7", "shop=a"])
 
-    assert read == [20, 20]
+    assert read == [40]
     assert ids_of(page) == []
-    assert "40 tasks were looked at" in page
-    monkeypatch.setattr(finding, "MOST_QUERIES", 1)
-    read.clear()
-    assert "20 tasks were looked at" in site.get("/tasks", label="tenant=7")
-    assert read == [20], "queries count too: eight for each name"
-    monkeypatch.setattr(finding, "MOST_QUERIES", 1_000)
-    (following,) = re.findall(r'href="(tasks\?label=[^"]+cursor=[^"]+)"', page)
-    assert ids_of(site.browser.get("/" + following.replace("&amp;", "&")).text) == ["rare"]
+    assert "40 tasks were looked at, back to 2027-01-15 08:00:21 ; older ones were not." in text_of(page)
+    assert ids_of(site.browser.get(following(page, "Older tasks")).text) == ["rare"]
 
 
-def test_an_app_of_many_tasks_is_not_asked_for_every_name():
-    app = TaskQ("shop")
-    for number in range(finding.MOST_NAMES + 1):
-        app.task(name=f"shop:task-{number}", http=True, record="queued")(lambda: None)
-    with dashboard(app) as site:
-        done = [send(site, f"shop:task-{number}") for number in range(3)]
+@pytest.mark.parametrize("query", [{"q": "resize", "status": "SUCCEEDED"}, {"q": "resize", "status": "FAILED"}])
+def test_what_fits_in_part_is_paged_without_loss(
+    site: Dashboard, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+):
+    monkeypatch.setattr(finding, "PAGE", 4)
+    monkeypatch.setattr(finding, "MOST_READ", 12)
+    state = State(query["status"])
+    for number in range(20):
+        end(site, f"t-{number}", state, task="shop:resize" if number % 3 else "shop:login")
+        site.api.memory.travel(0.5 * (number % 2))
+    page = site.get("/tasks", **query)
+    seen = ids_of(page)
+    while way := following(page, "Older tasks"):
+        page = site.browser.get(way).text
+        assert len(ids_of(page)) <= 4
+        seen += ids_of(page)
+
+    assert sorted(seen) == sorted(f"t-{number}" for number in range(20) if number % 3)
+
+
+def many_tasks(number: int = 3 * finding.MOST_NAMES) -> TaskQ:
+    app = TaskQ("shop", queues=[Queue("default")])
+    for place in range(number):
+        app.task(name=f"shop:task-{place}", http=True, record="queued" if place == 25 else "started")(lambda: None)
+    return app
+
+
+def test_an_app_of_many_tasks_shows_what_waits_and_runs_too_and_where_it_looked():
+    with dashboard(many_tasks()) as site:
+        done = [send(site, f"shop:task-{place}") for place in range(3)]
         site.api.memory.run_until_idle()
-        waiting = send(site, "shop:task-5")
+        waiting = send(site, "shop:task-25")
+        claim(site, "busy", task="shop:task-28")
+        claim(site, "long", task="shop:task-27")
+        claim(site, "hidden", task="shop:task-26")
+        now = site.api.memory.clock.time()
+        store = site.api.memory.results.metrics
+        assert store is not None
+        drive(store.add("shop", Slot(60, int(now) - 60, "shop:task-28", "default"), Counters(9)))
+        report = WorkerReport("shop", "w1", "host", 7, now, now, oldest=(RunningTask("long", "shop:task-27"),))
+        drive(site.api.memory.results.workers.beat(report))
 
         page = site.get("/tasks")
-        assert sorted(ids_of(page)) == sorted(done)
-        assert "Give a name" in page
-        assert ids_of(site.get("/tasks", q="task-5")) == [waiting]
-        refused = site.browser.get("/tasks", params={"q": "task", "status": "QUEUED"})
-        assert (refused.status_code, "give more of it" in refused.text) == (422, True)
+
+        assert set(ids_of(page)) == {*done, waiting, "busy", "long"}
+        assert page.index("Queued or running, newest first") < page.index(waiting) < page.index(done[0])
+        assert "the newest 100 tasks of 5 of 30 names, the busiest shop:task-28 shop:task-0 " in text_of(page)
+
+        found, looks = set[str](), 0
+        way = following(page, "Look among all names")
+        while way:
+            page, looks = site.browser.get(way).text, looks + 1
+            found |= set(ids_of(page))
+            way = following(page, "Look among the next names")
+        assert (found, looks) == ({waiting, "busy", "long", "hidden"}, 3)
+
+
+def test_a_look_among_many_names_asks_for_a_part_of_them_and_says_which(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[str, ...]] = []
+    with dashboard(many_tasks()) as site:
+        original = type(site.api.memory.results).list
+
+        async def noted(self: Any, query: Query, *, now: float) -> Page:
+            asked.append(query.tasks)
+            return await original(self, query, now=now)
+
+        monkeypatch.setattr(type(site.api.memory.results), "list", noted)
+        claim(site, "late", task="shop:task-29")
+
+        page = site.get("/tasks", q="task-2", status="RUNNING")
+        assert "Looked for among 10 of 11 names of tasks shop:task-2 shop:task-20 " in text_of(page)
+        page = site.browser.get(following(page, "Look among the next names")).text
+
+    assert ids_of(page) == ["late"]
+    assert following(page, "Look among the next names") == ""
+    assert [len(names) for names in asked] == [10, 1]
+
+
+def test_a_label_in_an_app_of_many_tasks_is_looked_for_in_what_has_ended_and_then_in_the_rest():
+    with dashboard(many_tasks()) as site:
+        claim(site, "runs", task="shop:task-0", labels={"tenant": "7"})
+        end(site, "ended", task="shop:task-1", labels={"tenant": "7"})
+
+        page = site.get("/tasks", label="tenant=7")
+
+        assert ids_of(page) == ["ended"]
+        assert "queued and running ones are not among them" in page
+        assert ids_of(site.browser.get(following(page, "Look for those")).text) == ["runs"]
+
+
+def test_an_app_without_tasks_of_its_own_shows_what_others_ran():
+    with dashboard(TaskQ("shop", queues=[Queue("default")])) as site:
+        end(site, "t1", task="elsewhere:task")
+
+        assert ids_of(site.get("/tasks")) == ["t1"]
+        assert "No task fits." in site.get("/tasks", status="open")
 
 
 def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(finding, "PAGE", 4)
-    monkeypatch.setattr(finding, "FEW_NAMES", 1)
+    monkeypatch.setattr(finding, "MOST_NAMES", 1)
     with dashboard() as site:
         for number in range(11):
             end(site, f"t-{number}", (State.SUCCEEDED, State.FAILED, State.CANCELLED)[number % 3])
             site.api.memory.travel(1)
         seen: list[str] = []
-        following = "tasks"
-        while following:
-            page = site.browser.get(f"/{following}").text
+        way = "/tasks"
+        while way:
+            page = site.browser.get(way).text
             seen += ids_of(page)
-            following = next(iter(re.findall(r'href="(tasks\?cursor=[^"]+)"', page)), "")
+            way = following(page, "Older tasks")
 
     assert seen == [f"t-{number}" for number in range(10, -1, -1)]
 
@@ -250,16 +357,80 @@ def test_a_task_that_runs_shows_its_progress_and_is_looked_at_again_until_it_end
     assert "data-every" not in site.get("/task", id="t1")
 
 
-def test_the_arguments_of_a_failed_task_come_from_its_dead_letter_without_what_is_hidden(site: Dashboard):
+def test_the_arguments_of_a_task_are_shown_without_what_is_hidden(site: Dashboard):
     id = send(site, "shop:login", "mallory", "hunter2", kwargs={"options": {"password": "hunter3"}})
     site.api.memory.run_until_idle()
 
-    assert "Look for its dead letter" in site.get("/task", id=id)
-    page = site.get("/task", id=id, arguments=1)
+    page = site.get("/task", id=id)
 
     assert "mallory" in page
     assert page.count(MASK) == 2
     assert "hunter" not in page
+    told = site.api.client.get(f"/v1/tasks/{id}").json()
+    assert told["arguments"] == {"args": ["mallory", MASK], "kwargs": {"options": {"password": MASK}}}
+
+
+def test_arguments_that_are_not_recorded_come_from_the_dead_letter(site: Dashboard):
+    id = send(site, "shop:login", "mallory", "x" * 500, kwargs={"options": {"password": "hunter3", "long": "y" * 500}})
+    site.api.memory.run_until_idle()
+
+    page = site.get("/task", id=id)
+    assert "above 400 bytes" in page
+    assert "mallory" not in page
+    page = site.browser.get(following(page, "Look for its dead letter, which holds them")).text
+
+    assert "mallory" in page
+    assert page.count(MASK) == 2
+    assert "hunter" not in page
+
+
+def test_what_a_task_is_repeated_with_begins_with_its_arguments(site: Dashboard):
+    id = send(site, "shop:resize", "a.png", kwargs={"width": 7})
+    site.api.memory.run_until_idle()
+
+    page = site.get("/task", id=id)
+
+    assert re.findall(r"<textarea[^>]*>\s*([^<]*)<", page) == ["[&quot;a.png&quot;]", "{&quot;width&quot;: 7}"]
+
+
+def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard):
+    memory = site.api.memory
+    for attempt in (1, 2, 3, 4):
+        now = memory.clock.time()
+        drive(
+            memory.results.claim(
+                Claim("t1", 0, "shop:resize", "default", f"o{attempt}", now, now + 5, 9, now + 20 * DAY, now)
+            )
+        )
+        memory.travel(10)
+        if attempt != 2:  # whose process was lost
+            now = memory.clock.time()
+            error = ErrorInfo("TimeoutError", f"<b>no answer</b> {attempt}", "")
+            drive(
+                memory.results.finish(
+                    Fence("t1", 0, attempt, f"o{attempt}"),
+                    Finish(State.RETRYING, now, now + 20 * DAY, error=error, next_at=now, started_at=now - 10),
+                )
+            )
+        memory.travel(60)
+
+    waiting = text_of(site.get("/task", id="t1"))
+    assert "attempt 1 failed: TimeoutError: &lt;b&gt;no answer&lt;/b&gt; 1 after 10.0 s" in waiting
+    assert "attempt 2: nothing is known of its end" in waiting
+    assert "08:02:20 attempt 3 started" in waiting
+    assert "attempt 4 failed: TimeoutError: &lt;b&gt;no answer&lt;/b&gt; 4" in waiting
+    assert waiting.count("attempt 4 started") == 1
+    told = site.api.client.get("/v1/tasks/t1").json()["attempts"]
+    assert [(one["attempt"], one["started_at"]) for one in told] == [
+        (1, "2027-01-15T08:00:00Z"),
+        (3, "2027-01-15T08:02:20Z"),
+        (4, "2027-01-15T08:03:30Z"),
+    ]
+
+    assert "It was cancelled" in site.post("/cancel", id="t1").text
+    ended = text_of(site.get("/task", id="t1"))
+    assert ended.count("CANCELLED") == 2, "as the state, and at the end of the timeline"
+    assert "attempt 4 CANCELLED" not in ended
 
 
 def test_parent_and_children_are_found():
@@ -280,6 +451,30 @@ def test_parent_and_children_are_found():
         assert child not in site.get("/task", id=parent)
         assert child in ids_of(site.get("/task", id=parent, children=1))
         assert f"Enqueued by {parent}" in text_of(site.get("/task", id=child))
+
+
+def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(finding, "MOST_READ", 5)
+    with dashboard(many_tasks()) as site:
+        fence = claim(site, "parent", task="shop:task-3")
+        for number in range(12):
+            site.api.memory.travel(1)
+            end(site, f"child-{number}", task=f"shop:task-{number % 2 * 25}", parent="parent")
+            end(site, f"other-{number}", task="shop:task-0")
+        now = site.api.memory.clock.time()
+        drive(site.api.memory.results.finish(fence, Finish(State.SUCCEEDED, now, now + 20 * DAY)))
+        site.api.memory.travel(60)
+        end(site, "again", task="shop:task-3", parent="parent")
+
+        seen, ways = set[str](), ["/task?id=parent&children=1"]
+        while ways:
+            page = site.browser.get(ways.pop()).text
+            assert "names of tasks" in page
+            seen |= set(ids_of(page)) - {"parent"}
+            ways += [way for text in ("Older tasks", "Look among the next names") if (way := following(page, text))]
+
+        assert seen == {f"child-{number}" for number in range(12)}
+        assert "again" in ids_of(site.browser.get(following(page, "Look for those that repeat it")).text)
 
 
 def test_a_task_without_a_record_is_told_of(site: Dashboard):
@@ -431,6 +626,55 @@ def test_a_rate_that_one_request_cannot_keep_up_with_is_gone_on_with(site: Dashb
     assert "Send the next ones back" in answer.text
     assert 'name="rate" value="0.2"' in answer.text
     assert 0 < len(site.api.memory.dead_letters()) < 5
+
+
+def test_what_goes_on_by_itself_does_not_send_back_again_what_has_failed_again(site: Dashboard):
+    dead(site, 5)
+    site.api.memory.travel(1)
+    form: dict[str, Any] = {"which": "all", "rate": "0.2", "sure": "yes"}
+    told: list[str] = []
+    while form:
+        answer = site.post("/redrive", **form)
+        told += re.findall(r"(\d+ (?:was|were) sent back(?:, \d in all)?)", answer.text)
+        waits = re.findall(r'data-again="([^"]+)"', answer.text)
+        form = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', answer.text)) if waits else {}
+        assert set(waits) <= {"5.0"}, "the rate holds between two requests too"
+        site.api.memory.travel(5)
+        site.api.memory.run_until_idle()
+
+    assert told[-1].endswith("5 in all")
+    assert len(told) > 2
+    assert len(site.api.memory.dead_letters()) == 5, "they failed as before, and wait for somebody to look"
+
+
+def test_what_cannot_be_sent_back_does_not_go_on_by_itself(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
+    dead(site, 3)
+
+    async def refuse(self: Any, messages: Sequence[Any]) -> Any:
+        return [EntryError("Throttled", "try again", transient=True) for _ in messages]
+
+    monkeypatch.setattr(type(site.api.memory.broker), "send", refuse)
+    answer = site.post("/redrive", which="all", rate="0.2", sure="yes")
+
+    assert "Left where they are" in answer.text
+    assert "Send the next ones back" in answer.text
+    assert "data-again" not in answer.text
+
+
+def test_reasons_are_grouped_over_more_than_a_page_when_that_is_asked_for(
+    site: Dashboard, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pages, "SHOWN", 5)
+    dead(site, 25)
+
+    page = site.get("/dead-letters", queue="default")
+    assert "exhausted shop:login PermissionError default-dlq 5" in text_of(page)
+    page = site.browser.get(following(page, "Group up to 2,000")).text
+
+    assert "exhausted shop:login PermissionError default-dlq 25" in text_of(page)
+    assert "5 shown; 25 looked at." in text_of(page)
+    assert "Group up to" not in page
+    assert len(site.api.memory.dead_letters()) == 25
 
 
 def test_dead_letters_are_deleted_only_when_that_is_confirmed(site: Dashboard):

@@ -249,7 +249,8 @@ def test_actions_are_forms_and_nothing_else():
         for path in ACTIONS:
             answer = site.browser.post(path, json={"id": "x"}, headers=OWN)
             assert (answer.status_code, "a form was expected" in answer.text) == (400, True)
-            assert site.browser.get(path, headers=OWN).status_code == 405
+            looked = site.browser.get(path, headers=OWN, follow_redirects=False)
+            assert (looked.status_code, looked.headers["location"]) == (303, ACTIONS[path].page)
 
 
 # -- scopes -----------------------------------------------------------------------------------------------------

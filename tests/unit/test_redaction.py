@@ -9,9 +9,19 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import ArgumentsError, ConfigError, TaskQ
+from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ
 from taskq_sls.logs import configure
-from taskq_sls.redaction import DEEPEST, MASK, holds_mask, redact, redact_arguments, redacted_names
+from taskq_sls.redaction import (
+    DEEPEST,
+    MASK,
+    hidden_texts,
+    hide_values,
+    holds_mask,
+    redact,
+    redact_arguments,
+    redacted_names,
+)
+from taskq_sls.testing import in_memory
 
 NAMES = redacted_names(["password", "API-Key"])
 
@@ -138,3 +148,52 @@ def test_fields_of_log_lines_are_hidden_by_name(format: str):
     assert MASK in stream.getvalue()
     assert "hunter2" not in stream.getvalue()
     assert "1234" not in stream.getvalue().replace(json.dumps("deep"), "")
+
+
+# -- exceptions of tasks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (["ann", "hunter2"], {}),
+        (["ann"], {"password": "hunter2"}),
+        (["ann", "x", {"deep": [{"Pass-Word": "-"}, {"password": ["hunter2"]}]}], {}),
+        (["ann", "x"], {"more": {"password": {"old": "hunter2"}}}),
+    ],
+)
+def test_what_an_exception_tells_of_hidden_arguments_is_hidden(
+    args: list[Any], kwargs: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    app = TaskQ("shop", redact=["password"])
+
+    @app.task(retry=Retry(max_attempts=2, jitter="none"))
+    def login(user: str, password: str, more: dict[str, Any] | None = None) -> None:
+        raise PermissionError(f"{user} may not, with hunter2 in {more}")
+
+    with in_memory(app) as memory:
+        handle = login.enqueue(*args, **kwargs)
+        memory.run_until_idle(travel=True)
+        record = app.results.get(handle.id)
+        [letter] = memory.broker.messages("default-dlq")
+
+    assert record is not None
+    assert record.error is not None
+    assert f"ann may not, with {MASK}" in record.error.message
+    assert "hunter2" not in repr(record) + repr(letter.attributes) + caplog.text
+    assert MASK in record.error.traceback
+    assert all("hunter2" not in str(vars(one)) for one in caplog.records)
+
+
+def test_values_are_hidden_also_as_python_quotes_them_and_the_longer_first():
+    values = hidden_texts(
+        {"password": ["it's\n", "secret", "secrets", 1.25, 12, True, None], "user": "secretary"}, NAMES
+    )
+
+    text = hide_values("'secrets' or secret, not \"it's\\n\" nor 1.25, but 12", values)
+
+    assert text == f"'{MASK}' or {MASK}, not \"{MASK}\" nor {MASK}, but 12"
+
+
+def test_what_is_short_is_part_of_other_words_and_stays():
+    assert list(hidden_texts({"password": ["abc", 123]}, NAMES)) == []

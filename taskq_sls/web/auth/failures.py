@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import OrderedDict
 
 MOST = 20
@@ -42,7 +43,9 @@ class Failures:
 def network(source: str) -> str:
     """What one caller has: an IPv4 address, or the 64 bits of an IPv6 network."""
     try:
-        address = ipaddress.ip_address(source)
+        # A load balancer may add the port, which the caller chooses anew with each connection.
+        host = re.fullmatch(r"\[(.*)\](:\d+)?|([\d.]+):\d+", source)
+        address = ipaddress.ip_address(source if host is None else host[1] or host[3])
     except ValueError:
         return source[:64]
     if isinstance(address, ipaddress.IPv6Address):

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from ...errors import ConfigError
 from ..problems import ProblemError
-from .failures import Failures
+from .failures import MOST, Failures
 from .tokens import EXAMPLE, SCOPES, VARIABLE, Scope, Token, find, read_scopes, read_tokens
 
 Mode = Literal["iam", "tokens"]
@@ -111,7 +111,11 @@ class Gate:
         now, source = self._now(), source_of(connection)
         wait = self._failures.wait(source, now)
         if wait is not None:
-            raise ProblemError("too-many-failures", headers={"Retry-After": str(max(1, round(wait)))})
+            raise ProblemError(
+                "too-many-failures",
+                f"{MOST} wrong tokens came from this address",
+                headers={"Retry-After": str(max(1, round(wait)))},
+            )
         token = find(self._tokens, given, now)
         if token is None:
             self._failures.note(source, now)
@@ -148,7 +152,7 @@ def source_of(connection: HTTPConnection) -> str:
     context = event.get("requestContext") if isinstance(event, Mapping) else None
     if isinstance(context, Mapping) and "elb" in context:
         # The load balancer writes the last one; those before it are the client's own words.
-        return str(connection.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip()
+        return ",".join(connection.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
     return connection.client.host if connection.client is not None and connection.client.host else ""
 
 

@@ -14,6 +14,7 @@ from ...operations.selection import Selection
 from ...redaction import redact
 from ..limits import MAX_DEAD_LETTERS, clipped
 from .tasks import Given, moment, shown_labels
+from .times import Moment
 
 
 class DeadLetter(BaseModel):
@@ -97,6 +98,11 @@ class Chosen(Given):
     tasks: list[str] = Field(default=[], max_length=100)
     reasons: list[str] = Field(default=[], max_length=100)
     older_than: float | None = Field(default=None, ge=0, description="Seconds since they were given up.")
+    before: Moment | None = Field(
+        default=None,
+        description="Given up before this time. Asking again while `more` is set, give the time at which you began: "
+        "what has failed again since then is left.",
+    )
     labels: dict[str, str] = {}
     ids: list[str] = Field(default=[], max_length=MAX_DEAD_LETTERS, description="Ids of tasks.")
     message_ids: list[str] = Field(default=[], max_length=MAX_DEAD_LETTERS)
@@ -113,6 +119,7 @@ class Chosen(Given):
             labels=self.labels,
             ids=frozenset(self.ids),
             message_ids=frozenset(self.message_ids),
+            before=None if self.before is None else self.before.timestamp(),
         )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from ...operations.queues import QueueStats
 from ...results.workers import WorkerReport
+from ..problems import Check
 from .tasks import TaskSummary, moment
 
 
@@ -96,16 +97,8 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class Check(BaseModel):
-    """One thing that must work."""
-
-    name: str = Field(examples=["table"])
-    ok: bool
-    detail: str | None = None
-
-
 class Ready(BaseModel):
-    """Whether what the API needs can be reached."""
+    """All that the API needs can be reached."""
 
-    ok: bool
+    ok: Literal[True] = True
     checks: list[Check]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...results.records import State
 from .tasks import Given, TaskName
+from .times import Moment
 
 
 class CreateSchedule(Given):
@@ -29,8 +30,8 @@ class CreateSchedule(Given):
         examples=["rate(5 minutes)"],
     )
     timezone: str = Field(default="UTC", max_length=64, examples=["Europe/Berlin"])
-    start: AwareDatetime | None = Field(default=None, description="Nothing fires before.")
-    end: AwareDatetime | None = Field(default=None, description="Nothing fires after.")
+    start: Moment | None = Field(default=None, description="Nothing fires before.")
+    end: Moment | None = Field(default=None, description="Nothing fires after.")
     window: int = Field(default=0, ge=0, le=1440, description="Minutes within which EventBridge may choose the moment.")
     jitter: int = Field(default=0, ge=0, le=43_200, description="Seconds by which firings are put off, evenly spread.")
     args: list[Any] = []

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...app import TaskQ
 from ...message import ID_PATTERN
 from ...redaction import redact
+from ...results import records
 from ...results.records import State, TaskRecord
 from ..limits import MAX_ANSWER, MAX_BATCH, MAX_LABELS, clipped
 
@@ -97,6 +98,22 @@ class Error(BaseModel):
     traceback: str | None = Field(default=None, description="Not in listings.")
 
 
+class Arguments(BaseModel):
+    """What a task was called with; values that are hidden by name are not shown."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+class PastAttempt(BaseModel):
+    """An attempt that failed and was tried again."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime
+    error: str = Field(description="Type and message, cut.", examples=["TimeoutError: no answer within 30 s"])
+
+
 class TaskSummary(BaseModel):
     """A task as a listing shows it; long texts are cut."""
 
@@ -133,6 +150,14 @@ class TaskDetail(TaskSummary):
     result_key: str | None = Field(description="Key of the object in the bucket that holds a large result.")
     lease_until: datetime | None
     unique_key: str | None
+    arguments: Arguments | None = Field(
+        default=None, description="Null where they are not recorded: above 400 bytes, or the task is declared without."
+    )
+    attempts: list[PastAttempt] = Field(
+        default=[],
+        description="The attempts of this run that failed and were tried again, of the last ten; the first one first. One "
+        "that is missing never said how it ended.",
+    )
 
 
 class TaskPage(BaseModel):
@@ -210,7 +235,23 @@ def detail(app: TaskQ, record: TaskRecord, *, missing: bool = False) -> TaskDeta
         result_key=record.result_key,
         lease_until=moment(record.lease_until),
         unique_key=record.unique_key,
+        arguments=_arguments(app, record),
+        attempts=[_past(one) for one in record.past],
     )
+
+
+def _arguments(app: TaskQ, record: TaskRecord) -> Arguments | None:
+    if record.call is None:
+        return None
+    call = json.loads(record.call)
+    # Hidden already when they were recorded; more names may have been declared since.
+    args, kwargs = app.redacted(record.task, call["args"], call["kwargs"])
+    return Arguments(args=args, kwargs=kwargs)
+
+
+def _past(one: records.PastAttempt) -> PastAttempt:
+    started, ended = datetime.fromtimestamp(one.started_at, UTC), datetime.fromtimestamp(one.ended_at, UTC)
+    return PastAttempt(attempt=one.attempt, started_at=started, ended_at=ended, error=one.error)
 
 
 def shown_labels(app: TaskQ, task: str | None, labels: Any) -> dict[str, str]:

@@ -55,7 +55,7 @@ def error_page(app: str, error: Exception, principal: Principal | None, page: st
     Raises:
         Exception: `error` itself, where it is not one that a reader can be told.
     """
-    problem = _problem(error)
+    problem = told(error)
     view = View(
         problem["title"],
         page,
@@ -73,7 +73,12 @@ def said_of(connection: HTTPConnection) -> str:
     return f"{name}?{query}" if query else name
 
 
-def _problem(error: Exception) -> dict[str, Any]:
+def told(error: Exception) -> dict[str, Any]:
+    """An error as the members of a problem document.
+
+    Raises:
+        Exception: `error` itself, where it is not one that a reader can be told.
+    """
     if isinstance(error, ValidationError):
         # Without the input, as in the API.
         first = error.errors(include_input=False, include_url=False)[0]

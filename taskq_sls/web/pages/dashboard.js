@@ -45,23 +45,44 @@
     if (said.textContent !== text) said.textContent = text;
   }
 
+  // What names an element across two looks: where a link leads, else its place among its kind.
+  function nameOf(element) {
+    const kind = element.tagName;
+    const place = [...live.querySelectorAll(kind)].indexOf(element);
+    return { kind, href: element.getAttribute("href"), place };
+  }
+
+  function named(name) {
+    const all = [...live.querySelectorAll(name.kind)];
+    return name.href === null ? all[name.place] : all.find((one) => one.getAttribute("href") === name.href);
+  }
+
   function put(text) {
     const focused = document.activeElement;
-    const path = live.contains(focused) ? focused.getAttribute("href") : null;
+    const name = live.contains(focused) ? nameOf(focused) : null;
     const open = [...live.querySelectorAll("details")].map((one) => one.open);
+    const scrolled = [...live.querySelectorAll("pre")].map((one) => [one.scrollLeft, one.scrollTop]);
     const before = rows();
     live.innerHTML = text; // markup of our own server, which has escaped all that is not
     [...live.querySelectorAll("details")].forEach((one, place) => { one.open = Boolean(open[place]); });
-    if (path) {
-      const same = [...live.querySelectorAll("a")].find((one) => one.getAttribute("href") === path);
-      if (same) same.focus({ preventScroll: true });
-    }
+    [...live.querySelectorAll("pre")].forEach((one, place) => {
+      if (scrolled[place]) [one.scrollLeft, one.scrollTop] = scrolled[place];
+    });
+    const same = name && named(name);
+    if (same) same.focus({ preventScroll: true });
     localTimes(live);
     tell(before, rows());
   }
 
+  // Text that somebody is marking would be lost.
+  function marking() {
+    const marked = getSelection();
+    return !marked.isCollapsed && live.contains(marked.anchorNode);
+  }
+
   async function look() {
     timer = null;
+    if (marking()) { next(); return; }
     try {
       const answer = await fetch(location.href, {
         headers: { "Taskq-Part": "live", "If-None-Match": mark || "", "Accept": "text/html" },
@@ -70,6 +91,7 @@
       if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
       if (answer.status === 200) {
         const text = await answer.text();
+        if (!box.checked || marking()) { next(); return; }
         mark = answer.headers.get("ETag");
         if (mark) put(text); else { location.reload(); return; }
       } else if (answer.status !== 304) {
@@ -96,6 +118,23 @@
     box.addEventListener("change", next);
     document.addEventListener("visibilitychange", next);
     next();
+  }
+
+  // -- going on with what one request could not do
+
+  for (const form of document.querySelectorAll("form[data-again]")) {
+    const seconds = Number(form.dataset.again);
+    const told = document.createElement("p");
+    const stop = document.createElement("button");
+    told.setAttribute("role", "status");
+    told.append("It goes on by itself in " + seconds + " s. ");
+    stop.type = "button";
+    stop.textContent = "Stop";
+    const submit = setTimeout(() => form.requestSubmit(), seconds * 1000);
+    form.addEventListener("submit", () => clearTimeout(submit));
+    stop.addEventListener("click", () => { clearTimeout(submit); told.textContent = "Stopped."; });
+    told.append(stop);
+    form.append(told);
   }
 
   // -- choosing

@@ -8,9 +8,10 @@ from starlette.requests import Request
 
 from ...brokers.base import MAX_BODY_BYTES
 from ..calls import Call
-from ..models.dead_letters import DeadLetter, DeadLetterDetail, DeadLetters, Group
+from ..limits import MOST_SEEN
+from ..models.dead_letters import DeadLetter, DeadLetterDetail, DeadLetters
 from ..routes.dead_letters import get_dead_letter, get_dead_letters
-from .actions import ALL
+from .disposal import ALL
 from .html import NOTHING, Child, Html, link, markup, tag
 from .layout import crumb
 from .parts import area, as_json, choice, facts, field, labels, section, table, time
@@ -37,11 +38,11 @@ async def show(call: Call, request: Request) -> View:
         None,
         [given["label"]] if "label" in given else None,
         None,
-        SHOWN,
+        MOST_SEEN if "all" in request.query_params else SHOWN,
     )
     content = [
         _form(call, given),
-        section("Reasons", _groups(found.groups)),
+        section("Reasons", _groups(found), _all(found, given)),
         section("Messages", _told(found), _messages(call, found, given)),
     ]
     return View("Dead letters", "dead-letters", before=markup(content))
@@ -80,7 +81,7 @@ def _form(call: Call, given: dict[str, str]) -> Html:
     )
 
 
-def _groups(groups: list[Group]) -> Html:
+def _groups(found: DeadLetters) -> Html:
     rows = [
         (
             link(one.reason, "dead-letters", queue=one.queue, reason=one.reason, task=one.task),
@@ -91,16 +92,25 @@ def _groups(groups: list[Group]) -> Html:
             time(one.oldest),
             time(one.newest),
         )
-        for one in groups
+        for one in found.groups
     ]
     header = ("Reason", "Task", "Error", "Queue", "Messages", "Oldest (UTC)", "Newest (UTC)")
-    return table("Dead letters by reason, of those shown below", header, rows, empty="There are none.")
+    caption = f"Dead letters by reason, of the {len(found.dead_letters):,} that were found"
+    return table(caption, header, rows, empty="There are none.")
+
+
+def _all(found: DeadLetters, given: dict[str, str]) -> Html:
+    """The way to groups of all, where the first look has not seen all."""
+    if not found.missed or len(found.dead_letters) > SHOWN:
+        return NOTHING
+    more = link(f"Group up to {MOST_SEEN:,}", "dead-letters", **given, all=1)
+    return tag("p", more, " (a second for some hundred, which are hidden from others meanwhile)")
 
 
 def _told(found: DeadLetters) -> Html:
-    text = f"{len(found.dead_letters)} shown; {found.seen} looked at."
+    text = f"{min(SHOWN, len(found.dead_letters))} shown; {found.seen:,} looked at."
     if found.missed:
-        text += f" About {found.missed} more were not: others hold them, or the page is full. Narrow the filter."
+        text += f" About {found.missed:,} more were not: others hold them, or the page is full. Narrow the filter."
     return tag("p", text, class_="muted")
 
 
@@ -109,7 +119,7 @@ def _messages(call: Call, found: DeadLetters, given: dict[str, str]) -> Html:
         return NOTHING
     admin = "admin" in call.principal.scopes
     header = ["Id", "Task", "Reason", "Error", "Attempts", "Given up (UTC)", "Labels"]
-    rows = [_row(one, admin=admin) for one in found.dead_letters]
+    rows = [_row(one, admin=admin) for one in found.dead_letters[:SHOWN]]
     listed = table("Dead letters, the latest failures first", ["Choose", *header] if admin else header, rows)
     if not admin:
         return listed

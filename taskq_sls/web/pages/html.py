@@ -48,14 +48,18 @@ def markup(child: Child) -> Html:
     return Html("".join(map(markup, child)))
 
 
-def address(page: str, **query: str | int | float | None) -> str:
+Given = str | int | float | list[str] | None
+"""What a query has under a name; a list has it several times."""
+
+
+def address(page: str, /, **query: Given) -> str:
     """A page and its query, relative to the page that names it: all pages lie in one folder, wherever that is."""
-    given = {name: value for name, value in query.items() if value not in (None, "")}
+    given = {name: value for name, value in query.items() if value not in (None, "", [])}
     # A lone surrogate cannot travel in an address; no id or name that a lookup would find holds one.
-    return f"{page}?{urlencode(given, errors='replace')}" if given else page
+    return f"{page}?{urlencode(given, doseq=True, errors='replace')}" if given else page
 
 
-def link(text: Child, page: str, /, **query: str | int | float | None) -> Html:
+def link(text: Child, page: str, /, **query: Given) -> Html:
     """A link to another page."""
     return tag("a", text, href=address(page, **query))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 
 from ...app import TaskQ
+from ...errors import TaskQError
 from ...metrics.window import Window
 from ...operations.overview import live_workers
 from ...operations.queues import QueueStats, oldest_ages, queue_stats
@@ -19,9 +21,10 @@ from ...results.workers import WorkerReport
 from ...services import Services
 from ..calls import Call
 from ..limits import clipped
+from .answers import told
 from .charts import Line, bar, chart
 from .html import Child, Html, link, markup, tag
-from .parts import duration, section, table, time
+from .parts import duration, notice, section, table, time
 from .view import View
 
 EVERY = 15
@@ -39,6 +42,8 @@ FAILED = 8
 MOST_WORKERS = 100
 """Workers that are shown."""
 
+T = TypeVar("T")
+
 _ages: WeakKeyDictionary[TaskQ, tuple[float, dict[str, float]]] = WeakKeyDictionary()
 
 
@@ -49,20 +54,37 @@ async def show(call: Call, request: Request) -> View:
         span = "1h"
     app, services = call.app, call.services
     since = timedelta(seconds=SPANS[span][0])
-    queues, workers, failed, window = await asyncio.gather(
-        _queues(app, services),
-        _workers(app, services),
-        services.results.list(Query((), State.FAILED, limit=FAILED), now=call.now),
-        app.metrics.awindow(since=since),
+    queues, workers, failed, window = looks = await asyncio.gather(
+        _looked(_queues(app, services)),
+        _looked(_workers(app, services)),
+        _looked(services.results.list(Query((), State.FAILED, limit=FAILED), now=call.now)),
+        _looked(app.metrics.awindow(since=since)),
     )
+    if len(faults := [one for one in looks if isinstance(one, TaskQError)]) == len(looks):
+        raise faults[0]
     live = [
-        section("Queues", _queue_table(queues), id="queues"),
-        section(f"The last {SPANS[span][1]}", *_charts(window), id="charts"),
-        section("What fails most", _failing(window), id="failing"),
-        section("Last failures", _failures(failed), id="failures"),
-        section("Workers", _worker_table(workers, call.now), id="workers"),
+        section("Queues", _shown(queues, _queue_table), id="queues"),
+        section(f"The last {SPANS[span][1]}", _shown(window, _charts), id="charts"),
+        section("What fails most", _shown(window, _failing), id="failing"),
+        section("Last failures", _shown(failed, _failures), id="failures"),
+        section("Workers", _shown(workers, _worker_table), id="workers"),
     ]
     return View("Overview", "./", before=_spans(span), live=markup(live), every=EVERY)
+
+
+async def _looked(look: Awaitable[T]) -> T | TaskQError:
+    """What a look brings, or why it brings nothing: what cannot be read must not hide the rest."""
+    try:
+        return await look
+    except TaskQError as error:
+        return error
+
+
+def _shown(found: T | TaskQError, show: Callable[[T], Html]) -> Html:
+    if not isinstance(found, TaskQError):
+        return show(found)
+    problem = told(found)
+    return notice(f"{problem['title']}: {problem.get('detail') or 'no more is known'}", bad=True)
 
 
 async def _queues(app: TaskQ, services: Services) -> list[QueueStats]:
@@ -113,7 +135,7 @@ def _dead(one: QueueStats) -> Child:
     return tag("strong", link(f"{one.dead_letters:,}", "dead-letters", queue=one.name))
 
 
-def _charts(window: Window) -> list[Html]:
+def _charts(window: Window) -> Html:
     points = window.points
     times, counters = [one.time for one in points], [one.counters for one in points]
     happened = [
@@ -125,15 +147,13 @@ def _charts(window: Window) -> list[Html]:
     took.append(Line("95 % within", "warn", [one.p95 for one in counters]))
     waited = [Line("on average", "good", [one.mean_wait for one in counters])]
     step = window.step
-    return [
-        tag(
-            "div",
-            chart("Tasks", times, happened, step=step),
-            chart("Duration of attempts", times, took, step=step, form=duration),
-            chart("Wait in the queue", times, waited, step=step, form=duration),
-            class_="charts",
-        )
-    ]
+    return tag(
+        "div",
+        chart("Tasks", times, happened, step=step),
+        chart("Duration of attempts", times, took, step=step, form=duration),
+        chart("Wait in the queue", times, waited, step=step, form=duration),
+        class_="charts",
+    )
 
 
 def _failing(window: Window) -> Html:
@@ -167,7 +187,7 @@ def _failures(failed: Sequence[TaskRecord]) -> Html:
     return table("Tasks that failed last", ("Id", "Task", "Failed at (UTC)", "Error"), rows, empty="None has failed.")
 
 
-def _worker_table(workers: Sequence[WorkerReport], now: float) -> Html:
+def _worker_table(workers: Sequence[WorkerReport]) -> Html:
     rows = [
         (
             f"{one.host} {one.pid}",

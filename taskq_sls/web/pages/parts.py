@@ -105,9 +105,11 @@ def action(page: str, text: str, fields: Mapping[str, Child], *, style: str | No
     return tag("form", hidden, button, method="post", action=page, class_="inline")
 
 
-def field(text: str, name: str, value: str = "", *, hint: str | None = None, **attributes: Attribute) -> Html:
-    """A labelled line of input."""
-    id = f"field-{name}"
+def field(
+    text: str, name: str, value: str = "", *, hint: str | None = None, number: int = 1, **attributes: Attribute
+) -> Html:
+    """A labelled line of input; `number` counts those of the same name."""
+    id = f"field-{name}" if number == 1 else f"field-{name}-{number}"
     described = f"{id}-hint" if hint else None
     return tag(
         "p",

@@ -14,7 +14,7 @@ from ..calls import Call
 from .actions import SAID
 from .html import NOTHING, Child, Html, link, markup, tag
 from .parts import action, notice, section, status, table, time
-from .timeline import DAY, moments, strip
+from .timeline import DAY, Step, moments, strip
 from .view import View
 
 ENOUGH = 50
@@ -72,7 +72,9 @@ def _first_runs(schedules: Sequence[ScheduleView], runs: dict[str, list[float]])
     first = list(islice(every, FIRST_RUNS))
     if not first:
         return tag("p", "None in the next 24 hours.", class_="muted")
-    return moments([(at, tag("span", task or "?", " ", tag("small", name))) for at, name, task in first], "Next runs")
+    return moments(
+        [Step(at, tag("span", task or "?", " ", tag("small", name))) for at, name, task in first], "Next runs"
+    )
 
 
 def _table(call: Call, schedules: Sequence[ScheduleView], runs: dict[str, list[float]], now: float) -> Html:

@@ -14,7 +14,7 @@ from ...app import TaskQ
 from ..auth import Gate, Principal, Scope
 from ..calls import Call, needs
 from ..problems import ProblemError
-from . import actions, dead_letters, overview, schedules, task, tasks
+from . import actions, dead_letters, disposal, overview, schedules, task, tasks
 from .answers import error_page, redirect, rendered, said_of
 from .assets import ASSETS, asset
 from .html import address
@@ -55,8 +55,8 @@ ACTIONS = {
     "/retry": Changed(actions.retry, "tasks"),
     "/pause": Changed(actions.pause, "schedules"),
     "/resume": Changed(actions.resume, "schedules"),
-    "/redrive": Changed(actions.redrive, "dead-letters"),
-    "/purge": Changed(actions.purge, "dead-letters"),
+    "/redrive": Changed(disposal.redrive, "dead-letters"),
+    "/purge": Changed(disposal.purge, "dead-letters"),
 }
 
 LOGIN, LOGOUT = "/login", "/logout"
@@ -74,6 +74,7 @@ def add_pages(api: FastAPI, gate: Gate, now: Callable[[], float]) -> Site:
     routes += [
         Route(path, site.endpoint(one.act, one.scope, one.page), methods=["POST"]) for path, one in ACTIONS.items()
     ]
+    routes += [Route(path, _elsewhere(one.page), methods=["GET"]) for path, one in ACTIONS.items()]
     routes += [Route(path, asset, methods=["GET"]) for path in ASSETS]
     routes += [
         Route(LOGIN, site.login.show, methods=["GET"]),
@@ -84,6 +85,15 @@ def add_pages(api: FastAPI, gate: Gate, now: Callable[[], float]) -> Site:
         route.include_in_schema = False
     api.router.routes.extend(routes)
     return site
+
+
+def _elsewhere(page: str) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint for who asks for the address that an action left in the browser."""
+
+    async def answer(request: Request) -> Response:
+        return redirect(page)
+
+    return answer
 
 
 class Site:

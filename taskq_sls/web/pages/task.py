@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from starlette.requests import Request
 
 from ...claim_check import redeem_result
@@ -9,26 +12,28 @@ from ...errors import PayloadMissing
 from ...operations.dead_letter import DeadLetterView
 from ...operations.dead_letters import list_dead_letters
 from ...operations.selection import Selection
-from ...results.base import Query
+from ...redaction import holds_mask
+from ...results.limits import MAX_CALL_BYTES
 from ...results.records import State, TaskRecord
 from ..calls import Call
 from ..limits import MOST_SEEN
-from ..models.tasks import TaskDetail, detail
+from ..models.tasks import Arguments, TaskDetail, detail
 from ..problems import ProblemError
 from ..routes.tasks import NO_RECORD
 from .actions import SAID
-from .finding import MOST_NAMES
+from .finding import Found, Search, find, find_among
+from .further import further
 from .html import NOTHING, Html, link, markup, tag
 from .layout import crumb
+from .life import life
 from .parts import action, area, as_json, duration, facts, field, labels, notice, section, status, table, time
-from .timeline import moments, spans
 from .view import View
 
 EVERY = 5
 """Seconds between two looks at a task that has not ended."""
 
-MOST_SIBLINGS = 200
-"""Tasks of a task's time that are looked at for its children."""
+REPEATS = "repeats"
+"""Which children are looked for: those that were sent to repeat a task."""
 
 
 async def show(call: Call, request: Request) -> View:
@@ -43,15 +48,17 @@ async def show(call: Call, request: Request) -> View:
     before = [crumb("Tasks", "tasks"), notice(said) if said else NOTHING]
     live: list[Html] = []
     after: list[Html] = []
+    known: Arguments | None = None
     if record is not None:
         one = await _detail(call, record)
-        live = [_facts(one), _life(record, call.now), _outcome(one)]
-        children = await _children(call, record) if "children" in given else None
-        after += [_arguments(call, id, record, letter, "arguments" in given), _family(one, children)]
+        known = None if record.status is State.FAILED else one.arguments
+        live = [_facts(one), life(record), _outcome(one)]
+        children = await _children(call, record, given) if "children" in given else None
+        after += [_arguments(call, one, record, letter, given), _family(one, children, given)]
     elif letter is not None:
         after.append(_letter(call, letter))
     if "admin" in call.principal.scopes:
-        after.append(_actions(id, record, letter))
+        after.append(_actions(id, record, letter, known))
     title = record.task if record is not None else letter.task if letter is not None else None
     running = record is not None and not record.status.terminal
     return View(title or id, "tasks", markup(before), markup(live), markup(after), every=EVERY if running else 0)
@@ -76,16 +83,18 @@ async def _dead_letter(call: Call, id: str, record: TaskRecord | None) -> DeadLe
     return found.dead_letters[0] if found.dead_letters else None
 
 
-async def _children(call: Call, record: TaskRecord) -> tuple[list[TaskRecord], bool]:
-    """Tasks that this one enqueued, as far as a bounded look finds them, and whether there may be more."""
-    names = call.app.registry.names[:MOST_NAMES]
-    if not names:
-        return [], False
-    since = record.enqueued_at or record.started_at
+async def _children(call: Call, record: TaskRecord, given: Mapping[str, str]) -> Found:
+    """Tasks that name this one as their parent, as far as one look goes: no index leads to them.
+
+    It enqueued them while it ran. What repeats it was sent later, by somebody, and has its name.
+    """
+    began = record.started_at if record.attempt == 1 and not record.run else None
+    search = Search(parent=record.id, cursor=given.get("cursor") or None, after=given.get("after") or None)
+    if given.get("children") == REPEATS:
+        return await find_among(call, (record.task,), search._replace(since=record.finished_at))
+    since = record.enqueued_at if began is None else began
     until = None if record.finished_at is None else record.finished_at + 1
-    page = await call.services.results.list(Query(names, None, since, until, MOST_SIBLINGS), now=call.now)
-    found = [one for one in page if one.parent == record.id]
-    return found, page.cursor is not None or len(call.app.registry.names) > len(names)
+    return await find(call, search._replace(since=since, until=until))
 
 
 def _facts(one: TaskDetail) -> Html:
@@ -112,41 +121,6 @@ def _progress(done: float, total: float | None, note: str | None) -> Html:
     return tag("span", meter, f" {text} ", note)
 
 
-def _life(record: TaskRecord, now: float) -> Html:
-    """Enqueued, started, ended: the record has the times of the last attempt alone."""
-    steps: list[tuple[float, Html | str]] = []
-    parts: list[tuple[float, str, str]] = []
-    if record.enqueued_at is not None:
-        steps.append((record.enqueued_at, "enqueued"))
-    if record.started_at is not None:
-        number = f"attempt {record.attempt}" if record.attempt else "attempt"
-        steps.append((record.started_at, f"{number} started"))
-        if record.enqueued_at is not None:
-            name = "waited" if record.attempt <= 1 and not record.run else "waited, earlier attempts included,"
-            parts.append((max(0.0, record.started_at - record.enqueued_at), "waiting", name))
-    ended = record.finished_at if record.status.terminal else None
-    if record.status is State.RETRYING:
-        steps.append((record.updated_at, "attempt failed"))
-        if record.next_at is not None:
-            steps.append((record.next_at, "next attempt due"))
-    elif ended is not None:
-        steps.append((ended, markup([status(record.status)])))
-        if record.started_at is not None:
-            style = "good" if record.status is State.SUCCEEDED else "bad"
-            parts.append((max(0.0, ended - record.started_at), style, "last attempt ran"))
-    elif record.status is State.RUNNING and record.lease_until is not None:
-        steps.append((record.lease_until, "lease ends, unless it is renewed"))
-    earlier = record.attempt - 1
-    content: list[Html] = [
-        spans(parts) if ended is not None and sum(part[0] for part in parts) > 0 else NOTHING,
-        moments(steps, "What happened when"),
-    ]
-    if earlier > 0:
-        text = f"{earlier} earlier attempt{'s' if earlier > 1 else ''} failed before; records keep the times of the last one."
-        content.append(tag("p", text, class_="muted"))
-    return section("Attempts", *content)
-
-
 def _outcome(one: TaskDetail) -> Html:
     parts: list[Html] = []
     if one.result_state == "present":
@@ -163,17 +137,20 @@ def _outcome(one: TaskDetail) -> Html:
     return markup(parts)
 
 
-def _arguments(call: Call, id: str, record: TaskRecord, letter: DeadLetterView | None, asked: bool) -> Html:
+def _arguments(
+    call: Call, one: TaskDetail, record: TaskRecord, letter: DeadLetterView | None, given: Mapping[str, str]
+) -> Html:
     if letter is not None:
         return _letter(call, letter)
-    if asked:
-        text = "No dead letter of it could be found just now, and records do not hold arguments."
-        return section("Arguments", tag("p", text))
+    if one.arguments is not None:
+        return section("Arguments", as_json(one.arguments.model_dump(), label="Arguments"))
+    text = f"They are not recorded: above {MAX_CALL_BYTES} bytes, or the task is declared without."
+    if "arguments" in given:
+        return section("Arguments", tag("p", text, " No dead letter of it could be found just now."))
     if record.status is not State.FAILED and not record.stalled(call.now):
-        text = "Records do not hold arguments. The dead letter of a task that failed does."
         return section("Arguments", tag("p", text, class_="muted"))
-    ask = link("Look for its dead letter, which holds them", "task", id=id, arguments=1)
-    return section("Arguments", tag("p", ask))
+    ask = link("Look for its dead letter, which holds them", "task", id=one.id, arguments=1)
+    return section("Arguments", tag("p", text, " ", ask))
 
 
 def _letter(call: Call, letter: DeadLetterView) -> Html:
@@ -188,42 +165,60 @@ def _letter(call: Call, letter: DeadLetterView) -> Html:
     )
 
 
-def _family(one: TaskDetail, children: tuple[list[TaskRecord], bool] | None) -> Html:
+def _family(one: TaskDetail, found: Found | None, given: Mapping[str, str]) -> Html:
     above = tag("p", "Enqueued by ", link(one.parent, "task", id=one.parent), ".") if one.parent else None
-    if children is None:
-        below = tag("p", link("Look for the tasks that it enqueued", "task", id=one.id, children=1))
-        return section("Parent and children", above, below)
-    found, more = children
+    ways = [tag("p", link("Look for the tasks that it enqueued", "task", id=one.id, children=1))]
+    if one.status.terminal:
+        ways.append(tag("p", link("Look for those that repeat it", "task", id=one.id, children=REPEATS)))
+    if found is None:
+        return section("Parent and children", above, ways)
     rows = [
         (link(child.id, "task", id=child.id), child.task, status(child.status), time(child.enqueued_at))
-        for child in found
+        for child in found.records
     ]
-    shown = table("Tasks that it enqueued", ("Id", "Task", "Status", "Enqueued (UTC)"), rows, empty="None was found.")
-    hint = tag("p", "Not all tasks of that time were looked at: there may be more.", class_="muted") if more else None
-    return section("Parent and children", above, shown, hint)
+    caption = "Tasks that repeat it" if given.get("children") == REPEATS else "Tasks that it enqueued"
+    empty = "None was found." if found.cursor is None and found.after is None else "None was found so far."
+    shown = table(caption, ("Id", "Task", "Status", "Enqueued (UTC)"), rows, empty=empty)
+    return section(
+        "Parent and children",
+        above,
+        shown,
+        further("task", {key: given.get(key) for key in ("id", "children", "after")}, found),
+        tag("p", ways),
+        id="family",
+    )
 
 
-def _actions(id: str, record: TaskRecord | None, letter: DeadLetterView | None) -> Html:
+def _actions(id: str, record: TaskRecord | None, letter: DeadLetterView | None, known: Arguments | None) -> Html:
     parts: list[Html] = []
     if record is not None and not record.status.terminal:
         parts.append(action("cancel", "Cancel", {"id": id}, style="danger"))
     if letter is not None or (record is not None and record.status.terminal):
-        parts.append(_retry(id, record, letter))
+        parts.append(_retry(id, record, letter, known))
     return section("Actions", *parts) if parts else NOTHING
 
 
-def _retry(id: str, record: TaskRecord | None, letter: DeadLetterView | None) -> Html:
+def _retry(id: str, record: TaskRecord | None, letter: DeadLetterView | None, known: Arguments | None) -> Html:
+    """The form that runs a task again.
+
+    Args:
+        known: arguments to begin with; not where a dead letter has them, and whole.
+    """
     queue = record.queue if record is not None else letter.source or "" if letter is not None else ""
     explained = (
         "Where its dead letter is there, that is sent back: a new run of the same id, with its own arguments unless others "
         "are given. Otherwise a new task is sent, with the arguments given here ([] for none)."
     )
+    args = "" if known is None else json.dumps(known.args, ensure_ascii=False)
+    kwargs = "" if known is None else json.dumps(known.kwargs, ensure_ascii=False)
+    hidden = known is not None and holds_mask([known.args, known.kwargs])
+    hint = "Values that are hidden must be given anew." if hidden else None
     form = tag(
         "form",
         tag("p", explained),
         tag("input", type="hidden", name="id", value=id),
-        area("Positional arguments (JSON list)", "args", rows=3),
-        area("Keyword arguments (JSON object)", "kwargs", rows=3),
+        area("Positional arguments (JSON list)", "args", args, rows=3, hint=hint),
+        area("Keyword arguments (JSON object)", "kwargs", kwargs, rows=3),
         field("Message group", "group") if queue.endswith(".fifo") else None,
         tag("p", tag("button", "Run it again")),
         method="post",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from .html import Child, Html, tag
 from .parts import duration, time
@@ -14,14 +15,27 @@ WIDTH, HEIGHT = 240, 20
 DAY = 86_400.0
 
 
-def moments(steps: Sequence[tuple[float, Child]], label: str) -> Html:
+class Step(NamedTuple):
+    """Something that happened at `at` (epoch seconds), or at a time that nobody knows."""
+
+    at: float | None
+    text: Child
+
+
+def moments(steps: Sequence[Step], label: str) -> Html:
     """What happened when, in this order, with the time between."""
     entries: list[Html] = []
     before: float | None = None
     for at, text in steps:
-        gap = None if before is None or at <= before else tag("span", f"after {duration(at - before)}", class_="muted")
-        entries.append(tag("li", time(at), " ", text, " ", gap))
-        before = at
+        gap = None
+        if at is not None:
+            gap = (
+                None
+                if before is None or at <= before
+                else tag("span", f"after {duration(at - before)}", class_="muted")
+            )
+            before = at
+        entries.append(tag("li", None if at is None else time(at), " ", text, " ", gap))
     return tag("ol", entries, class_="timeline", aria_label=label)
 
 

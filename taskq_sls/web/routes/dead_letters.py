@@ -12,7 +12,7 @@ from ...operations.editing import Edit
 from ...operations.redriving import redrive
 from ...operations.selection import Selection
 from ...redaction import MASK, holds_mask
-from ..calls import Caller, allowed
+from ..calls import BODY, Caller, allowed
 from ..limits import MAX_DEAD_LETTERS, MOST_SEEN
 from ..models.dead_letters import (
     Chosen,
@@ -61,7 +61,11 @@ async def get_dead_letters(
     back. What others hold is missed, and so may be what waits behind others of its message group.
     """
     selection = Selection(
-        frozenset(task or ()), frozenset(reason or ()), older_than, read_labels(label or []), frozenset(id or ())
+        frozenset(task or ()),
+        frozenset(reason or ()),
+        older_than,
+        read_labels(call.app, label or []),
+        frozenset(id or ()),
     )
     found = await list_dead_letters(call.app, call.services, queue, selection, limit=limit, most_seen=MOST_SEEN)
     return DeadLetters(
@@ -93,7 +97,7 @@ async def get_dead_letter(queue: QueueName, message_id: MessageId, call: Caller)
     operation_id="redriveDeadLetters",
     summary="Send dead letters back to their queues",
     response_model=RedriveDone,
-    **allowed("admin"),
+    **allowed("admin", *BODY),
 )
 async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> RedriveDone:
     """Each is sent, as a new run of its task, before it is deleted: an interruption loses nothing. With a rate, one
@@ -141,7 +145,7 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
     operation_id="purgeDeadLetters",
     summary="Delete dead letters for good",
     response_model=PurgeDone,
-    **allowed("admin"),
+    **allowed("admin", *BODY),
 )
 async def purge_dead_letters(given: PurgeDeadLetters, call: Caller) -> PurgeDone:
     """The records of their tasks stay."""

@@ -14,7 +14,7 @@ from ...errors import ArgumentsError, ConfigError, TaskQError
 from ...sending import Prepared
 from ...task import Task
 from ...unique import Existing, send_unique
-from ..calls import Call, Caller, allowed
+from ..calls import BODY, Call, Caller, allowed
 from ..idempotency import MAX_KEY, Request, begin, finish, give_up
 from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
 from ..problems import ProblemError
@@ -32,7 +32,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in-progress", "key-reused", "too-large")
+KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in-progress", "key-reused", *BODY)
 
 
 @router.post(
@@ -51,7 +51,7 @@ async def enqueue(
     With an Idempotency-Key the task's id is made of it; leave out id and unique_key.
     """
     sent = (await _send(call, [entry], idempotency_key, response, batch=False))[0]
-    response.headers["Location"] = f"/v1/tasks/{quote(sent.id, safe='')}"
+    response.headers["Location"] = f"{call.prefix}/v1/tasks/{quote(sent.id, safe='')}"
     return sent
 
 
@@ -133,11 +133,11 @@ async def _carry_out(call: Call, prepared: Sequence[Prepared], request: Request 
 def _prepared(app: TaskQ, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool) -> list[Prepared]:
     prepared = []
     for index, entry in enumerate(entries):
-        task = find_task(app, entry.task)
         options = entry.options()
         if request is not None:
             options["id"] = request.id(index if batch else None)
         try:
+            task = find_task(app, entry.task)
             args, kwargs = task.plan.signature.decode(entry.args, entry.kwargs)
             sender = task.with_options(**options)
             prepared.append(sender._prepare(args, kwargs, sender.options))
@@ -145,6 +145,10 @@ def _prepared(app: TaskQ, entries: Sequence[EnqueueTask], request: Request | Non
             if not batch:
                 raise
             raise type(error)(f"entry {index}: {error}; nothing was sent") from None
+        except ProblemError as error:
+            if not batch:
+                raise
+            raise ProblemError(error.kind, f"entry {index}: {error.text}; nothing was sent") from None
     if len({one.message.id for one in prepared}) < len(prepared):
         raise ConfigError(f"{len(prepared)} entries share ids; give each its own; nothing was sent")
     return prepared

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from ...errors import TaskQError
+from ...errors import AwsError, TaskQError
 from ..calls import Caller, allowed
-from ..models.queues import Check, Health, Ready
+from ..limits import LONGEST_CHECK
+from ..models.queues import Health, Ready
+from ..problems import Check, ProblemError
+
+logger = logging.getLogger("taskq_sls.web")
 
 PATH = "/v1/health"
 
@@ -18,7 +24,7 @@ router = APIRouter(tags=["service"])
 
 @router.get(PATH, operation_id="getHealth", summary="Whether the API answers", openapi_extra={"security": []})
 async def health() -> Health:
-    """Needs no credentials, and tells nothing else."""
+    """Needs no credentials, asks nobody, and tells nothing else. Whether the rest works is what getReady tells."""
     return Health()
 
 
@@ -27,15 +33,20 @@ async def health() -> Health:
     operation_id="getReady",
     summary="Whether table and queues can be reached",
     response_model=Ready,
-    **allowed("read"),
+    **allowed("read", "not-ready"),
 )
 async def ready(call: Caller) -> Ready:
-    """Always answers 200; `ok` says whether all checks passed."""
-    checks = [
-        await _check("table", call.services.results.get("taskq:ready", now=call.now)),
-        *[await _check(f"queue {name}", call.services.broker.depth(name)) for name in call.app.queues],
-    ]
-    return Ready(ok=all(one.ok for one in checks), checks=checks)
+    """Answers within 10 seconds: 200, or the problem not-ready with the `checks` that say what does not work."""
+    checks = await asyncio.gather(
+        _check("table", call.services.results.get("taskq:ready", now=call.now)),
+        *[_check(f"queue {name}", call.services.broker.depth(name)) for name in call.app.queues],
+    )
+    if broken := [one for one in checks if not one.ok]:
+        detail = "; ".join(f"{one.name}: {one.detail}" for one in broken)
+        raise ProblemError(
+            "not-ready", detail, headers={"Retry-After": "5"}, checks=[one.model_dump() for one in checks]
+        )
+    return Ready(checks=checks)
 
 
 @router.get(
@@ -53,7 +64,12 @@ async def openapi(request: Request) -> dict[str, Any]:
 
 async def _check(name: str, look: Awaitable[Any]) -> Check:
     try:
-        await look
+        async with asyncio.timeout(LONGEST_CHECK):
+            await look
+    except TimeoutError:
+        return Check(name=name, ok=False, detail=f"no answer within {LONGEST_CHECK:.0f} s")
     except TaskQError as error:
-        return Check(name=name, ok=False, detail=type(error).__name__)
+        logger.error("%s is not ready: %s", name, error, extra={"action": "not_ready"})
+        detail = error.code if isinstance(error, AwsError) else type(error).__name__
+        return Check(name=name, ok=False, detail=detail)
     return Check(name=name, ok=True)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from ...operations.overview import live_workers, overview
 from ...operations.queues import queue_stats
@@ -14,6 +13,7 @@ from ..calls import Caller, allowed
 from ..models.metrics import MetricHistory
 from ..models.queues import Metrics, Queues, QueueState, Worker, Workers
 from ..models.tasks import moment, summary
+from ..models.times import Moment
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
@@ -58,8 +58,8 @@ async def metric_history(
     call: Caller,
     task: Annotated[str | None, Query(max_length=200, description="Only this task.")] = None,
     queue: Annotated[str | None, Query(max_length=80, description="Only tasks from this queue.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Default: an hour ago. Minutes are kept 8 days.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Exclusive. Default: now.")] = None,
+    since: Annotated[Moment | None, Query(description="Default: an hour ago. Minutes are kept 8 days.")] = None,
+    until: Annotated[Moment | None, Query(description="Exclusive. Default: now.")] = None,
     step: Annotated[
         int | None, Query(ge=60, le=86_400, description="Seconds of a point; whole minutes. Default: what fits.")
     ] = None,

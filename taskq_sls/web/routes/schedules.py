@@ -10,7 +10,7 @@ from ...errors import ConfigError
 from ...operations.schedules import ScheduleView, is_of, kind_of, list_schedules, show_schedule
 from ...scheduler.expressions import parse
 from ...schedules.handle import ScheduleHandle
-from ..calls import Call, Caller, allowed
+from ..calls import BODY, Call, Caller, allowed
 from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
 from ..models.tasks import moment
 from ..problems import ProblemError
@@ -49,7 +49,7 @@ async def get_schedules(
     summary="Have a task run at a time, or again and again",
     status_code=201,
     response_model=ScheduleCreated,
-    **allowed("admin", "not-over-http", "not-found", "no-scheduler", "too-large"),
+    **allowed("admin", *BODY, "not-over-http", "not-found", "no-scheduler"),
 )
 async def create_schedule(given: CreateSchedule, call: Caller) -> ScheduleCreated:
     """Only tasks that are declared with `http=True` can be scheduled here. With an id, repeating the request is safe."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Body, Path, Query
 
 from ...claim_check import redeem_result
-from ...errors import ConfigError, PayloadMissing, ResultTimeout
+from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing, ResultTimeout
 from ...handle import TaskHandle, wait_for_records
 from ...operations import tasks as operations
 from ...operations.editing import Edit
 from ...redaction import MASK, holds_mask
 from ...results.records import State, TaskRecord
-from ..calls import Call, Caller, allowed
+from ..calls import BODY, Call, Caller, allowed
 from ..limits import LONGEST_WAIT, MAX_PAGE
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
+from ..models.times import Moment
 from ..problems import ProblemError
 from .enqueueing import find_task
 from .filters import read_labels
@@ -39,12 +39,12 @@ async def list_tasks(
     status: Annotated[State | None, Query(description="QUEUED needs record='queued'.")] = None,
     task: Annotated[str | None, Query(max_length=200, description="Name of the task. Default: all of the app.")] = None,
     since: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(
             description="Of the state's begin where status is one of RETRYING and those that end a task; else of the enqueue."
         ),
     ] = None,
-    until: Annotated[AwareDatetime | None, Query(description="The same, exclusive.")] = None,
+    until: Annotated[Moment | None, Query(description="The same, exclusive.")] = None,
     label: Annotated[
         list[str] | None,
         Query(description="name=value; may be given several times. Every record in between is read.", max_length=10),
@@ -53,7 +53,7 @@ async def list_tasks(
     cursor: Annotated[str | None, Query(max_length=200, description="Of the page before.")] = None,
 ) -> TaskPage:
     """Records of tasks. A page of a listing by label may hold less than `limit`, and yet have a cursor."""
-    labels = read_labels(label or [])
+    labels = read_labels(call.app, label or [])
     found: list[TaskRecord] = []
     while True:
         page = await call.app.results.alist(
@@ -106,16 +106,17 @@ async def get_task(
     operation_id="cancelTask",
     summary="Cancel a task",
     response_model=Cancelled,
-    **allowed("admin", "no-record", "conflict"),
+    **allowed("admin", *BODY, "no-record", "conflict"),
 )
-async def cancel_task(id: TaskId, call: Caller, given: CancelTask | None = None) -> Any:
+async def cancel_task(id: TaskId, call: Caller, given: Annotated[CancelTask, Body(default_factory=CancelTask)]) -> Any:
     """A task that runs is told, and stops at its worker's next heartbeat."""
-    given = given or CancelTask()
     try:
         answer = await operations.cancel(call.app, call.services, id, task=given.task, queue=given.queue)
+    except NotFound:
+        raise ProblemError("no-record", "give the name of the task, and it is cancelled before it starts") from None
+    except MissingResource:
+        raise
     except ConfigError as error:
-        if given.task is None and await call.services.results.get(id, now=call.now) is None:
-            raise ProblemError("no-record", "give the name of the task, and it is cancelled before it starts") from None
         raise ProblemError("conflict", str(error)) from None
     return answer._asdict()
 
@@ -126,13 +127,12 @@ async def cancel_task(id: TaskId, call: Caller, given: CancelTask | None = None)
     summary="Run a task again",
     status_code=202,
     response_model=Retried,
-    **allowed("admin", "no-record", "conflict", "not-over-http", "not-found", "not-sent", "too-large"),
+    **allowed("admin", *BODY, "no-record", "conflict", "not-over-http", "not-found", "not-sent"),
 )
-async def retry_task(id: TaskId, call: Caller, given: RetryTask | None = None) -> Any:
+async def retry_task(id: TaskId, call: Caller, given: Annotated[RetryTask, Body(default_factory=RetryTask)]) -> Any:
     """Where its dead letter is there, that is sent back, as a new run of the same id. Otherwise a task that has ended is
-    sent anew, with the arguments given here (records do not hold them); that needs a task declared with `http=True`.
+    sent anew, with the arguments given here (its record may lack or hide some of them); that needs a task declared with `http=True`.
     """
-    given = given or RetryTask()
     if holds_mask([given.args, given.kwargs, given.labels]):
         raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
     view = await operations.show(call.app, call.services, id)
@@ -145,6 +145,10 @@ async def retry_task(id: TaskId, call: Caller, given: RetryTask | None = None) -
         retried = await operations.retry(
             call.app, call.services, id, edit=None if edit == Edit() else edit, group=given.group
         )
+    except NotFound:
+        raise ProblemError("no-record", NO_RECORD) from None
+    except MissingResource:
+        raise
     except ConfigError as error:
         raise ProblemError("conflict", str(error)) from None
     return retried._asdict()

@@ -1,0 +1,42 @@
+"""Where the API stands: what a front puts before all paths is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Placed:
+    """An ASGI app on Lambda, whose paths begin where the front's own part ends.
+
+    Args:
+        base_path: what a mapping of the front adds, such as ``/tasks``. A stage of an HTTP API is found by itself.
+    """
+
+    def __init__(self, app: ASGIApp, base_path: str) -> None:
+        self._app = app
+        self._base = f"/{base_path.strip('/')}".rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        event, path = scope["aws.event"], scope["path"]
+        stage = _stage(event)
+        # HTTP APIs keep the stage in the path; REST APIs, whose events have no version, do not.
+        rest = _without(stage, path) if "version" in event else path
+        # Under a domain of one's own, the caller's path has no stage.
+        prefix = stage if ".execute-api." in str(event["requestContext"].get("domainName")) else ""
+        if (shorter := _without(self._base, rest)) != rest:
+            prefix, rest = prefix + self._base, shorter
+        await self._app({**scope, "path": rest, "taskq.prefix": prefix}, receive, send)
+
+
+def _stage(event: Mapping[str, Any]) -> str:
+    stage = event["requestContext"].get("stage")
+    return f"/{stage}" if isinstance(stage, str) and stage != "$default" else ""
+
+
+def _without(start: str, path: str) -> str:
+    if start and (path == start or path.startswith(f"{start}/")):
+        return path[len(start) :] or "/"
+    return path

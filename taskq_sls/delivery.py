@@ -27,8 +27,25 @@ class Delivery(NamedTuple):
     attributes: Mapping[str, str] = {}
 
 
-class Done(NamedTuple):
+class _Bare:
+    """An outcome that says no more than what it is. No tuple, since empty tuples of all types are equal."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Done(_Bare):
     """The outcome is durable (or the message is a harmless duplicate): delete the message."""
+
+    __slots__ = ()
 
 
 class RetryIn(NamedTuple):
@@ -61,8 +78,10 @@ class Release(NamedTuple):
     delay: float = 0
 
 
-class Lost(NamedTuple):
+class Lost(_Bare):
     """Another holder owns the task now: touch nothing."""
+
+    __slots__ = ()
 
 
 Outcome = Done | RetryIn | DeadLetter | Release | Lost

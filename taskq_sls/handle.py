@@ -218,7 +218,7 @@ async def wait_for_records(
     Raises:
         ResultTimeout: some have not ended in time.
     """
-    if timeout is not None and not timeout >= 0:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait as long as it takes")
     clock = app.clock
     until = None if timeout is None else clock.time() + timeout

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .errors import ArgumentsError, ConfigError
 from .flow import call_sync
 from .instants import Instant, epoch_seconds
+from .options import checked_labels
 from .results.base import Page, Query
 from .results.records import State, TaskRecord
 from .services import Services
@@ -54,6 +55,8 @@ class Results:
         until: Instant | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        most_read: int | None = None,
     ) -> Page:
         """A page of records, newest first.
 
@@ -67,11 +70,15 @@ class Results:
             until: the same, exclusive.
             limit: 1 to 1,000.
             cursor: ``page.cursor`` of the page before.
+            labels: only tasks that have all of these.
+            most_read: records that are looked at for a page, 1 or more, where labels, or `status` and `task` together,
+                leave out some (RUNNING and QUEUED always do); it may then hold less than `limit`, and yet have a cursor. None: as many
+                as it takes, which may be all.
 
         Raises:
             ConfigError: a filter is malformed.
         """
-        query = self._query(status, task, since, until, limit, cursor)
+        query = self._query(status, task, since, until, limit, cursor, labels, most_read)
         return call_sync("list", self._list(self._app.services.blocking(), query))
 
     async def alist(
@@ -83,10 +90,13 @@ class Results:
         until: Instant | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        most_read: int | None = None,
     ) -> Page:
         """`list` for async code."""
         return await self._list(
-            await self._app.services.on_loop(), self._query(status, task, since, until, limit, cursor)
+            await self._app.services.on_loop(),
+            self._query(status, task, since, until, limit, cursor, labels, most_read),
         )
 
     def _query(
@@ -97,6 +107,8 @@ class Results:
         until: Instant | None,
         limit: int,
         cursor: str | None,
+        labels: Mapping[str, str] | None,
+        most_read: int | None,
     ) -> Query:
         state: State | None = None
         if status is not None:
@@ -106,6 +118,8 @@ class Results:
                 raise ConfigError(f"status={status!r} is not a state; use one of {', '.join(State)}") from None
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1000:
             raise ConfigError(f"limit={limit!r} must be a whole number of 1 to 1000")
+        if most_read is not None and (isinstance(most_read, bool) or not isinstance(most_read, int) or most_read < 1):
+            raise ConfigError(f"most_read={most_read!r} must be a whole number of 1 or more, or None")
         if task is not None:
             tasks: tuple[str, ...] = (task,)
         elif state in (None, State.QUEUED, State.RUNNING):
@@ -116,13 +130,16 @@ class Results:
                 )
         else:
             tasks = ()
-        return Query(tasks, state, self._seconds("since", since), self._seconds("until", until), limit, cursor)
+        begin, end = self._seconds("since", since), self._seconds("until", until)
+        return Query(
+            tasks, state, begin, end, limit, cursor, checked_labels("list()", "labels", labels or {}), most_read
+        )
 
     def _seconds(self, name: str, when: Instant | None) -> float | None:
         return None if when is None else epoch_seconds(name, when, self._app.clock.time())
 
     async def _get(self, services: Services, id: str) -> TaskRecord | None:
-        record = await services.results.get(id, now=self._app.clock.time())
+        record = await services.results.get(_text(id), now=self._app.clock.time())
         if record is not None and record.result_key is not None:
             from .claim_check import redeem_result  # hardly any result is that large
 
@@ -130,7 +147,7 @@ class Results:
         return None if record is None else self._decoded(record)
 
     async def _get_many(self, services: Services, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        records = await services.results.get_many(list(dict.fromkeys(ids)), now=self._app.clock.time())
+        records = await services.results.get_many(list(dict.fromkeys(map(_text, ids))), now=self._app.clock.time())
         return {id: self._decoded(record) for id, record in records.items()}
 
     async def _list(self, services: Services, query: Query) -> Page:
@@ -148,3 +165,9 @@ class Results:
             except ArgumentsError:
                 pass  # written by another version of the task: the plain JSON is what there is
         return record._replace(result=value)
+
+
+def _text(id: str) -> str:
+    if not isinstance(id, str):
+        raise ConfigError(f"id={id!r:.80} is {type(id).__name__}: a task's id is a str, such as handle.id")
+    return id

@@ -213,7 +213,8 @@ def _id(where: str, name: str, value: Any) -> str | None:
     return None if value is None else check_id(value)
 
 
-def _labels(where: str, name: str, value: Any) -> Mapping[str, str]:
+def checked_labels(where: str, name: str, value: Any) -> Mapping[str, str]:
+    """Labels, if they are."""
     if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
         raise ConfigError(f"{where}: labels={value!r} must map text to text")
     return dict(value)
@@ -315,7 +316,7 @@ _CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "delay": _delay,
     "group": _group,
     "id": _id,
-    "labels": _labels,
+    "labels": checked_labels,
     "unique_key": _unique_key,
     "unique_ttl": _unique_ttl,
     "unique": _unique,

@@ -7,9 +7,11 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from .aws.codes import DENIED_CODES
 from .clock import Clock
 from .context import TaskContext
 from .delivery import DONE, LOST, Delivery, Outcome, Release
+from .episodes import Episode
 from .errors import AwsError, ConfigError, PayloadTooLarge, ResultError
 from .flow import Flow
 from .message import ErrorInfo, Message
@@ -29,6 +31,15 @@ PERSIST_FOR = 15 * 60.0
 """Seconds for which storing the end of an attempt is retried, under the lease that is held meanwhile."""
 
 T = TypeVar("T")
+
+
+def _is_transient(error: AwsError) -> bool:
+    return error.transient
+
+
+def _may_pass(error: AwsError) -> bool:
+    # The claim was allowed a moment ago: rights or keys that are gone since are somebody's to mend.
+    return error.transient or error.code in DENIED_CODES
 
 
 class Attempt(NamedTuple):
@@ -63,6 +74,7 @@ class Recorder:
         self._payloads = payloads
         self._flow = flow
         self._clock = clock
+        self._faults = Episode(logger, "ends of attempts cannot be stored", "finish_delayed")
 
     def end(
         self,
@@ -110,16 +122,20 @@ class Recorder:
                 end = await self._put_result(attempt, end)
             if fence is None:
                 await self._insist(
-                    lambda: self._results.put_finished(attempt.claim, context.attempt, end), _until(attempt, end)
+                    lambda: self._results.put_finished(attempt.claim, context.attempt, end),
+                    _until(attempt, end),
+                    _may_pass,
                 )
                 state: State | None = end.state
             else:
                 try:
                     state = await self._results.finish(fence, end)
                 except AwsError as error:
-                    if not error.transient:
+                    if not _may_pass(error):
                         raise
-                    state = await self._insist(lambda: self._results.finish(fence, end), _until(attempt, end))
+                    state = await self._insist(
+                        lambda: self._results.finish(fence, end), _until(attempt, end), _may_pass
+                    )
         except PayloadTooLarge as error:
             raise ResultError(str(error)) from None
         except (AwsError, ConfigError) as error:
@@ -171,15 +187,20 @@ class Recorder:
             return LOST
         return Release(0) if released else LOST
 
-    async def _insist(self, write: Callable[[], Awaitable[T]], until: float) -> T:
-        """Repeat a write over transient faults until `until`: the function is never run again for it."""
+    async def _insist(
+        self, write: Callable[[], Awaitable[T]], until: float, may_pass: Callable[[AwsError], bool] = _is_transient
+    ) -> T:
+        """Repeat a write over faults that may pass until `until`: the function is never run again for it."""
         delay = 0.1
         while True:
             try:
-                return await write()
+                written = await write()
+                self._faults.clear()
+                return written
             except AwsError as error:
-                if not error.transient or self._clock.time() + delay > until:
+                if not may_pass(error) or self._clock.time() + delay > until:
                     raise
+                self._faults.fault(error)
             await self._flow.sleep(delay * random.uniform(0.5, 1.5))
             delay = min(delay * 2, 30.0)
 

@@ -36,6 +36,14 @@ EXPIRED_CREDENTIAL_CODES = frozenset(
 SIGNATURE_CODES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
 """A wrong secret key, or a clock that is off: the text tells."""
 
+DENIED_CODES = SIGNATURE_CODES | {
+    "AccessDenied",
+    "AccessDeniedException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
+"""Rights or keys that are not there, or not any more: somebody may be about to mend them. The request had no effect."""
+
 FAULT_CODES = frozenset(
     {
         "InternalError",

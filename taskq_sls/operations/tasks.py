@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
 from ..errors import ConfigError, NotFound
 from ..handle import TaskHandle
 from ..message import check_id
+from ..redaction import holds_mask
 from ..results.records import CancelAnswer, State, TaskRecord, idle
 from ..serialization import JsonSignature, Signature
 from ..services import Services
@@ -70,10 +72,11 @@ async def retry(
     """Run a task again.
 
     Where its dead letter is there, that is redriven: a new run of the same id. Otherwise, for a task that has ended, a
-    new task is sent whose parent is the old one. Its arguments have to be given, since records do not hold them.
+    new task is sent whose parent is the old one. Its arguments are those of the record; where that does not hold them,
+    or hides some, they have to be given.
 
     Args:
-        edit: other arguments, or labels; for a new task all arguments.
+        edit: other arguments, or labels.
         group: message group of a new task on a FIFO queue.
 
     Raises:
@@ -94,11 +97,16 @@ async def retry(
         raise ConfigError(
             f"task {id} is {record.status}: it has not ended, and only what has ended is run again; cancel it first"
         )
-    if edit is None or (edit.args is None and edit.kwargs is None):
-        raise ConfigError(
-            f"task {id} {_ENDED.get(record.status, 'has ended')}, and no dead letter holds its arguments (records do not): "
-            "give them (--args '[...]' or --kwargs '{...}'; --args '[]' for none)"
-        )
+    edit = edit or Edit()
+    if edit.args is None and edit.kwargs is None:
+        call = None if record.call is None else json.loads(record.call)
+        if call is None or holds_mask(call):
+            raise ConfigError(
+                f"task {id} {_ENDED.get(record.status, 'has ended')}, no dead letter holds its arguments, and its record "
+                f"{'does not either' if call is None else 'hides some'}: give them (--args '[...]' or --kwargs '{{...}}'; "
+                "--args '[]' for none)"
+            )
+        edit = edit._replace(args=call["args"], kwargs=call["kwargs"])
     return await _send_anew(app, services, record, edit, group)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .records import (
@@ -37,6 +37,9 @@ class Query(NamedTuple):
         until: epoch seconds, exclusive.
         limit: 1 to 1,000 records a page.
         cursor: ``Page.cursor`` of the page before.
+        labels: only tasks that have these; no index knows them.
+        most_read: records that are looked at, where what is asked for is no matter of an index alone; the page may then
+            hold less than `limit`, and yet have a cursor. None: as many as it takes.
     """
 
     tasks: tuple[str, ...] = ()
@@ -45,6 +48,16 @@ class Query(NamedTuple):
     until: float | None = None
     limit: int = 50
     cursor: str | None = None
+    labels: Mapping[str, str] = {}
+    most_read: int | None = None
+
+    def asks_for(self, status: State, task: str, labels: Mapping[str, str]) -> bool:
+        """Whether such a task is one of those, as far as no time is concerned."""
+        return (
+            (self.status is None or status == self.status)
+            and (not self.tasks or task in self.tasks)
+            and self.labels.items() <= labels.items()
+        )
 
 
 class Page(list[TaskRecord]):

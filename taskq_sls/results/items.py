@@ -21,7 +21,11 @@ def text(value: str) -> dict[str, Any]:
 
 def number(value: float) -> dict[str, Any]:
     """A number attribute; floats keep every digit."""
-    return {"N": str(value) if type(value) is int else repr(float(value))}
+    if type(value) is int:
+        return {"N": str(value)}
+    digits = repr(float(value))
+    # Emulators do not add to a number what is written like 5e-05.
+    return {"N": format(Decimal(digits), "f") if "e" in digits else digits}
 
 
 def whole_ttl(ttl: float) -> int:

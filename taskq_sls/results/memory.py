@@ -239,9 +239,7 @@ class MemoryResults(ResultBackend):
 
     def _matching(self, query: Query, now: float) -> Iterator[tuple[str, Row]]:
         for row in self._rows.values():
-            if row.ttl <= now or (query.tasks and row.task not in query.tasks):
-                continue
-            if query.status is None or row.status == query.status:
+            if row.ttl > now and query.asks_for(row.status, row.task, row.labels):
                 yield time_key(row.updated_at if by_status(query) else row.created_at, row.id), row
 
     def _alive(self, id: str, now: float) -> Row | None:

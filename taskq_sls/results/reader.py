@@ -61,8 +61,9 @@ class Reader:
         window = check_query(query)
         status = by_status(query)
         index = STATUS_INDEX if status else TASK_INDEX
-        filtered = bool(query.tasks) if status else query.status is not None
+        filtered = bool(query.labels) or (bool(query.tasks) if status else query.status is not None)
         records: list[tuple[str, TaskRecord]] = []
+        read = 0
         while True:
             wanted = query.limit - len(records)
             # What a filter may drop is read in larger steps.
@@ -77,14 +78,15 @@ class Reader:
                     item is not None
                     and record is not None
                     and item.get(index.time) == {"S": key}
-                    and _asked(record, query)
+                    and query.asks_for(record.status, record.task, record.labels)
                 ):
                     records.append((key, record))
             if len(records) > query.limit or (more and len(records) == query.limit):
                 page = records[: query.limit]
                 return Page([record for _, record in page], page[-1][0])
-            if not more:
-                return Page([record for _, record in records])
+            read += len(keys)
+            if not more or (query.most_read is not None and read >= query.most_read):
+                return Page([record for _, record in records], keys[-1] if more else None)
             window = window._replace(high=keys[-1])
 
     async def _keys(self, index: Index, shards: Sequence[str], window: Window, count: int) -> list[str]:
@@ -184,7 +186,3 @@ def _alive(item: Item | None, now: float) -> TaskRecord | None:
         return None
     record = record_of(item)
     return record if record.ttl > now else None
-
-
-def _asked(record: TaskRecord, query: Query) -> bool:
-    return (query.status is None or record.status == query.status) and (not query.tasks or record.task in query.tasks)

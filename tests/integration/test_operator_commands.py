@@ -490,7 +490,8 @@ def test_retrying_redrives_the_dead_letter_or_sends_a_child(run: Run, dead: list
 
 
 def test_retrying_without_arguments_tells_how_to_give_them(run: Run, errors: Run) -> None:
-    run("enqueue", "resize", *APP, "--args", '["a.png"]', "--id", "done")
+    long = json.dumps(["x" * 500])  # longer than what a record holds
+    run("enqueue", "resize", *APP, "--args", long, "--id", "done")
     work(load_app("shop:app"))
 
     assert "give them (--args" in errors("tasks", "retry", "done", *APP)

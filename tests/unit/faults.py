@@ -17,8 +17,13 @@ def throttled(operation: str = "update_item") -> AwsError:
     return AwsError(operation, "ThrottlingException", "slow down", status=400, transient=True)
 
 
+def refused(operation: str = "update_item") -> AwsError:
+    """A fault that no repeat mends."""
+    return AwsError(operation, "ValidationException", "no such attribute", status=400)
+
+
 def denied(operation: str = "update_item") -> AwsError:
-    """A fault that stays."""
+    """A fault that stays until somebody gives the right."""
     return AwsError(operation, "AccessDeniedException", "not yours", status=400)
 
 

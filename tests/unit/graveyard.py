@@ -15,7 +15,7 @@ from taskq_sls.flow import drive
 from taskq_sls.message import ErrorInfo, Message, decode
 from taskq_sls.queues import dead_letter_name
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import DAY, Claim, Fence, Finish, State
+from taskq_sls.results.records import DAY, Call, Claim, Fence, Finish, State
 from taskq_sls.scheduler.memory import MemorySchedules
 
 NOW = 1_800_000_000.0
@@ -102,10 +102,12 @@ class Graveyard:
             assert drive(self.results.finish(Fence(id, run, 1, f"owner-{id}"), finish))
         assert drive(self.broker.dead_letter([(delivery, DeadLetter(reason, error, 1))])) == [None]
 
-    def claimed(self, id: str, *, task: str = "shop:resize", queue: str = "default", run: int = 0) -> Fence:
+    def claimed(
+        self, id: str, *, task: str = "shop:resize", queue: str = "default", run: int = 0, call: Call | None = None
+    ) -> Fence:
         """Let an attempt of a task begin."""
         now = self.clock.time()
-        claim = Claim(id, run, task, queue, f"owner-{id}", now, now + 60, 3, now + 20 * DAY, now)
+        claim = Claim(id, run, task, queue, f"owner-{id}", now, now + 60, 3, now + 20 * DAY, now, call=call)
         drive(self.results.claim(claim))
         return Fence(id, run, 1, f"owner-{id}")
 

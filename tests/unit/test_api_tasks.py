@@ -434,7 +434,7 @@ def test_a_task_is_cancelled_before_it_starts(api: Served):
     assert api.client.post(f"/v1/tasks/{id}/cancel").json() == {"answer": "cancelled", "status": "CANCELLED"}
     api.memory.run_until_idle()
     assert api.client.get(f"/v1/tasks/{id}").json()["status"] == "CANCELLED"
-    assert api.client.post(f"/v1/tasks/{id}/retry", json={}).status_code == 409
+    assert api.client.post(f"/v1/tasks/{id}/retry", json={}).status_code == 202
 
 
 def test_a_task_without_a_record_is_cancelled_by_its_name(api: Served):
@@ -455,11 +455,15 @@ def test_a_failed_task_is_run_again_with_its_own_arguments(api: Served):
     assert api.client.get(f"/v1/tasks/{id}").json()["status"] == "SUCCEEDED"
 
 
-def test_a_task_that_succeeded_is_sent_anew_with_arguments_and_only_where_it_may_be(api: Served):
+def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others_and_only_where_it_may_be(api: Served):
     id = sent(api)
     api.memory.run_until_idle()
 
-    assert kind(api.client.post(f"/v1/tasks/{id}/retry")) == "conflict"
+    again = api.client.post(f"/v1/tasks/{id}/retry").json()["id"]
+    api.memory.run_until_idle()
+    shown = [api.client.get(f"/v1/tasks/{one}").json() for one in (id, again)]
+    assert again != id
+    assert shown[0]["arguments"] == shown[1]["arguments"] is not None
     answer = api.client.post(f"/v1/tasks/{id}/retry", json={"args": ["b.png"]}).json()
     assert answer["parent"] == id != answer["id"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from faults import denied, throttled
+from faults import denied, refused, throttled
 from rig import HOLD, NOW, Rig, delivery, message, until
 
 from taskq_sls import MissingResource, Retry, State, TaskContext, TaskFailed
@@ -312,8 +312,21 @@ async def test_a_finish_that_is_refused_for_good_leaves_the_message() -> None:
     async def job() -> int:
         return 7
 
-    rig.results.fail("finish", denied())
+    rig.results.fail("finish", refused())
     assert await rig.run(job) == Lost()
+
+
+async def test_a_result_waits_for_rights_that_are_gone_for_a_while_and_its_function_is_not_run_again() -> None:
+    rig, runs = Rig(), []
+
+    @rig.task
+    async def job() -> int:
+        runs.append(1)
+        return 7
+
+    rig.results.fail("finish", denied(), times=5)
+    assert await rig.run(job) == Done()
+    assert (rig.record().status, rig.record().result_json, len(runs)) == (State.SUCCEEDED, "7", 1)
 
 
 # -- stops --------------------------------------------------------------------------------------------------------
@@ -595,3 +608,11 @@ async def test_where_the_record_cannot_be_read_the_message_of_an_unknown_task_st
     rig.results.fail("get", times=1)
     assert await rig.process(delivery("job", receive_count=10)) == RetryIn(900, "unknown_task")
     assert rig.record().status is State.RETRYING
+
+
+def test_outcomes_of_different_kinds_are_never_equal() -> None:
+    outcomes = [Done(), Lost(), Release(0), RetryIn(0, ""), DeadLetter("", None, 0)]
+    assert [[one == other for other in outcomes] for one in outcomes] == [
+        [index == place for place in range(5)] for index in range(5)
+    ]
+    assert (Done(), Lost(), repr(Done())) == (Done(), Lost(), "Done()")

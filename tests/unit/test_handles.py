@@ -328,3 +328,25 @@ def test_a_handle_shows_its_task_and_id() -> None:
     with memory:
         handle = job.with_options(id="x").enqueue(1)
         assert repr(handle) == "<TaskHandle job x>"
+
+
+@pytest.mark.parametrize("timeout", ["1", True, -1, float("nan")])
+def test_a_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
+    _, job, memory = shop()
+    with memory, pytest.raises(ConfigError, match=r"timeout=.* must be 0 or more seconds"):
+        job.enqueue(1).result(timeout=timeout)
+
+
+def test_an_id_that_is_no_text_is_refused() -> None:
+    app, _, memory = shop()
+    with memory:
+        for read in (lambda: app.results.get(5), lambda: app.results.get_many([None])):  # type: ignore[arg-type, list-item]  # wrong on purpose
+            with pytest.raises(ConfigError, match="a task's id is a str"):
+                read()
+
+
+@pytest.mark.parametrize("wrong", [{"most_read": 0}, {"most_read": True}, {"labels": {"tenant": 7}}, {"labels": "x"}])
+def test_a_filter_of_a_listing_that_is_malformed_is_refused(wrong: Any) -> None:
+    app, _, memory = shop()
+    with memory, pytest.raises(ConfigError, match=next(iter(wrong))):
+        app.results.list(**wrong)

@@ -525,7 +525,7 @@ def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard
         ({"args": "[NaN]"}, 422, "NaN is no JSON"),
         ({"kwargs": "[]"}, 422, "kwargs must be an object"),
         ({"args": f'["{MASK}"]'}, 422, "give the real value"),
-        ({}, 409, "no dead letter holds its arguments"),
+        ({"args": "x" * 3}, 422, "args cannot be read as JSON"),
         ({"id": ""}, 422, "the form lacks id"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from faults import FaultyResults, denied, throttled
+from faults import FaultyResults, denied, refused, throttled
 from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, MissingResource, Retry, State, TaskContext, TaskExpired, TaskFailed, TaskQ
@@ -193,7 +193,7 @@ async def test_at_finished_a_retry_is_not_written() -> None:
 
 async def test_at_finished_an_end_that_cannot_be_stored_leaves_the_message() -> None:
     rig, job, _ = counted("finished")
-    rig.results.fail("put_finished", denied())
+    rig.results.fail("put_finished", refused())
     assert await rig.run(job) == Lost()
 
 

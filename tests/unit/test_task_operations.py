@@ -14,7 +14,7 @@ from taskq_sls.operations.overview import live_workers, overview
 from taskq_sls.operations.queues import queue_stats
 from taskq_sls.operations.tailing import LAG, Tail
 from taskq_sls.operations.tasks import Retried, TaskView, cancel, retry, show
-from taskq_sls.results.records import DAY, CancelAnswer, Finish, State
+from taskq_sls.results.records import DAY, Call, CancelAnswer, Finish, State
 from taskq_sls.results.workers import ALIVE_FOR, RunningTask, WorkerReport
 
 
@@ -31,8 +31,8 @@ def again(yard: Graveyard, id: str, **edit: Any) -> Retried:
     return yard.do(retry(yard.app, yard.services, id, edit=Edit(**edit) if edit else None))
 
 
-def succeed(yard: Graveyard, id: str, *, queue: str = "default") -> None:
-    fence = yard.claimed(id, queue=queue)
+def succeed(yard: Graveyard, id: str, *, queue: str = "default", call: Call | None = None) -> None:
+    fence = yard.claimed(id, queue=queue, call=call)
     finish = Finish(State.SUCCEEDED, yard.clock.time(), NOW + 20 * DAY, result_json="1")
     assert drive(yard.results.finish(fence, finish))
 
@@ -103,11 +103,25 @@ def test_without_a_dead_letter_a_new_task_is_sent_with_the_old_one_as_its_parent
     assert message.id != "a"
 
 
-def test_records_do_not_hold_arguments_so_they_must_be_given(yard: Graveyard) -> None:
-    succeed(yard, "a")
+def test_the_arguments_of_a_new_task_are_those_of_the_record(yard: Graveyard) -> None:
+    succeed(yard, "a", call=(["a.png"], {"width": 3}))
 
-    with pytest.raises(ConfigError, match="has SUCCEEDED, and no dead letter holds its arguments"):
+    again(yard, "a")
+
+    (message,) = yard.bodies("default")
+    assert (message.args, message.kwargs, message.parent) == (["a.png"], {"width": 3}, "a")
+
+
+@pytest.mark.parametrize(
+    ("call", "why"), [(None, "its record does not either"), ((["[redacted]"], {}), "its record hides some")]
+)
+def test_arguments_that_no_record_holds_must_be_given(yard: Graveyard, call: Any, why: str) -> None:
+    succeed(yard, "a", call=call)
+
+    with pytest.raises(ConfigError, match=f"has SUCCEEDED, no dead letter holds its arguments, and {why}: give them"):
         again(yard, "a")
+
+    assert yard.ids("default") == []
 
 
 def test_arguments_of_a_new_task_must_fit_it(yard: Graveyard) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from faults import FaultyBroker, FaultyResults, denied, throttled
+from faults import FaultyBroker, FaultyResults, denied, refused, throttled
 from rig import NOW, Rig, delivery
 
 from taskq_sls import (
@@ -458,7 +458,7 @@ async def test_the_key_is_freed_after_the_end_is_written_and_not_when_it_is_not(
     async def job() -> None: ...
 
     drive(rig.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
-    rig.results.fail("finish", denied())
+    rig.results.fail("finish", refused())
     assert await rig.run(job, unique_key="k") == Lost()
     assert len(rig.results._keys) == 1
     rig.clock.travel(100)

@@ -36,6 +36,12 @@ async def test_counters_of_one_minute_add_up_and_the_longest_attempt_stays(resul
     assert await everything(results) == {SLOT: Counters(started=6, duration=30.75, longest=7.5, wait=1.5)}
 
 
+async def test_the_smallest_durations_add_up(results: ResultBackend) -> None:
+    for _ in range(2):
+        await store_of(results).add("shop", SLOT, Counters(started=1, duration=0.000_05, wait=0.000_001))
+    assert await everything(results) == {SLOT: Counters(started=2, duration=0.000_1, wait=0.000_002)}
+
+
 async def test_counters_are_kept_by_task_queue_time_and_span(results: ResultBackend) -> None:
     slots = [
         SLOT,

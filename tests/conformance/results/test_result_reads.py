@@ -157,3 +157,31 @@ async def test_a_cancelled_task_is_listed_by_its_name_and_state(results: ResultB
 async def test_a_malformed_query_is_refused(results: ResultBackend, query: Query, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         await results.list(query, now=NOW)
+
+
+async def test_only_tasks_with_all_labels_that_are_asked_for_are_listed(results: ResultBackend) -> None:
+    for number in range(6):
+        labels = {"tenant": str(number % 2), "size": "small" if number < 4 else "large"}
+        await results.put_queued(a_claim(f"task-{number}", enqueued_at=NOW + number, labels=labels))
+
+    asked = Query(("shop.tasks:resize",), labels={"tenant": "1", "size": "small"}, limit=1)
+    first = await results.list(asked, now=NOW)
+    second = await results.list(asked._replace(cursor=first.cursor), now=NOW)
+
+    assert [one.id for one in (*first, *second)] == ["task-3", "task-1"]
+
+
+async def test_a_bounded_look_ends_early_and_is_gone_on_with(results: ResultBackend) -> None:
+    for number in range(230):
+        await results.put_queued(
+            a_claim(f"task-{number:03}", enqueued_at=NOW + number, labels={"odd": str(number % 115)})
+        )
+
+    query = Query(("shop.tasks:resize",), labels={"odd": "0"}, most_read=100)
+    found, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = await results.list(query._replace(cursor=cursor), now=NOW)
+        found += [one.id for one in page]
+        cursor, pages = page.cursor, pages + 1
+
+    assert found == ["task-115", "task-000"]

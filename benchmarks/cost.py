@@ -1,4 +1,4 @@
-"""What a million tasks cost, by recording level, batch size and memory, as docs/deploy.md shows it.
+"""What a million tasks cost, by recording level, batch size, memory and payload size, as docs/cost.md shows it.
 
 Run: python -m benchmarks.cost
 Nothing is measured here: prices and the reference task are below, and all is worked out from them. Change one and
@@ -37,6 +37,10 @@ class Prices(NamedTuple):
     """X-Ray, a recorded trace."""
     alarm_month: float = 0.10
     dashboard_month: float = 3.00
+    object_put: float = 5.00 / MILLION
+    object_get: float = 0.40 / MILLION
+    object_gb_month: float = 0.023
+    """S3, standard storage."""
     fargate_processor_hour: float = 0.03238
     """On arm64."""
     fargate_gb_hour: float = 0.00356
@@ -82,6 +86,21 @@ TRACED = 0.05
 RECEIVES_PER_REQUEST = 10
 """Messages that one ReceiveMessage or DeleteMessageBatch takes at most."""
 
+CHUNK = 64
+"""KB of a message, or of a batch of them, that count as one request of SQS (SQS pricing)."""
+
+LARGEST_MESSAGE = 1_024
+"""KB of a message and of a batch; what is larger goes to the bucket (SQS quotas)."""
+
+LARGEST_RECORD = 350
+"""KB of a result in a record; what is larger goes to the bucket."""
+
+MESSAGE_DAYS, RESULT_DAYS = 45, 16
+"""How long an object of arguments and one of a result is kept."""
+
+PAYLOADS = (0.2, 4, 16, 64, 256, 1_000, 4_000)
+"""KB of arguments, or of a result."""
+
 LEVELS = tuple(UNITS)
 BATCHES = (1, 10, 100)
 MEMORIES = (128, 512, 1_769)
@@ -105,15 +124,38 @@ def lambda_cost(level: str, batch: int, memory: int) -> float:
     return MILLION / batch * (seconds * memory / 1_024 * PRICES.arm_gb_second + PRICES.invocation)
 
 
-def sqs_requests(batch: int, *, sent_in_tens: bool = True) -> float:
+def sqs_requests(batch: int, *, sent_in_tens: bool = True, kilobytes: float = 0.2) -> float:
     """Requests for one task: sent, received and deleted."""
+    kilobytes = kilobytes if kilobytes <= LARGEST_MESSAGE else 0.3  # a pointer
     together = min(batch, RECEIVES_PER_REQUEST)
-    return (0.1 if sent_in_tens else 1.0) + 2 / together
+    sent = _chunks(10 if sent_in_tens else 1, kilobytes)
+    return sent + _chunks(together, kilobytes) + 1 / together
 
 
-def sqs_cost(batch: int) -> float:
+def _chunks(together: int, kilobytes: float) -> float:
+    """Requests that a message of so many sent or received together counts as."""
+    together = max(1, min(together, int(LARGEST_MESSAGE / kilobytes)))
+    return math.ceil(together * kilobytes / CHUNK) / together
+
+
+def sqs_cost(batch: int, kilobytes: float = 0.2) -> float:
     """A million tasks, sent in tens by `enqueue_many`."""
-    return MILLION * sqs_requests(batch) * PRICES.sqs_request
+    return MILLION * sqs_requests(batch, kilobytes=kilobytes) * PRICES.sqs_request
+
+
+def bucket_cost(kilobytes: float, largest: float, days: float) -> float:
+    """A million payloads, where they are larger than `largest`: written, read once, and kept."""
+    if kilobytes <= largest:
+        return 0.0
+    kept = kilobytes / 1e6 * days / 30 * PRICES.object_gb_month
+    return MILLION * (PRICES.object_put + PRICES.object_get + kept)
+
+
+def result_cost(kilobytes: float) -> float:
+    """A million results: the write units that they add to the write that ends the task, or the bucket."""
+    bucket = bucket_cost(kilobytes, LARGEST_RECORD, RESULT_DAYS)
+    more = 0 if bucket else math.ceil(kilobytes + 0.6) - 1  # beside 600 bytes of the record itself
+    return bucket + MILLION * more * PRICES.write_unit
 
 
 def writes_cost(level: str) -> float:
@@ -175,6 +217,28 @@ def totals_table() -> str:
     return "\n".join(lines)
 
 
+def payloads_table() -> str:
+    """Dollars per million tasks by the size of their arguments, in batches of ten at 512 MB."""
+    head = "| arguments | SQS, batch size 1 | SQS, 10 | bucket | `none` | `finished` | `started` | `queued` |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    for size in PAYLOADS:
+        bucket = bucket_cost(size, LARGEST_MESSAGE, MESSAGE_DAYS)
+        more = sqs_cost(10, size) - sqs_cost(10) + bucket
+        row = [sqs_cost(1, size), sqs_cost(10, size), bucket, *(total(level, 10, 512) + more for level in LEVELS)]
+        lines.append(f"| {_size(size)} | {' | '.join(f'{value:,.2f}' for value in row)} |")
+    return "\n".join(lines)
+
+
+def results_table() -> str:
+    """Dollars that a million results add."""
+    lines = ["| result | dollars |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {_size(size)} | {result_cost(size):,.2f} |" for size in PAYLOADS)])
+
+
+def _size(kilobytes: float) -> str:
+    return f"{kilobytes:,g} KB" if kilobytes >= 1 else f"{kilobytes * 1_000:g} bytes"
+
+
 def extras_table() -> str:
     """What comes on top."""
     sent_alone = MILLION * (sqs_requests(10, sent_in_tens=False) - sqs_requests(10)) * PRICES.sqs_request
@@ -197,4 +261,4 @@ def extras_table() -> str:
 
 
 if __name__ == "__main__":
-    print(totals_table(), extras_table(), sep="\n\n")
+    print(totals_table(), payloads_table(), results_table(), extras_table(), sep="\n\n")

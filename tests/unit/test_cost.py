@@ -1,4 +1,4 @@
-"""What docs/deploy.md says of cost is what the script works out, and the script follows the stated formulas."""
+"""What docs/cost.md says is what the script works out, and the script follows the stated formulas."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from taskq_sls.failures import POISON_DELAY, POISON_MAX_DELAY, POISON_RECEIVES
 from taskq_sls.results import dynamodb
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "deploy.md").read_text()
+PAGE = (ROOT / "docs" / "cost.md").read_text()
 
 
-@pytest.mark.parametrize(("name", "table"), [("totals", cost.totals_table), ("extras", cost.extras_table)])
+TABLES = {
+    "totals": cost.totals_table,
+    "payloads": cost.payloads_table,
+    "results": cost.results_table,
+    "extras": cost.extras_table,
+}
+
+
+@pytest.mark.parametrize(("name", "table"), TABLES.items())
 def test_the_page_shows_what_the_script_prints(name: str, table: Callable[[], str]) -> None:
     shown = re.search(rf"<!-- benchmarks\.cost: {name} -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL)
 
@@ -61,4 +69,21 @@ def test_the_page_says_how_long_a_deployment_may_take() -> None:
     waits = [min(POISON_MAX_DELAY, POISON_DELAY * 2**receive) for receive in range(POISON_RECEIVES - 1)]
 
     assert sum(waits) // 60 == 75
-    assert "has 75 minutes" in PAGE
+    assert "has 75 minutes" in (ROOT / "docs" / "deploy.md").read_text()
+
+
+def test_each_64_kilobytes_that_travel_together_are_a_request() -> None:
+    assert cost.sqs_requests(10, kilobytes=6.4) == pytest.approx(0.3)
+    assert cost.sqs_requests(10, kilobytes=6.5) == pytest.approx(0.2 + 0.2 + 0.1)
+    assert cost.sqs_requests(1, kilobytes=64) == pytest.approx(1 + 1 + 1)
+    assert cost.sqs_requests(10, kilobytes=500) == pytest.approx(8 + 8 + 0.1), "two fit a batch"
+    assert cost.sqs_requests(10, kilobytes=2_000) == pytest.approx(0.3), "a pointer travels"
+
+
+def test_what_is_too_large_is_paid_to_the_bucket() -> None:
+    assert cost.bucket_cost(1_024, cost.LARGEST_MESSAGE, 45) == 0
+    assert cost.bucket_cost(2_000, cost.LARGEST_MESSAGE, 45) == pytest.approx(5 + 0.4 + 2_000 * 1.5 * 0.023)
+
+
+def test_each_kilobyte_of_a_result_beyond_the_first_of_its_record_is_a_unit() -> None:
+    assert [cost.result_cost(size) for size in (0.4, 0.5, 2.4)] == pytest.approx([0, 0.625, 1.25])

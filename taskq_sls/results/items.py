@@ -25,7 +25,11 @@ def number(value: float) -> dict[str, Any]:
         return {"N": str(value)}
     digits = repr(float(value))
     # Emulators do not add to a number what is written like 5e-05.
-    return {"N": format(Decimal(digits), "f") if "e" in digits else digits}
+    if "e" in digits:
+        from decimal import Decimal  # such numbers are rare, and its import is not for free
+
+        digits = format(Decimal(digits), "f")
+    return {"N": digits}
 
 
 def whole_ttl(ttl: float) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.aws_bench import aws_bench, aws_server, make_aws_bench
+from tests.support.clock_bench import clocks
 
-__all__ = ["aws_bench", "aws_server", "logging_as_it_was", "make_aws_bench"]
+__all__ = ["aws_bench", "aws_server", "clocks", "logging_as_it_was", "make_aws_bench"]
 
 
 @pytest.fixture(autouse=True)

@@ -3,110 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from moto.scheduler.models import scheduler_backends
 
-from taskq_sls import Queue
-from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.clock import SystemClock
-from taskq_sls.delivery import Delivery
 from taskq_sls.errors import MissingResource
 from taskq_sls.scheduler import local_clock, repeating
-from taskq_sls.scheduler.local_clock import LocalClock
-from taskq_sls.scheduler.specs import ScheduleSpec
-from taskq_sls.services import Services
-from tests.support.aws_bench import AwsBench, until
-
-ROLE = "arn:aws:iam::123456789012:role/taskq-scheduler"
-
-MakeBench = Callable[..., AwsBench]
-
-
-class ClockBench:
-    """An app that can schedule, and local clocks over its schedules."""
-
-    def __init__(self, bench: AwsBench, services: Services, port: AsyncAws) -> None:
-        assert services.schedules is not None
-        assert services.notes is not None
-        self.bench = bench
-        self.services = services
-        self.port = port
-        self.store = services.schedules
-        self.notes = services.notes
-
-    def local_clock(self) -> LocalClock:
-        dead_letters = self.bench.app.settings.queue_name("schedules-dlq")
-        return LocalClock(
-            self.store, self.notes, self.port.client("sqs"), dead_letters, self.services.flow, SystemClock()
-        )
-
-    @contextlib.asynccontextmanager
-    async def ticking(self) -> AsyncIterator[LocalClock]:
-        local, stop = self.local_clock(), asyncio.Event()
-        serving = asyncio.create_task(local.serve(stop))
-        try:
-            yield local
-            stop.set()
-            await asyncio.wait_for(serving, 20)
-        finally:
-            serving.cancel()
-            await asyncio.wait([serving])
-
-    async def make(self, name: str, expression: str, **more: Any) -> None:
-        fields = {"name": name, "group": self.store.group, "at": "<aws.scheduler.scheduled-time>"}
-        body = json.dumps({"v": 1, "task": "shop:tick", "schedule": {**fields, **more.pop("fields", {})}})
-        assert await self.store.create(ScheduleSpec(name, expression, "UTC", "default", body, **more))
-
-    async def raw(self, name: str, **parameters: Any) -> None:
-        """A schedule that is not ours."""
-        target = {"Arn": await self.services.broker.queue_arn("default"), "RoleArn": ROLE, "Input": "{}"}
-        await self.port.client("scheduler").call(
-            "create_schedule",
-            **{
-                "Name": name,
-                "GroupName": self.store.group,
-                "ScheduleExpression": "rate(1 minute)",
-                "FlexibleTimeWindow": {"Mode": "OFF"},
-                "Target": target,
-                **parameters,
-            },
-        )
-
-    async def received(self) -> list[Delivery]:
-        return await self.services.broker.receive("default", max_messages=10, wait=0, visibility=600)
-
-    async def wait_for(self, *names: str) -> list[Delivery]:
-        """The messages in the queue, once every schedule has one."""
-        found: list[Delivery] = []
-
-        async def all_there() -> bool:
-            found.extend(await self.received())
-            return set(names) <= {name_of(delivery) for delivery in found}
-
-        await until(all_there)
-        return found
-
-
-def name_of(delivery: Delivery) -> str:
-    return str(json.loads(delivery.body).get("schedule", {}).get("name"))
-
-
-@pytest.fixture
-async def clocks(make_aws_bench: MakeBench) -> AsyncIterator[ClockBench]:
-    bench = make_aws_bench(Queue("default"), schedule_role_arn=ROLE)
-    once = {"max_attempts": 1}  # the port's own tries take long, and are not the subject here
-    services, port = bench.app.services.new_async(**once), AsyncAws(SystemClock(), **once)
-    yield ClockBench(bench, services, port)
-    await port.close()
-    await services.close()
+from tests.support.aws_bench import until
+from tests.support.clock_bench import ROLE, ClockBench, backdate, name_of
 
 
 async def test_schedules_that_stand_and_those_made_meanwhile_fire(clocks: ClockBench) -> None:
@@ -242,10 +149,3 @@ async def test_misfires_after_a_downtime_are_up_to_the_policy(clocks: ClockBench
     assert sorted(map(name_of, found)) == ["r-all", "r-all", "r-once"]
     last = await clocks.notes.last_fired()
     assert last["r-all"] == last["r-once"] == pytest.approx(time.time() - 1_800, abs=60)
-
-
-def backdate(group: str, name: str, seconds: float) -> None:
-    """Let a schedule be made so long ago."""
-    schedule = scheduler_backends["123456789012"]["us-east-1"].schedule_groups[group].schedules[name]
-    schedule.creation_date -= seconds
-    schedule.last_modified_date -= seconds

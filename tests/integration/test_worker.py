@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import boto3
 import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
@@ -854,6 +855,22 @@ def test_a_missing_queue_is_named(make_aws_bench: MakeBench) -> None:
 
     with pytest.raises(MissingResource, match=r"queue 'elsewhere'.*taskq provision"):
         app.worker(poll_wait=1).run()
+
+
+async def test_a_missing_dead_letter_queue_is_told_and_does_not_end_the_worker(
+    make_aws_bench: MakeBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = make_aws_bench(short(), short("other"))
+    sqs = boto3.client("sqs")
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=bench.app.settings.queue_name("other-dlq"))["QueueUrl"])
+    sqs.close()
+
+    async with bench.working():
+        await until(lambda: bench.wire.counts["ReceiveMessage"] >= 2)
+
+    [told] = [record for record in caplog.records if getattr(record, "action", "") == "no_dead_letter_queue"]
+    assert told.levelno == logging.WARNING
+    assert "queue other has no dead-letter queue" in told.getMessage()
 
 
 def test_a_missing_table_is_named(make_aws_bench: MakeBench) -> None:

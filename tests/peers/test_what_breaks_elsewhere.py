@@ -174,6 +174,23 @@ async def test_a_retry_is_the_same_message_so_that_redrive_counts_it() -> None:
         bench.clock.travel(30)
 
 
+def test_an_exponential_backoff_grows_by_its_factor_and_six_attempts_are_six_starts() -> None:
+    """Elsewhere "exponential" came out as 1, 2, 6, 24, 120."""
+    app = TaskQ("shop")
+    starts: list[float] = []
+
+    @app.task(retry=Retry(max_attempts=6, backoff=1, factor=2, jitter="none"))
+    def job() -> None:
+        starts.append(memory.clock.time())
+        raise ValueError("no")
+
+    with in_memory(app) as memory:
+        handle = job.enqueue()
+        memory.run_until_idle(travel=True)
+        assert [later - earlier for earlier, later in itertools.pairwise(starts)] == [1, 2, 4, 8, 16]
+        assert handle.status() is State.FAILED
+
+
 def test_what_enqueue_accepted_is_in_the_queue_when_it_returns() -> None:
     """Elsewhere a send buffer lost 4 of 4 messages at shutdown, and 15 of 25."""
     bench = Bench()

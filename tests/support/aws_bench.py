@@ -34,8 +34,8 @@ class Wire:
 
     Attributes:
         counts: requests by operation, such as ``ReceiveMessage``.
-        fault: for requests whose operation `fails` names: ``503``, ``reset``, ``lost`` (done, but not answered), or
-            ``expired`` (credentials).
+        fault: for requests whose operation `fails` names: ``503``, ``reset``, ``lost`` (done, but not answered),
+            ``expired`` (credentials), or ``hang`` (no answer until `fault` is another one, and then a reset).
     """
 
     def __init__(self, application: AtomicApplication) -> None:
@@ -61,7 +61,9 @@ class Wire:
         fault = self.fault
         if fault == "lost":
             self._application(environ, lambda status, headers: None)
-        if fault in ("reset", "lost"):
+        while fault == "hang" and self.fault == "hang":
+            time.sleep(0.02)
+        if fault in ("reset", "lost", "hang"):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

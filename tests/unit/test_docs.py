@@ -46,3 +46,9 @@ def test_every_link_between_the_documents_leads_to_a_file() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_test_that_the_guarantees_name_is_there() -> None:
+    named = re.findall(r"`(tests/[^`]*)`", (ROOT / "docs/guarantees.md").read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -106,6 +106,25 @@ def test_every_exception_to_the_rule_is_still_needed():
     assert set(ALLOWED) <= used
 
 
+WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
+
+ASKS_THE_WALL_CLOCK = {
+    "clock.py": "it is the clock that all others are given",
+    "cli/api.py": "whether a token has expired, told to whoever starts the server",
+    "offline/container_main.py": "the end of a process, which no test can move",
+}
+
+
+def test_the_time_is_asked_of_the_given_clock_alone_so_that_tests_can_travel():
+    found = set()
+    for file in LIBRARY.rglob("*.py"):
+        calls = (node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+        if WALL_CLOCK & set(map(ast.unparse, calls)):
+            found.add(str(file.relative_to(LIBRARY)))
+
+    assert found == set(ASKS_THE_WALL_CLOCK)
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

@@ -161,7 +161,7 @@ async def test_a_task_whose_worker_died_at_its_last_attempt_is_a_failure() -> No
 
     @rig.task(name="work", retry=Retry(max_attempts=1))
     async def work() -> None:
-        results.fail("finish", AwsError("update_item", "AccessDeniedException", "no", status=400))
+        results.fail("finish", AwsError("update_item", "ValidationException", "no", status=400))
 
     await rig.run(work)  # its end could not be stored
     assert (await counted(rig)).ended == 0

@@ -83,7 +83,8 @@ async def _record_queued(services: Services, prepared: Sequence[Prepared], sent:
             message.labels,
             message.parent,
             message.unique_key,
-            one.call,
+            # What a hook put in place of arguments stands in the message; what was there before may be meant for nobody.
+            one.call if message.args is one.message.args and message.kwargs is one.message.kwargs else None,
         )
         for one, message in zip(prepared, sent, strict=True)
         if one.ttl is not None and isinstance(message, Message)

@@ -72,8 +72,8 @@ class Results:
             cursor: ``page.cursor`` of the page before.
             labels: only tasks that have all of these.
             most_read: records that are looked at for a page, 1 or more, where labels, or `status` and `task` together,
-                leave out some (RUNNING and QUEUED always do); it may then hold less than `limit`, and yet have a cursor. None: as many
-                as it takes, which may be all.
+                leave out some (RUNNING and QUEUED always do); it may then hold less than `limit`, and yet have a
+                cursor. None: as many as it takes, which may be all.
 
         Raises:
             ConfigError: a filter is malformed.

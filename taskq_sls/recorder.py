@@ -150,6 +150,8 @@ class Recorder:
         if state is None:
             logger.warning("%s: another holder took over", context.task, extra=fields(context, "lease_lost"))
             return LOST
+        if self._faults.open:
+            self._faults.clear()
         if self._meter is not None:
             self._meter.ended(context, end.now, state, end.reason)
         return DONE if state is CANCELLED else outcome
@@ -194,9 +196,7 @@ class Recorder:
         delay = 0.1
         while True:
             try:
-                written = await write()
-                self._faults.clear()
-                return written
+                return await write()
             except AwsError as error:
                 if not may_pass(error) or self._clock.time() + delay > until:
                     raise

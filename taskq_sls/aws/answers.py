@@ -36,17 +36,16 @@ def _check_whole(operation_model: Any, response_dict: dict[str, Any], **_: Any) 
     whole, expected = length is None or len(body) == int(length), length
     # What failed may have any body. What succeeded answers with an object, if the operation answers anything at all.
     if whole and response_dict["status_code"] < 300 and operation_model.service_model.protocol == "json":
-        whole = _is_json(body) if body else not operation_model.output_shape
-        expected = "more, since the JSON breaks off"
+        whole = _is_object(body) if body else not operation_model.output_shape
+        expected = "a whole JSON object"
     if not whole:
         raise IncompleteReadError(actual_bytes=len(body), expected_bytes=expected)
 
 
-def _is_json(body: bytes) -> bool:
+def _is_object(body: bytes) -> bool:
     for parse in (from_json, json.loads):  # the second, which botocore uses, takes what the fast one refuses
         try:
-            parse(body)
+            return isinstance(parse(body), dict)
         except ValueError:
             continue
-        return True
     return False

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..app import TaskQ
 from ..errors import ConfigError
+from ..redaction import redact
 from ..serialization import JsonSignature, Signature
 from ..task import Enqueuer
 from .apps import find_task, load_app
@@ -21,6 +22,7 @@ from .arguments import (
     seconds,
 )
 from .output import note, print_json
+from .veil import add_show_secrets
 
 
 def add_to(commands: Any) -> None:
@@ -48,6 +50,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--wait", action="store_true", help="wait for the result")
     parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="with --wait: no longer than this")
+    add_show_secrets(parser)
     add_json(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -70,10 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     note(f"{handle.task} {handle.id} is sent to queue {handle.queue!r}; waiting")
     result = signature.encode_result(handle.result(arguments.timeout))
+    names = frozenset() if arguments.show_secrets else app.redaction(task.name)
+    shown = redact(value := json.loads(result), names)
     if arguments.json:
-        print_json({**answer, "status": "SUCCEEDED", "result": json.loads(result)})
+        print_json({**answer, "status": "SUCCEEDED", "result": shown})
     else:
-        print(result)
+        print(result if shown == value else json.dumps(shown, ensure_ascii=False))
     return 0
 
 

@@ -57,7 +57,7 @@ def record_fields(record: TaskRecord, now: float) -> dict[str, Any]:
         "reason": record.reason,
         "progress": progress and {"done": progress.done, "total": progress.total, "note": progress.note},
         "arguments": None if record.call is None else json.loads(record.call),
-        "past": [
+        "attempts": [
             {**one._asdict(), "started_at": moment(one.started_at), "ended_at": moment(one.ended_at)}
             for one in record.past
         ],
@@ -92,7 +92,7 @@ def print_record(record: TaskRecord, now: float) -> None:
         "labels": " ".join(f"{name}={value}" for name, value in record.labels.items()),
         "parent": record.parent,
         "unique key": record.unique_key,
-        "call": record.call,
+        "arguments": record.call,
         "result": record.result_json,
         "result in": record.result_key if record.result_json is None else None,
         "error": record.error and f"{record.error.type}: {record.error.message}",

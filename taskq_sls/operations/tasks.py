@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
@@ -67,7 +68,13 @@ async def show(app: TaskQ, services: Services, id: str, *, dead_letter: bool = T
 
 
 async def retry(
-    app: TaskQ, services: Services, id: str, *, edit: Edit | None = None, group: str | None = None
+    app: TaskQ,
+    services: Services,
+    id: str,
+    *,
+    edit: Edit | None = None,
+    group: str | None = None,
+    check: Callable[[str], object] | None = None,
 ) -> Retried:
     """Run a task again.
 
@@ -78,6 +85,7 @@ async def retry(
     Args:
         edit: other arguments, or labels.
         group: message group of a new task on a FIFO queue.
+        check: called with the name of the task before a new one is sent; what it raises keeps that from being sent.
 
     Raises:
         NotFound: nothing is known of the task.
@@ -97,6 +105,8 @@ async def retry(
         raise ConfigError(
             f"task {id} is {record.status}: it has not ended, and only what has ended is run again; cancel it first"
         )
+    if check is not None:
+        check(record.task)
     edit = edit or Edit()
     if edit.args is None and edit.kwargs is None:
         call = None if record.call is None else json.loads(record.call)

@@ -236,12 +236,11 @@ def _progress(item: Item) -> Progress | None:
 
 def _past(item: Item) -> tuple[PastAttempt, ...]:
     kept = (item[name]["L"] for name in _PAST if name in item)
-    return tuple(
-        sorted(
-            PastAttempt(int(n["N"]), float(begun["N"]), float(ended["N"]), error["S"])
-            for n, begun, ended, error in kept
-        )
+    past = sorted(
+        PastAttempt(int(n["N"]), float(begun["N"]), float(ended["N"]), error["S"]) for n, begun, ended, error in kept
     )
+    # Nobody has overwritten the one that stands in the place of an attempt which never told of its end.
+    return tuple(one for one in past if one.attempt > past[-1].attempt - KEPT_ATTEMPTS)
 
 
 def _error(item: Item) -> ErrorInfo | None:

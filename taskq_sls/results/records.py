@@ -75,9 +75,10 @@ class TaskRecord(NamedTuple):
     """One task as the table holds it. Times are epoch seconds.
 
     `call` is the JSON of its arguments, ``{"args": [...], "kwargs": {...}}``, those that are redacted hidden; None where
-    they are not recorded or too large. `past` are the attempts before, oldest first: one that is missing among them never
-    said how it ended (its process died), or was too long ago. `result` is the decoded value; by the task's return annotation where the app knows the task, else
-    as plain JSON. `next_at` is when a retrying task is due; `lease_until` when a running one is lost.
+    they are not recorded or too large. `past` are the attempts before, oldest first: one that is missing among them
+    never said how it ended (its process died), or was too long ago. `result` is the decoded value; by the task's return
+    annotation where the app knows the task, else as plain JSON. `next_at` is when a retrying task is due; `lease_until`
+    when a running one is lost.
     `result_key` is the key of the object that holds a result too large for the table; listings leave it there.
     """
 

@@ -54,6 +54,7 @@ class Batch:
         # By identity: two records can be equal in all they say.
         self._started: set[int] = set()
         self._outcomes: dict[int, Outcome] = {}
+        self._given_up = False
         self.stuck: set[asyncio.Task[None]] = set()
 
     async def run(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
@@ -84,6 +85,7 @@ class Batch:
             extra={"action": "deadline_ignored"},
         )
         self.stuck = running & {context._task for context in self._executor.running.values()}
+        self._given_up = True
         for task in running - self.stuck:
             task.cancel()
         await asyncio.sleep(0)
@@ -123,7 +125,9 @@ class Batch:
                 delivery, self._deadline, lambda plan: delivery is self._first or self._has_time_for(plan)
             )
         except (Exception, asyncio.CancelledError):
-            # A cancellation is one that the task brought on itself: nobody else cancels here.
+            # A cancellation is one that the task brought on itself, before the batch is given up.
+            if self._given_up:
+                raise
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
             return LOST
 

@@ -379,6 +379,7 @@ class TestFaults:
             pytest.param(http(200, b'{"QueueUr'), id="half a body, its length corrected"),
             pytest.param(http(200, b'{"QueueUrls": {}'), id="half a body that ends like a whole one"),
             pytest.param(http(200, b""), id="nothing where something is due"),
+            pytest.param(http(200, b"[]"), id="JSON that is no object"),
             pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="another protocol"),
         ],
     )

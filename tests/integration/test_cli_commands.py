@@ -222,7 +222,7 @@ def test_result_shows_the_record_of_a_task(run: Run, provisioned: None) -> None:
     record = json.loads(run("result", id, *APP, "--json"))
 
     assert (record["id"], record["status"], record["attempt"], record["result"]) == (id, "SUCCEEDED", 1, "a@100")
-    assert 'result    "a@100"' in run("result", id, *APP)
+    assert 'result     "a@100"' in run("result", id, *APP)
     assert run("result", id, *APP, "--wait", "--timeout", "1")
 
 

@@ -146,3 +146,11 @@ def test_who_may_not_see_a_label_may_not_guess_it(api: Served, path: str):
 
     assert kind(answer) == "invalid"
     assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/dead-letters/redrive", "/v1/dead-letters/purge"])
+def test_nor_may_who_chooses_dead_letters_by_it(api: Served, path: str):
+    answer = api.client.post(path, json={"labels": {"Password": "hunter2"}, "dry_run": True})
+
+    assert kind(answer) == "invalid"
+    assert "hunter2" not in answer.text

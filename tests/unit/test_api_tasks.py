@@ -455,7 +455,7 @@ def test_a_failed_task_is_run_again_with_its_own_arguments(api: Served):
     assert api.client.get(f"/v1/tasks/{id}").json()["status"] == "SUCCEEDED"
 
 
-def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others_and_only_where_it_may_be(api: Served):
+def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others(api: Served):
     id = sent(api)
     api.memory.run_until_idle()
 
@@ -467,9 +467,21 @@ def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others_and_onl
     answer = api.client.post(f"/v1/tasks/{id}/retry", json={"args": ["b.png"]}).json()
     assert answer["parent"] == id != answer["id"]
 
-    internal = api.app.ref("shop:internal").enqueue("x").id
-    api.client.post(f"/v1/tasks/{internal}/cancel", json={"task": "shop:internal"})
-    assert kind(api.client.post(f"/v1/tasks/{internal}/retry", json={"args": ["y"]})) == "not-over-http"
+
+@pytest.mark.parametrize("body", [{"args": [2]}, {}], ids=["given", "recorded"])
+def test_a_task_that_is_not_for_http_is_not_sent_anew_whoever_gives_its_arguments(body: dict[str, Any]):
+    app = TaskQ("shop")
+
+    @app.task(name="shop:internal")
+    def internal(number: int) -> None: ...
+
+    with served(app) as api:
+        id = internal.enqueue(1).id
+        api.memory.run_until_idle()
+        assert api.client.get(f"/v1/tasks/{id}").json()["arguments"] == {"args": [1], "kwargs": {}}
+
+        assert kind(api.client.post(f"/v1/tasks/{id}/retry", json=body)) == "not-over-http"
+        assert waiting(api) == []
 
 
 def test_a_hidden_value_is_not_sent_in_place_of_the_real_one(api: Served):

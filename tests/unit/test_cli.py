@@ -406,7 +406,7 @@ def test_a_record_in_json_has_times_in_utc_and_the_result_as_a_value() -> None:
     assert fields["result"] == {"a": [1]}
     assert fields["progress"] == {"done": 1, "total": 2, "note": "half"}
     assert fields["arguments"] == {"args": [1], "kwargs": {}}
-    assert [(one["attempt"], one["ended_at"], one["error"]) for one in fields["past"]] == [
+    assert [(one["attempt"], one["ended_at"], one["error"]) for one in fields["attempts"]] == [
         (1, "2027-01-15T07:59:52.000Z", "ValueError: bad")
     ]
     assert fields["error"] is None

@@ -365,6 +365,14 @@ async def test_an_attempt_stopped_by_shutdown_is_given_back_and_does_not_count()
     assert (record.status, record.attempt, record.lease_until) == (State.QUEUED, 0, None)
 
 
+async def test_an_attempt_is_given_back_only_when_its_record_says_so() -> None:
+    """Else the next holder would meet a live lease at once, and the attempt would count."""
+    stopping = Stopping()
+    stopping.rig.results.fail("release", refused())
+    assert await stopping.stop("shutdown") == Lost()
+    assert stopping.rig.record().status is State.RUNNING
+
+
 async def test_an_attempt_stopped_by_a_cancel_ends_cancelled() -> None:
     stopping = Stopping()
     assert await stopping.stop("cancelled") == Done()

@@ -749,8 +749,8 @@ def test_an_endpoint_that_hangs_does_not_keep_the_answer_beyond_the_deadline(
     event = bench.event()
     monkeypatch.setattr(bench.broker, call, hang)
     began = time.monotonic()
-    assert bench.invoke(event, timeout=2.0) == ids(event)[1:]
-    assert time.monotonic() - began < 2.0
+    assert bench.invoke(event, timeout=4.0) == ids(event)[1:]
+    assert time.monotonic() - began < 4.0
 
 
 def test_a_table_that_hangs_does_not_end_the_container(

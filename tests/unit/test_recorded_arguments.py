@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import ConfigError, Retry, TaskQ
+from taskq_sls import ConfigError, Middleware, Retry, TaskQ
+from taskq_sls.message import Message
 from taskq_sls.testing import InMemory, in_memory
 
 
@@ -64,6 +65,23 @@ def test_who_sends_by_name_does_not_know_what_a_positional_argument_is_for():
         assert recorded(memory, handle.id) == shown
         handle = app.ref("login", record_arguments=False).enqueue("ann")
         assert recorded(memory, handle.id) is None
+
+
+def test_what_a_hook_took_out_of_the_arguments_is_not_in_the_record():
+    class Vault(Middleware):
+        async def dispatch(self, message: Message, call_next: Any) -> Message:
+            return await call_next(message._replace(args=["vault:1"]))
+
+    app = TaskQ("shop", record="queued", middleware=[Vault()])
+
+    @app.task(name="login")
+    def login(user: str) -> None: ...
+
+    with in_memory(app) as memory:
+        handle = login.enqueue("secret")
+        assert recorded(memory, handle.id) is None
+        memory.run_until_idle()
+        assert recorded(memory, handle.id) == {"args": ["vault:1"], "kwargs": {}}
 
 
 @pytest.mark.parametrize("text", ["x" * 1_000, "x" * 10_000])

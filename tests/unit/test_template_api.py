@@ -31,6 +31,7 @@ def test_only_users_and_roles_of_iam_may_call_it(stack: Stack):
     assert function["Environment"]["Variables"]["TASKQ_API_AUTH"] == "iam", "nobody would be let in"
     assert function["Environment"]["Variables"]["TASKQ_TABLE"] == "shop-x-tasks", "SAM keeps what all functions share"
     permissions = stack.of_type("AWS::Lambda::Permission").values()
+    assert permissions
     assert all(one["Principal"] != "*" for one in permissions)
 
 

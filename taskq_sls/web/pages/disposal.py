@@ -53,7 +53,7 @@ async def redrive(call: Call, request: Request) -> View:
         }
     given = RedriveDeadLetters(**chosen, **edits, rate=form.number("rate"), group=form.line("group"))
     done = await dead_letters.redrive_dead_letters(given, call)
-    total = len(done.redriven) + (int(text) if (text := form.text("sent")).isdecimal() else 0)
+    total = len(done.redriven) + (int(text[:9]) if (text := form.text("sent")).isdecimal() else 0)
     return _redriven(done, form, started if began is None else began, total)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from ...app import TaskQ
 from ...errors import ConfigError
 from ...operations.dead_letters import list_dead_letters, purge
 from ...operations.editing import Edit
@@ -28,7 +29,7 @@ from ..models.dead_letters import (
     RedriveDone,
 )
 from ..problems import ProblemError
-from .filters import read_labels
+from .filters import check_shown, read_labels
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 
@@ -103,7 +104,7 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
     """Each is sent, as a new run of its task, before it is deleted: an interruption loses nothing. With a rate, one
     request sends as many as its time allows; ask again while `more` is set.
     """
-    _check_chosen(given)
+    _check_chosen(call.app, given)
     if holds_mask([given.args, given.kwargs, given.set_labels]):
         raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
     limit = given.limit
@@ -149,7 +150,7 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
 )
 async def purge_dead_letters(given: PurgeDeadLetters, call: Caller) -> PurgeDone:
     """The records of their tasks stay."""
-    _check_chosen(given)
+    _check_chosen(call.app, given)
     done = await purge(
         call.app, call.services, given.queue, given.selection(), limit=given.limit, dry_run=given.dry_run
     )
@@ -179,8 +180,9 @@ async def delete_dead_letter(queue: QueueName, message_id: MessageId, call: Call
     return PurgeDone(purged=[DeadLetter.of(call.app, one) for one in done.purged], kept=[], seen=done.seen, more=False)
 
 
-def _check_chosen(given: Chosen) -> None:
+def _check_chosen(app: TaskQ, given: Chosen) -> None:
     """A request that forgot its filter must not touch everything."""
+    check_shown(app, given.labels)
     if given.selection().everything and not given.everything:
         raise ConfigError("nothing says which dead letters are meant: give a filter, or everything=true")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ...app import TaskQ
 from ...redaction import hidden
@@ -13,14 +13,24 @@ def read_labels(app: TaskQ, given: Sequence[str]) -> dict[str, str]:
     """Labels from ``name=value``.
 
     Raises:
-        ProblemError: one is not of that form, or its values are hidden: who may not see them may not guess either.
+        ProblemError: one is not of that form, or its values are hidden.
     """
     labels = {}
     for one in given:
         name, equals, value = one.partition("=")
         if not equals or not name:
             raise ProblemError("invalid", f"label {one!r:.80} must be name=value")
+        labels[name] = value
+    check_shown(app, labels)
+    return labels
+
+
+def check_shown(app: TaskQ, labels: Iterable[str]) -> None:
+    """Refuse to look for labels of these names.
+
+    Raises:
+        ProblemError: the values of one are hidden: who may not see them may not guess either.
+    """
+    for name in labels:
         if hidden(name, app.log_redaction):
             raise ProblemError("invalid", f"label {name!r:.80} is hidden: nothing is found by it")
-        labels[name] = value
-    return labels

@@ -137,19 +137,20 @@ async def cancel_task(id: TaskId, call: Caller, given: Annotated[CancelTask, Bod
 )
 async def retry_task(id: TaskId, call: Caller, given: Annotated[RetryTask, Body(default_factory=RetryTask)]) -> Any:
     """Where its dead letter is there, that is sent back, as a new run of the same id. Otherwise a task that has ended is
-    sent anew, with the arguments given here (its record may lack or hide some of them); that needs a task declared with `http=True`.
+    sent anew, with the arguments given here, else with those of its record, which may lack or hide some; that needs a
+    task declared with `http=True`.
     """
     if holds_mask([given.args, given.kwargs, given.labels]):
         raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
-    view = await operations.show(call.app, call.services, id)
-    if view.record is None and view.dead_letter is None:
-        raise ProblemError("no-record", NO_RECORD)
-    if view.dead_letter is None and view.record is not None and (given.args, given.kwargs) != (None, None):
-        find_task(call.app, view.record.task)
     edit = Edit(given.args, given.kwargs, given.labels)
     try:
         retried = await operations.retry(
-            call.app, call.services, id, edit=None if edit == Edit() else edit, group=given.group
+            call.app,
+            call.services,
+            id,
+            edit=None if edit == Edit() else edit,
+            group=given.group,
+            check=lambda task: find_task(call.app, task),
         )
     except NotFound:
         raise ProblemError("no-record", NO_RECORD) from None

@@ -77,6 +77,16 @@ async def test_only_the_last_attempts_are_remembered(results: ResultBackend) -> 
     assert [one.attempt for one in (await read(results)).past] == list(range(4, KEPT_ATTEMPTS + 4))
 
 
+async def test_the_place_of_an_attempt_that_was_lost_does_not_show_an_older_one(results: ResultBackend) -> None:
+    for attempt in range(1, KEPT_ATTEMPTS + 1):
+        await fail(results, attempt)
+    lost = KEPT_ATTEMPTS + 1
+    await start(results, a_claim(owner="lost", now=NOW + 100 * lost - 50, max_attempts=100))
+    await fail(results, lost + 1)
+
+    assert [one.attempt for one in (await read(results)).past] == [*range(3, lost), lost + 1]
+
+
 async def test_an_attempt_whose_answer_was_lost_is_remembered_once(results: ResultBackend) -> None:
     end = retrying(started_at=NOW)
     fence = await run(results, end)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .errors import ArgumentsError, ConfigError
 from .flow import call_sync
 from .instants import Instant, epoch_seconds
-from .options import checked_labels
+from .option_checks import checked_labels
 from .results.base import Page, Query
 from .results.records import State, TaskRecord
 from .services import Services

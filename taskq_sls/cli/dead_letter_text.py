@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ..operations.dead_letter import DeadLetterGroup, DeadLetterView
 from ..operations.dead_letters import Problem
-from .output import age, moment
+from ..operations.reading import HOLD
+from ..operations.redriving import Redriven
+from .output import age, moment, note, print_json, print_table
 
 HEADER = ("ID", "TASK", "REASON", "RUN", "ATTEMPTS", "AGE", "QUEUE", "ERROR")
 GROUP_HEADER = ("COUNT", "REASON", "TASK", "ERROR", "OLDEST", "NEWEST", "QUEUE")
@@ -131,3 +134,55 @@ def print_letter(one: DeadLetterView, now: float) -> None:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= ERROR_WIDTH else f"{text[: ERROR_WIDTH - 1]}…"
+
+
+def print_redriven(done: Redriven, *, as_json: bool, dry_run: bool) -> None:
+    """What a redrive did, or would have done."""
+    if as_json:
+        print_json(
+            {
+                "redriven": [
+                    {**named_fields(one.dead_letter), "to": one.queue, "run": one.run} for one in done.redriven
+                ],
+                "kept": [problem_fields(one) for one in done.kept],
+                "undeleted": [problem_fields(one) for one in done.undeleted],
+                "seen": done.seen,
+                "missed": done.missed,
+                "dry_run": dry_run,
+            }
+        )
+        return
+    if dry_run and done.redriven:
+        rows = [
+            (one.dead_letter.id or one.dead_letter.message_id, one.dead_letter.task or "-", one.queue, str(one.run))
+            for one in done.redriven
+        ]
+        print_table(("ID", "TASK", "TO", "RUN"), rows)
+    would = "would be sent" if dry_run else "sent"
+    print(f"{len(done.redriven)} {would}, of {done.seen} looked at")
+    tell_problems(done.kept)
+    for one in done.undeleted:
+        note(f"sent, and perhaps there still, which does no harm: {one.dead_letter.id}: {one.message}")
+    tell_missed(done.missed)
+
+
+def tell_problems(kept: Sequence[Problem]) -> None:
+    """Dead letters that were left, and why."""
+    for one in kept[:20]:
+        note(f"error: left: {one.dead_letter.id or one.dead_letter.message_id}: {one.code}: {one.message}")
+    if len(kept) > 20:
+        note(f"error: left: {len(kept) - 20} more")
+
+
+def tell_missed(missed: int) -> None:
+    """How many a look did not get to see."""
+    if missed:
+        note(
+            f"about {missed} more were not looked at: they wait behind others of their FIFO group, or somebody holds them, "
+            f"such as a command that was killed less than {HOLD} seconds ago; run it again then"
+        )
+
+
+def named_fields(one: DeadLetterView) -> dict[str, Any]:
+    """Which dead letter it is, as JSON values."""
+    return {"id": one.id, "task": one.task, "queue": one.queue, "message_id": one.message_id, "reason": one.reason}

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ..app import TaskQ
 from ..errors import ConfigError, TaskQError
 from ..flow import call_sync
 from ..operations.dead_letter import DeadLetterView, groups_of
-from ..operations.dead_letters import Listing, Problem, list_dead_letters, purge
+from ..operations.dead_letters import Listing, list_dead_letters, purge
 from ..operations.editing import Edit
-from ..operations.reading import HOLD
-from ..operations.redriving import Redriven, redrive
+from ..operations.redriving import redrive
 from ..operations.selection import Selection
 from .apps import load_app
-from .arguments import (
-    add_app_option,
-    add_common,
-    add_json,
-    duration,
-    json_array,
-    json_object,
-    label,
-    per_second,
-    whole,
-)
 from .asking import Bar, confirmed, needs_confirmation
+from .dead_letter_arguments import add_commands
 from .dead_letter_text import (
     GROUP_HEADER,
     HEADER,
@@ -35,95 +24,23 @@ from .dead_letter_text import (
     group_fields,
     letter_cells,
     letter_fields,
+    named_fields,
     print_letter,
+    print_redriven,
     problem_fields,
+    tell_missed,
+    tell_problems,
 )
 from .editor import edit_in_editor
 from .output import note, print_json, print_table
 from .tasks import named_task
-from .veil import add_show_secrets, refuse_masks, shown_letter
+from .veil import refuse_masks, shown_letter
 
 T = TypeVar("T")
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
-        "dlq",
-        help="see, redrive and delete dead letters",
-        description="Messages that were given up. Looking leaves them where they are; each is hidden from others for "
-        "the time of the look.",
-    )
-    several = parser.add_subparsers(dest="dlq_command", metavar="COMMAND", required=True)
-    ls = _command(several, "ls", run_ls, "list dead letters, the latest first, and how many there are of each reason.")
-    _add_filters(ls)
-    ls.add_argument("--limit", type=whole, default=100, metavar="N", help="most to show; default 100")
-    ls.add_argument("--groups", action="store_true", help="only how many there are of each reason and task")
-    add_show_secrets(ls)
-    show = _command(several, "show", run_show, "show all of one dead letter. Exit status 1 when there is none.")
-    show.add_argument("id", metavar="ID", help="of the task, or of the message")
-    show.add_argument("--queue", metavar="QUEUE", help="look only there; default: all queues of the app")
-    add_show_secrets(show)
-    again = _command(
-        several,
-        "redrive",
-        run_redrive,
-        "send dead letters back to their queues, then delete them. Each becomes a new run of its task, with the same "
-        "id. Interrupted, it loses nothing: run it again. Exit status 1 when some that fit were left.",
-    )
-    _add_filters(again)
-    again.add_argument("--limit", type=whole, metavar="N", help="most to send; default: all that fit")
-    again.add_argument("--rate", type=per_second, metavar="N", help="messages a second; default: as fast as it goes")
-    again.add_argument("--edit", action="store_true", help="change arguments and labels of one in $EDITOR")
-    again.add_argument("--show-secrets", action="store_true", help="with --edit: also what the app hides by name")
-    again.add_argument("--args", type=json_array, metavar="JSON", help="other positional arguments, for all that fit")
-    again.add_argument("--kwargs", type=json_object, metavar="JSON", help="other named arguments, for all that fit")
-    again.add_argument("--labels", type=json_object, metavar="JSON", help="other labels, for all that fit")
-    again.add_argument("--group", metavar="GROUP", help="message group of firings whose schedule is gone (FIFO)")
-    _add_caution(again)
-    delete = _command(
-        several,
-        "purge",
-        run_purge,
-        "delete dead letters for good. Exit status 1 when some that fit were left.",
-    )
-    _add_filters(delete)
-    delete.add_argument("--limit", type=whole, metavar="N", help="most to delete; default: all that fit")
-    _add_caution(delete)
-
-
-def _command(several: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    one: argparse.ArgumentParser = several.add_parser(
-        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
-    )
-    add_app_option(one)
-    add_json(one)
-    add_common(one)
-    one.set_defaults(run=run)
-    return one
-
-
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queue", metavar="QUEUE", help="only this queue's, or schedules-dlq; default: all of the app")
-    parser.add_argument(
-        "--task", action="append", default=[], metavar="NAME", help="only of this task; may be repeated"
-    )
-    parser.add_argument(
-        "--reason", action="append", default=[], metavar="REASON", help="exhausted, crashed, redriven, ...; repeatable"
-    )
-    parser.add_argument("--older-than", type=duration, metavar="SPAN", help="given up so long ago: 90s, 15m, 1h, 2d")
-    parser.add_argument("--newer-than", type=duration, metavar="SPAN", help="given up since then: 90s, 15m, 1h, 2d")
-    parser.add_argument(
-        "--label", type=label, action="append", default=[], metavar="NAME=VALUE", help="with this label; repeatable"
-    )
-    parser.add_argument("--id", action="append", default=[], metavar="ID", help="only this task; may be repeated")
-    parser.add_argument(
-        "--message-id", action="append", default=[], metavar="ID", help="only this message; may be repeated"
-    )
-
-
-def _add_caution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="change nothing; tell what would be done")
-    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    add_commands(commands, run_ls, run_show, run_redrive, run_purge)
 
 
 def run_ls(arguments: argparse.Namespace) -> int:
@@ -208,7 +125,7 @@ def run_redrive(arguments: argparse.Namespace) -> int:
             ),
             "sent",
         )
-    _print_redriven(done, arguments)
+    print_redriven(done, as_json=arguments.json, dry_run=arguments.dry_run)
     return 1 if done.kept or done.undeleted else 0
 
 
@@ -239,60 +156,17 @@ def run_purge(arguments: argparse.Namespace) -> int:
             "deleted",
         )
     if arguments.json:
-        answer = {"purged": [_named(one) for one in done.purged], "kept": [problem_fields(one) for one in done.kept]}
+        answer = {
+            "purged": [named_fields(one) for one in done.purged],
+            "kept": [problem_fields(one) for one in done.kept],
+        }
         print_json({**answer, "seen": done.seen, "missed": done.missed, "dry_run": arguments.dry_run})
     else:
         would = "would be deleted" if arguments.dry_run else "deleted"
         print(f"{len(done.purged)} {would}, of {done.seen} looked at")
-        _tell_problems(done.kept)
-        _tell_missed(done.missed)
+        tell_problems(done.kept)
+        tell_missed(done.missed)
     return 1 if done.kept else 0
-
-
-def _print_redriven(done: Redriven, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        print_json(
-            {
-                "redriven": [{**_named(one.dead_letter), "to": one.queue, "run": one.run} for one in done.redriven],
-                "kept": [problem_fields(one) for one in done.kept],
-                "undeleted": [problem_fields(one) for one in done.undeleted],
-                "seen": done.seen,
-                "missed": done.missed,
-                "dry_run": arguments.dry_run,
-            }
-        )
-        return
-    if arguments.dry_run and done.redriven:
-        rows = [
-            (one.dead_letter.id or one.dead_letter.message_id, one.dead_letter.task or "-", one.queue, str(one.run))
-            for one in done.redriven
-        ]
-        print_table(("ID", "TASK", "TO", "RUN"), rows)
-    would = "would be sent" if arguments.dry_run else "sent"
-    print(f"{len(done.redriven)} {would}, of {done.seen} looked at")
-    _tell_problems(done.kept)
-    for one in done.undeleted:
-        note(f"sent, and perhaps there still, which does no harm: {one.dead_letter.id}: {one.message}")
-    _tell_missed(done.missed)
-
-
-def _tell_problems(kept: Sequence[Problem]) -> None:
-    for one in kept[:20]:
-        note(f"error: left: {one.dead_letter.id or one.dead_letter.message_id}: {one.code}: {one.message}")
-    if len(kept) > 20:
-        note(f"error: left: {len(kept) - 20} more")
-
-
-def _tell_missed(missed: int) -> None:
-    if missed:
-        note(
-            f"about {missed} more were not looked at: they wait behind others of their FIFO group, or somebody holds them, "
-            f"such as a command that was killed less than {HOLD} seconds ago; run it again then"
-        )
-
-
-def _named(one: DeadLetterView) -> dict[str, Any]:
-    return {"id": one.id, "task": one.task, "queue": one.queue, "message_id": one.message_id, "reason": one.reason}
 
 
 def _selection(app: TaskQ, arguments: argparse.Namespace) -> Selection:

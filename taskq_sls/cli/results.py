@@ -8,9 +8,9 @@ from typing import Any
 from ..app import TaskQ
 from ..errors import ConfigError
 from ..flow import call_sync
-from ..handle import TaskHandle, wait_for_records
 from ..message import check_id
 from ..results.records import State, TaskRecord
+from ..waiting import wait_for_records
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
 from .output import note, print_json, print_record, record_fields
@@ -61,6 +61,5 @@ def run_result(arguments: argparse.Namespace) -> int:
 
 
 def _wait(app: TaskQ, id: str, timeout: float | None) -> TaskRecord:
-    handle: TaskHandle[Any] = TaskHandle(app, id, "?", "?", "started", None)
-    records = call_sync("result", wait_for_records(app, app.services.blocking(), [handle], timeout))
+    records = call_sync("result", wait_for_records(app, app.services.blocking(), [id], timeout))
     return records[id]

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Body, Path, Query
 
 from ...claim_check import redeem_result
 from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing, ResultTimeout
-from ...handle import TaskHandle, wait_for_records
 from ...operations import tasks as operations
 from ...operations.editing import Edit
 from ...redaction import MASK, holds_mask
 from ...results.records import State, TaskRecord
+from ...waiting import wait_for_records
 from ..calls import BODY, Call, Caller, allowed
 from ..limits import LONGEST_WAIT, MAX_PAGE
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
@@ -163,9 +163,8 @@ async def retry_task(id: TaskId, call: Caller, given: Annotated[RetryTask, Body(
 
 async def _wait(call: Call, id: str, seconds: float) -> TaskRecord | None:
     """The record when the task has ended, or None when that takes longer."""
-    handle: TaskHandle[Any] = TaskHandle(call.app, id, "?", "?", "started", None)
     services = await call.app.services.on_loop(waiting=True)
     try:
-        return (await wait_for_records(call.app, services, [handle], seconds))[id]
+        return (await wait_for_records(call.app, services, [id], seconds))[id]
     except ResultTimeout:
         return None

@@ -77,10 +77,19 @@ class Screen:
 
 def draw(lines: Sequence[str], *, bold: bool) -> None:
     """Draw over the picture before; what does not fit the terminal is cut."""
-    size = shutil.get_terminal_size()
-    cut = [line[: size.columns] for line in lines[: size.lines - 1]]
+    width, height = _size()
+    cut = [line[:width] for line in lines[: height - 1]]
     drawn = [f"{BOLD}{line}{PLAIN}" if bold and line.isupper() else line for line in cut]
     print(HOME + "".join(f"{line}{REST_OF_LINE}\n" for line in drawn) + REST_OF_SCREEN, end="", flush=True)
+
+
+def _size() -> os.terminal_size:
+    # Of the terminal itself: an exported COLUMNS would be what it was before a resize.
+    try:
+        size = os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
+        size = os.terminal_size((0, 0))
+    return size if all(size) else shutil.get_terminal_size()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -610,7 +610,8 @@ class TestSharing:
         """
         environment = os.environ | {"AWS_ENDPOINT_URL": moto_url}
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
+            # Newer Pythons warn of threads at a fork; that it works all the same is what is tested.
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)],
             env=environment,
             cwd=tmp_path,
             timeout=60,

@@ -119,7 +119,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def top(folder: Path) -> Iterator[Terminal]:
-    terminal = Terminal(folder, "top", "--interval", "60")
+    # What a shell exports does not change with the terminal.
+    terminal = Terminal(folder, "top", "--interval", "60", COLUMNS="80", LINES="24")
     terminal.until("150 seconds")
     yield terminal
     terminal.close()

@@ -139,7 +139,7 @@ def test_an_attempt_that_the_deadline_cuts_is_reported_before_the_kill(
     make_aws_bench: MakeBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    bench = make_aws_bench(function_queue(function_timeout=1))
+    bench = make_aws_bench(function_queue(function_timeout=3))
 
     @bench.app.task(name="forever", retry=Retry(max_attempts=2, backoff=0))
     async def forever() -> None:

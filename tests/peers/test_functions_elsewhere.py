@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,33 +15,40 @@ from taskq_sls import Queue, Retry, TaskContext, TaskFailed
 from taskq_sls.flow import drive
 from taskq_sls.offline.container import InlineContainer
 from taskq_sls.offline.mapping import EventSourceMapping
+from taskq_sls.serverless import LambdaHandler
 from tests.support.aws_bench import AwsBench
 
 MakeBench = Callable[..., AwsBench]
 
 
-@pytest.fixture
-def bench(make_aws_bench: MakeBench) -> AwsBench:
-    # Its own visibility is 6 s: a batch that comes back as a whole comes back then.
-    return make_aws_bench(Queue("default", visibility_timeout=5, function_timeout=1, max_concurrency=2))
+def bench_of(make_aws_bench: MakeBench, function_timeout: int) -> AwsBench:
+    """The queue's own visibility is six times the timeout: a batch that comes back as a whole comes back then."""
+    return make_aws_bench(Queue("default", visibility_timeout=5, function_timeout=function_timeout, max_concurrency=2))
 
 
-def mapping(bench: AwsBench, function: Callable[[Any, Any], Any]) -> EventSourceMapping:
+@contextlib.contextmanager
+def mapping(bench: AwsBench, wrapped: Callable[[LambdaHandler], Any] = lambda handler: handler) -> Iterator[None]:
+    """The queue's messages go to functions for the time of the block, each container with a handler of its own."""
+    handlers: list[LambdaHandler] = []
+
+    def container() -> InlineContainer:
+        handlers.append(bench.app.lambda_handler())
+        return InlineContainer(wrapped(handlers[-1]))
+
     url = drive(bench.app.services.blocking().broker._urls.url("default"))  # type: ignore[attr-defined]  # SQS's own
-    return EventSourceMapping(
-        bench.app.queues["default"],
-        url,
-        lambda: InlineContainer(function),
-        endpoint=bench.server.endpoint,
-        region=bench.server.region,
-    )
+    queue, server = bench.app.queues["default"], bench.server
+    with EventSourceMapping(queue, url, container, endpoint=server.endpoint, region=server.region):
+        yield
+    for handler in handlers:
+        handler.close()
 
 
 def test_a_batch_in_which_every_record_fails_is_answered_and_not_raised(
-    bench: AwsBench, caplog: pytest.LogCaptureFixture
+    make_aws_bench: MakeBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Elsewhere it raises; and there is neither a retry of the library's own nor a state that says FAILED."""
     caplog.set_level(logging.INFO)
+    bench = bench_of(make_aws_bench, function_timeout=10)
     attempts: Counter[int] = Counter()
 
     @bench.app.task(name="job", retry=Retry(max_attempts=2, backoff=0))
@@ -48,19 +56,18 @@ def test_a_batch_in_which_every_record_fails_is_answered_and_not_raised(
         attempts[number] += 1
         raise ValueError("no")
 
-    handler = bench.app.lambda_handler()
     handles = job.enqueue_many([(number,) for number in range(3)])
-    with mapping(bench, handler):
+    with mapping(bench):
         for handle in handles:
             with pytest.raises(TaskFailed, match="no"):
                 handle.result(20)
-    handler.close()
     assert attempts == dict.fromkeys(range(3), 2)
     assert "mapping_invocation_failed" not in [getattr(record, "action", "") for record in caplog.records]
 
 
-def test_what_is_finished_does_not_run_again_when_its_batch_comes_back_as_a_whole(bench: AwsBench) -> None:
+def test_what_is_finished_does_not_run_again_when_its_batch_comes_back_as_a_whole(make_aws_bench: MakeBench) -> None:
     """A function that dies after its work has its whole batch delivered again."""
+    bench = bench_of(make_aws_bench, function_timeout=2)
     runs: Counter[int] = Counter()
     deaths = 0
 
@@ -69,23 +76,23 @@ def test_what_is_finished_does_not_run_again_when_its_batch_comes_back_as_a_whol
         runs[number] += 1
         return number
 
-    handler = bench.app.lambda_handler()
+    def dying(handler: LambdaHandler) -> Callable[[Any, Any], Any]:
+        def function(event: Any, context: Any) -> Any:
+            nonlocal deaths
+            answer = handler(event, context)
+            if all(record["attributes"]["ApproximateReceiveCount"] == "1" for record in event["Records"]):
+                deaths += 1
+                raise MemoryError("the container died")
+            return answer
 
-    def function(event: Any, context: Any) -> Any:
-        nonlocal deaths
-        answer = handler(event, context)
-        if all(record["attributes"]["ApproximateReceiveCount"] == "1" for record in event["Records"]):
-            deaths += 1
-            raise MemoryError("the container died")
-        return answer
+        return function
 
     handles = job.enqueue_many([(number,) for number in range(3)])
-    with mapping(bench, function):
+    with mapping(bench, dying):
         assert [handle.result(20) for handle in handles] == [0, 1, 2]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while sum(drive(bench.app.services.blocking().broker.depth("default"))):
             assert time.monotonic() < deadline, "the batch did not come back and go"
             time.sleep(0.05)
-    handler.close()
     assert deaths >= 1
     assert runs == dict.fromkeys(range(3), 1)

@@ -13,6 +13,9 @@ from ..errors import ConfigError
 LONGEST_WAIT = 20
 """Seconds: the most that SQS accepts as WaitTimeSeconds."""
 
+EARLY = 20.0
+"""Milliseconds before its time at which a message of a FIFO queue may come back."""
+
 _REGION = re.compile(r"Credential=[^/]*/\d+/([^/]+)/sqs/")
 
 
@@ -125,11 +128,17 @@ class MotoQueues:
     def return_expired(self, poll: Poll) -> None:
         """Let messages whose visibility ended be pending no more, all of them at once.
 
-        moto does so one by one while it receives, and then hands out the last of a FIFO group first.
+        moto does so one by one while it receives, and then hands out the last of a FIFO group first. One whose time
+        comes while moto receives would still be a case of that, so those of FIFO queues are returned a moment early.
         """
         queue = self._find(poll)
-        if queue is not None:
-            for message in [message for message in queue.pending_messages if message.visible]:
+        if queue is None:
+            return
+        now = self.now()
+        for message in list(queue.pending_messages):
+            if queue.fifo_queue and now <= message.visible_at <= now + EARLY:
+                message.visible_at = now - 1
+            if message.visible:
                 queue.pending_messages.discard(message)
 
     def next_change(self, poll: Poll, since: float) -> float | None:

@@ -47,7 +47,7 @@ def depth(bench: AwsBench, queue: str = "default") -> tuple[int, ...]:
     return tuple(drive(bench.app.services.blocking().broker.depth(queue)))
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

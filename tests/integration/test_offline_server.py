@@ -79,7 +79,7 @@ def waits_on(server: MotoServer) -> None:
     until(lambda: server.waiting_polls == 1)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
@@ -431,3 +431,31 @@ def test_importing_the_server_loads_neither_moto_nor_botocore() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert not {"moto", "botocore", "boto3", "flask"} & set(loaded)
+
+
+def test_messages_of_a_group_whose_time_ends_almost_at_once_come_back_in_order(connect: Connect) -> None:
+    from moto.backends import get_backend
+    from moto.core.utils import unix_time_millis
+
+    sqs = connect("sqs")
+    attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+    url = sqs.create_queue(QueueName="near.fifo", Attributes=attributes)["QueueUrl"]
+    for body in "abc":
+        sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="g")
+    assert receive(sqs, url, VisibilityTimeout=600) == ["a", "b", "c"]
+    (queue,) = (
+        backend.queues["near.fifo"]
+        for regions in get_backend("sqs").values()
+        for backend in regions.values()
+        if "near.fifo" in backend.queues
+    )
+    ends = unix_time_millis() + 500
+    for place, message in enumerate(queue._messages):
+        message.visible_at = ends + place * 5
+    while unix_time_millis() <= ends:
+        time.sleep(0.0005)
+
+    came = receive(sqs, url)
+
+    assert came == list("abc")[: len(came)]
+    assert came

@@ -140,7 +140,7 @@ class AwsBench:
                 await asyncio.wait([serving])
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     """Wait, without blocking the loop, until `condition` (plain or async) holds."""
     deadline = time.monotonic() + seconds
     while True:

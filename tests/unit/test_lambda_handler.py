@@ -827,7 +827,7 @@ def test_one_loop_serves_every_invocation_and_no_thread_is_left(bench: Bench) ->
     gc.collect()
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

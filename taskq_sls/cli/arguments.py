@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -56,6 +56,26 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for machines")
+
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def operator_command(several: Any, name: str, run: Run, text: str, *, app: bool = True) -> argparse.ArgumentParser:
+    """One of several commands of an operator; the first sentence of `text` is its line in the list of them.
+
+    Args:
+        app: whether it takes ``--app``.
+    """
+    one: argparse.ArgumentParser = several.add_parser(
+        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
+    )
+    if app:
+        add_app_option(one)
+    add_json(one)
+    add_common(one)
+    one.set_defaults(run=run)
+    return one
 
 
 def add_app_option(parser: argparse.ArgumentParser) -> None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from .arguments import (
-    add_app_option,
-    add_common,
-    add_json,
+    Run,
     duration,
     json_array,
     json_object,
     label,
+    operator_command,
     per_second,
     whole,
 )
 from .veil import add_show_secrets
-
-Run = Callable[[argparse.Namespace], int]
 
 
 def add_commands(commands: Any, run_ls: Run, run_show: Run, run_redrive: Run, run_purge: Run) -> None:
@@ -31,16 +27,18 @@ def add_commands(commands: Any, run_ls: Run, run_show: Run, run_redrive: Run, ru
         "the time of the look.",
     )
     several = parser.add_subparsers(dest="dlq_command", metavar="COMMAND", required=True)
-    ls = _command(several, "ls", run_ls, "list dead letters, the latest first, and how many there are of each reason.")
+    ls = operator_command(
+        several, "ls", run_ls, "list dead letters, the latest first, and how many there are of each reason."
+    )
     _add_filters(ls)
     ls.add_argument("--limit", type=whole, default=100, metavar="N", help="most to show; default 100")
     ls.add_argument("--groups", action="store_true", help="only how many there are of each reason and task")
     add_show_secrets(ls)
-    show = _command(several, "show", run_show, "show all of one dead letter. Exit status 1 when there is none.")
+    show = operator_command(several, "show", run_show, "show all of one dead letter. Exit status 1 when there is none.")
     show.add_argument("id", metavar="ID", help="of the task, or of the message")
     show.add_argument("--queue", metavar="QUEUE", help="look only there; default: all queues of the app")
     add_show_secrets(show)
-    again = _command(
+    again = operator_command(
         several,
         "redrive",
         run_redrive,
@@ -57,7 +55,7 @@ def add_commands(commands: Any, run_ls: Run, run_show: Run, run_redrive: Run, ru
     again.add_argument("--labels", type=json_object, metavar="JSON", help="other labels, for all that fit")
     again.add_argument("--group", metavar="GROUP", help="message group of firings whose schedule is gone (FIFO)")
     _add_caution(again)
-    delete = _command(
+    delete = operator_command(
         several,
         "purge",
         run_purge,
@@ -66,17 +64,6 @@ def add_commands(commands: Any, run_ls: Run, run_show: Run, run_redrive: Run, ru
     _add_filters(delete)
     delete.add_argument("--limit", type=whole, metavar="N", help="most to delete; default: all that fit")
     _add_caution(delete)
-
-
-def _command(several: Any, name: str, run: Run, text: str) -> argparse.ArgumentParser:
-    one: argparse.ArgumentParser = several.add_parser(
-        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
-    )
-    add_app_option(one)
-    add_json(one)
-    add_common(one)
-    one.set_defaults(run=run)
-    return one
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from ..flow import call_sync
 from ..scheduler.plan import Plan
 from ..schedules.syncing import Synced, plan_declared, sync
 from .apps import load_app
-from .arguments import add_app_option, add_app_positional, add_common, add_json, whole
+from .arguments import add_app_positional, operator_command, whole
 from .listing import list_schedules, named
 from .next_runs import MOST_RUNS, run_next
 from .output import note, print_json, print_table
@@ -28,13 +28,19 @@ def add_to(commands: Any) -> None:
         ("plan", run_plan, "show what sync would create, change and remove"),
         ("sync", run_sync, "make the schedules of an app as its code declares them"),
     ):
-        one = _command(several, name, run, f"{text}. Only schedules that the app declared are touched.")
+        one = operator_command(
+            several, name, run, f"{text}. Only schedules that the app declared are touched.", app=False
+        )
         add_app_positional(one)
         if name == "sync":
             one.add_argument("--dry-run", action="store_true", help="change nothing: what plan does")
             one.add_argument("--force", action="store_true", help="also in AWS, where a template owns these schedules")
-    ls = _command(
-        several, "ls", run_ls, "list the schedules of an app: state, next run, last run and what became of it."
+    ls = operator_command(
+        several,
+        "ls",
+        run_ls,
+        "list the schedules of an app: state, next run, last run and what became of it.",
+        app=False,
     )
     add_app_positional(ls)
     ls.add_argument(
@@ -45,23 +51,14 @@ def add_to(commands: Any) -> None:
         ("resume", run_resume, "have a paused schedule fire again."),
         ("rm", run_rm, "remove a schedule. The next sync makes a declared one again."),
     ):
-        one = _command(several, name, run, text)
+        one = operator_command(several, name, run, text)
         one.add_argument("name", metavar="NAME", help="name of the schedule as ls shows it, or as the code declares it")
-        add_app_option(one)
-
-
-def _command(several: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
-    one = several.add_parser(
-        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
-    )
-    add_json(one)
-    add_common(one)
-    one.set_defaults(run=run)
-    return one
 
 
 def _add_next(several: Any) -> None:
-    one = _command(several, "next", run_next, "show the coming runs of an expression, in local time and UTC.")
+    one = operator_command(
+        several, "next", run_next, "show the coming runs of an expression, in local time and UTC.", app=False
+    )
     one.add_argument(
         "expression", metavar="EXPRESSION", help="'cron(0 12 ? * MON-FRI *)', 'rate(5 minutes)', 'at(...)'"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..app import TaskQ
@@ -17,7 +17,7 @@ from ..operations.tasks import cancel, retry, show
 from ..results.layout import INDEXED_STATES
 from ..results.records import State, TaskRecord
 from .apps import find_task, load_app
-from .arguments import add_app_option, add_common, add_json, json_array, json_object, when, whole
+from .arguments import json_array, json_object, operator_command, when, whole
 from .dead_letter_text import letter_fields, print_letter
 from .output import (
     age,
@@ -45,7 +45,9 @@ def add_to(commands: Any) -> None:
     )
     parser.default_command = "ls"
     several = parser.add_subparsers(dest="tasks_command", metavar="COMMAND", required=True)
-    ls = _command(several, "ls", run_ls, "list the records of tasks, newest first. Without --task, those of the app.")
+    ls = operator_command(
+        several, "ls", run_ls, "list the records of tasks, newest first. Without --task, those of the app."
+    )
     ls.add_argument("--status", metavar="STATUS", help=", ".join(State))
     ls.add_argument("--task", metavar="NAME", help="name of the task, or its end: resize for shop.tasks:resize")
     ls.add_argument("--since", type=when, metavar="WHEN", help="90s, 15m, 1h, 2d ago, or 2026-11-22T10:00:00Z")
@@ -53,13 +55,13 @@ def add_to(commands: Any) -> None:
     ls.add_argument("--limit", type=whole, default=50, metavar="N", help="1 to 1000; default 50")
     ls.add_argument("--cursor", metavar="CURSOR", help="the next page, as the page before named it")
     add_show_secrets(ls)
-    one = _command(
+    one = operator_command(
         several, "show", run_show, "show a task's record, and its dead letter if there is one. Exit status 1 for none."
     )
     one.add_argument("id", metavar="ID")
     one.add_argument("--no-dead-letter", action="store_true", help="do not look into the dead-letter queue")
     add_show_secrets(one)
-    stop = _command(
+    stop = operator_command(
         several,
         "cancel",
         run_cancel,
@@ -68,7 +70,7 @@ def add_to(commands: Any) -> None:
     )
     stop.add_argument("id", metavar="ID", nargs="+")
     stop.add_argument("--task", metavar="NAME", help="name of the task, needed where it has no record yet")
-    again = _command(
+    again = operator_command(
         several,
         "retry",
         run_retry,
@@ -80,7 +82,7 @@ def add_to(commands: Any) -> None:
     again.add_argument("--kwargs", type=json_object, metavar="JSON", help="named arguments, as '{\"width\": 200}'")
     again.add_argument("--labels", type=json_object, metavar="JSON", help="other labels")
     again.add_argument("--group", metavar="GROUP", help="message group, for a new task on a FIFO queue")
-    tail = _command(several, "tail", run_tail, "follow tasks as they end or retry, until Ctrl-C.")
+    tail = operator_command(several, "tail", run_tail, "follow tasks as they end or retry, until Ctrl-C.")
     tail.add_argument("--task", metavar="NAME", help="only tasks of this name")
     tail.add_argument(
         "--status",
@@ -91,17 +93,6 @@ def add_to(commands: Any) -> None:
         help="may be repeated",
     )
     add_show_secrets(tail)
-
-
-def _command(several: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    one: argparse.ArgumentParser = several.add_parser(
-        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
-    )
-    add_app_option(one)
-    add_json(one)
-    add_common(one)
-    one.set_defaults(run=run)
-    return one
 
 
 def run_ls(arguments: argparse.Namespace) -> int:

@@ -257,9 +257,8 @@ def test_workers_that_are_stopped_under_load_leave_nothing_hidden_and_a_second_s
     fleet = make_fleet("many", "one")
     ids = []
     for task in ("slow_sync", "slow"):  # sync ones first, so that more are held than there are threads
-        for queue in fleet.app.queues:
-            sent = fleet.enqueue_many(task, [(0.5,), (600,)] * 7, queue)
-            ids += sent if queue == "many" else []
+        ids += fleet.enqueue_many(task, [(0.5,), (600,)] * 7, "many")
+        fleet.enqueue_many(task, [(600,)] * 14, "one")  # long ones alone: whichever it runs, it does not end by itself
     options = ("--threads", "2", "--concurrency", "8")
     several = [fleet.start("--queues", "many", "--grace", "1", *options) for _ in range(2)]
     patient = fleet.start("--queues", "one", "--grace", "600", *options)

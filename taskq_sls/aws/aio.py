@@ -16,6 +16,7 @@ from ..clock import Clock
 from ..flow import AsyncFlow
 from .answers import check_answers
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
+from .direct import HOT, DirectCalls, wanted
 from .errors import translate, translate_creation
 
 
@@ -61,6 +62,10 @@ class AsyncAws:
         client = mine.clients.get(service)
         return await mine.make(service) if client is None else client
 
+    def direct(self, service: str) -> DirectCalls:
+        """The hot calls of a client that `get` has returned on the running loop."""
+        return self._loops[asyncio.get_running_loop()].direct[service]
+
     async def _enter_loop(self) -> _LoopClients:
         if self._pid != os.getpid():
             # Connections that came through a fork are the parent's: closing them here would end them there.
@@ -87,7 +92,11 @@ class AsyncClient:
     async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
         method = getattr(await self._port.get(self._service), operation)
         try:
-            answer: dict[str, Any] = await method(**params)
+            answer: dict[str, Any] | None = None
+            if operation in HOT:
+                answer = await self._port.direct(self._service).call(operation, params)
+            if answer is None:
+                answer = await method(**params)
             if "Body" in answer:
                 async with answer["Body"] as stream:
                     answer["Body"] = await stream.read()
@@ -114,6 +123,7 @@ class _LoopClients:
 
     def __init__(self, options: ClientOptions) -> None:
         self.clients: dict[str, Any] = {}
+        self.direct: dict[str, DirectCalls] = {}
         self._options = options
         self._lock = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
@@ -139,12 +149,18 @@ class _LoopClients:
             self._loader = install_loader(session)
             self._session = session
         self._loader.want(service)
-        config = AioConfig(**self._options.arguments(service, f"aiobotocore/{aiobotocore_version}"))
+        arguments = self._options.arguments(service, f"aiobotocore/{aiobotocore_version}")
+        direct = self.direct[service] = DirectCalls(repeat=self._options.max_attempts > 1)
+        config = AioConfig(**arguments, http_session_cls=direct.session_class())
         client = await self._stack.enter_async_context(self._session.create_client(service, config=config))
         client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", _stream_large)
         check_answers(client)
+        # Adaptive retries must see every call: they slow down by what the service answers.
+        if wanted() and self._options.retry_mode == "standard":
+            direct.attach(client)
         return client
 
     async def close(self) -> None:
         self.clients.clear()
+        self.direct.clear()
         await self._stack.aclose()

@@ -32,20 +32,29 @@ def _check_whole(operation_model: Any, response_dict: dict[str, Any], **_: Any) 
     # Streams count for themselves; an answer to HEAD tells the length of what it leaves out.
     if not isinstance(body, bytes) or operation_model.http.get("method") == "HEAD":
         return
-    length = response_dict["headers"].get("content-length")
-    whole, expected = length is None or len(body) == int(length), length
-    # What failed may have any body. What succeeded answers with an object, if the operation answers anything at all.
-    if whole and response_dict["status_code"] < 300 and operation_model.service_model.protocol == "json":
-        whole = _is_object(body) if body else not operation_model.output_shape
-        expected = "a whole JSON object"
-    if not whole:
-        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=expected)
+    check_length(response_dict["headers"], body)
+    # What failed may have any body.
+    if response_dict["status_code"] < 300 and operation_model.service_model.protocol == "json":
+        parse_answer(operation_model, body)
 
 
-def _is_object(body: bytes) -> bool:
+def check_length(headers: Any, body: bytes) -> None:
+    """Raise IncompleteReadError if a body is not as long as its headers say."""
+    length = headers.get("content-length")
+    if length is not None and len(body) != int(length):
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=length)
+
+
+def parse_answer(operation_model: Any, body: bytes) -> dict[str, Any]:
+    """What succeeded answers with an object, if the operation answers anything at all; else IncompleteReadError."""
+    if not body and not operation_model.output_shape:
+        return {}
+    expected: Any = "a whole JSON object"  # stands in the message
     for parse in (from_json, json.loads):  # the second, which botocore uses, takes what the fast one refuses
         try:
-            return isinstance(parse(body), dict)
+            answer = parse(body)
         except ValueError:
             continue
-    return False
+        if isinstance(answer, dict):
+            return answer
+    raise IncompleteReadError(actual_bytes=len(body), expected_bytes=expected)

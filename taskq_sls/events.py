@@ -103,7 +103,7 @@ class Route:
         # The event is JSON, as a message is: the task's annotations say what becomes of it.
         args, kwargs = task._definition.signature().decode([], values)
         options = self._options(task)
-        return task._prepare(args, kwargs, replace(options, id=event.task_id(task.name)))
+        return task._prepare(args, kwargs, options._replace(id=event.task_id(task.name)))
 
     def check(self, task: Task[..., Any]) -> None:
         """Raise ConfigError where an option is wrong or does not fit the queue."""

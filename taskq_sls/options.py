@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ConfigError
 from .option_checks import CHECKS, Misfire, Overlap, RecordLevel, RunIn, UniquePolicy
@@ -16,8 +15,7 @@ from .retry import Retry
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
+class TaskOptions(NamedTuple):
     """Options of a task. Those of an enqueue (`with_options`) are named first; times in seconds.
 
     Args:
@@ -57,9 +55,9 @@ class TaskOptions:
     delay: float = 0.0
     group: str | None = None
     id: str | None = None
-    labels: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    labels: Mapping[str, str] = _NONE
     expires_in: float | None = None
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry = Retry()
     timeout: float | None = None
     hard_timeout: float | None = None
     run_in: RunIn = "thread"
@@ -73,7 +71,7 @@ class TaskOptions:
     http: bool = False
     record_arguments: bool = True
     redact: Names = frozenset()
-    extra: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    extra: Mapping[str, Any] = _NONE
 
     @property
     def stuck_after(self) -> float | None:
@@ -107,7 +105,7 @@ class TaskOptions:
             built_in["labels"] = MappingProxyType({**self.labels, **built_in["labels"]})
         if "redact" in built_in:
             built_in["redact"] |= self.redact
-        merged = replace(self, **built_in, extra=MappingProxyType(added))
+        merged = self._replace(**built_in, extra=MappingProxyType(added))
         if merged.unique_key is not None and merged.record not in ("started", "queued"):
             raise ConfigError(
                 f"{where}: unique_key={merged.unique_key!r} with record={merged.record!r}: the end of a task frees its "

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore import __version__ as botocore_version
 from botocore.loaders import Loader
@@ -22,9 +21,8 @@ _READ_TIMEOUTS = {"sqs": 30.0}
 _READ_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """Options of every client of a port.
+class ClientOptions(NamedTuple):
+    """Options of every client of a port; `of` checks them.
 
     Args:
         connect_timeout: seconds to wait for a connection, above 0.
@@ -33,9 +31,6 @@ class ClientOptions:
         retry_mode: ``standard``, or ``adaptive`` to also slow down when the service throttles.
         max_attempts: tries of one call by botocore itself, the first included; 1 or more.
         max_pool_connections: connections kept per service, 1 or more.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     connect_timeout: float = 5.0
@@ -46,14 +41,15 @@ class ClientOptions:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> ClientOptions:
-        """From keyword arguments; an unknown one raises ConfigError."""
-        known = [field.name for field in fields(cls)]
+        """From keyword arguments; ConfigError where one is unknown or out of its range."""
         for name in options:
-            if name not in known:
-                raise ConfigError(f"AWS client option {name!r} is unknown; the options are {', '.join(known)}")
-        return cls(**options)
+            if name not in cls._fields:
+                raise ConfigError(f"AWS client option {name!r} is unknown; the options are {', '.join(cls._fields)}")
+        made = cls(**options)
+        made._check()
+        return made
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in ("connect_timeout", "read_timeout"):
             value = getattr(self, name)
             if not (value is None and name == "read_timeout") and not (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, UndecodableMessage
@@ -56,8 +55,7 @@ def _timed(
     app: TaskQ, where: str, definition: Definition, spec: ScheduleSpec, message: Message, when: When
 ) -> tuple[ScheduleSpec, Message]:
     field = {**(message.schedule or {})}
-    options = replace(
-        definition.options,
+    options = definition.options._replace(
         queue=spec.queue,
         group=spec.group,
         delay=0.0,

@@ -72,8 +72,9 @@ def finish(process: subprocess.Popen[str], timeout: float = 300) -> dict[str, An
 
 
 def run(endpoints: Endpoints, contender: str, role: str, queue: str, **options: Any) -> dict[str, Any]:
-    """Run a contender to its end."""
-    return finish(start(endpoints, contender, role, queue, **options))
+    """Run a contender to its end; five minutes, and five more for each hundred thousand tasks, are its limit."""
+    limit = 300 * (1 + options.get("tasks", 0) / 100_000)
+    return finish(start(endpoints, contender, role, queue, **options), limit)
 
 
 def cost(figures: dict[str, Any]) -> float:

@@ -12,16 +12,16 @@ SHORT, LONG = 1_000, 100_000
 
 def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
     """Processor time per task, and peak memory."""
-    return [*_backlog(endpoints, min(rounds, 2)), _processes(endpoints, min(rounds, 2))]
+    return [*backlog(endpoints, min(rounds, 2), SHORT, LONG), _processes(endpoints, min(rounds, 2))]
 
 
-def _backlog(endpoints: Endpoints, rounds: int) -> list[Row]:
+def backlog(endpoints: Endpoints, rounds: int, few: int, many: int) -> list[Row]:
     """The short backlog is worked on ten times for each long one, so that both last long enough to be measured."""
-    short, long = f"backlog of {SHORT:,}", f"backlog of {LONG:,}"
+    short, long = f"backlog of {few:,}", f"backlog of {many:,}"
     costs: dict[str, list[float]] = {short: [], long: []}
     memory: dict[str, list[float]] = {short: [], long: []}
     for _ in range(rounds):
-        for name, tasks, times in ((short, SHORT, 10), (long, LONG, 1)):
+        for name, tasks, times in ((short, few, 10), (long, many, 1)):
             case = Case(name, "taskq_sls", "work", tasks, {"concurrency": 100}, FILLED)
             found = [measure(endpoints, case) for _ in range(times)]
             costs[name].append(sum(one["cpu"] for one in found) / sum(one["tasks"] for one in found) * 1e6)

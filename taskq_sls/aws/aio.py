@@ -62,9 +62,10 @@ class AsyncAws:
         client = mine.clients.get(service)
         return await mine.make(service) if client is None else client
 
-    def direct(self, service: str) -> DirectCalls:
-        """The hot calls of a client that `get` has returned on the running loop."""
-        return self._loops[asyncio.get_running_loop()].direct[service]
+    def direct(self, service: str) -> DirectCalls | None:
+        """The hot calls of a client that `get` has returned on the running loop; None if it was closed meanwhile."""
+        mine = self._loops.get(asyncio.get_running_loop())
+        return None if mine is None else mine.direct.get(service)
 
     async def _enter_loop(self) -> _LoopClients:
         if self._pid != os.getpid():
@@ -92,11 +93,12 @@ class AsyncClient:
     async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
         method = getattr(await self._port.get(self._service), operation)
         try:
-            answer: dict[str, Any] | None = None
-            if operation in HOT:
-                answer = await self._port.direct(self._service).call(operation, params)
-            if answer is None:
+            direct = self._port.direct(self._service) if operation in HOT else None
+            answer: dict[str, Any]
+            if direct is None:
                 answer = await method(**params)
+            else:
+                answer = await direct.call(operation, params, method)
             if "Body" in answer:
                 async with answer["Body"] as stream:
                     answer["Body"] = await stream.read()
@@ -144,19 +146,20 @@ class _LoopClients:
             return self.clients[service]
 
     async def _create(self, service: str) -> Any:
+        # Adaptive retries must see every call: they slow down by what the service answers.
+        directly = wanted() and self._options.retry_mode == "standard"
         if self._session is None:
             session = AioSession()
             self._loader = install_loader(session)
             self._session = session
         self._loader.want(service)
         arguments = self._options.arguments(service, f"aiobotocore/{aiobotocore_version}")
-        direct = self.direct[service] = DirectCalls(repeat=self._options.max_attempts > 1)
+        direct = self.direct[service] = DirectCalls(self._options.max_attempts)
         config = AioConfig(**arguments, http_session_cls=direct.session_class())
         client = await self._stack.enter_async_context(self._session.create_client(service, config=config))
         client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", _stream_large)
         check_answers(client)
-        # Adaptive retries must see every call: they slow down by what the service answers.
-        if wanted() and self._options.retry_mode == "standard":
+        if directly:
             direct.attach(client)
         return client
 

@@ -33,8 +33,11 @@ def _check_whole(operation_model: Any, response_dict: dict[str, Any], **_: Any) 
     if not isinstance(body, bytes) or operation_model.http.get("method") == "HEAD":
         return
     check_length(response_dict["headers"], body)
-    # What failed may have any body.
-    if response_dict["status_code"] < 300 and operation_model.service_model.protocol == "json":
+    protocol = operation_model.service_model.protocol
+    if response_dict["status_code"] >= 300:
+        if protocol.endswith("json"):
+            response_dict["body"] = legible(body)
+    elif protocol == "json":
         parse_answer(operation_model, body)
 
 
@@ -53,8 +56,28 @@ def parse_answer(operation_model: Any, body: bytes) -> dict[str, Any]:
     for parse in (from_json, json.loads):  # the second, which botocore uses, takes what the fast one refuses
         try:
             answer = parse(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(answer, dict):
             return answer
     raise IncompleteReadError(actual_bytes=len(body), expected_bytes=expected)
+
+
+_TEXTS = ("__type", "code", "Code", "message", "Message")
+
+
+def legible(body: bytes) -> bytes:
+    """A refusal as botocore reads one, which stumbles over what is not UTF-8, not an object, or has no texts in it.
+
+    What stands between us and the service may refuse in any form: ``"Service Unavailable"``, a page in Latin-1.
+    """
+    text = body.decode(errors="replace")
+    try:
+        said = json.loads(text)
+    except ValueError:  # botocore takes it for the message
+        return text.encode()
+    except RecursionError:
+        said = None
+    if isinstance(said, dict) and all(isinstance(said.get(name), str | None) for name in _TEXTS):
+        return body
+    return json.dumps({"message": text}).encode()

@@ -13,15 +13,20 @@ import functools
 import json
 import os
 import random
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, IncompleteReadError
+from botocore.handlers import add_recursion_detection_header
 from botocore.parsers import create_parser
 
 from ..errors import ConfigError
-from .answers import check_length, parse_answer
+from .answers import check_length, legible, parse_answer
 from .errors import translate
 
 HOT = frozenset(
@@ -38,7 +43,7 @@ HOT = frozenset(
         "update_item",
     }
 )
-"""Operations whose parameters and answers are plain JSON on the wire: no times, and no bytes that we send."""
+"""Operations whose parameters and answers are plain JSON on the wire: no times, and bytes only in answers."""
 
 LARGEST = 1_048_576
 """Bytes of a body. A larger one is streamed by botocore's way, so that it does not hold up the loop."""
@@ -58,6 +63,14 @@ _OF_ONE_REQUEST = (
 )
 """Headers, or how their names begin, that say something about one request."""
 
+_SIGNS = (b"null", b'"B"', b'"BS"', b'"Binary')
+_OTHER_THAN_JSON = re.compile(rb'"(?<!\\")(?:\s*:\s*null|(?:B|BS|BinaryValue|BinaryListValues)"\s*:)')
+"""Where botocore's answer is another than the JSON: a member that is null is absent, and bytes are decoded.
+
+Quotes within a text are escaped, so what stands in a text does not match. `_SIGNS` are found faster.
+"""
+
+_FIRST_WAS_DIRECT: ContextVar[bool] = ContextVar("first_was_direct", default=False)
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -87,11 +100,11 @@ class DirectCalls:
     """The hot operations of one aiobotocore client.
 
     Args:
-        repeat: whether botocore may try again what failed in passing.
+        attempts: tries of one call, the direct one included; the others are botocore's.
     """
 
-    def __init__(self, repeat: bool) -> None:
-        self._repeat = repeat
+    def __init__(self, attempts: int) -> None:
+        self._attempts = attempts
         self._learned: dict[str, _Learned] = {}
         self._models: dict[str, Any] = {}
         self._session: Any = None
@@ -110,11 +123,25 @@ class DirectCalls:
     def attach(self, client: Any) -> None:
         """Learn from the requests of `client`."""
         service = client.meta.service_model
+        # Before the handler of the client's retries, which would count what it allows.
+        client.meta.events.register_first(f"needs-retry.{service.service_id.hyphenize()}", self._end)
         for method, name in client.meta.method_to_api_mapping.items():
             if method in HOT:
                 self._models[method] = service.operation_model(name)
                 event = f"before-sign.{service.service_id.hyphenize()}.{name}"
                 client.meta.events.register(event, functools.partial(self._learn, method))
+
+    def _end(self, attempts: int, operation: Any, response: Any, caught_exception: Any, **_: Any) -> None:
+        """Raise what an attempt of botocore's ended with if it makes up all of them with the direct one before it.
+
+        An answer to ``needs-retry`` would not do: to aiobotocore 2 any but None means another attempt.
+        """
+        if not _FIRST_WAS_DIRECT.get() or attempts + 1 < self._attempts:
+            return
+        if caught_exception is not None:
+            raise caught_exception
+        if response[0].status_code >= 300:
+            raise ClientError(response[1], operation.name)
 
     def _learn(
         self,
@@ -146,46 +173,61 @@ class DirectCalls:
             (signing.get("signing_name") or signing_name, signing.get("region") or region_name, signature_version),
         )
 
-    async def call(self, operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer to a hot call; None if botocore must make it.
+    async def call(
+        self, operation: str, params: dict[str, Any], method: Callable[..., Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """The answer to a hot call. `method` is the client's own, for what is not made directly or failed in passing.
 
         Raises:
-            ClientError: the service refused, and another try would not change that.
-            BotoCoreError: the same for the way to it.
+            ClientError: the service refused.
+            BotoCoreError: the way to it failed.
         """
         learned = self._learned.get(operation)
-        if learned is None:
-            return None
-        try:
-            body = _encode(params).encode()
-        except (TypeError, ValueError):  # such as bytes, which botocore knows how to write
-            return None
-        if len(body) > LARGEST:
-            return None
+        body = None if learned is None else _body(params)
+        if learned is None or body is None:
+            return await method(**params)
         request = AWSRequest("POST", learned.url, headers=learned.headers, data=body)
+        add_recursion_detection_header({"headers": request.headers})
         auth = await learned.signer.get_auth_instance(*learned.signing)
         auth.add_auth(request)
         try:
             response = await self._session.send(request.prepare())
             content = await response.content
             if response.status_code >= 300:
+                _check_sum(response.headers, content)
                 raise self._refusal(operation, response, content)
+            answer = self._answer(operation, response, content)
+            _check_sum(response.headers, content)
+        except IncompleteReadError:
+            raise
         except (BotoCoreError, ClientError) as error:
             known = translate(operation, error)
-            if not self._repeat or not getattr(known, "transient", False):
+            if self._attempts < 2 or not getattr(known, "transient", False):
                 raise
-            # As long as botocore waits before its first retry (its documentation, "standard retry mode").
-            await asyncio.sleep(random.random())
-            return None
+        else:
+            return answer
+        # As long as botocore waits before its first retry (its documentation, "standard retry mode").
+        await asyncio.sleep(random.random())
+        token = _FIRST_WAS_DIRECT.set(True)
+        try:
+            return await method(**params)
+        finally:
+            _FIRST_WAS_DIRECT.reset(token)
+
+    def _answer(self, operation: str, response: Any, content: bytes) -> dict[str, Any]:
+        model = self._models[operation]
         check_length(response.headers, content)
-        answer = parse_answer(self._models[operation], content)
-        return _without_nulls(answer) if b"null" in content else answer
+        answer = parse_answer(model, content)
+        if any(sign in content for sign in _SIGNS) and _OTHER_THAN_JSON.search(content):
+            parsed: dict[str, Any] = create_parser("json").parse(_parts(response, content), model.output_shape)
+            return parsed
+        return answer
 
     def _refusal(self, operation: str, response: Any, content: bytes) -> ClientError:
         """The error that botocore would have raised."""
         model = self._models[operation]
         parser = create_parser("json")
-        parts = {"status_code": response.status_code, "headers": response.headers, "body": content, "context": {}}
+        parts = _parts(response, legible(content))
         parsed = parser.parse(parts, model.output_shape)
         shape = model.service_model.shape_for_error_code(parsed.get("Error", {}).get("Code"))
         if shape is not None:
@@ -193,10 +235,22 @@ class DirectCalls:
         return ClientError(parsed, model.name)
 
 
-def _without_nulls(value: Any) -> Any:
-    """A member that is null is absent, as it is to botocore."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_without_nulls(each) for each in value]
-    return value
+def _parts(response: Any, body: bytes) -> dict[str, Any]:
+    """An answer in the form that botocore's parsers take."""
+    return {"status_code": response.status_code, "headers": response.headers, "body": body, "context": {}}
+
+
+def _body(params: dict[str, Any]) -> bytes | None:
+    """The body of a request; None for one that botocore must write."""
+    try:
+        body = _encode(params).encode()
+    except (TypeError, ValueError):  # such as bytes, which botocore knows how to write
+        return None
+    return body if len(body) <= LARGEST else None
+
+
+def _check_sum(headers: Any, body: bytes) -> None:
+    """Raise ChecksumError for an answer that DynamoDB did not send like this."""
+    said = headers.get("x-amz-crc32")
+    if said is not None and said != (actual := str(zlib.crc32(body))):
+        raise ChecksumError(checksum_type="crc32", expected_checksum=said, actual_checksum=actual)

@@ -105,7 +105,8 @@ def _answered(operation: str, error: botocore.ClientError) -> AwsError:
         code,
         message,
         status=status,
-        transient=throttled or code in TRANSIENT_CODES or status >= 500 or _skewed(code, message),
+        # 408: the request did not arrive in time, says a proxy.
+        transient=throttled or code in TRANSIENT_CODES or status >= 500 or status == 408 or _skewed(code, message),
         ambiguous=not throttled and (status >= 500 or code in FAULT_CODES),
         body=body,
     )

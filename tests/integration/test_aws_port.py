@@ -447,6 +447,7 @@ class TestFaults:
             (403, "RequestExpired", True, False),
             (408, "RequestTimeout", True, False),
             (429, "Unheard", True, False),
+            (408, "Unheard", True, False),
             (403, "AccessDenied", False, False),
             (400, "InvalidParameterValue", False, False),
         ],

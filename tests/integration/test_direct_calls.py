@@ -6,7 +6,9 @@ import asyncio
 import datetime
 import json
 import socket
+import zlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +106,25 @@ async def complaint(port: AsyncAws, operation: str) -> dict[str, Any]:
     return {**{name: getattr(error, name) for name in names if name != "message"}, "body": body}
 
 
+def take_credentials_from_a_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Others at each call of it, and it is called for each request."""
+    script = tmp_path / "credentials"
+    counter = tmp_path / "count"
+    script.write_text(
+        "#!/bin/sh\n"
+        f"echo x >> {counter}; n=$(wc -l < {counter})\n"
+        'echo "{\\"Version\\": 1, \\"AccessKeyId\\": \\"key$n\\", \\"SecretAccessKey\\": \\"s\\", '
+        # Below botocore's advisory time of refreshing, 15 minutes, each call asks for new ones.
+        '\\"SessionToken\\": \\"t\\", \\"Expiration\\": \\"$(date -u -d +60seconds +%Y-%m-%dT%H:%M:%SZ)\\"}"\n'
+    )
+    script.chmod(0o755)
+    configuration = tmp_path / "config"
+    configuration.write_text(f"[default]\ncredential_process = {script}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(configuration))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
 def parts(request: bytes) -> tuple[str, dict[str, str], bytes]:
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
@@ -155,23 +176,9 @@ class TestRequests:
         assert again.headers["Authorization"] == headers["authorization"]
 
     async def test_credentials_that_change_sign_the_next_call(
-        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        script = tmp_path / "credentials"
-        counter = tmp_path / "count"
-        script.write_text(
-            "#!/bin/sh\n"
-            f"echo x >> {counter}; n=$(wc -l < {counter})\n"
-            'echo "{\\"Version\\": 1, \\"AccessKeyId\\": \\"key$n\\", \\"SecretAccessKey\\": \\"s\\", '
-            # Below botocore's advisory time of refreshing, 15 minutes, each call asks for new ones.
-            '\\"SessionToken\\": \\"t\\", \\"Expiration\\": \\"$(date -u -d +60seconds +%Y-%m-%dT%H:%M:%SZ)\\"}"\n'
-        )
-        script.chmod(0o755)
-        configuration = tmp_path / "config"
-        configuration.write_text(f"[default]\ncredential_process = {script}\n")
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(configuration))
-        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        take_credentials_from_a_script(monkeypatch, tmp_path)
         with WireServer(*[http(200, b"{}")] * 3) as server:
             monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
             port = await warmed(make_port, "get_item")
@@ -231,6 +238,36 @@ class TestRequests:
             await call(port, "get_item")
             assert [parts(request)[0] for request in proxy.requests] == ["POST http://queues.invalid/ HTTP/1.1"] * 2
 
+    async def test_in_lambda_a_direct_call_belongs_to_the_trace_of_its_invocation(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Lambda stops functions that call themselves without end; it knows them by this header."""
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+        with WireServer(http(200, b"{}"), http(200, b"{}")) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            port = make_port()
+            for trace in ("Root=1-first;Sampled=1", "Root=1-second;Sampled=1"):
+                monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+                await call(port, "send_message_batch")
+                assert parts(server.requests[-1])[1]["x-amzn-trace-id"] == trace
+        assert len(server.requests) == 2
+
+    async def test_a_port_that_is_closed_while_its_client_is_made_names_no_fault_of_its_own(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        take_credentials_from_a_script(monkeypatch, tmp_path)  # which takes its time
+        with WireServer(http(200, b"{}")) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            port = make_port()
+            making = asyncio.create_task(port.get("dynamodb"))
+            await asyncio.sleep(0)
+            calling = asyncio.create_task(call(port, "get_item"))
+            await asyncio.sleep(0)
+            await port.close()
+            client = await making
+            assert (await calling)["ResponseMetadata"]["HTTPStatusCode"] == 200
+            await client.close()
+
 
 class TestAnswers:
     @pytest.mark.parametrize(
@@ -241,6 +278,11 @@ class TestAnswers:
             pytest.param(b'{"Item": null}', id="a member that is null"),
             pytest.param(b'{"Item": {"a": {"S": "\\ud83d\\ude00 \xc3\xbc"}}}', id="beyond ASCII"),
             pytest.param(b' \n{"Item": {"a": {"N": "1e400"}}}', id="white space"),
+            pytest.param(b'{"Item": {"a": {"B": "AP8="}, "b": {"L": [{"BS" : ["AP8="]}]}}}', id="bytes"),
+            pytest.param(b'{"Item": {"a": null, "b": {"L": [null]}}}', id="nulls where anything may be"),
+            pytest.param(
+                b'{"Item": {"a": {"S": "{\\"a\\": null, \\"B\\": 1}"}, "B": {"S": "b"}}}', id="a text of JSON"
+            ),
         ],
     )
     async def test_an_answer_is_read_as_botocore_reads_it(
@@ -250,8 +292,7 @@ class TestAnswers:
             monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
             port = make_port()
             theirs, ours = await call(port, "get_item"), await call(port, "get_item")
-        theirs.pop("ResponseMetadata")
-        assert ours == theirs
+        assert {**ours, "ResponseMetadata": theirs["ResponseMetadata"]} == theirs
 
     async def test_messages_with_null_members_are_read_as_botocore_reads_them(
         self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
@@ -262,6 +303,15 @@ class TestAnswers:
             port = make_port()
             theirs, ours = await call(port, "receive_message"), await call(port, "receive_message")
         assert ours["Messages"] == theirs["Messages"] == [{"MessageId": "1", "Body": "null"}]
+
+    async def test_bytes_of_a_message_are_bytes(self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch) -> None:
+        answer = b'{"Messages": [{"MessageAttributes": {"a": {"DataType": "Binary", "BinaryValue": "AP8="}}}]}'
+        with WireServer(http(200, answer), http(200, answer)) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            port = make_port()
+            theirs, ours = await call(port, "receive_message"), await call(port, "receive_message")
+        assert ours["Messages"] == theirs["Messages"]
+        assert ours["Messages"][0]["MessageAttributes"]["a"]["BinaryValue"] == b"\x00\xff"
 
     @pytest.mark.parametrize("operation", ["update_item", "receive_message"])
     @pytest.mark.parametrize(
@@ -278,6 +328,13 @@ class TestAnswers:
             pytest.param(http(502, b"<html>Bad gateway</html>"), id="a proxy's page"),
             pytest.param(http(307, b"", "Location: http://127.0.0.1:9/"), id="elsewhere"),
             pytest.param(http(503, b""), id="503"),
+            pytest.param(http(503, b'"Service Unavailable"'), id="a refusal that is a text"),
+            pytest.param(http(503, b"null"), id="a refusal that is nothing"),
+            pytest.param(http(502, b"G\xe4teway"), id="a refusal in Latin-1"),
+            pytest.param(http(403, b'{"__type": 403, "message": {"a": 1}}'), id="a refusal without texts"),
+            pytest.param(http(403, b"[" * 100_000), id="a refusal of great depth"),
+            pytest.param(http(200, b'{"Item": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), id="great depth"),
+            pytest.param(http(300, b"{}"), id="300"),
             pytest.param(http(429, b"{}"), id="429"),
             *[
                 pytest.param(http(status, json.dumps({"__type": f"x#{code}", "message": "because"}).encode()), id=code)
@@ -366,6 +423,8 @@ class TestRetries:
             pytest.param(http(400, b'{"__type": "x#ThrottlingException"}'), id="throttled"),
             pytest.param(reset, id="reset"),
             pytest.param(lambda connection: None, id="closed"),
+            pytest.param(http(200, b'{"Item": {"a": {"S": "c"}}}', "x-amz-crc32: 1"), id="changed on the way"),
+            pytest.param(http(400, b'{"__type": "x#Foo"}', "x-amz-crc32: 1"), id="a refusal changed on the way"),
         ],
     )
     async def test_what_failed_in_passing_is_tried_again_by_botocore(
@@ -377,6 +436,38 @@ class TestRetries:
             assert (await call(port, "get_item"))["Item"] == {"a": {"S": "b"}}
             assert "amz-sdk-request" in parts(server.requests[2])[1]
 
+    async def test_an_answer_that_is_what_was_sent_is_taken(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answer = http(200, b"{}", f"x-amz-crc32: {zlib.crc32(b'{}')}")
+        with WireServer(answer, answer) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            await call(await warmed(make_port, "get_item"), "get_item")
+            assert "amz-sdk-request" not in parts(server.requests[1])[1]
+
+    @pytest.mark.parametrize("fault", [http(500, b'{"message": "m"}'), reset], ids=["500", "reset"])
+    @pytest.mark.parametrize("attempts", [1, 2, 3])
+    async def test_the_direct_attempt_counts(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, attempts: int, fault: Any
+    ) -> None:
+        with WireServer(fault, http(200, b"{}"), *[fault] * 5) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            theirs = await complaint(make_port(max_attempts=1), "get_item")
+            port = await warmed(make_port, "get_item", max_attempts=attempts)
+            assert await complaint(port, "get_item") == theirs
+            assert len(server.requests) == 2 + attempts
+
+    async def test_only_what_was_tried_directly_counts(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fault = http(500, b"{}")
+        with WireServer(http(200, b"{}"), fault, http(200, b"{}"), fault, http(200, b"{}")) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+            port = await warmed(make_port, "get_item", max_attempts=2)
+            await call(port, "get_item")
+            await call(port, "query")
+            assert len(server.requests) == 5
+
     async def test_a_refusal_is_not_tried_again(self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch) -> None:
         refusal = http(400, b'{"__type": "x#ConditionalCheckFailedException", "message": "no"}')
         with WireServer(http(200, b"{}"), refusal, http(200, b"{}")) as server:
@@ -385,10 +476,11 @@ class TestRetries:
             assert (await complaint(port, "update_item"))["code"] == "ConditionalCheckFailedException"
             assert len(server.requests) == 2
 
+    @pytest.mark.parametrize("header", ["x-amz-id: 1", "x-amz-crc32: 1"])
     async def test_a_cut_answer_is_not_asked_for_again(
-        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, header: str
     ) -> None:
-        with WireServer(http(200, b"{}"), http(200, b'{"It'), http(200, b"{}")) as server:
+        with WireServer(http(200, b"{}"), http(200, b'{"It', header), http(200, b"{}")) as server:
             monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
             port = await warmed(make_port, "update_item")
             told = await complaint(port, "update_item")

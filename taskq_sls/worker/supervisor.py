@@ -83,6 +83,7 @@ class Supervisor:
         # SimpleQueue, since a signal handler may interrupt a put and put again.
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._stopping = False
+        self._stop_signals: set[int] = set()
         self._kill_at: float | None = None
         self._status = 0
 
@@ -159,6 +160,7 @@ class Supervisor:
         self._events.put(_Ended(slot, child))
 
     def _stop(self, number: int) -> None:
+        self._stop_signals.add(number)
         if not self._stopping:
             self._stopping = True
             if self._kill_after is not None:
@@ -184,7 +186,9 @@ class Supervisor:
         status, lived, reloading = child.returncode, slot.ended(), slot.reloading
         slot.reloading = False
         if self._stopping:
-            if status not in (STOPPED, RECYCLE) and self._status == 0:
+            # A process that was told before it could listen ends by the signal itself.
+            unheard = {end for number in self._stop_signals for end in (-number, 128 + number)}
+            if status not in {STOPPED, RECYCLE} | unheard and self._status == 0:
                 logger.warning(
                     "worker process %d ended with %s", slot.number, _words(status), extra=_fields("crashed", slot)
                 )

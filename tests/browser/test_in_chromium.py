@@ -162,6 +162,7 @@ def test_looking_again_keeps_what_is_open_focused_and_scrolled(tab: Tab):
     figures = page.locator("summary").first
     figures.click()
     page.mouse.wheel(0, 300)
+    page.wait_for_function("scrollY > 0")
     page.wait_for_timeout(300)
     before = page.evaluate("scrollY")
     assert before > 0

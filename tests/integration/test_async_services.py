@@ -68,8 +68,8 @@ def test_sync_and_async_calls_of_one_app_see_the_same_tasks(make_aws_bench: Make
     async def work_and_wait() -> int:
         other = await add.aenqueue(3, 4)
         async with bench.working():
-            assert await other.aresult(20) == 7
-            return await handle.aresult(20)
+            assert await other.aresult(60) == 7
+            return await handle.aresult(60)
 
     assert asyncio.run(work_and_wait()) == 3
     assert handle.result(1) == 3

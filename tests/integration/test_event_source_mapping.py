@@ -106,7 +106,7 @@ class Seen:
 
 
 def mapped(sqs: Any, url: str, handler: Handler, queue: Queue | None = None, **options: Any) -> EventSourceMapping:
-    options = {"function_timeout": 1, "wait": 0, **options}
+    options = {"function_timeout": 2, "wait": 0, **options}
     return EventSourceMapping(queue or Queue("default"), url, lambda: InlineContainer(handler), client=sqs, **options)
 
 
@@ -192,7 +192,7 @@ def test_a_batch_that_is_not_full_is_delivered_when_its_window_ends(sqs: Any) ->
     send(sqs, url, *(str(number) for number in range(11)))
     seen = Seen()
 
-    with mapped(sqs, url, seen, Queue("default", batch_size=100, batch_window=1)):
+    with mapped(sqs, url, seen, Queue("default", batch_size=100, batch_window=3)):
         until(lambda: seen.events)
 
     assert [len(batch) for batch in seen.bodies] == [11]
@@ -211,7 +211,7 @@ def test_a_batch_stays_below_six_megabytes(sqs: Any) -> None:
 
 
 def test_no_more_batches_run_at_once_than_max_concurrency(sqs: Any) -> None:
-    url = make_queue(sqs)
+    url = make_queue(sqs, visibility=60)
     send(sqs, url, *"abcdef")
     together = threading.Barrier(2)
     running: list[int] = []
@@ -221,13 +221,13 @@ def test_no_more_batches_run_at_once_than_max_concurrency(sqs: Any) -> None:
     def handler(event: Any, context: Any) -> None:
         running.append(1)
         most.append(len(running))
-        together.wait(10)
+        together.wait(60)
         # Time enough to receive what nobody can take.
         time.sleep(0.1)
         hidden.append(counts(sqs, url)[1])
         running.pop()
 
-    with mapped(sqs, url, handler, Queue("default", batch_size=1, max_concurrency=2), function_timeout=15):
+    with mapped(sqs, url, handler, Queue("default", batch_size=1, max_concurrency=2), function_timeout=60):
         until(lambda: counts(sqs, url) == (0, 0))
 
     assert max(most) == 2
@@ -247,7 +247,7 @@ def test_a_successful_answer_deletes_the_batch(sqs: Any, answer: Any) -> None:
 
 
 def test_reported_records_come_back_when_their_visibility_ends_and_the_others_are_deleted(sqs: Any) -> None:
-    url = make_queue(sqs, visibility=1)
+    url = make_queue(sqs, visibility=2)
     send(sqs, url, *"abc")
     seen = Seen(lambda event, context: failures(event, "b") if len(event["Records"]) > 1 else None)
 
@@ -275,7 +275,7 @@ def test_a_visibility_that_the_function_set_holds(sqs: Any) -> None:
 
 
 def test_after_an_exception_the_whole_batch_comes_back(sqs: Any) -> None:
-    url = make_queue(sqs, visibility=1)
+    url = make_queue(sqs, visibility=2)
     send(sqs, url, *"ab")
 
     def fail_once(event: Any, context: Any) -> None:
@@ -293,7 +293,7 @@ def test_after_an_exception_the_whole_batch_comes_back(sqs: Any) -> None:
 def test_after_an_answer_that_lambda_does_not_understand_the_whole_batch_comes_back(
     sqs: Any, answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = make_queue(sqs, visibility=1)
+    url = make_queue(sqs, visibility=2)
     send(sqs, url, *"ab")
     seen = Seen(lambda event, context: answer if receive_counts(event)[0] == 1 else None)
 
@@ -332,7 +332,7 @@ def test_an_answer_names_the_failed_records() -> None:
 
 
 def test_without_report_batch_item_failures_a_partial_answer_deletes_everything(sqs: Any) -> None:
-    url = make_queue(sqs, visibility=1)
+    url = make_queue(sqs, visibility=2)
     send(sqs, url, *"ab")
 
     with mapped(sqs, url, lambda event, context: failures(event, "a", "b"), report_batch_item_failures=False):
@@ -343,7 +343,7 @@ def test_a_message_that_always_fails_reaches_the_dead_letter_queue(sqs: Any) -> 
     dead = make_queue(sqs)
     arn = f"arn:aws:sqs:us-east-1:123456789012:{dead.rpartition('/')[2]}"
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 2})
-    url = make_queue(sqs, visibility=1, RedrivePolicy=policy)
+    url = make_queue(sqs, visibility=2, RedrivePolicy=policy)
     send(sqs, url, "poison")
     seen = Seen(lambda event, context: failures(event, "poison"))
 
@@ -377,20 +377,20 @@ def test_a_fifo_group_is_delivered_in_order_by_one_batch_at_a_time(sqs: Any) -> 
 
 
 def test_two_fifo_groups_run_at_the_same_time(sqs: Any) -> None:
-    url = make_queue(sqs, fifo=True)
+    url = make_queue(sqs, visibility=60, fifo=True)
     for group in ("g", "h"):
         send(sqs, url, group, MessageGroupId=group)
     together = threading.Barrier(2)
 
     def handler(event: Any, context: Any) -> None:
-        together.wait(10)
+        together.wait(60)
 
-    with mapped(sqs, url, handler, Queue("default.fifo", batch_size=1), function_timeout=15):
+    with mapped(sqs, url, handler, Queue("default.fifo", batch_size=1), function_timeout=60):
         until(lambda: counts(sqs, url) == (0, 0))
 
 
 def test_a_failure_in_a_fifo_group_keeps_the_order_of_the_rest(sqs: Any) -> None:
-    url = make_queue(sqs, visibility=1, fifo=True)
+    url = make_queue(sqs, visibility=2, fifo=True)
     send(sqs, url, *"abc", MessageGroupId="g")
     seen = Seen(lambda event, context: failures(event, "b", "c") if len(event["Records"]) == 3 else None)
 
@@ -401,7 +401,7 @@ def test_a_failure_in_a_fifo_group_keeps_the_order_of_the_rest(sqs: Any) -> None
 
 
 def test_a_fifo_group_that_comes_back_while_its_batch_waits_is_not_started_twice(sqs: Any) -> None:
-    url = make_queue(sqs, visibility=1, fifo=True)
+    url = make_queue(sqs, visibility=60, fifo=True)
     send(sqs, url, "slow", MessageGroupId="g")
     goes_on = threading.Event()
     running: list[int] = []
@@ -415,11 +415,11 @@ def test_a_fifo_group_that_comes_back_while_its_batch_waits_is_not_started_twice
             # As if the visibility had ended early.
             sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=0)
             until(lambda: counts(sqs, url) == (0, 1))
-            goes_on.wait(10)
+            goes_on.wait(30)
         running.pop()
 
     seen = Seen(handler)
-    with mapped(sqs, url, seen, Queue("default.fifo")):
+    with mapped(sqs, url, seen, Queue("default.fifo"), function_timeout=60):
         until(lambda: seen.events)
         goes_on.set()
         until(lambda: counts(sqs, url) == (0, 0))
@@ -437,7 +437,7 @@ def test_a_batch_that_finds_no_free_container_goes_back_and_has_cost_a_receive(
     send(sqs, url, *"abc")
     seen = Seen(lambda event, context: time.sleep(0.7))
 
-    with mapped(sqs, url, seen, Queue("default", batch_size=1), reserved_concurrency=1):
+    with mapped(sqs, url, seen, Queue("default", batch_size=1), reserved_concurrency=1, function_timeout=1):
         until(lambda: {body for batch in seen.bodies for body in batch} == set("abc"))
         until(lambda: counts(sqs, url) == (0, 0))
 
@@ -478,8 +478,8 @@ def test_stopping_gives_back_a_batch_that_waits_for_a_container(sqs: Any) -> Non
     url = make_queue(sqs, visibility=600)
     send(sqs, url, *"ab")
     goes_on = threading.Event()
-    seen = Seen(lambda event, context: goes_on.wait(10) and None)
-    mapping = mapped(sqs, url, seen, Queue("default", batch_size=1), reserved_concurrency=1, function_timeout=15)
+    seen = Seen(lambda event, context: goes_on.wait(60) and None)
+    mapping = mapped(sqs, url, seen, Queue("default", batch_size=1), reserved_concurrency=1, function_timeout=60)
     mapping.start()
     until(lambda: seen.events and counts(sqs, url) == (0, 2))
 
@@ -487,18 +487,18 @@ def test_stopping_gives_back_a_batch_that_waits_for_a_container(sqs: Any) -> Non
     stopping.start()
     until(lambda: counts(sqs, url) == (1, 1))
     goes_on.set()
-    stopping.join(10)
+    stopping.join(60)
 
     assert len(seen.events) == 1
     assert counts(sqs, url) == (1, 0)
 
 
 def test_stopping_waits_for_a_running_invocation_and_settles_it(sqs: Any) -> None:
-    url = make_queue(sqs)
+    url = make_queue(sqs, visibility=60)
     send(sqs, url, "slow")
     goes_on = threading.Event()
-    seen = Seen(lambda event, context: goes_on.wait(10) and None)
-    mapping = mapped(sqs, url, seen, function_timeout=15)
+    seen = Seen(lambda event, context: goes_on.wait(60) and None)
+    mapping = mapped(sqs, url, seen, function_timeout=60)
     mapping.start()
     until(lambda: seen.events)
 
@@ -506,7 +506,7 @@ def test_stopping_waits_for_a_running_invocation_and_settles_it(sqs: Any) -> Non
     stopping.start()
     assert counts(sqs, url) == (0, 1)
     goes_on.set()
-    stopping.join(10)
+    stopping.join(60)
 
     assert counts(sqs, url) == (0, 0)
     assert [
@@ -733,11 +733,11 @@ def test_a_container_ends_when_it_is_closed(container: Callable[..., ProcessCont
 def test_after_a_kill_or_a_crash_the_whole_batch_comes_back_to_a_new_container(
     sqs: Any, container: Callable[..., ProcessContainer], tmp_path: Path, body: str
 ) -> None:
-    url = make_queue(sqs, visibility=2)
+    url = make_queue(sqs, visibility=5)
     send(sqs, url, body, "neighbour")
 
     with EventSourceMapping(
-        Queue("default"), url, lambda: container("program:by_body"), function_timeout=1, client=sqs, wait=1
+        Queue("default"), url, lambda: container("program:by_body"), function_timeout=4, client=sqs, wait=1
     ):
         until(lambda: counts(sqs, url) == (0, 0))
 

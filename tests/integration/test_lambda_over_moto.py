@@ -71,7 +71,7 @@ def test_tasks_of_both_kinds_run_and_their_messages_are_deleted(bench: AwsBench)
     with mapped(bench):
         handles = double.enqueue_many([(number,) for number in range(15)])
         handles += triple.enqueue_many([(number,) for number in range(5)])
-        results = [handle.result(20) for handle in handles]
+        results = [handle.result(60) for handle in handles]
         until(lambda: depth(bench) == (0, 0, 0))
 
     assert results == [2 * number for number in range(15)] + [3 * number for number in range(5)]
@@ -90,7 +90,7 @@ def test_a_failed_attempt_comes_back_after_its_delay_and_the_rest_of_its_batch_d
     handles = flaky.enqueue_many([(number,) for number in range(5)])
     with mapped(bench):
         # The queue's own visibility is 30 s: only the handler's call brings the message back in time.
-        assert [handle.result(20) for handle in handles] == [1, 1, 3, 1, 1]
+        assert [handle.result(60) for handle in handles] == [1, 1, 3, 1, 1]
         until(lambda: depth(bench) == (0, 0, 0))
 
     assert sorted(runs) == [(0, 1), (1, 1), (2, 1), (2, 2), (2, 3), (3, 1), (4, 1)]
@@ -104,7 +104,7 @@ def test_what_fails_for_good_is_found_in_the_dead_letter_queue(bench: AwsBench) 
     handle = fail.enqueue()
     with mapped(bench):
         with pytest.raises(TaskFailed, match="no such order"):
-            handle.result(20)
+            handle.result(60)
         until(lambda: depth(bench) == (0, 0, 0))
 
     broker = bench.app.services.blocking().broker
@@ -127,7 +127,7 @@ def test_a_failure_on_fifo_stops_only_its_group_and_order_holds(bench: AwsBench)
     entries = ("a1", "b1", "a2", "b2", "a3")
     handles = {entry: post.with_options(group=entry[0]).enqueue(entry) for entry in entries}
     with mapped(bench, "ledger.fifo"):
-        results = {entry: handle.result(20) for entry, handle in handles.items()}
+        results = {entry: handle.result(60) for entry, handle in handles.items()}
         until(lambda: depth(bench, "ledger.fifo") == (0, 0, 0))
 
     assert results == {"a1": 2, "b1": 1, "a2": 1, "b2": 1, "a3": 1}
@@ -148,7 +148,7 @@ def test_an_attempt_that_the_deadline_cuts_is_reported_before_the_kill(
     handle = forever.enqueue()
     with mapped(bench):
         with pytest.raises(TaskFailed, match="deadline"):
-            handle.result(20)
+            handle.result(60)
         until(lambda: depth(bench) == (0, 0, 0))
 
     record = bench.app.results.get(handle.id)
@@ -167,5 +167,5 @@ def test_a_message_that_is_no_task_stays_and_the_batch_goes_on(bench: AwsBench) 
     drive(bench.app.services.blocking().broker.send([Outgoing("default", "{}", "x")]))
     handle = note.enqueue()
     with mapped(bench):
-        assert handle.result(20) == "fine"
+        assert handle.result(60) == "fine"
         until(lambda: depth(bench) == (0, 1, 0))

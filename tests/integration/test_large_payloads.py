@@ -94,7 +94,7 @@ def test_sync_callers_and_a_lambda_function_do_the_same(bench: AwsBench, s3: Any
         url = drive(bench.app.services.blocking().broker._urls.url(name))  # type: ignore[attr-defined]  # SQS's own
         queue = bench.app.queues[name]
         with EventSourceMapping(queue, url, container, endpoint=bench.server.endpoint, region=bench.server.region):
-            results = [one.result(20) for one in waited]
+            results = [one.result(60) for one in waited]
         assert results in ([BIG], [1, len(BIG)])
     for handler in handlers:
         handler.close()
@@ -114,7 +114,7 @@ async def test_a_dead_letter_copy_points_to_the_same_object_and_runs_when_it_is_
     handle = await size.aenqueue(BIG)
     async with bench.working():
         with pytest.raises(TaskFailed, match="not yet"):
-            await handle.aresult(20)
+            await handle.aresult(60)
         broker = (await bench.app.services.on_loop()).broker
         await until(lambda: copies(broker))
         broken = False
@@ -126,7 +126,7 @@ async def test_a_dead_letter_copy_points_to_the_same_object_and_runs_when_it_is_
             return await handle.astatus() is State.SUCCEEDED
 
         await until(redriven)
-        assert await handle.aresult(20) == len(BIG)
+        assert await handle.aresult(60) == len(BIG)
 
 
 async def copies(broker: Any) -> int:
@@ -143,7 +143,7 @@ async def test_a_lost_object_fails_its_own_message_alone(bench: AwsBench, s3: An
     s3.delete_object(Bucket=BUCKET, Key=keys(s3)[0])
     kept = await size.aenqueue(BIG + "x")
     async with bench.working():
-        assert await kept.aresult(20) == len(BIG) + 1
+        assert await kept.aresult(60) == len(BIG) + 1
     assert await bench.record(lost.id) is None
     assert sum(await bench.depth()) == 1
 
@@ -155,7 +155,7 @@ async def test_a_lost_result_is_told_to_whoever_reads_it(bench: AwsBench, s3: An
 
     handle = await make.aenqueue()
     async with bench.working():
-        assert await handle.aresult(20) == BIG
+        assert await handle.aresult(60) == BIG
     s3.delete_object(Bucket=BUCKET, Key=keys(s3)[0])
     with pytest.raises(PayloadMissing, match="gone from the bucket"):
         await handle.aresult(5)
@@ -174,7 +174,7 @@ async def test_a_server_that_fails_is_waited_out_on_every_side(bench: AwsBench, 
         await until(lambda: bench.wire.fault)
         await asyncio.sleep(0.2)
         mended = True
-        assert await handle.aresult(30) == BIG
+        assert await handle.aresult(60) == BIG
 
 
 async def test_without_a_bucket_the_fix_is_said_on_both_sides(make_aws_bench: MakeBench) -> None:
@@ -189,7 +189,7 @@ async def test_without_a_bucket_the_fix_is_said_on_both_sides(make_aws_bench: Ma
     handle = await make.aenqueue()
     async with bench.working():
         with pytest.raises(TaskFailed, match="TASKQ_BUCKET") as caught:
-            await handle.aresult(20)
+            await handle.aresult(60)
     assert caught.value.reason == "result"
 
 

@@ -20,7 +20,7 @@ async def test_schedules_that_stand_and_those_made_meanwhile_fire(clocks: ClockB
     await clocks.make("r-before", "rate(1 minute)")
     async with clocks.ticking() as local:
         await clocks.wait_for("r-before")
-        at = datetime.fromtimestamp(int(time.time()) + 2, UTC)
+        at = datetime.fromtimestamp(int(time.time()) + 3, UTC)
         await clocks.make("t-meanwhile", f"at({at:%Y-%m-%dT%H:%M:%S})", delete_after=True)
 
         [delivery] = await clocks.wait_for("t-meanwhile")

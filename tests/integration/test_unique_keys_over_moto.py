@@ -148,7 +148,7 @@ async def test_the_worker_frees_the_key_at_every_end(bench: AwsBench) -> None:
     async with bench.working():
         await until(lambda: all(lock_of(bench, key) is None for key in ("good", "bad", "late", "off")))
         again = await job.with_options(unique_key="good").aenqueue(4)
-        assert await again.aresult(20) == 4
+        assert await again.aresult(60) == 4
     assert again.id != good.id
     states = [await handle.astatus() for handle in (good, bad, late, off)]
     assert states == [State.SUCCEEDED, State.FAILED, State.EXPIRED, State.CANCELLED]
@@ -172,10 +172,10 @@ def test_the_lambda_handler_frees_the_key_too(make_aws_bench: MakeBench) -> None
             EventSourceMapping(queue, url, container, endpoint=bench.server.endpoint, region=bench.server.region)
         )
         first = keyed.enqueue(1)
-        assert first.result(20) == 1
+        assert first.result(60) == 1
         asyncio.run(until(lambda: lock_of(bench) is None))
         second = keyed.enqueue(2)
-        assert second.result(20) == 2
+        assert second.result(60) == 2
     for handler in handlers:
         handler.close()
     assert second.id != first.id

@@ -56,8 +56,8 @@ async def test_async_and_sync_tasks_run_and_their_messages_go(aws_bench: AwsBenc
     async with aws_bench.working():
         numbers = await double.aenqueue_many([(number,) for number in range(12)])
         texts = await shout.aenqueue_many([("a",), ("b",)])
-        assert [await handle.aresult(20) for handle in numbers] == [number * 2 for number in range(12)]
-        assert [await handle.aresult(20) for handle in texts] == ["Ataskq-task", "Btaskq-task"]
+        assert [await handle.aresult(60) for handle in numbers] == [number * 2 for number in range(12)]
+        assert [await handle.aresult(60) for handle in texts] == ["Ataskq-task", "Btaskq-task"]
 
     assert await is_empty(aws_bench)
 
@@ -126,7 +126,7 @@ async def test_sync_tasks_beyond_the_threads_wait_unclaimed(make_aws_bench: Make
     @bench.app.task(name="hold")
     def hold(number: int) -> None:
         started.append(number)
-        release.wait(20)
+        release.wait(60)
 
     handles = await hold.aenqueue_many([(number,) for number in range(5)])
     async with bench.working(concurrency=5, threads=2) as worker:
@@ -202,7 +202,7 @@ async def test_fewer_slots_than_queues_serve_every_queue(make_aws_bench: MakeBen
 
 
 async def test_an_idle_queue_does_not_starve_a_busy_one(make_aws_bench: MakeBench) -> None:
-    """With one slot for both, each poll of the idle queue that waited would cost a second."""
+    """With one slot for both, each poll of the idle queue that waited would cost five seconds."""
     bench = make_aws_bench(short("busy"), short("idle"))
 
     @bench.app.task(name="note", record="none")
@@ -210,8 +210,8 @@ async def test_an_idle_queue_does_not_starve_a_busy_one(make_aws_bench: MakeBenc
         return
 
     await note.with_options(queue="busy").aenqueue_many([()] * 40)
-    async with bench.working(concurrency=1) as worker:
-        await until(lambda: worker.done == 40, seconds=20)
+    async with bench.working(concurrency=1, poll_wait=5) as worker:
+        await until(lambda: worker.done == 40)
 
 
 async def test_only_the_named_queues_are_consumed(make_aws_bench: MakeBench) -> None:
@@ -270,23 +270,26 @@ async def test_a_failing_head_gives_the_rest_of_its_group_back_untouched_and_oth
     bench = make_aws_bench(short("ledger.fifo"))
     ran: list[str] = []
 
-    @bench.app.task(name="post", retry=Retry(max_attempts=3, backoff=2, jitter="none"))
+    @bench.app.task(name="post", retry=Retry(max_attempts=3, backoff=4, jitter="none"))
     async def post(ctx: TaskContext, entry: str) -> str:
         ran.append(entry)
         if entry == "a1" and ctx.attempt == 1:
             raise ValueError
+        if entry == "a1":
+            untouched.append(await bench.record(handles["a2"].id) is None)
         return f"attempt {ctx.attempt}"
+
+    untouched: list[bool] = []
 
     handles = {
         entry: await post.with_options(group=entry[0]).aenqueue(entry) for entry in ("a1", "b1", "a2", "b2", "a3")
     }
     async with bench.working() as worker:
-        await until(lambda: len(ran) == 3)
-        assert sorted(ran) == ["a1", "b1", "b2"]
-        assert await bench.record(handles["a2"].id) is None
         await until(lambda: len(ran) == 6)
         await until(lambda: worker.done >= 6)
 
+    assert untouched == [True]
+    assert set(ran[:3]) == {"a1", "b1", "b2"}
     assert [entry for entry in ran if entry[0] == "a"] == ["a1", "a1", "a2", "a3"]
     assert await handles["a1"].aresult(5) == "attempt 2"
     assert await handles["a2"].aresult(5) == "attempt 1"
@@ -306,7 +309,7 @@ async def test_tasks_that_block_everything_are_delivered_once_and_what_waits_beh
     @bench.app.task(name="block_loop")
     async def block_loop() -> str:
         runs.append("loop")
-        await asyncio.to_thread(spinning.wait, 10)
+        await asyncio.to_thread(spinning.wait, 60)
         time.sleep(11)  # noqa: ASYNC251  # blocking the loop is what this is about
         return "done"
 
@@ -331,7 +334,7 @@ async def test_tasks_that_block_everything_are_delivered_once_and_what_waits_beh
     thread = threading.Thread(target=lambda: asyncio.run(_serve(worker)), name="test-worker")
     thread.start()
     try:
-        await asyncio.to_thread(spinning.wait, 10)
+        await asyncio.to_thread(spinning.wait, 60)
         waiting = await behind.aenqueue()
         await until(lambda: _in_flight(bench, 2))
         blocked = await block_loop.aenqueue()
@@ -340,12 +343,12 @@ async def test_tasks_that_block_everything_are_delivered_once_and_what_waits_beh
         while time.monotonic() < ends:
             assert (await bench.depth()).visible == 0
             await asyncio.sleep(0.1)
-        assert await blocked.aresult(20) == "done"
-        assert await spun.aresult(20) == "done"
-        assert await waiting.aresult(20) == 1
+        assert await blocked.aresult(60) == "done"
+        assert await spun.aresult(60) == "done"
+        assert await waiting.aresult(60) == 1
     finally:
         worker.stop()
-        await asyncio.to_thread(thread.join, 30)
+        await asyncio.to_thread(thread.join, 60)
 
     assert sorted(runs) == ["behind", "loop", "spin"]
     assert await is_empty(bench)
@@ -370,7 +373,7 @@ async def test_the_lease_of_a_long_attempt_is_renewed(make_aws_bench: MakeBench)
         assert first is not None
         await until(lambda: _lease_after(bench, handle.id, first))
         release.set()
-        await handle.aresult(10)
+        await handle.aresult(60)
 
 
 async def _lease(bench: AwsBench, id: str) -> float | None:
@@ -397,7 +400,7 @@ async def test_an_attempt_whose_lease_was_lost_is_stopped_and_writes_nothing(mak
     async with bench.working() as worker:
         await until(lambda: _lease(bench, handle.id))
         await _take_over(bench, handle.id)
-        await asyncio.wait_for(ended.wait(), 15)
+        await asyncio.wait_for(ended.wait(), 50)  # by itself it would end after 60
         await until(lambda: worker.done == 1)
 
     record = await bench.record(handle.id)
@@ -442,7 +445,7 @@ async def test_progress_shows_in_the_record_while_the_task_runs(make_aws_bench: 
         await until(progress)
         assert await progress() == (3, 10, "rows")
         release.set()
-        await handle.aresult(10)
+        await handle.aresult(60)
 
     assert await progress() == (10, 10, None)
 
@@ -554,7 +557,7 @@ async def test_burst_ends_when_the_queues_are_drained_retries_and_delays_include
     ]
     await bench.send_raw("poison", "b")
 
-    why = await asyncio.wait_for(bench.app.worker(burst=True).serve(), 60)
+    why = await asyncio.wait_for(bench.app.worker(burst=True).serve(), 90)
 
     assert why == "drained"
     assert [await handle.aresult(0) for handle in handles] == [2, 2, 2]
@@ -577,7 +580,7 @@ async def test_burst_waits_for_what_still_runs(make_aws_bench: MakeBench) -> Non
     ran: list[int] = []
     await parent.aenqueue()
 
-    assert await asyncio.wait_for(bench.app.worker(burst=True).serve(), 60) == "drained"
+    assert await asyncio.wait_for(bench.app.worker(burst=True).serve(), 90) == "drained"
     assert ran == [1]
 
 
@@ -591,7 +594,7 @@ async def test_max_tasks_recycles_the_worker(make_aws_bench: MakeBench) -> None:
     await note.aenqueue_many([()] * 10)
 
     worker = bench.app.worker(max_tasks=3, concurrency=1, poll_wait=1)
-    assert await asyncio.wait_for(worker.serve(), 30) == "recycle"
+    assert await asyncio.wait_for(worker.serve(), 60) == "recycle"
     assert 3 <= worker.done < 10
     depth = await bench.depth()
     assert (depth.visible, depth.in_flight) == (10 - worker.done, 0)
@@ -606,7 +609,7 @@ async def test_a_worker_above_its_memory_is_recycled(make_aws_bench: MakeBench) 
 
     await note.aenqueue_many([()] * 10)
 
-    assert await asyncio.wait_for(bench.app.worker(max_memory=1, poll_wait=1).serve(), 30) == "recycle"
+    assert await asyncio.wait_for(bench.app.worker(max_memory=1, poll_wait=1).serve(), 60) == "recycle"
 
 
 async def test_stop_finishes_what_runs_and_gives_back_what_has_not_started(make_aws_bench: MakeBench) -> None:
@@ -617,7 +620,7 @@ async def test_stop_finishes_what_runs_and_gives_back_what_has_not_started(make_
     @bench.app.task(name="hold")
     def hold(number: int) -> None:
         started.append(number)
-        release.wait(20)
+        release.wait(60)
         finished.append(number)
 
     await hold.aenqueue_many([(number,) for number in range(6)])
@@ -653,7 +656,7 @@ async def test_a_message_that_arrives_on_the_poll_under_way_at_a_stop_is_given_b
     await asyncio.sleep(0.05)
     handle = await note.aenqueue()
 
-    assert await asyncio.wait_for(serving, 20) == "stopped"
+    assert await asyncio.wait_for(serving, 60) == "stopped"
     assert ran == []
     assert await bench.depth() == (1, 0, 0)
     assert await bench.record(handle.id) is None
@@ -722,7 +725,7 @@ async def test_a_thread_that_does_not_end_is_left_with_its_lease(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "STOP_SECONDS", 0.2)
-    bench = make_aws_bench(short())
+    bench = make_aws_bench(Queue("default", visibility_timeout=60))  # still hidden when it is looked at
     release, started = threading.Event(), threading.Event()
 
     @bench.app.task(name="stuck")
@@ -747,7 +750,7 @@ async def test_a_thread_that_does_not_end_is_left_with_its_lease(
 async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskq_sls.worker.settler.ACK_DELAY", 60)
     bench = make_aws_bench(short())
-    release, started = threading.Event(), threading.Event()
+    release, started, entered = threading.Event(), threading.Event(), asyncio.Event()
     ended: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -766,6 +769,7 @@ async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench, monkeypatch
 
     @bench.app.task(name="long")
     async def long() -> None:
+        entered.set()
         try:
             await asyncio.sleep(600)
         finally:
@@ -782,12 +786,12 @@ async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench, monkeypatch
     serving = asyncio.create_task(worker.serve())
     try:
         await until(started.is_set)
-        await until(lambda: _lease(bench, handle.id))
+        await entered.wait()
         worker.stop()
         await asyncio.sleep(0)
         worker.stop()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(asyncio.shield(serving), 15)
+            await asyncio.wait_for(asyncio.shield(serving), 60)
     finally:
         release.set()
 
@@ -811,7 +815,7 @@ def test_run_answers_why_it_ended_and_a_second_stop_ends_run_too(make_aws_bench:
     worker = bench.app.worker(poll_wait=20, grace=600)
 
     def stop_twice() -> None:
-        started.wait(20)
+        started.wait(60)
         worker.stop()
         worker.stop()
 
@@ -830,7 +834,7 @@ async def test_a_stop_before_the_begin_is_not_lost(make_aws_bench: MakeBench) ->
 
     worker.stop()
 
-    assert await asyncio.wait_for(worker.serve(), 20) == "stopped"
+    assert await asyncio.wait_for(worker.serve(), 60) == "stopped"
 
 
 async def test_a_worker_object_may_serve_again_and_a_stop_after_its_end_does_nothing(
@@ -948,13 +952,13 @@ async def test_an_endpoint_that_fails_for_a_while_does_not_end_the_worker(
         return
 
     async with bench.working() as worker:
-        await (await note.aenqueue()).aresult(20)
+        await (await note.aenqueue()).aresult(60)
         bench.wire.fault = "503"
         bench.wire.fails = lambda operation: operation == "ReceiveMessage"
         seen = bench.wire.counts["ReceiveMessage"]
         await until(lambda: bench.wire.counts["ReceiveMessage"] >= seen + 2)
         bench.wire.fault = None
-        await (await note.aenqueue()).aresult(20)
+        await (await note.aenqueue()).aresult(60)
         assert worker.done == 2
 
     assert actions(caplog)["poll_fault"] == 1
@@ -987,7 +991,7 @@ async def test_deletes_and_records_are_insisted_on_through_an_outage(
         failing.discard("UpdateItem")
         await until(lambda: bench.wire.counts["DeleteMessageBatch"] >= 3)
         bench.wire.fault = None
-        assert await handle.aresult(20) == "kept"
+        assert await handle.aresult(60) == "kept"
         await until(lambda: is_empty(bench))
 
     assert runs == [1]
@@ -1009,10 +1013,12 @@ async def test_a_table_that_cannot_be_reached_gives_messages_back_unattempted_an
         bench.wire.fails = lambda operation: operation == "UpdateItem"
         handles = await note.aenqueue_many([()] * 5)
         await until(lambda: bench.wire.counts["UpdateItem"] >= 8)
+        # Not at the end: of calls under way when the fault ends, one may fail after another has succeeded.
+        told = actions(caplog)["claim_fault"]
         bench.wire.fault = None
-        assert [await handle.aresult(20) for handle in handles] == [1] * 5
+        assert [await handle.aresult(60) for handle in handles] == [1] * 5
 
-    assert actions(caplog)["claim_fault"] == 1
+    assert told == 1
 
 
 async def test_the_whole_endpoint_may_go_away_and_come_back(
@@ -1030,14 +1036,14 @@ async def test_the_whole_endpoint_may_go_away_and_come_back(
 
     handle = await long.aenqueue()
     async with bench.working():
-        await until(lambda: _lease(bench, handle.id))
+        await until(lambda: runs)
         bench.wire.fault = "reset"
         bench.wire.counts.clear()
         # The heartbeat's calls and the polls fail.
         await until(lambda: actions(caplog)["heartbeat_fault"] and actions(caplog)["poll_fault"])
         bench.wire.fault = None
         release.set()
-        assert await handle.aresult(20) == "done"
+        assert await handle.aresult(60) == "done"
         await until(lambda: is_empty(bench))
 
     assert runs == [1]
@@ -1068,7 +1074,7 @@ async def test_a_stop_does_not_wait_for_the_backoff_of_a_poll_that_fails(
 
 def get(worker: Any, path: str = "/") -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.health.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.health.port}{path}", timeout=30) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -1078,7 +1084,6 @@ def get(worker: Any, path: str = "/") -> tuple[int, dict[str, Any]]:
 async def test_the_health_endpoint_tells_whether_polls_succeed(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "SILENCE", 1.5)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
     async with bench.working(health=("127.0.0.1", 0)) as worker:
         await until(lambda: worker.health is not None)
@@ -1089,6 +1094,7 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
         async def status_is(expected: int) -> bool:
             return (await asyncio.to_thread(get, worker))[0] == expected
 
+        monkeypatch.setattr(session_module, "SILENCE", 1.5)
         bench.wire.fault = "503"
         await until(lambda: status_is(503))
         bench.wire.fault = None
@@ -1106,15 +1112,16 @@ async def test_a_busy_worker_is_healthy_although_it_does_not_poll(
 ) -> None:
     monkeypatch.setattr(session_module, "SILENCE", 0.3)
     bench = make_aws_bench(short())
-    release = asyncio.Event()
+    started, release = asyncio.Event(), asyncio.Event()
 
     @bench.app.task(name="hold")
     async def hold() -> None:
+        started.set()
         await release.wait()
 
     await hold.aenqueue()
     async with bench.working(concurrency=1, health=("127.0.0.1", 0)) as worker:
-        await until(lambda: _in_flight(bench, 1))
+        await started.wait()
         await asyncio.sleep(0.5)
         status, body = await asyncio.to_thread(get, worker)
         assert (status, body["running"]) == (200, 1)
@@ -1139,7 +1146,7 @@ async def test_enqueueing_inside_of_tasks_works_in_both_kinds(make_aws_bench: Ma
     async with bench.working():
         for parent in (parent_async, parent_sync):
             handle = await parent.aenqueue()
-            child_id = await handle.aresult(20)
+            child_id = await handle.aresult(60)
             await until(lambda child_id=child_id: bench.record(child_id))  # type: ignore[misc]  # bound per round
             record = await bench.record(child_id)
             assert record is not None

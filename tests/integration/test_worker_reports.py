@@ -25,7 +25,7 @@ async def test_a_worker_is_alive_in_the_table_as_long_as_it_works(aws_bench: Aws
         await until(alive)
         view = await overview(aws_bench.app, services, ages=False)
         release.set()
-        await handle.aresult(20)
+        await handle.aresult(60)
 
     (worker,) = view.workers
     assert (worker.concurrency, worker.queues) == (7, ("default",))
@@ -39,6 +39,6 @@ async def test_a_worker_that_should_not_report_writes_nothing(aws_bench: AwsBenc
 
     services = await aws_bench.app.services.on_loop()
     async with aws_bench.working(report=False):
-        await (await ping.aenqueue()).aresult(20)
+        await (await ping.aenqueue()).aresult(60)
         await asyncio.sleep(1.5)  # longer than the heartbeat's first look
         assert await live_workers(aws_bench.app, services) == []

@@ -60,7 +60,7 @@ def test_a_batch_in_which_every_record_fails_is_answered_and_not_raised(
     with mapping(bench):
         for handle in handles:
             with pytest.raises(TaskFailed, match="no"):
-                handle.result(20)
+                handle.result(60)
     assert attempts == dict.fromkeys(range(3), 2)
     assert "mapping_invocation_failed" not in [getattr(record, "action", "") for record in caplog.records]
 
@@ -89,7 +89,7 @@ def test_what_is_finished_does_not_run_again_when_its_batch_comes_back_as_a_whol
 
     handles = job.enqueue_many([(number,) for number in range(3)])
     with mapping(bench, dying):
-        assert [handle.result(20) for handle in handles] == [0, 1, 2]
+        assert [handle.result(60) for handle in handles] == [0, 1, 2]
         deadline = time.monotonic() + 40
         while sum(drive(bench.app.services.blocking().broker.depth("default"))):
             assert time.monotonic() < deadline, "the batch did not come back and go"

@@ -19,7 +19,7 @@ async def test_a_firing_whose_send_hangs_is_sent_again(clocks: ClockBench) -> No
     """taskiq#626: a send that hung stopped its schedule."""
     wire = clocks.bench.wire
     await clocks.port.close()
-    clocks.port = AsyncAws(SystemClock(), max_attempts=1, read_timeout=1.0)
+    clocks.port = AsyncAws(SystemClock(), max_attempts=1, read_timeout=3.0)
     wire.fails = lambda operation: operation == "SendMessageBatch" and wire.counts[operation] == 1
     wire.fault = "hang"
     async with clocks.ticking():

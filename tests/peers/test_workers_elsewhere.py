@@ -39,10 +39,10 @@ async def test_one_refusal_of_sqs_does_not_end_the_worker(
         bench.wire.fails = lambda asked: asked == operation and bench.wire.counts[operation] == 1
         bench.wire.fault = fault
         handle = await job.aenqueue()
-        assert await handle.aresult(20) == 2
+        assert await handle.aresult(60) == 2
         await until(lambda: _is_empty(bench))
         assert bench.wire.counts[operation] > 1
-        assert await (await job.aenqueue()).aresult(20) == 2
+        assert await (await job.aenqueue()).aresult(60) == 2
 
 
 async def test_an_idle_worker_keeps_one_long_poll_open_for_each_queue(make_aws_bench: MakeBench) -> None:
@@ -74,7 +74,7 @@ async def test_a_message_with_a_bad_pointer_stops_no_queue(make_aws_bench: MakeB
     async with bench.working() as worker:
         await until(lambda: worker.done == 1)
         for queue in ("default", "other"):
-            assert await (await job.with_options(queue=queue).aenqueue()).aresult(20) == "done"
+            assert await (await job.with_options(queue=queue).aenqueue()).aresult(60) == "done"
         await until(lambda: _is_empty(bench, "other"))
     assert sum(await bench.depth("default")) == 1
 
@@ -101,7 +101,7 @@ async def test_tasks_at_once_have_each_their_own_context(make_aws_bench: MakeBen
 
         @bench.app.task(name="job")
         def job(ctx: TaskContext, number: int) -> list[Any]:
-            all_run.wait(20)
+            all_run.wait(60)
             return [number, *seen(ctx)]
 
     handles = [
@@ -109,7 +109,7 @@ async def test_tasks_at_once_have_each_their_own_context(make_aws_bench: MakeBen
         for number in range(count)
     ]
     async with bench.working(concurrency=count, threads=count):
-        results = [await handle.aresult(20) for handle in handles]
+        results = [await handle.aresult(60) for handle in handles]
     assert results == [
         [number, handle.id, handle.id, str(number), str(number)] for number, handle in enumerate(handles)
     ]

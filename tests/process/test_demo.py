@@ -111,6 +111,7 @@ def test_an_interrupted_demo_stops_its_worker_and_server(number: signal.Signals)
         demo.send_signal(number)
         _, errors = demo.communicate(timeout=60)
 
-    assert demo.returncode == 130
+    # With -m, Python ends by SIGINT itself where the exception, although caught, struck inside of an `exec` of a text.
+    assert demo.returncode in (130, -signal.SIGINT)
     assert errors == "demo: interrupted; everything is stopped\n"
     assert processes_with(mark) == []

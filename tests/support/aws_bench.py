@@ -34,6 +34,7 @@ class Wire:
 
     Attributes:
         counts: requests by operation, such as ``ReceiveMessage``.
+        under_way: how many requests are with the server.
         fault: for requests whose operation `fails` names: ``503``, ``reset``, ``lost`` (done, but not answered),
             ``expired`` (credentials), or ``hang`` (no answer until `fault` is another one, and then a reset).
     """
@@ -41,6 +42,8 @@ class Wire:
     def __init__(self, application: AtomicApplication) -> None:
         self._application = application
         self.counts: Counter[str] = Counter()
+        self.under_way = 0
+        self._guard = threading.Lock()
         self.fault: str | None = None
         self.fails: Callable[[str], bool] = lambda operation: True
 
@@ -53,11 +56,22 @@ class Wire:
         finally:
             self._application._stopping = False
 
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._guard:
+            self.under_way += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self.under_way -= 1
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         self.counts[operation] += 1
         if self.fault is None or not self.fails(operation):
-            return self._application(environ, start_response)
+            with self._counted():
+                return self._application(environ, start_response)
         fault = self.fault
         if fault == "lost":
             self._application(environ, lambda status, headers: None)
@@ -122,7 +136,7 @@ class AwsBench:
     async def end(self, serving: asyncio.Task[str]) -> str:
         """Wait for the end of a worker that was told to stop."""
         with self.wire.short_polls():
-            return await asyncio.wait_for(serving, 30)
+            return await asyncio.wait_for(serving, 60)
 
     @contextlib.asynccontextmanager
     async def working(self, **options: Any) -> AsyncIterator[Worker]:
@@ -179,7 +193,7 @@ def make_aws_bench(
     for bench in made:
         for services in bench.app.services._blocking.values():
             drive(services.close())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while left := [thread.name for thread in set(threading.enumerate()) - before if _is_ours(thread)]:
         assert time.monotonic() < deadline, f"threads are left: {left}"
         time.sleep(0.02)

@@ -24,7 +24,7 @@ from tests.support.aws_bench import AwsBench, Wire
 ROOT = Path(__file__).parents[2]
 MODULE = "tests.support.chaos_app"
 
-LAG = 1.5
+LAG = 4.0
 """Seconds that a busy machine may need between an event and what it is followed by."""
 
 
@@ -56,6 +56,10 @@ class Child:
         return "worker_started" in self.actions
 
     @property
+    def stopping(self) -> bool:
+        return "worker_stopping" in self.actions
+
+    @property
     def actions(self) -> Counter[str]:
         """How often each kind of event was logged."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -63,7 +67,7 @@ class Child:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.killed_at = time.time()
 
     def terminate(self) -> None:
@@ -82,9 +86,12 @@ class Child:
     def terminate_at_once(self) -> None:
         """Two SIGTERMs; returns when it has ended."""
         self.terminate()
-        time.sleep(0.2)  # two signals at once would be seen as one
+        # Two signals at once would be seen as one. One that has nothing to wait for does not say that it stops.
+        heard = time.monotonic() + 5
+        while not self.stopping and self.process.poll() is None and time.monotonic() < heard:
+            time.sleep(0.05)
         self.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
         self.killed_at = time.time()
 
 
@@ -150,6 +157,14 @@ class Fleet:
             return False
         records = self.records(ids)
         return len(records) == len(ids) and all(record.status.terminal for record in records.values())
+
+    def unsettled(self, ids: Collection[str]) -> str:
+        """What is left, and how the workers are."""
+        records = self.records(ids)
+        left = {id: records.get(id) for id in ids if id not in records or not records[id].status.terminal}
+        runs = [run for run in self.runs() if run.id in left]
+        workers = {child.pid: (child.process.poll(), child.log.read_text()[-600:]) for child in self.children[-4:]}
+        return f"depths {self.depths()}, records {left}, runs {runs}, the last workers {workers}"
 
     def depths(self) -> list[tuple[int, ...]]:
         """(visible, hidden, delayed) of every queue."""
@@ -256,22 +271,21 @@ class Trap:
 
     Args:
         operation: such as ``UpdateItem``.
-        words: what the request's body must contain.
-        count: the how-manieth such request it is.
+        words: what the request's body must contain. It is the first such request.
     """
 
-    def __init__(self, moment: str, operation: str, words: str, count: int, victim: Child) -> None:
+    def __init__(self, moment: str, operation: str, words: Collection[str], victim: Child) -> None:
         self.moment = moment
         self.victim = victim
         self._operation = operation
-        self._words = words.encode()
-        self._left = count
+        self._words = [word.encode() for word in words]
+        self._set = True
 
     def springs(self, operation: str, body: bytes) -> bool:
-        if operation != self._operation or self._words not in body:
+        if not self._set or operation != self._operation or not all(word in body for word in self._words):
             return False
-        self._left -= 1
-        return self._left == 0
+        self._set = False
+        return True
 
 
 class TrappedWire:
@@ -296,8 +310,11 @@ class TrappedWire:
         raise ConnectionResetError
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+def until(
+    condition: Callable[[], object], seconds: float, what: str, instead: Callable[[], object] | None = None
+) -> None:
+    """Wait; where it is in vain, say what is so `instead`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not so after {seconds:g} s"
+        assert time.monotonic() < deadline, f"{what}: not so after {seconds:g} s; {instead and instead()}"
         time.sleep(0.1)

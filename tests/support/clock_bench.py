@@ -51,7 +51,7 @@ class ClockBench:
         try:
             yield local
             stop.set()
-            await asyncio.wait_for(serving, 20)
+            await asyncio.wait_for(serving, 60)
         finally:
             serving.cancel()
             await asyncio.wait([serving])

@@ -67,7 +67,7 @@ class WorkerProcesses:
             child.wait()
 
 
-def until(condition: Callable[[], object], seconds: float = 40) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for what other processes do."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -67,6 +67,6 @@ def delivery(task: Any, *args: Any, receive_count: int = 1, queue: str = "defaul
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait for something that happens in a thread, and that therefore no event of the loop can tell."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # see above
             await asyncio.sleep(0.001)

@@ -425,7 +425,7 @@ async def test_sync_tasks_that_wait_for_a_thread_are_given_back_at_drain_without
     @rig.task
     def job() -> None:
         begun.set()
-        go.wait(10)
+        go.wait(60)
 
     executor = await rig.executor()
     first = asyncio.create_task(rig.process(delivery(job, id="a")))

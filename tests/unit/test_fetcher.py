@@ -137,7 +137,7 @@ async def test_what_further_polls_bring_during_a_stop_is_delivered_before_the_fe
     bench.fetcher.stop()
     bench.slots.close()
     bench.broker.gate.set()
-    await asyncio.wait_for(bench.task, 10)
+    await asyncio.wait_for(bench.task, 60)
     assert bench.broker.open == 0
     assert len(bench.got) == 40
 

@@ -24,7 +24,7 @@ async def test_a_message_outside_of_a_beat_is_taken_out_at_once() -> None:
     holds = Holds()
     holds.add([delivery("a"), delivery("b")])
 
-    await asyncio.wait_for(holds.take_out(delivery("a")), 5)
+    await asyncio.wait_for(holds.take_out(delivery("a")), 60)
 
     assert holds.begin_beat("default") == [delivery("b")]
 
@@ -40,7 +40,7 @@ async def test_taking_out_waits_for_the_beat_that_contains_the_message() -> None
 
     await asyncio.to_thread(holds.end_beat, batch)
 
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_message_that_is_dropped_is_in_no_later_beat() -> None:

@@ -253,9 +253,9 @@ async def test_a_function_that_is_not_there_in_a_fresh_interpreter_fails_with_th
 
 async def test_a_time_limit_ends_a_function_that_waits_in_c_and_tells_where_it_was(rig: Rig) -> None:
     await result_of(rig, in_process(rig, functions.process_id), id="warm")
-    error = await error_of(rig, in_process(rig, functions.sleep, timeout=0.2, retry=ONCE))
+    error = await error_of(rig, in_process(rig, functions.sleep, timeout=1.5, retry=ONCE))
     assert error.type == "taskq_sls.errors.TaskTimeout"
-    assert "timeout of 0.2 s" in error.message
+    assert "timeout of 1.5 s" in error.message
     assert "# where it was" in error.traceback
 
 
@@ -335,7 +335,10 @@ async def test_a_signal_that_does_not_come_from_the_worker_ends_no_task(rig: Rig
     assert await running == DONE
 
 
-async def test_a_driver_that_ends_kills_what_still_runs(rig: Rig, tmp_path: Path) -> None:
+async def test_a_driver_that_ends_kills_what_still_runs(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "KILL_SECONDS", 600)
     place = tmp_path / "began"
     running = asyncio.create_task(rig.run(in_process(rig, functions.deaf), str(place)))
     await until(place.exists)
@@ -343,7 +346,7 @@ async def test_a_driver_that_ends_kills_what_still_runs(rig: Rig, tmp_path: Path
     assert rig.app.children is not None
     executor.stop(next(iter(executor.running.values())), "lease_lost")
     rig.app.children.kill()
-    async with asyncio.timeout(process_module.KILL_SECONDS / 2):
+    async with asyncio.timeout(60):
         assert await running == LOST
 
 
@@ -516,17 +519,17 @@ async def test_an_attempt_can_be_stuck_only_while_its_function_ignores_its_limit
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
         assert ctx._stuck_at is not None
-        seen.append(round(ctx._stuck_at - asyncio.get_running_loop().time()))
+        seen.append(ctx._stuck_at - asyncio.get_running_loop().time())
 
     assert await rig.run(job) == DONE
-    assert seen == [None, 90, None]
+    assert seen == [None, pytest.approx(90, abs=10), None]
 
 
 async def test_an_attempt_is_not_stuck_because_another_task_blocked_the_loop() -> None:
     rig = Rig()
     told_in_time: list[bool] = []
 
-    @rig.task(timeout=0.05, hard_timeout=0.1, retry=Retry(max_attempts=1))
+    @rig.task(timeout=0.05, hard_timeout=1.05, retry=Retry(max_attempts=1))
     async def job(ctx: TaskContext) -> None:
         try:
             await asyncio.sleep(60)
@@ -537,7 +540,7 @@ async def test_an_attempt_is_not_stuck_because_another_task_blocked_the_loop() -
 
     running = asyncio.create_task(rig.run(job))
     await asyncio.sleep(0)
-    time.sleep(0.3)  # noqa: ASYNC251  # another task that blocks the loop
+    time.sleep(1.2)  # noqa: ASYNC251  # another task that blocks the loop
     await running
     assert told_in_time == [True]
 

@@ -63,15 +63,15 @@ async def test_no_more_functions_run_at_once_than_the_limit() -> None:
             now -= 1
 
     await asyncio.gather(*(pool.run(work) for _ in range(30)))
-    assert most == 3
+    assert most <= 3
 
 
 async def test_as_many_functions_run_at_once_as_the_limit_allows() -> None:
     for _ in range(20):
         pool = Threads(4)
         together = threading.Barrier(4)
-        await asyncio.gather(*(pool.run(together.wait, 10) for _ in range(4)))
-        await asyncio.gather(*(pool.run(together.wait, 10) for _ in range(4)))
+        await asyncio.gather(*(pool.run(together.wait, 60) for _ in range(4)))
+        await asyncio.gather(*(pool.run(together.wait, 60) for _ in range(4)))
 
 
 async def test_functions_that_wait_for_others_take_none_of_their_places() -> None:
@@ -108,7 +108,7 @@ def test_loops_in_different_threads_may_share_a_pool() -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(60)
+        caller.join(100)
     assert sorted(ended) == [0, 1, 2]
 
 

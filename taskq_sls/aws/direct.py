@@ -20,7 +20,9 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from aiobotocore.httpsession import AIOHTTPSession
-from botocore.awsrequest import AWSRequest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, IncompleteReadError
 from botocore.handlers import add_recursion_detection_header
 from botocore.parsers import create_parser
@@ -88,12 +90,21 @@ def wanted() -> bool:
 
 
 class _Learned(NamedTuple):
-    """What the requests of an operation have in common."""
+    """What the requests of an operation have in common. `traced`: each has a header of its own for Lambda's traces."""
 
     url: str
     headers: dict[str, str]
     signer: Any
     signing: tuple[str, str, str]
+    traced: bool
+
+
+class _Request(AWSRequest):
+    """A request whose body is bytes; the signer asks for it, and botocore's would prepare a whole request for that."""
+
+    @property
+    def body(self) -> Any:
+        return self.data
 
 
 class DirectCalls:
@@ -166,11 +177,15 @@ class DirectCalls:
             or headers.get("Content-Type") != _JSON
         ):
             return
+        kept = {name: value for name, value in headers.items() if not name.lower().startswith(_OF_ONE_REQUEST)}
+        # Which the signer would find out from the URL each time.
+        kept["Host"] = SigV4Auth(Credentials("", ""), "", "").headers_to_sign(AWSRequest("POST", request.url))["host"]
         self._learned[method] = _Learned(
             request.url,
-            {name: value for name, value in headers.items() if not name.lower().startswith(_OF_ONE_REQUEST)},
+            kept,
             request_signer,
             (signing.get("signing_name") or signing_name, signing.get("region") or region_name, signature_version),
+            "AWS_LAMBDA_FUNCTION_NAME" in os.environ,
         )
 
     async def call(
@@ -186,12 +201,15 @@ class DirectCalls:
         body = None if learned is None else _body(params)
         if learned is None or body is None:
             return await method(**params)
-        request = AWSRequest("POST", learned.url, headers=learned.headers, data=body)
-        add_recursion_detection_header({"headers": request.headers})
+        request = _Request("POST", learned.url, headers=learned.headers, data=body)
+        if learned.traced:
+            add_recursion_detection_header({"headers": request.headers})
         auth = await learned.signer.get_auth_instance(*learned.signing)
         auth.add_auth(request)
         try:
-            response = await self._session.send(request.prepare())
+            response = await self._session.send(
+                AWSPreparedRequest("POST", learned.url, request.headers, body, False, request.context)
+            )
             content = await response.content
             if response.status_code >= 300:
                 _check_sum(response.headers, content)

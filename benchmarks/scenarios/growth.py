@@ -15,8 +15,11 @@ def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
     return [*backlog(endpoints, min(rounds, 2), SHORT, LONG), _processes(endpoints, min(rounds, 2))]
 
 
-def backlog(endpoints: Endpoints, rounds: int, few: int, many: int) -> list[Row]:
-    """The short backlog is worked on ten times for each long one, so that both last long enough to be measured."""
+def backlog(endpoints: Endpoints, rounds: int, few: int, many: int, target: float | None = 1.1) -> list[Row]:
+    """The short backlog is worked on ten times for each long one, so that both last long enough to be measured.
+
+    `target` is that of the cost.
+    """
     short, long = f"backlog of {few:,}", f"backlog of {many:,}"
     costs: dict[str, list[float]] = {short: [], long: []}
     memory: dict[str, list[float]] = {short: [], long: []}
@@ -28,7 +31,7 @@ def backlog(endpoints: Endpoints, rounds: int, few: int, many: int) -> list[Row]
             memory[name].append(max(one["memory"] for one in found) / 1024)
             print(f"  {name}: {costs[name][-1]:.4g} us, {memory[name][-1]:.1f} MB", flush=True)
     return [
-        compare(f"worker, {long}", costs, long, short, 1.1),
+        compare(f"worker, {long}", costs, long, short, target),
         compare(f"memory of the worker, {long}", memory, long, short, 1.1, unit="MB"),
     ]
 

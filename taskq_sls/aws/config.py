@@ -31,7 +31,7 @@ class ClientOptions(NamedTuple):
         read_timeout: seconds to wait for an answer, above 0; None for 30 with SQS and 10 elsewhere. Below
             21 it breaks long polls of 20 seconds.
         retry_mode: ``standard``, or ``adaptive`` to also slow down when the service throttles.
-        max_attempts: tries of one call by botocore itself, the first included; 1 or more.
+        max_attempts: tries of one call before its failure is told, the first included; 1 or more.
         max_pool_connections: connections kept per service, 1 or more.
     """
 

@@ -131,6 +131,17 @@ def parts(request: bytes) -> tuple[str, dict[str, str], bytes]:
     return first, {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}, body
 
 
+async def sent_twice(
+    make: MakePort, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> list[tuple[str, dict[str, str], bytes]]:
+    """The requests of a call made through botocore and of the same one made directly."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a token")
+    with WireServer(http(200, b"{}"), http(200, b"{}")) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        assert await call(await warmed(make, operation), operation) == {}
+        return [parts(request) for request in server.requests]
+
+
 def test_each_hot_operation_is_tried_here() -> None:
     assert CALLS.keys() == HOT
 
@@ -140,12 +151,7 @@ class TestRequests:
     async def test_a_direct_request_is_the_one_that_botocore_would_send(
         self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, operation: str
     ) -> None:
-        monkeypatch.setenv("AWS_SESSION_TOKEN", "a token")
-        with WireServer(http(200, b"{}"), http(200, b"{}")) as server:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-            port = await warmed(make_port, operation)
-            assert await call(port, operation) == {}
-            first, second = (parts(request) for request in server.requests)
+        first, second = await sent_twice(make_port, monkeypatch, operation)
         assert second[0] == first[0] == "POST / HTTP/1.1"
         assert json.loads(second[2]) == json.loads(first[2])
         same = first[1].keys() - {"content-length"} - OF_ONE_REQUEST
@@ -157,12 +163,7 @@ class TestRequests:
     async def test_the_signature_is_that_of_the_body_that_is_sent(
         self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, operation: str
     ) -> None:
-        monkeypatch.setenv("AWS_SESSION_TOKEN", "a token")
-        with WireServer(http(200, b"{}"), http(200, b"{}")) as server:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-            port = await warmed(make_port, operation)
-            await call(port, operation)
-            [_, (_, headers, body)] = [parts(request) for request in server.requests]
+        [_, (_, headers, body)] = await sent_twice(make_port, monkeypatch, operation)
         moment = datetime.datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
         monkeypatch.setattr(auth, "get_current_datetime", lambda *_: moment)
         signed = headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")

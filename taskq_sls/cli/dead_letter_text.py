@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..app import TaskQ
 from ..operations.dead_letter import DeadLetterGroup, DeadLetterView
 from ..operations.dead_letters import Problem
 from ..operations.reading import HOLD
@@ -148,6 +149,7 @@ def print_redriven(done: Redriven, *, as_json: bool, dry_run: bool) -> None:
                 "undeleted": [problem_fields(one) for one in done.undeleted],
                 "seen": done.seen,
                 "missed": done.missed,
+                "missing": done.missing,
                 "dry_run": dry_run,
             }
         )
@@ -181,6 +183,12 @@ def tell_missed(missed: int) -> None:
             f"about {missed} more were not looked at: they wait behind others of their FIFO group, or somebody holds them, "
             f"such as a command that was killed less than {HOLD} seconds ago; run it again then"
         )
+
+
+def warn_of_missing(app: TaskQ, missing: Sequence[str]) -> None:
+    """A line for each dead-letter queue that does not exist, and so could not be searched."""
+    for name in missing:
+        note(f"warning: queue {app.settings.queue_name(name)} does not exist, so it was not searched")
 
 
 def named_fields(one: DeadLetterView) -> dict[str, Any]:

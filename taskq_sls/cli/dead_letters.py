@@ -30,6 +30,7 @@ from .dead_letter_text import (
     problem_fields,
     tell_missed,
     tell_problems,
+    warn_of_missing,
 )
 from .editor import edit_in_editor
 from .output import note, print_json, print_table
@@ -53,8 +54,9 @@ def run_ls(arguments: argparse.Namespace) -> int:
             {} if arguments.groups else {"dead_letters": [letter_fields(one, now) for one in shown]}
         )
         answer["groups"] = [group_fields(group) for group in listing.groups]
-        print_json({**answer, "seen": listing.seen, "missed": listing.missed})
+        print_json({**answer, "seen": listing.seen, "missed": listing.missed, "missing": listing.missing})
         return 0
+    warn_of_missing(app, listing.missing)
     if not listing.dead_letters:
         note("no dead letters" if not listing.seen else f"none of {listing.seen} dead letters fits")
     elif arguments.groups:
@@ -125,6 +127,8 @@ def run_redrive(arguments: argparse.Namespace) -> int:
             ),
             "sent",
         )
+    if not arguments.json:
+        warn_of_missing(app, done.missing)
     print_redriven(done, as_json=arguments.json, dry_run=arguments.dry_run)
     return 1 if done.kept or done.undeleted else 0
 
@@ -160,8 +164,17 @@ def run_purge(arguments: argparse.Namespace) -> int:
             "purged": [named_fields(one) for one in done.purged],
             "kept": [problem_fields(one) for one in done.kept],
         }
-        print_json({**answer, "seen": done.seen, "missed": done.missed, "dry_run": arguments.dry_run})
+        print_json(
+            {
+                **answer,
+                "seen": done.seen,
+                "missed": done.missed,
+                "missing": done.missing,
+                "dry_run": arguments.dry_run,
+            }
+        )
     else:
+        warn_of_missing(app, done.missing)
         would = "would be deleted" if arguments.dry_run else "deleted"
         print(f"{len(done.purged)} {would}, of {done.seen} looked at")
         tell_problems(done.kept)

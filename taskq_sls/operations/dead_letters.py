@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..app import TaskQ
@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from ..services import Services
 from .dead_letter import DeadLetterGroup, DeadLetterView, groups_of, view_of
 from .opening import close_records
-from .reading import Reading, dead_letter_queues
+from .reading import Reading, existing_queues
 from .selection import ALL, Selection
 
 MOST_LISTED = 10_000
@@ -24,11 +24,13 @@ class Listing(NamedTuple):
         seen: messages that were looked at.
         missed: messages that were not: others hold them, they wait behind others of their FIFO group, or a limit was
             reached. Approximate, as SQS's own counts are.
+        missing: logical names of the dead-letter queues that do not exist.
     """
 
     dead_letters: list[DeadLetterView]
     seen: int
     missed: int
+    missing: Sequence[str] = ()
 
     @property
     def groups(self) -> list[DeadLetterGroup]:
@@ -63,12 +65,14 @@ class Purged(NamedTuple):
         kept: fitted the selection, and are there still.
         seen: messages that were looked at.
         missed: messages that it looked for in vain, since others hold them; as in a `Listing`.
+        missing: as in a `Listing`.
     """
 
     purged: list[DeadLetterView]
     kept: list[Problem]
     seen: int
     missed: int = 0
+    missing: Sequence[str] = ()
 
 
 async def list_dead_letters(
@@ -92,13 +96,15 @@ async def list_dead_letters(
 
     Raises:
         ConfigError: there is no such queue, or a number is out of range.
+        MissingResource: none of the dead-letter queues exists.
         AwsError: a queue cannot be read.
     """
     check_whole("limit", limit)
     check_whole("most_seen", most_seen)
     found: list[DeadLetterView] = []
     seen = missed = 0
-    for one in await dead_letter_queues(app, services, queue):
+    queues = await existing_queues(app, services, queue)
+    for one in queues.found:
         async with Reading(app, services, one.name) as reading:
             while len(found) < limit and seen + reading.seen < most_seen:
                 deliveries = await reading.next(most_seen - seen - reading.seen)
@@ -113,7 +119,7 @@ async def list_dead_letters(
         seen += reading.seen
         missed += reading.missed
     missed += len(found[limit:])
-    return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed)
+    return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed, queues.missing)
 
 
 async def purge(
@@ -137,6 +143,7 @@ async def purge(
 
     Raises:
         ConfigError: there is no such queue, or a number is out of range.
+        MissingResource: none of the dead-letter queues exists.
         AwsError: a queue or the table cannot be reached.
     """
     if limit is not None:
@@ -144,7 +151,8 @@ async def purge(
     purged: list[DeadLetterView] = []
     kept: list[Problem] = []
     seen = missed = 0
-    for one in await dead_letter_queues(app, services, queue):
+    queues = await existing_queues(app, services, queue)
+    for one in queues.found:
         async with Reading(app, services, one.name) as reading:
             while limit is None or len(purged) < limit:
                 deliveries = await reading.next()
@@ -172,7 +180,7 @@ async def purge(
                 if selection.most is not None and len(purged) + len(kept) >= selection.most:
                     break
         seen += reading.seen
-    return Purged(purged, kept, seen, missed)
+    return Purged(purged, kept, seen, missed, queues.missing)
 
 
 def tell(on_progress: OnProgress | None, reading: Reading, done: int, failed: int) -> None:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from ..app import TaskQ
 from ..brokers.base import MAX_BATCH
 from ..delivery import Delivery
-from ..errors import ConfigError, TaskQError
+from ..errors import ConfigError, MissingResource, TaskQError
 from ..queues import SCHEDULES_DEAD_LETTERS, dead_letter_name
 from ..services import Services
 from .dead_letter import DeadLetterQueue
@@ -42,8 +43,35 @@ STALE = 10
 _SCHEDULES = SCHEDULES_DEAD_LETTERS.removesuffix("-dlq")
 
 
-async def dead_letter_queues(app: TaskQ, services: Services, queue: str | None = None) -> list[DeadLetterQueue]:
-    """The dead-letter queues that exist, of all queues of the app and of its schedules.
+class FoundQueues(NamedTuple):
+    """The dead-letter queues that exist, and the logical names of those that do not."""
+
+    found: list[DeadLetterQueue]
+    missing: list[str]
+
+
+async def existing_queues(app: TaskQ, services: Services, queue: str | None = None) -> FoundQueues:
+    """The dead-letter queues to read.
+
+    Args:
+        queue: as in `dead_letter_queues`.
+
+    Raises:
+        ConfigError: there is no such queue.
+        MissingResource: none of them exists: the prefix or the region is wrong, or nothing was provisioned.
+    """
+    queues = await dead_letter_queues(app, services, queue)
+    if not queues.found:
+        names = ", ".join(app.settings.queue_name(name) for name in queues.missing)
+        raise MissingResource(
+            f"app {app.name!r} has no dead-letter queue: none of {names} exists. Check TASKQ_PREFIX, the region and the "
+            "endpoint; `taskq provision` or the template creates them"
+        )
+    return queues
+
+
+async def dead_letter_queues(app: TaskQ, services: Services, queue: str | None = None) -> FoundQueues:
+    """The dead-letter queues of all queues of the app and of its schedules.
 
     Args:
         queue: only that of this queue; also the name of a dead-letter queue itself, such as ``schedules-dlq``.
@@ -61,14 +89,16 @@ async def dead_letter_queues(app: TaskQ, services: Services, queue: str | None =
                 f"{SCHEDULES_DEAD_LETTERS!r}"
             )
         await services.broker.depth(name)  # says what is wrong where it does not exist
-        return [DeadLetterQueue(name, wanted[name])]
+        return FoundQueues([DeadLetterQueue(name, wanted[name])], [])
 
     async def exists(name: str) -> bool:
         return await services.broker.has_dead_letter_queue(wanted[name] or _SCHEDULES)
 
     names = [*known, *({SCHEDULES_DEAD_LETTERS} - known.keys())]
     there = await services.flow.map(exists, names, MAX_BATCH)
-    return [DeadLetterQueue(name, wanted[name]) for name, found in zip(names, there, strict=True) if found]
+    found = [name for name, exists in zip(names, there, strict=True) if exists]
+    missing = [name for name in names if name not in found]
+    return FoundQueues([DeadLetterQueue(name, wanted[name]) for name in found], missing)
 
 
 class Reading:

@@ -19,7 +19,7 @@ from .dead_letter import DeadLetterQueue, DeadLetterView, view_of
 from .dead_letters import OnProgress, Problem, check_whole, tell
 from .editing import Edit
 from .opening import Held, runs_to_open
-from .reading import RENEW, Reading, dead_letter_queues
+from .reading import RENEW, Reading, existing_queues
 from .selection import ALL, Selection
 from .undelivered import Destinations
 
@@ -41,6 +41,7 @@ class Redriven(NamedTuple):
         undeleted: sent, and could not be deleted: they are there still, and harmless.
         seen: messages that were looked at.
         missed: messages that it looked for in vain, since others hold them; as in a `Listing`.
+        missing: as in a `Listing`.
     """
 
     redriven: list[Redrive]
@@ -48,6 +49,7 @@ class Redriven(NamedTuple):
     undeleted: list[Problem]
     seen: int
     missed: int = 0
+    missing: Sequence[str] = ()
 
 
 async def redrive(
@@ -77,6 +79,7 @@ async def redrive(
 
     Raises:
         ConfigError: there is no such queue, or a value is out of range.
+        MissingResource: none of the dead-letter queues exists.
         ArgumentsError: the edited arguments do not fit a task; nothing more was sent.
         AwsError: a queue or the table cannot be reached; nothing is lost.
     """
@@ -85,9 +88,10 @@ async def redrive(
     if rate is not None and not 0 < rate < float("inf"):
         raise ConfigError(f"rate={rate!r} must be a number of messages a second above 0")
     work = _Work(app, services, selection, limit, rate, edit, group, dry_run, on_progress)
-    for one in await dead_letter_queues(app, services, queue):
+    queues = await existing_queues(app, services, queue)
+    for one in queues.found:
         await work.empty(one)
-    return Redriven(work.redriven, work.kept, work.undeleted, work.seen, work.missed)
+    return Redriven(work.redriven, work.kept, work.undeleted, work.seen, work.missed, queues.missing)
 
 
 class _Work:

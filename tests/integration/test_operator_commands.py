@@ -266,6 +266,39 @@ def test_no_dead_letters_is_fine(run: Run) -> None:
 # -- dlq redrive ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "words", [["ls"], ["redrive"], ["purge", "--yes"], ["show", "one"], ["ls", "--queue", "default"]]
+)
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_mistyped_prefix_is_an_error_and_not_an_all_clear(
+    errors: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], as_json: list[str]
+) -> None:
+    monkeypatch.setenv("TASKQ_PREFIX", "shpo")
+    sys.modules.pop("shop", None)  # its app has read its settings already
+
+    error = errors("dlq", *words, *APP, *as_json)
+
+    assert "shpo-default-dlq" in error
+    assert "exist" in error
+
+
+def test_a_missing_dead_letter_queue_is_named_and_the_others_are_searched(
+    run: Run, dead: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sqs().delete_queue(QueueUrl=url("ledger-dlq.fifo"))
+
+    assert main(["dlq", "ls", *APP]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(run("dlq", "ls", *APP, "--json"))
+    purged = json.loads(run("dlq", "purge", *APP, "--json", "--dry-run"))
+    redriven = json.loads(run("dlq", "redrive", *APP, "--json", "--dry-run"))
+
+    assert "one" in shown.out
+    assert "taskq: warning: queue shop-ledger-dlq.fifo does not exist, so it was not searched" in shown.err
+    assert {letter["id"] for letter in found["dead_letters"]} == {"one", "two"}
+    assert found["missing"] == purged["missing"] == redriven["missing"] == ["ledger-dlq.fifo"]
+
+
 def test_a_redriven_task_runs_again(run: Run, dead: list[str]) -> None:
     assert run("dlq", "redrive", *APP, "--id", "one", "--args", '["good.png", 3]') == "1 sent, of 3 looked at\n"
 

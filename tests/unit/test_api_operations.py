@@ -388,3 +388,25 @@ def test_a_body_that_nobody_can_read_is_shown_where_nothing_is_hidden(redact: li
 
     assert row["undecodable"]
     assert letter["body"] == (None if redact else "not json: hunter2")
+
+
+def test_an_app_without_any_dead_letter_queue_gets_an_error_and_not_an_empty_list(api: Served):
+    for name in [name for name in api.memory.broker._queues if name.endswith(("-dlq", "-dlq.fifo"))]:
+        del api.memory.broker._queues[name]
+
+    answers = [
+        api.client.get("/v1/dead-letters"),
+        api.client.post("/v1/dead-letters/redrive", json={"everything": True}),
+        api.client.post("/v1/dead-letters/purge", json={"everything": True}),
+    ]
+
+    assert [(answer.status_code, kind(answer)) for answer in answers] == [(503, "not-configured")] * 3
+
+
+def test_a_dead_letter_queue_that_does_not_exist_is_named(api: Served):
+    api.memory.broker.add_queues(["schedules-dlq"], dead_letter=False)
+    assert api.client.get("/v1/dead-letters").json()["missing"] == []
+
+    del api.memory.broker._queues["schedules-dlq"]
+
+    assert api.client.get("/v1/dead-letters").json()["missing"] == ["schedules-dlq"]

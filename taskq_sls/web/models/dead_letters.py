@@ -89,6 +89,7 @@ class DeadLetters(BaseModel):
     groups: list[Group]
     seen: int = Field(description="Messages that were looked at.")
     missed: int = Field(description="About so many were not: others hold them, or a limit was reached.")
+    missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
 
 
 class Chosen(Given):
@@ -172,6 +173,7 @@ class RedriveDone(BaseModel):
     kept: list[Left]
     undeleted: list[Left] = Field(description="Sent, and there still: harmless.")
     seen: int
+    missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
     more: bool = Field(description="The limit was reached, or what the rate allows in one request.")
 
 
@@ -181,6 +183,7 @@ class PurgeDone(BaseModel):
     purged: list[DeadLetter]
     kept: list[Left]
     seen: int
+    missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
     more: bool = Field(description="The limit was reached.")
 
 

@@ -111,6 +111,8 @@ def _told(found: DeadLetters) -> Html:
     text = f"{min(SHOWN, len(found.dead_letters))} shown; {found.seen:,} looked at."
     if found.missed:
         text += f" About {found.missed:,} more were not: others hold them, or the page is full. Narrow the filter."
+    if found.missing:
+        text += f" These queues do not exist, so they were not searched: {', '.join(found.missing)}."
     return tag("p", text, class_="muted")
 
 

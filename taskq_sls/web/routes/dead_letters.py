@@ -74,6 +74,7 @@ async def get_dead_letters(
         groups=[Group.of(one) for one in found.groups],
         seen=found.seen,
         missed=found.missed,
+        missing=list(found.missing),
     )
 
 
@@ -137,6 +138,7 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
         kept=[Left.of(one) for one in done.kept],
         undeleted=[Left.of(one) for one in done.undeleted],
         seen=done.seen,
+        missing=list(done.missing),
         more=len(sent) + len(done.kept) >= limit,
     )
 
@@ -158,6 +160,7 @@ async def purge_dead_letters(given: PurgeDeadLetters, call: Caller) -> PurgeDone
         purged=[DeadLetter.of(call.app, one) for one in done.purged],
         kept=[Left.of(one) for one in done.kept],
         seen=done.seen,
+        missing=list(done.missing),
         more=len(done.purged) >= given.limit,
     )
 

@@ -28,6 +28,7 @@ from .errors import (
     TaskQError,
     TaskStalled,
     TaskTimeout,
+    WaitInTask,
 )
 from .handle import TaskHandle, await_all, wait_all
 from .middleware import Middleware
@@ -73,6 +74,7 @@ __all__ = [
     "TaskRecord",
     "TaskStalled",
     "TaskTimeout",
+    "WaitInTask",
     "at",
     "await_all",
     "cron",

@@ -225,6 +225,10 @@ class TaskStalled(TaskError):
     """The task's lease or its next attempt ended more than 15 minutes ago and nobody took it up."""
 
 
+class WaitInTask(TaskQError, RuntimeError):
+    """``result()`` or ``wait_all`` was called inside a running task, which would keep its slot while it waits."""
+
+
 class ResultTimeout(TaskQError, TimeoutError):
     """``result(timeout=...)`` ran out of time. The task itself goes on."""
 

@@ -167,6 +167,11 @@ class Executor:
         finally:
             self._gate.leave()
 
+    @property
+    def thread_line(self) -> tuple[int, int]:
+        """Deliveries that wait for a thread, and how many got one so far."""
+        return self._gate.waiting, self._gate.admitted
+
     def drain(self) -> None:
         """Start nothing more: what waits for a thread or for its claim is given back."""
         self._gate.close()

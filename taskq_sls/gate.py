@@ -10,10 +10,12 @@ class Gate:
 
     Attributes:
         closed: the driver gives back what has not started.
+        admitted: how many were let through so far.
     """
 
     def __init__(self, room: int) -> None:
         self.closed = False
+        self.admitted = 0
         self._room = asyncio.Semaphore(room)
         self._waiting: set[asyncio.Task[object]] = set()
 
@@ -27,17 +29,25 @@ class Gate:
         """Let them through again."""
         self.closed = False
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return len(self._waiting)
+
     async def enter(self) -> bool:
         """Wait for a place, to be given up by `leave`. False: the gate is closed."""
         if self._is_closed():
             return False
         if not self._room.locked():
+            self.admitted += 1
             return await self._room.acquire()
         task = asyncio.current_task()
         assert task is not None
         self._waiting.add(task)
         try:
-            return await self._room.acquire()
+            await self._room.acquire()
+            self.admitted += 1
+            return True
         except asyncio.CancelledError:
             if not self._is_closed():
                 raise

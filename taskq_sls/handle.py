@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .context import running_task
 from .errors import (
     ConfigError,
     TaskCancelled,
@@ -12,6 +13,7 @@ from .errors import (
     TaskExpired,
     TaskFailed,
     TaskStalled,
+    WaitInTask,
 )
 from .flow import call_sync
 from .results.keys import give_back
@@ -70,15 +72,18 @@ class TaskHandle(Generic[R]):
         """`status` for async code."""
         return await self._status(await self._app.services.on_loop())
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
         """Wait for the task to end, and return what it returned.
 
         Looks at the table at growing, jittered intervals (50 ms to 2 s); a look that fails is repeated.
 
         Args:
             timeout: seconds to wait, 0 or more; 0 looks once; None waits as long as it takes.
+            allow_wait: wait inside a running task too. The task keeps its slot or thread meanwhile: if all of them
+                wait, nothing is left to run the tasks they wait for. Not needed with ``timeout=0``.
 
         Raises:
+            WaitInTask: called inside a running task without `allow_wait`.
             TaskFailed: it ended FAILED; carries the remote traceback.
             TaskCancelled: it was cancelled.
             TaskExpired: it was too old to be run.
@@ -86,10 +91,12 @@ class TaskHandle(Generic[R]):
             ResultTimeout: `timeout` passed; the task goes on.
             ConfigError: the task records nothing (``record="none"``).
         """
+        check_may_wait("result()", timeout, allow_wait)
         return call_sync("result", self._result(self._app.services.blocking(waiting=True), timeout))
 
-    async def aresult(self, timeout: float | None = None) -> R:
+    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
         """`result` for async code."""
+        check_may_wait("aresult()", timeout, allow_wait)
         return await self._result(await self._app.services.on_loop(waiting=True), timeout)
 
     def cancel(self) -> CancelAnswer:
@@ -201,6 +208,8 @@ def wait_all(
     handles: Sequence[TaskHandle[R]],
     timeout: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    allow_wait: bool = False,
 ) -> list[R]:
     """Wait for many tasks with one batched read per look, and return their results in order.
 
@@ -208,11 +217,14 @@ def wait_all(
         handles: of one app.
         timeout: seconds for all together; None waits as long as it takes.
         on_progress: called with (ended, total) whenever more have ended.
+        allow_wait: wait inside a running task too; see `TaskHandle.result`.
 
     Raises:
+        WaitInTask: called inside a running task without `allow_wait`.
         TaskError: of the first task, in order, that did not succeed; after all have ended.
         ResultTimeout: some had not ended in time.
     """
+    check_may_wait("wait_all()", timeout, allow_wait)
     if not handles:
         return []
     app = _one_app(handles)
@@ -223,12 +235,31 @@ async def await_all(
     handles: Sequence[TaskHandle[R]],
     timeout: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    allow_wait: bool = False,
 ) -> list[R]:
     """`wait_all` for async code."""
+    check_may_wait("await_all()", timeout, allow_wait)
     if not handles:
         return []
     app = _one_app(handles)
     return await _wait_all(app, await app.services.on_loop(waiting=True), handles, timeout, on_progress)
+
+
+def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
+    """Refuse to wait inside a running task, unless the caller allows it.
+
+    Raises:
+        WaitInTask: a task is running here, and the call would wait.
+    """
+    context = running_task()
+    if context is None or allow_wait or timeout == 0:
+        return
+    raise WaitInTask(
+        f"{call} inside the running task {context.task}: it would keep its slot while it waits, and when all slots wait, "
+        "none is left to run the tasks they wait for. Return here and let the last task enqueue the next step, look "
+        "with timeout=0, or pass allow_wait=True if enough slots are always left"
+    )
 
 
 def _one_app(handles: Sequence[TaskHandle[Any]]) -> TaskQ:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import ConfigError
+from .errors import ConfigError, TaskError, TaskQError, WaitInTask
 from .results.records import RETENTION
 
 Jitter = Literal["full", "equal", "none"]
@@ -50,8 +51,13 @@ class Retry:
         factor: growth per attempt (1 or more).
         max_delay: ceiling of one delay, in seconds.
         jitter: ``full`` draws from 0 to the delay, ``equal`` from half of it to the whole, ``none`` keeps it.
-        retry_on: only these exceptions are tried again.
+        retry_on: only these exceptions are tried again. The end of another task (TaskFailed, TaskCancelled,
+            TaskExpired, TaskStalled) and a refused wait (WaitInTask) are tried again only if they, or a base of theirs
+            up to TaskQError, are named here.
         give_up_on: these never are; wins over `retry_on`.
+
+    The exceptions inside an ExceptionGroup decide, the worst first: any that is never tried again ends the task, else
+    the longest RetryLater counts. A group class named in `retry_on` stands for whatever is inside.
 
     Raises:
         ConfigError: a value is out of range, or all delays together pass the 14 days that SQS keeps a message.
@@ -107,12 +113,30 @@ class Retry:
             ceiling *= random.random()
         elif self.jitter == "equal":
             ceiling *= 0.5 + random.random() / 2
-        return max(ceiling, error.seconds) if isinstance(error, RetryLater) else ceiling
+        return max([ceiling, *(each.seconds for each in _inside(error) if isinstance(each, RetryLater))])
 
     def refuses(self, attempt: int, error: BaseException) -> str | None:
         """Why `error` in `attempt` is final (``exhausted`` or ``not_retryable``), or None to try again."""
-        if isinstance(error, self.give_up_on):
+        groups = tuple(kind for kind in self.retry_on if issubclass(kind, BaseExceptionGroup))
+        if any(isinstance(each, self.give_up_on) for each in _inside(error)):
             return "not_retryable"
-        if not isinstance(error, (RetryLater, *self.retry_on)):
+        if not all(self._is_retried(each) for each in _inside(error, whole=groups)):
             return "not_retryable"
         return "exhausted" if attempt >= self.max_attempts else None
+
+    def _is_retried(self, error: BaseException) -> bool:
+        if isinstance(error, RetryLater | BaseExceptionGroup):
+            return True  # of a group, the exceptions inside it decide
+        if isinstance(error, TaskError | WaitInTask):
+            # Another attempt would mostly enqueue the other task again, and end the same.
+            return isinstance(error, tuple(kind for kind in self.retry_on if issubclass(kind, TaskQError)))
+        return isinstance(error, self.retry_on)
+
+
+def _inside(error: BaseException | None, whole: tuple[type[BaseException], ...] = ()) -> Iterator[BaseException]:
+    """The exception, and those inside it if it is a group, except inside groups of the classes in `whole`."""
+    waiting = [] if error is None else [error]
+    while waiting:
+        yield (each := waiting.pop())
+        if isinstance(each, BaseExceptionGroup) and not isinstance(each, whole):
+            waiting.extend(each.exceptions)

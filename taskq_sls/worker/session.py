@@ -21,6 +21,7 @@ from .heartbeat import Heartbeat, stopper
 from .holds import Holds
 from .memory import resident_bytes
 from .reporting import Reporter
+from .saturation import SaturationWatch
 from .settler import Settler
 from .slots import Slots
 
@@ -104,7 +105,8 @@ class Session:
             worker.health.start()
         self._heartbeat.start()
         polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
-        helpers = [asyncio.create_task(self._watch_stuck())]
+        saturation = SaturationWatch(worker, self._executor, self._slots, self._fetchers, self._services.broker)
+        helpers = [asyncio.create_task(self._watch_stuck()), asyncio.create_task(saturation.run())]
         if self._executor.meter is not None:
             helpers.append(asyncio.create_task(self._write_counters(self._executor.meter)))
         if worker.burst:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from taskq_sls import RetryLater, TaskContext, TaskQ, current_task
+from taskq_sls import RetryLater, TaskContext, TaskHandle, TaskQ, current_task
 
 
 @dataclass
@@ -192,3 +192,7 @@ def _tell(path: str, value: object) -> None:
 def _wait_for(path: str) -> None:
     while not Path(path).exists():
         time.sleep(0.01)
+
+
+def wait_for_a_task() -> None:
+    TaskHandle(TaskQ("shop"), "7", "child", "default", "started", None).result()

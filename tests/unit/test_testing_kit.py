@@ -212,7 +212,7 @@ def test_a_task_that_waits_for_another_says_so_instead_of_hanging() -> None:
 
     @app.task
     def mother() -> None:
-        child.enqueue().result()
+        child.enqueue().result(allow_wait=True)
 
     with in_memory(app) as memory:
         handle = mother.enqueue()
@@ -229,7 +229,7 @@ async def test_a_task_may_wait_for_another_with_a_timeout() -> None:
 
     @app.task
     async def mother() -> None:
-        await (await child.aenqueue()).aresult(timeout=10)
+        await (await child.aenqueue()).aresult(timeout=10, allow_wait=True)
 
     with in_memory(app) as memory:
         handle = await mother.aenqueue()

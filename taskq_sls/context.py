@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .errors import TaskQError
+from .errors import ArgumentsError, TaskQError
 from .results.records import Fence, Progress
 from .threads import TaskInterrupted
 
@@ -157,8 +158,13 @@ class TaskContext:
             done: units of work done.
             total: units in all, if known.
             note: a few words.
+
+        Raises:
+            ArgumentsError: `done` or `total` is no number, or `note` no text. A TypeError, too.
         """
-        self._progress = Progress(done, total, note)
+        if note is not None and not isinstance(note, str):
+            raise ArgumentsError(f"progress(note=...) is of type {type(note).__name__}; give a str or None")
+        self._progress = Progress(_amount("done", done), None if total is None else _amount("total", total), note)
 
     @classmethod
     def of(cls, message: Message, **more: Any) -> TaskContext:
@@ -175,6 +181,17 @@ class TaskContext:
 
     def __repr__(self) -> str:
         return f"TaskContext(id={self.id!r}, task={self.task!r}, attempt={self.attempt})"
+
+
+def _amount(name: str, value: Any) -> float:
+    """A number of any type, as one that can be stored."""
+    if isinstance(value, int | float):
+        return value
+    # Text has no __float__, though float() takes it.
+    if hasattr(value, "__float__") or hasattr(value, "__index__"):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            return float(value)
+    raise ArgumentsError(f"progress({name}=...) is of type {type(value).__name__}; give a number, such as 3 or 0.5")
 
 
 def current_task() -> TaskContext:

@@ -80,11 +80,14 @@ def fit_error(error: ErrorInfo) -> ErrorInfo:
 
 
 def fit_progress(progress: Progress) -> Progress | None:
-    """The progress with its note cut; None when a number is one that DynamoDB cannot store."""
+    """The progress with its note cut; None for one that DynamoDB cannot store: then the write goes without it."""
     done, total, note = progress
-    if not _storable(done) or not (total is None or _storable(total)):
+    try:
+        if not _storable(done) or not (total is None or _storable(total)):
+            return None
+        return Progress(float(done), None if total is None else float(total), note and _head(note, MAX_NAME_BYTES))
+    except (TypeError, ValueError, AttributeError):  # not of the types that `TaskContext.progress` lets pass
         return None
-    return Progress(float(done), None if total is None else float(total), note and _head(note, MAX_NAME_BYTES))
 
 
 def _storable(value: float) -> bool:

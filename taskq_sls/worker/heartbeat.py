@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from ..aws.codes import DENIED_CODES
 from ..clock import Clock
 from ..context import TaskContext
 from ..delivery import Delivery
@@ -19,6 +20,7 @@ from ..episodes import Episode
 from ..errors import AwsError, TaskQError
 from ..executor import Executor
 from ..flow import drive
+from ..middleware.logging import fields
 from ..services import Services
 from .holds import Holds
 
@@ -124,7 +126,7 @@ class Heartbeat:
             if not batch:
                 return True
             answers = drive(self._services.broker.extend(batch, seconds))
-        except TaskQError as error:
+        except Exception as error:  # whatever it is: the other queues and the leases are still to be renewed
             self._faults.fault(error)
             return False
         finally:
@@ -169,9 +171,22 @@ class Heartbeat:
         assert fence is not None
         now = self._clock.time()
         lease_until = now + self._visibility.get(context.queue, 60)
+        renew = self._services.results.renew
         try:
-            renewed = await self._services.results.renew(fence, now=now, lease_until=lease_until, progress=progress)
-        except TaskQError as error:
+            try:
+                renewed = await renew(fence, now=now, lease_until=lease_until, progress=progress)
+            except Exception as error:
+                if progress is None or (isinstance(error, TaskQError) and not _is_refusal(error)):
+                    raise
+                # Progress is the only part of a renewal that the task supplies: the lease must not end over it.
+                logger.warning(
+                    "%s: its progress cannot be stored: %s",
+                    context.task,
+                    error,
+                    extra=fields(context, "progress_fault"),
+                )
+                renewed = await renew(fence, now=now, lease_until=lease_until)
+        except Exception as error:  # whatever it is: the other attempts are still to be renewed
             self._faults.fault(error)
             return False
         if renewed is None:
@@ -184,6 +199,11 @@ class Heartbeat:
         if renewed.cancel_requested:
             self._stop_attempt(context, "cancelled")
         return True
+
+
+def _is_refusal(error: TaskQError) -> bool:
+    """Whether the table answered that it does not take this write."""
+    return isinstance(error, AwsError) and not error.transient and error.code not in DENIED_CODES
 
 
 def stopper(executor: Executor, loop: asyncio.AbstractEventLoop) -> Callable[[TaskContext, str], None]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..context import TaskContext
 from ..episodes import Episode
-from ..errors import TaskQError
 from ..executor import Executor
 from ..flow import drive
 from ..results.workers import REPORT_EVERY, RunningTask, WorkerReport
@@ -65,7 +64,7 @@ class Reporter:
                 self._on = False
                 return
             drive(workers.beat(self._report()))
-        except TaskQError as error:
+        except Exception as error:  # whatever it is: the heartbeat goes on
             self._faults.fault(error)
         else:
             self._said = True
@@ -73,11 +72,14 @@ class Reporter:
 
     def say_goodbye(self) -> None:
         """Take the report away. After a crash its time to live does that."""
-        if not self._said or (workers := self._services.results.workers) is None:
+        if not self._said:
             return
         try:
+            workers = self._services.results.workers
+            if workers is None:
+                return
             drive(workers.gone(self._worker.app.name, self._id))
-        except TaskQError as error:
+        except Exception as error:  # whatever it is: the report ends by its time to live
             self._faults.fault(error)
 
     def _report(self) -> WorkerReport:

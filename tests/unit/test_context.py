@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -166,3 +168,29 @@ async def test_a_sync_task_can_end_itself_where_it_was_cancelled() -> None:
 
 def test_a_context_shows_what_it_is_of() -> None:
     assert repr(TaskContext("id-1", "job", attempt=2)) == "TaskContext(id='id-1', task='job', attempt=2)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("3", 10), "done=.* str"),
+        ((None,), "done=.* NoneType"),
+        (([],), "done=.* list"),
+        ((1, "10"), "total=.* str"),
+        ((1j,), "done=.* complex"),
+        ((Fraction(10**400),), "done=.* Fraction"),
+        ((1, 10, 5), "note=.* int"),
+    ],
+)
+def test_progress_of_another_type_is_refused_where_it_is_given(arguments: tuple[Any, ...], named: str) -> None:
+    context = TaskContext("id-1", "job")
+    with pytest.raises(TypeError, match=named) as caught:
+        context.progress(*arguments)
+    assert isinstance(caught.value, TaskQError)
+    assert context._progress is None
+
+
+def test_progress_takes_numbers_of_any_type() -> None:
+    context = TaskContext("id-1", "job")
+    context.progress(Decimal("1.5"), Fraction(5, 2))  # type: ignore[arg-type]  # numbers, though no floats
+    assert context._progress == (1.5, 2.5, None)

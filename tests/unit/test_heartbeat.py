@@ -11,10 +11,12 @@ import pytest
 from faults import FaultyBroker
 from rig import Rig, delivery
 
-from taskq_sls import TaskContext
+from taskq_sls import Queue, State, TaskContext
 from taskq_sls.brokers.base import Answer, Outgoing
 from taskq_sls.delivery import Delivery, Done
+from taskq_sls.errors import AwsError
 from taskq_sls.flow import BlockingFlow
+from taskq_sls.results.records import Progress
 from taskq_sls.services import Services
 from taskq_sls.worker import heartbeat as heartbeat_module
 from taskq_sls.worker.heartbeat import Heartbeat
@@ -78,6 +80,113 @@ async def test_progress_told_many_times_between_two_looks_is_one_write_and_none_
     assert rig.record().progress == (100, 100, None)
     end.set()
     assert await running == Done()
+
+
+class Running:
+    """Attempts that wait in their function, each beyond a third of its lease, under a heartbeat."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rig = Rig(queues=[Queue("default", visibility_timeout=HOLD)])
+        self.machine = Machine(monkeypatch)
+        self.end = asyncio.Event()
+        self.contexts: dict[str, TaskContext] = {}
+        self.outcomes: list[asyncio.Task[Any]] = []
+
+        @self.rig.task(name="job")
+        async def job(ctx: TaskContext) -> None:
+            self.contexts[ctx.id] = ctx
+            await self.end.wait()
+
+        self.job = job
+
+    async def start(self, *ids: str) -> Heartbeat:
+        for id in ids:
+            self.outcomes.append(asyncio.create_task(self.rig.process(delivery(self.job, id=id))))
+        while len(self.contexts) < len(ids):  # noqa: ASYNC110  # tasks tell nobody that they have begun
+            await asyncio.sleep(0)
+        heartbeat = await beating(self.rig, Holds())
+        self.pass_time(HOLD)
+        return heartbeat
+
+    def pass_time(self, seconds: float) -> None:
+        self.machine.now += seconds
+        self.rig.clock.travel(seconds)
+
+    def lease(self, id: str) -> float:
+        return self.rig.record(id).lease_until or 0.0
+
+    async def finish(self) -> list[Any]:
+        self.end.set()
+        return await asyncio.gather(*self.outcomes)
+
+
+async def test_an_attempt_that_cannot_be_renewed_keeps_no_other_from_its_renewal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch)
+    heartbeat = await running.start("bad", "good")
+    renew = type(running.rig.results).renew
+    before = running.lease("bad")
+
+    async def refuse(results: Any, fence: Any, **more: Any) -> Any:
+        if fence.id == "bad":
+            raise TypeError("an odd fault")
+        return await renew(results, fence, **more)
+
+    monkeypatch.setattr(type(running.rig.results), "renew", refuse)
+    running.pass_time(HOLD)
+    heartbeat._tick()
+    assert running.lease("bad") == before
+    assert running.lease("good") == running.rig.clock.time() + HOLD
+    assert await running.finish() == [Done(), Done()]
+
+
+@pytest.mark.parametrize(
+    "refusal", [TypeError("no text"), AwsError("update_item", "ValidationException", "item size", status=400)]
+)
+async def test_progress_that_the_table_refuses_does_not_end_the_lease(
+    refusal: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = Running(monkeypatch)
+    heartbeat = await running.start("task-1")
+    running.contexts["task-1"].progress(1, 10)
+    running.rig.results.fail("renew", refusal)
+    heartbeat._tick()
+    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert heartbeat.live(running.machine.now)
+    assert [record.action for record in caplog.records if record.levelno >= logging.WARNING] == ["progress_fault"]  # type: ignore[attr-defined]  # all of ours have one
+    heartbeat._tick()
+    assert running.rig.results.calls.count("renew") == 2  # the refused progress is not tried again
+    assert await running.finish() == [Done()]
+
+
+async def test_progress_of_other_types_fails_neither_a_beat_nor_the_end_of_its_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch)
+    heartbeat = await running.start("task-1")
+    running.contexts["task-1"]._progress = Progress(1, 10, 5)  # type: ignore[arg-type]  # past the check of `progress`
+    heartbeat._tick()
+    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert await running.finish() == [Done()]
+    assert running.rig.record().status is State.SUCCEEDED
+
+
+async def test_a_queue_that_cannot_be_extended_keeps_no_lease_from_its_renewal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch)
+    heartbeat = await running.start("task-1")
+    await running.rig.broker.send([Outgoing("default", "held", "a")])
+    heartbeat._holds.add(await running.rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
+
+    async def refuse(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
+        raise ValueError("rubbish")
+
+    monkeypatch.setattr(FaultyBroker, "extend", refuse)
+    heartbeat._tick()
+    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert await running.finish() == [Done()]
 
 
 async def _nothing() -> None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from .context import running_task
+from .control_characters import escaped
 from .errors import ConfigError
 from .redaction import Names
 from .redaction import redact as redacted
@@ -137,25 +138,29 @@ class TextFormatter(logging.Formatter):
             self._paint(f"{record.levelname:<7}", _COLOURS.get(record.levelno, "0")),
             *self._source(record, fields),
         ]
-        rest = " ".join(f"{name}={_text(value)}" for name, value in fields.items() if name not in _TOLD)
+        rest = escaped(" ".join(f"{name}={_text(value)}" for name, value in fields.items() if name not in _TOLD))
         if rest:
             parts.append(self._paint(rest, "2"))
         line = " ".join(parts)
         if "traceback" in fields and record.exc_info is None:
-            line += f"\n{str(fields['traceback']).rstrip()}"
+            line += f"\n{escaped(str(fields['traceback']).rstrip())}"
         if trace := _trace(record):
-            line += f"\n{trace}"
+            line += f"\n{escaped(trace)}"
         return line
 
     def _source(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> list[str]:
         """Who speaks, and what it says."""
-        message = record.getMessage()
+        message = escaped(record.getMessage())
         ours = record.name.partition(".")[0] == "taskq_sls"
         if "task_id" not in fields:
             return [message if ours else f"{record.name}: {message}"]
-        name = str(fields.get("task_name", "task"))
+        name = escaped(str(fields.get("task_name", "task")), one_line=True)
         message = message.removeprefix(name).lstrip(": ")
-        return [name, self._paint(str(fields["task_id"]), "2"), message if ours else f"{record.name}: {message}"]
+        return [
+            name,
+            self._paint(escaped(str(fields["task_id"]), one_line=True), "2"),
+            message if ours else f"{record.name}: {message}",
+        ]
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code != "0" else text

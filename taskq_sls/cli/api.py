@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..logs import configure
 from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json, port
-from .output import note, print_json
+from .output import note, print_json, say
 from .worker import add_log_options
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run_api(arguments: argparse.Namespace) -> int:
     configure(arguments.log_level, arguments.log_format, redact=app.log_redaction)
     _needs_extra()
     if arguments.openapi:
-        print(json.dumps(_made(app)[0].openapi(), indent=2))
+        say(json.dumps(_made(app)[0].openapi(), indent=2))
         return 0
     api, token = _made(app)
     try:
@@ -87,8 +87,8 @@ def run_token(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"token": token, "entry": {arguments.name: entry}})
         return 0
-    print(f"token  {token}")
-    print(f"entry  {json.dumps({arguments.name: entry})}")
+    say(f"token  {token}")
+    say(f"entry  {json.dumps({arguments.name: entry})}")
     note("the token is shown this once; merge the entry into the JSON of TASKQ_API_TOKENS")
     return 0
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from ..errors import ConfigError
 from ..operations.dead_letters import Progress
+from .output import say
 
 WIDTH = 30
 """Characters of a progress bar."""
@@ -28,7 +29,7 @@ def needs_confirmation(yes: bool, what: str) -> bool:
 
 def confirmed(question: str) -> bool:
     """Whether the person at the terminal says yes; anything else is a no."""
-    print(f"taskq: {question} [y/N] ", end="", file=sys.stderr, flush=True)
+    say(f"taskq: {question} [y/N] ", error=True, end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

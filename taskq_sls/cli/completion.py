@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .arguments import add_common
+from .output import say
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .main import _parser  # which imports this module
 
     found = list(completed(_parser()))
-    print({"bash": bash, "zsh": zsh, "fish": fish}[arguments.shell](found), end="")
+    say({"bash": bash, "zsh": zsh, "fish": fish}[arguments.shell](found), end="")
     return 0
 
 

@@ -11,7 +11,7 @@ from ..operations.dead_letter import DeadLetterGroup, DeadLetterView
 from ..operations.dead_letters import Problem
 from ..operations.reading import HOLD
 from ..operations.redriving import Redriven
-from .output import age, moment, note, print_json, print_table
+from .output import age, moment, note, print_fields, print_json, print_table, say
 
 HEADER = ("ID", "TASK", "REASON", "RUN", "ATTEMPTS", "AGE", "QUEUE", "ERROR")
 GROUP_HEADER = ("COUNT", "REASON", "TASK", "ERROR", "OLDEST", "NEWEST", "QUEUE")
@@ -124,12 +124,9 @@ def print_letter(one: DeadLetterView, now: float) -> None:
         "unreadable": one.undecodable,
         "body": one.body if one.undecodable else None,
     }
-    width = max(len(name) for name, value in lines.items() if value not in (None, ""))
-    for name, value in lines.items():
-        if value not in (None, ""):
-            print(f"{name.ljust(width)}  {value}")
+    print_fields(lines)
     if one.traceback:
-        print(f"\n{one.traceback.rstrip()}")
+        say(f"\n{one.traceback.rstrip()}")
 
 
 def _short(text: str) -> str:
@@ -161,7 +158,7 @@ def print_redriven(done: Redriven, *, as_json: bool, dry_run: bool) -> None:
         ]
         print_table(("ID", "TASK", "TO", "RUN"), rows)
     would = "would be sent" if dry_run else "sent"
-    print(f"{len(done.redriven)} {would}, of {done.seen} looked at")
+    say(f"{len(done.redriven)} {would}, of {done.seen} looked at")
     tell_problems(done.kept)
     for one in done.undeleted:
         note(f"sent, and perhaps there still, which does no harm: {one.dead_letter.id}: {one.message}")

@@ -33,7 +33,7 @@ from .dead_letter_text import (
     warn_of_missing,
 )
 from .editor import edit_in_editor
-from .output import note, print_json, print_table
+from .output import note, print_json, print_table, say
 from .tasks import named_task
 from .veil import refuse_masks, shown_letter
 
@@ -87,7 +87,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         return 0
     for number, one in enumerate(shown):
         if number:
-            print()
+            say()
         print_letter(one, now)
     return 0
 
@@ -176,7 +176,7 @@ def run_purge(arguments: argparse.Namespace) -> int:
     else:
         warn_of_missing(app, done.missing)
         would = "would be deleted" if arguments.dry_run else "deleted"
-        print(f"{len(done.purged)} {would}, of {done.seen} looked at")
+        say(f"{len(done.purged)} {would}, of {done.seen} looked at")
         tell_problems(done.kept)
         tell_missed(done.missed)
     return 1 if done.kept else 0

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..flow import call_sync
 from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json
-from .output import coloured, print_json
+from .output import coloured, print_json, say
 
 
 def add_to(commands: Any) -> None:
@@ -51,6 +51,7 @@ def _print(finding: Finding) -> None:
     level = f"{finding.level:<4}"
     if coloured():
         level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
-    print(f"{level}  {finding.subject}: {finding.detail}")
+    print(level, end="  ")
+    say(f"{finding.subject}: {finding.detail}")
     if finding.fix:
-        print(f"      -> {finding.fix}")
+        say(f"      -> {finding.fix}")

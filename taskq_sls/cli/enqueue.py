@@ -21,7 +21,7 @@ from .arguments import (
     label,
     seconds,
 )
-from .output import note, print_json
+from .output import note, print_json, say
 from .veil import add_show_secrets
 
 
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     handle = task.enqueue(*args, **kwargs)
     answer = {"id": handle.id, "task": handle.task, "queue": handle.queue}
     if not arguments.wait:
-        print_json(answer) if arguments.json else print(handle.id)
+        print_json(answer) if arguments.json else say(handle.id)
         return 0
     note(f"{handle.task} {handle.id} is sent to queue {handle.queue!r}; waiting")
     result = signature.encode_result(handle.result(arguments.timeout))
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**answer, "status": "SUCCEEDED", "result": shown})
     else:
-        print(result if shown == value else json.dumps(shown, ensure_ascii=False))
+        say(result if shown == value else json.dumps(shown, ensure_ascii=False))
     return 0
 
 

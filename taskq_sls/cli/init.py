@@ -10,7 +10,7 @@ from typing import Any
 
 from ..scaffold import Project, checked_name, name_for, write
 from .arguments import add_common, add_json
-from .output import print_json
+from .output import print_json, say
 
 
 def add_to(commands: Any) -> None:
@@ -35,10 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**project._asdict(), "next": _next(project)})
         return 0
-    print(f"{name}: {len(project.files)} files in {folder}; the tasks are in {project.app.partition('.')[0]}/tasks.py")
-    print("Next:")
+    say(f"{name}: {len(project.files)} files in {folder}; the tasks are in {project.app.partition('.')[0]}/tasks.py")
+    say("Next:")
     for command in _next(project):
-        print(f"  {command}")
+        say(f"  {command}")
     return 0
 
 

@@ -20,7 +20,7 @@ from ..schedules.syncing import sync
 from ..worker.supervisor import BAD_INPUT, Supervisor
 from .apps import app_target, load_app
 from .arguments import add_common, port
-from .output import note, print_json
+from .output import note, print_json, say
 from .provision import provision_app
 from .worker import add_log_options
 
@@ -138,9 +138,9 @@ def _print_environment(stack: LocalStack, apps: dict[str, TaskQ], *, json: bool)
         print_json(variables)
     else:
         if stack.misleading:
-            print(f"unset {' '.join(stack.misleading)}")
+            say(f"unset {' '.join(stack.misleading)}")
         for name, value in variables.items():
-            print(f"export {name}={shlex.quote(value)}")
+            say(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
 
 

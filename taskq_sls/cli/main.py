@@ -6,6 +6,7 @@ ended by Ctrl-C. A worker process also has those of its supervisor: 70 and 75.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -24,6 +25,7 @@ from .enqueue import add_to as add_enqueue
 from .init import add_to as add_init
 from .local import add_to as add_local
 from .metrics import add_to as add_metrics
+from .output import note, say
 from .provision import add_to as add_provision
 from .queues import add_to as add_queues
 from .results import add_to as add_results
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``taskq`` with `argv` (default: the process's own arguments) and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     _replace_closed_streams()
+    _print_everything()
     try:
         status = _run(words)
     except BrokenPipeError:
@@ -98,8 +101,8 @@ def _report(error: Exception, text: str, words: list[str]) -> None:
     except OSError:  # the disk is full, where stdout is a file
         _forget_output()
     if "--traceback" in words:
-        traceback.print_exception(error)
-    print(f"taskq: error: {text}", file=sys.stderr)
+        say("".join(traceback.format_exception(error)), error=True, end="")
+    note(f"error: {text}")
 
 
 def _parser() -> Parser:
@@ -122,6 +125,12 @@ def _replace_closed_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115  # open to the end
+
+
+def _print_everything() -> None:
+    """Characters that stdout's encoding lacks are printed as escapes: a command must not fail after it has acted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _forget_output() -> None:

@@ -12,7 +12,7 @@ from ..metrics.window import DAY, Named, Window
 from ..results.metrics import Counters
 from .apps import find_task, load_app
 from .arguments import add_app_option, add_common, add_json, duration, when
-from .output import moment, note, print_json, print_table, span
+from .output import moment, note, print_json, print_table, say, span
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = ".:-=+*#@"
@@ -77,20 +77,20 @@ def run(arguments: argparse.Namespace) -> int:
 def show(window: Window) -> None:
     """A line over time, the last rows of it, and the tasks."""
     points = window.points
-    print(f"{moment(window.since)} to {moment(window.until)}, {span(window.step)} a column\n")
+    say(f"{moment(window.since)} to {moment(window.until)}, {span(window.step)} a column\n")
     for name, values in (
         ("succeeded", [point.counters.succeeded for point in points]),
         ("failed", [point.counters.failed + point.counters.retried for point in points]),
         ("p95", [point.counters.p95 or 0.0 for point in points]),
     ):
         most = span(max(values)) if name == "p95" else str(max(values))
-        print(f"{name:<9}  {sparkline(values)}  at most {most or '0'}")
-    print()
+        say(f"{name:<9}  {sparkline(values)}  at most {most or '0'}")
+    say()
     busy = [point for point in points if point.counters != Counters()]
     rows = [(_clock_time(point.time, window.step), *cells(point.counters)) for point in busy[-MOST_ROWS:]]
     print_table(("TIME", *HEADER[1:]), [*rows, ("all", *cells(window.totals))])
     for header, named in (("TASK", window.tasks), ("QUEUE", window.queues)):
-        print()
+        say()
         print_table((header, *HEADER[1:]), [(one.name, *cells(one.counters)) for one in _most_first(named)])
 
 

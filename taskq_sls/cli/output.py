@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..control_characters import escaped
 from ..results.records import State, TaskRecord
 
 
+def say(text: str = "", *, error: bool = False, end: str = "\n") -> None:
+    """Print text for people, on stdout or stderr, with control characters escaped. All output but the screen of
+    ``top`` and progress bars passes here: ids, labels and errors come from callers, and a terminal obeys them.
+    """
+    print(escaped(text), end=end, file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def print_json(value: Any) -> None:
-    """One JSON document, indented when a person looks at it."""
+    """One JSON document, in ASCII, indented when a person looks at it."""
     print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
 
 
@@ -24,15 +32,24 @@ def coloured() -> bool:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their widest cell; the last one ends where it ends."""
+    rows = [[escaped(cell, one_line=True) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Lines of name and value; a value that is empty is left out."""
+    shown = {name: escaped(str(value), one_line=True) for name, value in fields.items() if value not in (None, "")}
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        say(f"{name.ljust(width)}  {value}")
 
 
 def note(text: str) -> None:
     """Something for the person at the terminal that is not the answer."""
-    print(f"taskq: {text}", file=sys.stderr)
+    say(f"taskq: {text}", error=True)
 
 
 def record_fields(record: TaskRecord, now: float) -> dict[str, Any]:
@@ -97,15 +114,12 @@ def print_record(record: TaskRecord, now: float) -> None:
         "result in": record.result_key if record.result_json is None else None,
         "error": record.error and f"{record.error.type}: {record.error.message}",
     }
-    width = max(len(name) for name, value in lines.items() if value not in (None, ""))
-    for name, value in lines.items():
-        if value not in (None, ""):
-            print(f"{name.ljust(width)}  {value}")
+    print_fields(lines)
     for past in record.past:
         took = _span(max(0.0, past.ended_at - past.started_at))
-        print(f"\nattempt {past.attempt}: {moment(past.started_at)}, {took}: {' '.join(past.error.split())}")
+        say(f"\nattempt {past.attempt}: {moment(past.started_at)}, {took}: {' '.join(past.error.split())}")
     if record.error is not None and record.error.traceback:
-        print(f"\n{record.error.traceback.rstrip()}")
+        say(f"\n{record.error.traceback.rstrip()}")
 
 
 def duration_of(record: TaskRecord, now: float) -> float | None:

@@ -17,7 +17,7 @@ from .apps import load_app
 from .arguments import add_app_positional, operator_command, whole
 from .listing import list_schedules, named
 from .next_runs import MOST_RUNS, run_next
-from .output import note, print_json, print_table
+from .output import note, print_json, print_table, say
 
 
 def add_to(commands: Any) -> None:
@@ -123,7 +123,7 @@ def _change(arguments: argparse.Namespace, done: str, change: Callable[[TaskQ, s
     if not change(app, name):
         note(f"error: there is no schedule {name!r}; `taskq schedules ls` shows those that there are")
         return 1
-    print_json({"name": name, "action": done}) if arguments.json else print(f"{done} {name}")
+    print_json({"name": name, "action": done}) if arguments.json else say(f"{done} {name}")
     return 0
 
 

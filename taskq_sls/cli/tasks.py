@@ -28,6 +28,7 @@ from .output import (
     print_table,
     progress_text,
     record_fields,
+    say,
     span,
 )
 from .results import NO_RECORD
@@ -138,7 +139,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         if record is not None:
             print_record(record, now)
         if record is not None and letter is not None:
-            print(f"\nits dead letter in {letter.queue}:\n")
+            say(f"\nits dead letter in {letter.queue}:\n")
         if letter is not None:
             print_letter(letter, now)
     if record is None and letter is None:
@@ -164,7 +165,7 @@ def run_cancel(arguments: argparse.Namespace) -> int:
                 continue
             answers.append({"id": id, "answer": answer.answer, "status": str(answer.status)})
             if not arguments.json:
-                print(f"{id}  {_ANSWERS[answer.answer].format(status=answer.status)}", flush=True)
+                say(f"{id}  {_ANSWERS[answer.answer].format(status=answer.status)}")
     finally:
         if arguments.json:
             print_json(answers)
@@ -187,9 +188,9 @@ def run_retry(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**done._asdict(), "redriven": done.redriven})
     elif done.redriven:
-        print(f"{done.id}  sent again to queue {done.queue!r}, as run {done.run}")
+        say(f"{done.id}  sent again to queue {done.queue!r}, as run {done.run}")
     else:
-        print(f"{done.id}  sent to queue {done.queue!r}, a new task with parent {done.parent}")
+        say(f"{done.id}  sent to queue {done.queue!r}, a new task with parent {done.parent}")
     return 0
 
 
@@ -224,7 +225,7 @@ def _tell(records: Sequence[TaskRecord], app: TaskQ, *, json: bool) -> None:
             print_json(record_fields(record, now))
         else:
             id, task, status, attempt, _, took, text = _row(record, now)
-            print(f"{id}  {status:<9}  {task}  attempt {attempt}  {took}  {text}".rstrip(), flush=True)
+            say(f"{id}  {status:<9}  {task}  attempt {attempt}  {took}  {text}".rstrip())
 
 
 def named_task(app: TaskQ, name: str) -> str:

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..template import Plan, TemplateOptions, render_plan
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common
-from .output import note
+from .output import note, say
 
 SHOWN = 20
 """Lines of difference that are shown of a stale file."""
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     for option, file in _missing_handlers(plan, folder / options.code_uri):
         note(f"there is no {file}, which {option} names: unless the build makes it, Lambda cannot start that function")
     if arguments.output is None:
-        print(text, end="")
+        say(text, end="")
     else:
         _write(arguments.output, text)
     return 0
@@ -132,9 +132,9 @@ def _check(file: Path, text: str) -> int:
     lines = list(
         difflib.unified_diff(found.splitlines(), text.splitlines(), str(file), "rendered now", n=1, lineterm="")
     )
-    print("\n".join(lines[:SHOWN]))
+    say("\n".join(lines[:SHOWN]))
     if len(lines) > SHOWN:
-        print(f"... and {len(lines) - SHOWN} lines more")
+        say(f"... and {len(lines) - SHOWN} lines more")
     note(f"{file} is stale: run the same command with --output {file} in place of --check")
     return 1
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..app import TaskQ
+from ..control_characters import escaped
 from ..errors import AwsError, ConfigError
 from ..flow import call_sync
 from ..operations.overview import Overview, Running, overview
@@ -116,7 +117,7 @@ def frame(app: str, seen: Overview, fault: AwsError | None = None) -> list[str]:
     if seen.failed:
         rows = [_failed_cells(one, seen.at) for one in seen.failed]
         lines += ["", *_table(("FAILED", "TASK", "AGO", "ERROR"), rows)]
-    return lines
+    return [escaped(line, one_line=True) for line in lines]
 
 
 def _running_cells(one: Running, now: float) -> tuple[str, ...]:
@@ -137,6 +138,7 @@ def _failed_cells(one: TaskRecord, now: float) -> tuple[str, ...]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rows = [[escaped(cell, one_line=True) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -31,7 +32,7 @@ sizes = []
 
 @app.task(retry=Retry(max_attempts=1))
 def resize(path: str, width: int = 100) -> str:
-    if path == "bad.png":
+    if path.startswith("bad."):
         raise ValueError(f"no such image: {path}")
     sizes.append(width)
     return f"{path}@{width}"
@@ -705,3 +706,48 @@ def test_top_goes_on_until_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_bad_input_is_one_line_and_status_2(errors: Run, argv: list[str]) -> None:
     errors(*argv)
+
+
+# -- text that others supplied --------------------------------------------------------------------------------------
+
+EVIL = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\rFINE\x9b1A\u202e"
+
+
+def test_terminal_escapes_of_callers_reach_no_terminal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("enqueue", "resize", *APP, "--args", json.dumps([f"bad.{EVIL}"]), "--id", "one", "--label", f"tenant={EVIL}")
+    work(load_app("shop:app"))
+    shown = [
+        run("tasks", *APP),
+        run("result", "one", *APP, status=1),
+        run("dlq", "ls", *APP),
+        run("dlq", "show", "one", *APP),
+        run("dlq", "ls", "--groups", *APP),
+        run("top", "--once", *APP),
+        run("tasks", "show", "one", *APP),
+    ]
+    assert main(["result", EVIL, *APP]) == 2
+    shown.append(capsys.readouterr().err)
+
+    assert all(char >= " " or char in "\n\t" for text in shown for char in text)
+    assert not set("\x9b\u202e") & set("".join(shown))
+    assert r"\u001b[2J\u000dFINE" in shown[1]
+
+
+def test_a_line_feed_in_a_label_makes_no_line_of_its_own(run: Run) -> None:
+    run("enqueue", "resize", *APP, "--args", '["bad.png"]', "--id", "one", "--label", "tenant=7\nstatus  SUCCEEDED")
+    work(load_app("shop:app"))
+
+    lines = run("result", "one", *APP, status=1).splitlines()
+
+    assert [line for line in lines if line.startswith("status")] == ["status     FAILED"]
+
+
+def test_an_encoding_that_lacks_a_character_fails_no_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("enqueue", "resize", *APP, "--args", '["bad.\u00fc\u2192.png"]', "--id", "one")
+    work(load_app("shop:app"))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+
+    assert main(["result", "one", *APP]) == 1
+
+    assert rb"bad.\xfc\u2192.png" in written.getvalue()

@@ -22,6 +22,8 @@ from .policies import (
     role,
     schedule_arns,
     send,
+    trace,
+    use_key,
     write_logs,
 )
 from .workers import build
@@ -110,7 +112,7 @@ def _everybody(action: str, limit: dict[str, Any]) -> dict[str, Any]:
     return {"Type": "AWS::Lambda::Permission", "Condition": "ApiTakesTokens", "Properties": properties}
 
 
-def _statements(plan: Plan) -> list[Statement | Noted]:
+def _statements(plan: Plan) -> list[Statement | Noted | Tag]:
     letters = [*[arn_of(f"{queue_id(queue.name)}DeadLetters") for queue in plan.queues], arn_of("FailedSchedules")]
     return [
         write_logs("ApiLogs"),
@@ -150,4 +152,6 @@ def _statements(plan: Plan) -> list[Statement | Noted]:
                 {"StringEquals": {"aws:RequestedRegion": ref("AWS::Region")}},
             ),
         ),
+        trace(),
+        use_key(),
     ]

@@ -17,6 +17,8 @@ from .policies import (
     payload_arns,
     role,
     schedule_arns,
+    trace,
+    use_key,
     use_queues,
     write_logs,
 )
@@ -100,6 +102,8 @@ def _statements(plan: Plan) -> list[Any]:
         allow("KeepPayloads", ["s3:PutObject"], payload_arns("messages/")),
         allow("Delay", ["scheduler:CreateSchedule"], schedule_arns()),
         hand_over_schedule_role(),
+        trace(),
+        use_key(),
     ]
 
 

@@ -27,7 +27,7 @@ def parameters(plan: Plan) -> dict[str, Any]:
             "Type": "String",
             "Default": "dev",
             "AllowedValues": list(STAGES),
-            "Description": "In prod the table and the bucket outlive the stack, and the table refuses deletion",
+            "Description": "In prod the table and the bucket outlive the stack",
         },
         "Prefix": Noted(
             f"An SQS queue's name has at most 80 characters, and the longest here is {_longest(plan)!r}.",
@@ -38,6 +38,11 @@ def parameters(plan: Plan) -> dict[str, Any]:
                 "MaxLength": plan.longest_prefix,
                 "Description": "Start of all names: what TASKQ_PREFIX is for producers and workers elsewhere",
             },
+        ),
+        "DeletionProtection": Noted(
+            "Leave it off until the first deployment has succeeded: a rollback cannot delete a protected table, and the "
+            "next deployment would find its name taken.",
+            _one_of("false", ("false", "true"), "Whether DynamoDB refuses to delete the table"),
         ),
         "Runtime": _one_of(DEFAULT_RUNTIME, RUNTIMES, "Must be the one that the code was built for"),
         "Architecture": _one_of("arm64", ("arm64", "x86_64"), "Must be the one that the code was built for"),
@@ -83,6 +88,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
     """The Conditions section."""
     return {
         "IsProduction": Tag("Equals", [ref("Stage"), "prod"]),
+        "IsProtected": Tag("Equals", [ref("DeletionProtection"), "true"]),
         **({"IsTraced": Tag("Equals", [ref("Tracing"), "Active"])} if plan.has_functions else {}),
         "HasKey": Tag("Not", [Tag("Equals", [ref("KmsKeyArn"), ""])]),
         "HasAlarmTopic": Tag("Not", [Tag("Equals", [ref("AlarmTopicArn"), ""])]),
@@ -103,7 +109,11 @@ def function_globals(plan: Plan) -> dict[str, Any]:
                 "its message to the dead-letter queue; TaskQ(max_depth=...) ends endless ones.",
                 "Allow",
             ),
-            "LoggingConfig": {"LogFormat": "JSON", "ApplicationLogLevel": ref("LogLevel"), "SystemLogLevel": "WARN"},
+            "LoggingConfig": {
+                "LogFormat": "JSON",
+                "ApplicationLogLevel": ref("LogLevel"),
+                "SystemLogLevel": Noted("INFO has the report of each invocation: memory used, and duration.", "INFO"),
+            },
             "Environment": {"Variables": environment(plan)},
         }
     }

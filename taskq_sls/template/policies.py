@@ -7,7 +7,7 @@ from typing import Any
 from ..payloads.layout import MESSAGES, RESULTS
 from ..results.layout import INDEXES
 from .emitter import Noted, Tag
-from .intrinsics import arn_of, ref, sub
+from .intrinsics import NO_VALUE, arn_of, either, ref, sub
 from .names import queue_id
 from .plan import Plan
 
@@ -20,7 +20,7 @@ def allow(sid: str, actions: list[str], resources: Any, condition: dict[str, Any
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources, **more}
 
 
-def document(*statements: Statement | Noted) -> dict[str, Any]:
+def document(*statements: Statement | Noted | Tag) -> dict[str, Any]:
     """A policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
@@ -60,7 +60,7 @@ def write_logs(log_group: str) -> Statement:
     return allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], arn_of(log_group))
 
 
-def run_tasks(plan: Plan) -> list[Statement | Noted]:
+def run_tasks(plan: Plan) -> list[Statement | Noted | Tag]:
     """What a running task may do: keep its state, enqueue others, schedule."""
     return [
         use_queues(plan),
@@ -82,6 +82,8 @@ def run_tasks(plan: Plan) -> list[Statement | Noted]:
             schedule_arns(),
         ),
         hand_over_schedule_role(),
+        trace(),
+        use_key(),
     ]
 
 
@@ -142,6 +144,23 @@ def hand_over_schedule_role() -> Statement:
     )
 
 
-def use_key() -> Statement:
-    """Read and write what is encrypted with the stack's key."""
-    return allow("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], ref("KmsKeyArn"))
+def use_key() -> Tag:
+    """Read and write what is encrypted with the stack's key, if it has one.
+
+    Part of a role's other policies: a function would be invoked before a policy of its own is attached, and
+    CloudFormation takes no dependency on a resource that may not be there.
+    """
+    statement = allow("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], ref("KmsKeyArn"))
+    return either("HasKey", statement, NO_VALUE)
+
+
+def trace() -> Tag:
+    """Send traces to X-Ray, while tracing is on; within other policies for the reason that `use_key` has."""
+    statement = allow(
+        "Trace",
+        ["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
+        "*",
+        {"StringEquals": {"aws:RequestedRegion": ref("AWS::Region")}},
+    )
+    note = "X-Ray knows no resources, so that these two actions cannot be allowed on less than *: only in this region."
+    return either("IsTraced", Noted(note, statement), NO_VALUE)

@@ -71,6 +71,8 @@ class _Estimate:
             return self._given.get(tag.value, tag.value)
         if tag.name == "GetAtt":
             return self._attribute(tag.value)
+        if tag.name == "If":
+            return self.value(tag.value[1])
         if tag.name == "Sub" and isinstance(tag.value, str):
             return _NAME.sub(lambda found: self._name(found[1]), tag.value)
         return _OTHER

@@ -53,10 +53,7 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
     text = dump(
         {
             "AWSTemplateFormatVersion": "2010-09-09",
-            "Transform": Noted(
-                "The first for a DeletionPolicy that differs from stage to stage.",
-                ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"],
-            ),
+            "Transform": "AWS::Serverless-2016-10-31",
             "Description": f"Tasks of {plan.app}: queues, functions, state and schedules",
             "Parameters": Noted(
                 "", {**parameters(plan), **api_parameters(plan)}, title="What differs from stack to stack"

@@ -11,7 +11,7 @@ from .emitter import Noted
 from .intrinsics import arn_of, literal, ref, sub
 from .names import queue_id, schedule_id
 from .plan import SCHEDULES_DEAD_LETTERS, Plan
-from .policies import allow, document, queue_arns, role
+from .policies import allow, document, queue_arns, role, use_key
 from .queues import encryption, retention
 
 _GROUP = "\x00group\x00"
@@ -37,7 +37,8 @@ def scheduling_resources(plan: Plan) -> dict[str, Any]:
             {
                 "PolicyName": "send",
                 "PolicyDocument": document(
-                    allow("Send", ["sqs:SendMessage"], [*queue_arns(plan), arn_of("FailedSchedules")])
+                    allow("Send", ["sqs:SendMessage"], [*queue_arns(plan), arn_of("FailedSchedules")]),
+                    use_key(),
                 ),
             },
         ),

@@ -17,8 +17,13 @@ def state_resources() -> dict[str, Any]:
 
 
 def _kept() -> dict[str, Any]:
-    policy = either("IsProduction", "Retain", "Delete")
-    return {"DeletionPolicy": policy, "UpdateReplacePolicy": policy}
+    return {
+        "DeletionPolicy": Noted(
+            "A first deployment that fails leaves nothing behind, so that it can be repeated under the same names.",
+            either("IsProduction", "RetainExceptOnCreate", "Delete"),
+        ),
+        "UpdateReplacePolicy": either("IsProduction", "Retain", "Delete"),
+    }
 
 
 def _table() -> dict[str, Any]:
@@ -44,7 +49,7 @@ def _table() -> dict[str, Any]:
             ),
             "TimeToLiveSpecification": {"AttributeName": TTL_ATTRIBUTE, "Enabled": True},
             "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
-            "DeletionProtectionEnabled": either("IsProduction", True, False),
+            "DeletionProtectionEnabled": either("IsProtected", True, False),
             "SSESpecification": either(
                 "HasKey", {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": ref("KmsKeyArn")}, NO_VALUE
             ),

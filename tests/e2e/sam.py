@@ -66,7 +66,7 @@ class Sam:
     def deploy(self, project: Path, built: Path, stack: str) -> str:
         """Create a stack of what was built, or update it."""
         words = ["deploy", "--template-file", str(built / "template.yaml"), "--stack-name", stack, "--resolve-s3"]
-        words += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+        words += ["--capabilities", "CAPABILITY_IAM"]
         words += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *self._parameters]
         return self._run(project, *words)
 

@@ -73,7 +73,7 @@ def test_sam_deploys_a_stage_with_its_parameters(stage: str) -> None:
     deploy = config["deploy"]["parameters"]
     assert config["global"]["parameters"]["stack_name"] == parameters_of(stage)["Prefix"]
     assert deploy["parameter_overrides"] == f"file://infra/parameters/{stage}.yaml"
-    assert set(deploy["capabilities"].split()) == {"CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"}
+    assert set(deploy["capabilities"].split()) == {"CAPABILITY_IAM"}
     assert deploy["resolve_s3"] is True
     assert deploy["confirm_changeset"] is (stage == "prod"), "production changes only after somebody has looked"
     assert config["build"]["parameters"]["build_in_source"] is True, "the whole checkout would be copied per function"

@@ -174,7 +174,7 @@ def test_the_stages_set_parameters_that_the_template_has(shop: Path):
         stack = Stack((shop / "template.yaml").read_text(), **given)
         assert given["Stage"] == named
         assert stack.outputs["Prefix"] == config[stage]["global"]["parameters"]["stack_name"]
-        assert set(deploy["capabilities"].split()) == {"CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"}
+        assert set(deploy["capabilities"].split()) == {"CAPABILITY_IAM"}
         assert deploy["confirm_changeset"] is (stage == "prod"), "production changes only after somebody has looked"
         assert config[stage]["build"]["parameters"]["build_in_source"] is True, ".venv would be copied per function"
 

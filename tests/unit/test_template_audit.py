@@ -262,10 +262,19 @@ def test_sam_attaches_no_policy_of_its_own(stack: Stack) -> None:
         assert "Policies" not in function, f"{name}: SAM ignores them beside a role, so that they only seem to hold"
 
 
-def test_a_worker_is_made_after_what_its_tasks_may_do(app: TaskQ, stack: Stack) -> None:
-    for queue in functions_of(app):
-        worker = stack.resources[f"{queue_id(queue.name)}Worker"]
-        assert worker.get("DependsOn") == "TaskPolicy", "the first messages would find the table forbidden"
+def test_a_function_is_made_after_all_that_it_may_do_the_use_of_the_key_included(stack: Stack) -> None:
+    for name in stack.functions:
+        role = stack.name_of(stack.function_role(name))
+        attached = {id for id, one in stack.of_type("AWS::IAM::Policy").items() if role in one["Roles"]}
+        awaited = stack.resources[name].get("DependsOn", [])
+        assert attached <= set([awaited] if isinstance(awaited, str) else awaited), (
+            "the first messages would find the table or the key forbidden"
+        )
+
+
+def test_the_log_has_the_memory_that_each_invocation_used(stack: Stack) -> None:
+    for function in stack.functions.values():
+        assert function["LoggingConfig"]["SystemLogLevel"] == "INFO", "at WARN Lambda leaves platform.report out"
 
 
 # -- state ------------------------------------------------------------------------------------------------------
@@ -292,18 +301,30 @@ def test_the_table_can_be_restored_and_is_encrypted(stack: Stack) -> None:
 
 @pytest.mark.parametrize("resource", ["TasksTable", "PayloadBucket"])
 def test_state_outlives_the_stack_in_production_and_only_there(resource: str) -> None:
-    for stage, policy in (("dev", "Delete"), ("staging", "Delete"), ("prod", "Retain")):
+    for stage, policies in (
+        ("dev", ("Delete", "Delete")),
+        ("staging", ("Delete", "Delete")),
+        # CloudFormation takes RetainExceptOnCreate for no UpdateReplacePolicy.
+        ("prod", ("RetainExceptOnCreate", "Retain")),
+    ):
         found = stack_of("full", Stage=stage).resources[resource]
-        assert found["DeletionPolicy"] == policy, "a deleted stack would take the results along"
-        assert found["UpdateReplacePolicy"] == policy, "a renamed table would take the results along"
-        if resource == "TasksTable":
-            assert found["Properties"]["DeletionProtectionEnabled"] is (stage == "prod")
+        assert (found["DeletionPolicy"], found["UpdateReplacePolicy"]) == policies, (
+            "a deleted stack or a renamed table would take the results along, or a first deployment could not be repeated"
+        )
 
 
-def test_the_transform_that_a_deletion_policy_by_stage_needs_comes_first(stack: Stack) -> None:
-    assert stack.template["Transform"] == ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"], (
-        "CloudFormation takes a function in a DeletionPolicy only with the language extensions, before SAM"
-    )
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_the_table_refuses_deletion_only_when_told_so(stage: str) -> None:
+    def protected(**parameters: str) -> bool:
+        table = properties(stack_of("full", Stage=stage, **parameters), "TasksTable")
+        return bool(table["DeletionProtectionEnabled"])
+
+    assert not protected(), "the rollback of a first deployment could not delete it, and no other would get its name"
+    assert protected(DeletionProtection="true")
+
+
+def test_the_template_needs_no_transform_but_sam_s(stack: Stack) -> None:
+    assert stack.template["Transform"] == "AWS::Serverless-2016-10-31"
 
 
 def test_the_bucket_is_private_encrypted_and_forgets(stack: Stack) -> None:

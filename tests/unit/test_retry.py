@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -186,3 +187,52 @@ def test_a_task_that_asks_for_more_than_a_year_has_failed_and_is_tried_again_as_
         memory.run_until_idle()
         with pytest.raises(TaskFailed, match="a year"):
             handle.result(timeout=0)
+
+
+# -- groups of exceptions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("retry", "inside", "refusal"),
+    [
+        ({}, [Broken("no"), Broken("no")], None),
+        ({"retry_on": (Broken,)}, [Broken("no"), Hopeless("no")], None),
+        ({"retry_on": (OSError,)}, [OSError("no"), Broken("no")], "not_retryable"),
+        ({"retry_on": (OSError,)}, [OSError("no"), RetryLater(9)], None),
+        ({"retry_on": (OSError,)}, [Broken("no"), RetryLater(9)], "not_retryable"),
+        ({"give_up_on": (Hopeless,)}, [Broken("no"), Hopeless("no")], "not_retryable"),
+        ({"give_up_on": (Hopeless,)}, [RetryLater(9), ExceptionGroup("deep", [Hopeless("no")])], "not_retryable"),
+        ({"give_up_on": (ExceptionGroup,)}, [Broken("no")], "not_retryable"),
+        ({"retry_on": (ExceptionGroup,)}, [Broken("no")], None),
+        ({"retry_on": (ExceptionGroup,), "give_up_on": (Hopeless,)}, [Hopeless("no")], "not_retryable"),
+        ({}, [Broken("no"), SystemExit(1)], "not_retryable"),
+    ],
+)
+def test_the_worst_exception_in_a_group_decides(
+    retry: dict[str, Any], inside: list[BaseException], refusal: str | None
+) -> None:
+    assert Retry(**retry).refuses(1, BaseExceptionGroup("all", inside)) == refusal
+
+
+def test_the_longest_delay_that_a_group_asks_for_counts() -> None:
+    group = ExceptionGroup("all", [RetryLater(30), ExceptionGroup("deep", [RetryLater(300)]), Broken("no")])
+    assert Retry().delay(1, group) == 300
+
+
+def test_a_task_group_is_tried_again_as_its_tasks_ask() -> None:
+    app = TaskQ("shop", retry=Retry(max_attempts=2))
+    started: list[float] = []
+
+    async def later() -> None:
+        raise RetryLater(300)
+
+    @app.task
+    async def work() -> None:
+        started.append(app.clock.time())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(later())
+
+    with in_memory(app) as memory:
+        work.enqueue()
+        memory.run_until_idle(travel=True)
+        assert started[1] - started[0] >= 300

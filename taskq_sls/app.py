@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from .brokers.base import Broker
+from .by_name import ByName, find_app, place_of
 from .clock import Clock, SystemClock
 from .declaring import Declaring, checked_middleware, declared_options
 from .errors import ConfigError
@@ -49,7 +50,7 @@ _APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _QUEUE_NAME_LIMIT = 80
 
 
-class TaskQ(Declaring):
+class TaskQ(ByName, Declaring):
     """An app: tasks, the queues that carry them, and where their state is kept.
 
     Nothing is read from the environment and no connection is made before it is needed.
@@ -133,6 +134,7 @@ class TaskQ(Declaring):
             "metrics": metrics,
         }
         self._settings: Settings | None = None
+        self._place: tuple[str, str] | None = None
         self.services = ServiceFactory(
             lambda: self.settings, self.clock, broker, results, dict(aws_options or {}), payloads, schedule_store
         )
@@ -140,6 +142,9 @@ class TaskQ(Declaring):
 
     def __repr__(self) -> str:
         return f"<TaskQ {self.name}: {len(self.registry)} tasks>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_app, place_of(self)
 
     @property
     def settings(self) -> Settings:

@@ -12,6 +12,16 @@ from typing import Any
 class TaskQError(Exception):
     """Base of all errors raised by taskq_sls."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), self.args), self.__dict__
+
+
+def restored(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception from its pickle. Its ``__init__`` is not called, since that takes other arguments than `args`."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
 
 class ConfigError(TaskQError, ValueError):
     """A name, an option, a declaration or the environment is wrong; nothing was sent."""

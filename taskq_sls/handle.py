@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .by_name import ByName, find_task
 from .context import running_task
 from .errors import (
     ConfigError,
@@ -18,6 +19,7 @@ from .errors import (
 from .flow import call_sync
 from .results.keys import give_back
 from .results.records import DAY, MIN_RESULT_TTL, CancelAnswer, State, TaskRecord
+from .serialization import JsonSignature
 from .services import Services
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class TaskHandle(Generic[R]):
+class TaskHandle(ByName, Generic[R]):
     """A task that was enqueued.
 
     Attributes:
@@ -58,6 +60,12 @@ class TaskHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.task} {self.id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        task = self._app.registry.get(self.task)
+        module = None if task is None or self._decode is None else task.__module__
+        decodes = self._decode is not None
+        return _restored, (self._app, self.id, self.task, self.queue, self._record, self._unique_key, module, decodes)
 
     def status(self) -> State:
         """The task's state now. A sent task without a record is QUEUED.
@@ -171,6 +179,18 @@ class TaskHandle(Generic[R]):
     def _needs_record(self, call: str) -> None:
         if self._record == "none":
             raise ConfigError(f"{call}: task {self.task} has record='none', so its state is kept nowhere")
+
+
+def _restored(
+    app: TaskQ, id: str, task: str, queue: str, record: str, unique_key: str | None, module: str | None, decodes: bool
+) -> TaskHandle[Any]:
+    """A handle from its pickle; `module` is that of a task registered in the app."""
+    decode: Callable[[str], Any] | None = None
+    if module is not None:
+        decode = find_task(app, task, module)._definition.signature().decode_result
+    elif decodes:
+        decode = JsonSignature(task).decode_result
+    return TaskHandle(app, id, task, queue, record, decode, unique_key)
 
 
 def error_of(record: TaskRecord) -> TaskError | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from .errors import ConfigError, TaskError, TaskQError, WaitInTask
+from .errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
 from .results.records import RETENTION
 
 Jitter = Literal["full", "equal", "none"]
@@ -36,6 +36,9 @@ class RetryLater(Exception):
             raise ConfigError(f"RetryLater({seconds!r}): give 0 to {LONGEST_WAIT:,.0f} seconds (a year)")
         self.seconds = float(seconds)
         super().__init__(message or f"asked to be tried again in {seconds:g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), self.args), self.__dict__
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from .brokers.base import MAX_DELAY
+from .by_name import ByName, find_task
 from .context import TaskContext, running_task
 from .dispatch import raise_failures
 from .errors import ArgumentsError, ConfigError
@@ -69,7 +71,7 @@ class Definition(NamedTuple):
     wants_context: bool
 
 
-class Enqueuer(Generic[P, R]):
+class Enqueuer(ByName, Generic[P, R]):
     """The sending half of a task, with the options of the enqueue laid over those of the task."""
 
     def __init__(self, app: TaskQ, definition: Definition, options: TaskOptions) -> None:
@@ -77,6 +79,12 @@ class Enqueuer(Generic[P, R]):
         self._definition = definition
         self._options = options
         self._hooks = dispatch_hooks(definition.middlewares)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function, options = self._definition.function, self._options._asdict()
+        names = CALL_OPTIONS if function is not None else (*CALL_OPTIONS, "record", "record_arguments")
+        given = {name: options[name] for name in names} | {"labels": dict(options["labels"])}
+        return _restored, (self._app, self.name, getattr(function, "__module__", None), given)
 
     @property
     def name(self) -> str:
@@ -294,6 +302,13 @@ class Enqueuer(Generic[P, R]):
         return None if parent is None else parent.id, depth
 
 
+def _restored(app: TaskQ, name: str, module: str | None, options: dict[str, Any]) -> Enqueuer[..., Any]:
+    """A ``task.with_options(...)`` or ``app.ref(...)`` from its pickle; `module` is that of a task's function."""
+    task = app.ref(name) if module is None else find_task(app, name, module)
+    labels = MappingProxyType(options["labels"])
+    return Enqueuer(app, task._definition, task._options._replace(**{**options, "labels": labels}))
+
+
 class Task(Enqueuer[P, R]):
     """A registered task. Calling it runs the function here and now, as if it were not decorated."""
 
@@ -304,6 +319,9 @@ class Task(Enqueuer[P, R]):
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
             if hasattr(function, attribute):
                 setattr(self, attribute, getattr(function, attribute))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_task, (self._app, self.name, self.__module__)
 
     @property
     def plan(self) -> Plan:

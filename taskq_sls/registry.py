@@ -6,6 +6,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any, TypeVar, get_type_hints
 
 from .context import TaskContext
@@ -16,6 +17,7 @@ from .middleware.time_limit import with_time_limit
 from .naming import importable_place
 from .options import TaskOptions
 from .plan import Plan
+from .redefinition import importing_code, why_different
 from .serialization import Signature, compile_signature
 from .task import AsyncTask, Definition, SyncTask, Task
 
@@ -29,6 +31,7 @@ class Registry:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._aliases: dict[str, str] = {}
         self._implied: set[str] = set()
+        self._imports: dict[str, CodeType | None] = {}
 
     def add(self, task: Task[..., Any], aliases: tuple[str, ...], *, implied: bool = False) -> None:
         """Register a task.
@@ -41,10 +44,9 @@ class Registry:
         """
         for name in (task.name, *aliases):
             taken = self.get(name)
-            if taken is not None and not _same_function(taken, task):
-                raise ConfigError(
-                    f"task name {name!r} is taken by {taken.__wrapped__!r}; give name=... to one of the two"
-                )
+            if taken is not None and (reason := self._why_refused(taken, task)) is not None:
+                raise ConfigError(f"task name {name!r} is taken by {taken.__wrapped__!r}; {reason}")
+        self._imports[task.name] = importing_code(task.__wrapped__)
         self._tasks[task.name] = task
         for alias in aliases:
             self._aliases[alias] = task.name
@@ -52,6 +54,20 @@ class Registry:
             self._implied.add(task.name)
         else:
             self._implied.discard(task.name)
+
+    def _why_refused(self, taken: Task[..., Any], task: Task[..., Any]) -> str | None:
+        """The reason why a task cannot take the name of another; None for one that is imported again."""
+        first, second = taken.__wrapped__, task.__wrapped__
+        if taken.name != task.name or first is None or second is None:
+            return "give name=... to one of the two"
+        reason = why_different(first, second)
+        if reason is not None or first is second:
+            return reason
+        importing = importing_code(second)
+        if importing is None or importing is not self._imports.get(task.name):
+            return None
+        line = inspect.unwrap(second).__code__.co_firstlineno
+        return f"line {line} of the same module defines it again; give one of the two another name"
 
     def forget_implied(self, name: str) -> bool:
         """Forget a task that was only implied, for one of another name in its place. False: it was not."""
@@ -83,17 +99,6 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._tasks)
-
-
-def _same_function(one: Task[..., Any], other: Task[..., Any]) -> bool:
-    """A module that is imported again registers the same function again: not a conflict."""
-    first, second = one.__wrapped__, other.__wrapped__
-    return (
-        one.name == other.name
-        and getattr(first, "__code__", None) is not None
-        and getattr(first, "__module__", None) == getattr(second, "__module__", None)
-        and getattr(first, "__qualname__", None) == getattr(second, "__qualname__", None)
-    )
 
 
 def define(

@@ -2,18 +2,30 @@
 
 Nothing outlives the call that brought it: every caller waits for the answer to its own entry. A full batch goes at
 once, a partial one waits for nothing but a request that is under way already; so a single caller waits for nobody.
+
+A request of one caller runs in a copy of that caller's context, so that a tracer finds the caller's span. A shared one
+runs in a context of the variables on which its callers agree, such as the span around a ``gather``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 A = TypeVar("A")
+
+
+class _Waiting(NamedTuple, Generic[T, A]):
+    """An entry, the future that gets its answer, and the context of its caller."""
+
+    entry: T
+    answer: asyncio.Future[A]
+    context: contextvars.Context
 
 
 class Lane(Generic[T, A]):
@@ -29,7 +41,7 @@ class Lane(Generic[T, A]):
         self._request = send
         self._batch = batch
         self._most = in_flight
-        self._waiting: deque[tuple[T, asyncio.Future[A]]] = deque()
+        self._waiting: deque[_Waiting[T, A]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._flush_soon = False
 
@@ -37,7 +49,7 @@ class Lane(Generic[T, A]):
         """Send one entry with whatever else is on its way."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
-        self._waiting.append((entry, answer))
+        self._waiting.append(_Waiting(entry, answer, contextvars.copy_context()))
         if len(self._waiting) >= self._batch:
             self._start(full=True)
         elif not self._running and not self._flush_soon:
@@ -54,31 +66,62 @@ class Lane(Generic[T, A]):
         """Start requests for what waits; with `full`, for full batches only."""
         while self._waiting and len(self._running) < self._most and (len(self._waiting) >= self._batch or not full):
             entries = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-            # Who was cancelled before the request began has sent nothing.
-            entries = [entry for entry in entries if not entry[1].done()]
-            if not entries:
-                continue
-            # In a context of its own: the first caller's variables are none of the others' business.
-            task = asyncio.get_running_loop().create_task(self._run(entries), context=contextvars.Context())
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            # A caller that was cancelled before the request began has sent nothing.
+            entries = [entry for entry in entries if not entry.answer.done()]
+            if entries:
+                self._start_request(entries)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _start_request(self, entries: list[_Waiting[T, A]]) -> None:
+        """Start the request for `entries`; if it cannot start, its callers get the error."""
+        request = self._run(entries)
+        try:
+            # Without the argument `context`, which task factories written before Python 3.11 do not take.
+            context = _shared_context([entry.context for entry in entries])
+            task = context.run(asyncio.get_running_loop().create_task, request)
+        except BaseException as error:
+            request.close()
+            _fail(entries, error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._running.add(task)
+        task.add_done_callback(functools.partial(self._ended, entries))
+
+    def _ended(self, entries: list[_Waiting[T, A]], task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        # Cancelled when the loop is closed, perhaps before it began. A fault, such as a queue that does not exist, is
+        # raised to each caller.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            _fail(entries, error)
         self._start(full=False)
 
-    async def _run(self, entries: list[tuple[T, asyncio.Future[A]]]) -> None:
-        try:
-            answers = await self._request([entry for entry, _ in entries])
-        except asyncio.CancelledError:  # the loop is being closed
-            for _, future in entries:
-                future.cancel()
-            raise
-        except Exception as error:  # such as a queue that does not exist: for each of them
-            for _, future in entries:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), answer in zip(entries, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+    async def _run(self, entries: list[_Waiting[T, A]]) -> None:
+        answers = await self._request([entry.entry for entry in entries])
+        for entry, answer in zip(entries, answers, strict=True):
+            if not entry.answer.done():
+                entry.answer.set_result(answer)
+
+
+def _fail(entries: Sequence[_Waiting[T, A]], error: BaseException) -> None:
+    """Raise `error` to every caller that has no answer yet."""
+    for entry in entries:
+        if entry.answer.done():
+            continue
+        if isinstance(error, asyncio.CancelledError):
+            entry.answer.cancel()
+        else:
+            entry.answer.set_exception(error)
+
+
+def _shared_context(contexts: Sequence[contextvars.Context]) -> contextvars.Context:
+    """The context of a request: its only caller's, or one with the variables that are the same object to all callers."""
+    first, *others = contexts
+    if not others:
+        return first
+    shared = contextvars.Context()
+    absent = object()
+    for variable, value in first.items():
+        if all(other.get(variable, absent) is value for other in others):
+            shared.run(variable.set, value)
+    return shared

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -140,19 +141,96 @@ async def test_a_fault_of_the_request_reaches_every_caller_and_the_next_one_is_s
     assert await lane.send(message("again")) is None
 
 
-async def test_the_context_of_the_first_caller_does_not_leak_into_the_request() -> None:
-    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
-    seen = []
-
+async def test_a_request_that_answers_for_too_few_entries_leaves_no_caller_waiting() -> None:
     async def send(messages: Sequence[Outgoing]) -> list[Answer]:
-        seen.append(variable.get())
-        return [None] * len(messages)
+        return [None]
 
     lane = SendLane(send, 8)
+    answers = await asyncio.gather(*(lane.send(message(str(number))) for number in range(2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), ValueError]
 
-    async def caller(name: str) -> None:
-        variable.set(name)
-        await lane.send(message(name))
 
-    await asyncio.gather(caller("a"), caller("b"))
-    assert seen == ["nobody's"]
+async def test_a_request_that_is_cancelled_before_it_begins_leaves_no_caller_waiting(wire: Wire) -> None:
+    lane = SendLane(wire.send, 1)
+    lane._running.add(asyncio.current_task())  # so that the entry waits
+    caller = asyncio.create_task(lane.send(message("a")))
+    await settle()
+    lane._running.clear()
+    lane._start(full=False)
+    next(iter(lane._running)).cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(caller, 60)
+    assert wire.batches == []
+    wire.gate.set()
+    assert await lane.send(message("b")) is None
+
+
+class TestTaskFactories:
+    """Tracers put their own in: that of aws-xray-sdk knows no argument `context`."""
+
+    async def test_one_that_takes_no_context_starts_requests(self, wire: Wire) -> None:
+        wire.gate.set()
+        asyncio.get_running_loop().set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
+        lane = SendLane(wire.send, 8)
+        assert await asyncio.wait_for(lane.send(message("a")), 60) is None
+        assert await asyncio.gather(*(lane.send(message(str(number))) for number in range(12))) == [None] * 12
+
+    async def test_whatever_keeps_a_request_from_starting_is_raised_to_its_callers(self, wire: Wire) -> None:
+        wire.gate.set()
+        lane = SendLane(wire.send, 8)
+        callers = [asyncio.create_task(lane.send(message(str(number)))) for number in range(12)]
+
+        def refuse(loop: asyncio.AbstractEventLoop, coroutine: Any, **_: Any) -> asyncio.Task[Any]:
+            raise RuntimeError("no more tasks")
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(refuse)
+        done, waiting = await asyncio.wait(callers, timeout=60)
+        loop.set_task_factory(None)
+        assert not waiting
+        assert {str(caller.exception()) for caller in done} == {"no more tasks"}
+        assert await lane.send(message("again")) is None
+        assert wire.batches == [["again"]]
+
+
+class TestContexts:
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="nobody's")
+    span: contextvars.ContextVar[str] = contextvars.ContextVar("span", default="nobody's")
+
+    @pytest.fixture
+    def seen(self) -> list[tuple[str, str]]:
+        return []
+
+    @pytest.fixture
+    def lane(self, seen: list[tuple[str, str]]) -> SendLane:
+        async def send(messages: Sequence[Outgoing]) -> list[Answer]:
+            seen.append((self.trace.get(), self.span.get()))
+            self.span.set("the request's")
+            return [None] * len(messages)
+
+        return SendLane(send, 8)
+
+    async def call(self, lane: SendLane, span: str) -> str:
+        self.span.set(span)
+        await lane.send(message(span))
+        return self.span.get()
+
+    async def test_the_request_of_one_caller_sees_its_variables_and_changes_none(
+        self, lane: SendLane, seen: list[tuple[str, str]]
+    ) -> None:
+        self.trace.set("t")
+        assert await self.call(lane, "a") == "a"
+        assert seen == [("t", "a")]
+
+    async def test_a_shared_request_sees_the_variables_on_which_its_callers_agree(
+        self, lane: SendLane, seen: list[tuple[str, str]]
+    ) -> None:
+        self.trace.set("t")
+        assert await asyncio.gather(self.call(lane, "a"), self.call(lane, "b")) == ["a", "b"]
+        assert seen == [("t", "nobody's")]
+
+    async def test_a_variable_that_one_caller_does_not_have_stays_out_of_a_shared_request(
+        self, lane: SendLane, seen: list[tuple[str, str]]
+    ) -> None:
+        await asyncio.gather(self.call(lane, "a"), lane.send(message("b")))
+        assert seen == [("nobody's", "nobody's")]

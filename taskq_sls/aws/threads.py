@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -57,8 +58,8 @@ class ThreadedAws:
         self._clients.close()
 
     async def run(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Call an operation in one of the threads."""
-        call = partial(self._clients.invoke, service, operation, params)
+        """Call an operation in one of the threads, with the caller's context variables: a tracer's span is in one."""
+        call = partial(contextvars.copy_context().run, self._clients.invoke, service, operation, params)
         return await asyncio.get_running_loop().run_in_executor(self._executor(), call)
 
     def _executor(self) -> ThreadPoolExecutor:

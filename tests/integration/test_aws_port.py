@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import importlib.metadata
 import os
 import socket
@@ -265,6 +266,24 @@ class TestFlows:
         assert isinstance(BlockingAws(ManualClock()).flow, BlockingFlow)
         assert isinstance(ThreadedAws(ManualClock()).flow, AsyncFlow)
         assert isinstance(AsyncAws(ManualClock()).flow, AsyncFlow)
+
+
+class TestContextVariables:
+    span: contextvars.ContextVar[str] = contextvars.ContextVar("span", default="nobody's")
+
+    async def test_those_of_the_caller_reach_every_call(
+        self, make_port: MakePort, moto_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+        port = make_port()
+        client = await port.get("sqs") if isinstance(port, AsyncAws) else port._clients.get("sqs")
+        seen: list[str] = []
+        client.meta.events.register("before-send.sqs", lambda **_: seen.append(self.span.get()))
+        url = (await port.client("sqs").call("create_queue", QueueName="traced"))["QueueUrl"]
+        for name in ("first", "second", "third"):
+            self.span.set(name)
+            await port.client("sqs").call("receive_message", QueueUrl=url)
+        assert seen == ["nobody's", "first", "second", "third"]
 
 
 class TestConfiguration:

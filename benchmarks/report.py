@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from taskq_sls.aws.direct import wanted as direct_calls
+
 from . import chart
 from .contend import Spread
 from .environments import HOME, PEERS, PINS, ROOT
@@ -30,6 +32,11 @@ def markdown(rows: Sequence[Row]) -> str:
         cells = [row.what, row.against, f"{_spread(row.ours)} {row.unit}", theirs, ratio, target, met]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def on_or_off(switch: bool) -> str:
+    """The value of ``TASKQ_DIRECT_CALLS`` that a run used."""
+    return "on" if switch else "off"
 
 
 def _spread(spread: Spread) -> str:
@@ -53,6 +60,7 @@ def write(rows: Sequence[Row], rounds: int, missing: Sequence[str] = ()) -> None
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": rounds,
         "missing": list(missing),
+        "direct_calls": on_or_off(direct_calls()),
         **_machine(),
         "versions": _versions(),
     }
@@ -65,7 +73,7 @@ def write(rows: Sequence[Row], rounds: int, missing: Sequence[str] = ()) -> None
     head = (
         f"# Side by side, {about['date']}\n\n"
         f"Written by `make bench`: {rounds} rounds, {about['processors']} processors ({about['processor']}), "
-        f"{about['system']}, {about['python']}; {versions}. Load of the machine over the run: {about['load']}.\n\n"
+        f"{about['system']}, {about['python']}; {versions}; direct calls {about['direct_calls']}. Load of the machine over the run: {about['load']}.\n\n"
         "Medians, in brackets the lowest and the highest round. Ratios are of pairs that ran one after the other.\n\n"
     )
     if missing:

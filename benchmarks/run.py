@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from taskq_sls.aws.direct import wanted as direct_calls
+
 from . import environments, report
 from .endpoints import running
 from .table import Row
@@ -30,6 +32,7 @@ def main() -> None:
     wanted = parser.parse_args()
     if unknown := set(wanted.scenarios) - {*SCENARIOS, *NAMED}:
         parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(SCENARIOS + NAMED)}")
+    print(f"direct calls: {report.on_or_off(direct_calls())} (TASKQ_DIRECT_CALLS)", flush=True)
     environments.install()
     rows: list[Row] = []
     with running() as endpoints:

@@ -154,13 +154,16 @@ class _LoopClients:
             self._session = session
         self._loader.want(service)
         arguments = self._options.arguments(service, f"aiobotocore/{aiobotocore_version}")
-        direct = self.direct[service] = DirectCalls(self._options.max_attempts)
-        config = AioConfig(**arguments, http_session_cls=direct.session_class())
+        direct = DirectCalls(self._options.max_attempts) if directly else None
+        if direct is not None:
+            arguments["http_session_cls"] = direct.session_class()
+        config = AioConfig(**arguments)
         client = await self._stack.enter_async_context(self._session.create_client(service, config=config))
         client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", _stream_large)
         check_answers(client)
-        if directly:
+        if direct is not None:
             direct.attach(client)
+            self.direct[service] = direct
         return client
 
     async def close(self) -> None:

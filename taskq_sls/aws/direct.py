@@ -4,6 +4,9 @@ Of the CPU time of an ``UpdateItem`` over aiobotocore only half goes into signin
 again what is the same every time. So the first call of an operation is botocore's, and shows where such calls go and
 which headers they carry; those after it repeat that request with a body of their own, over the same connections and
 with the same signer, and so with the client's credentials, proxies and TLS. What fails on the way is botocore's again.
+
+Off by default: a tracer that instruments botocore or aiobotocore sees the first call of each operation only, and cannot
+add its header to the others.
 """
 
 from __future__ import annotations
@@ -78,12 +81,12 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def wanted() -> bool:
-    """Whether calls are made directly: ``TASKQ_DIRECT_CALLS``, on (the default) or off.
+    """Whether calls are made directly: ``TASKQ_DIRECT_CALLS``, on or off (the default).
 
     Raises:
         ConfigError: it is neither.
     """
-    text = os.environ.get("TASKQ_DIRECT_CALLS") or "on"
+    text = os.environ.get("TASKQ_DIRECT_CALLS") or "off"
     if text not in ("on", "off"):
         raise ConfigError(f"TASKQ_DIRECT_CALLS={text!r} must be on or off")
     return text == "on"
@@ -206,10 +209,11 @@ class DirectCalls:
             add_recursion_detection_header({"headers": request.headers})
         auth = await learned.signer.get_auth_instance(*learned.signing)
         auth.add_auth(request)
+        prepared = AWSPreparedRequest("POST", learned.url, request.headers, body, False)
+        # Before 1.43.68 botocore has no such attribute, and no argument for it.
+        prepared.context = request.context
         try:
-            response = await self._session.send(
-                AWSPreparedRequest("POST", learned.url, request.headers, body, False, request.context)
-            )
+            response = await self._session.send(prepared)
             content = await response.content
             if response.status_code >= 300:
                 _check_sum(response.headers, content)

@@ -70,6 +70,11 @@ OF_ONE_REQUEST = {"authorization", "x-amz-date", "amz-sdk-invocation-id", "amz-s
 MakePort = Callable[..., AsyncAws]
 
 
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKQ_DIRECT_CALLS", "on")
+
+
 @pytest.fixture
 async def make_port() -> AsyncIterator[MakePort]:
     made: list[AsyncAws] = []
@@ -216,8 +221,14 @@ class TestRequests:
             await call(port, "get_item")
             assert all("amz-sdk-request" in parts(request)[1] for request in server.requests)
 
-    async def test_it_can_be_switched_off(self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TASKQ_DIRECT_CALLS", "off")
+    @pytest.mark.parametrize("switch", [None, "", "off"])
+    async def test_it_is_off_by_default(
+        self, make_port: MakePort, monkeypatch: pytest.MonkeyPatch, switch: str | None
+    ) -> None:
+        if switch is None:
+            monkeypatch.delenv("TASKQ_DIRECT_CALLS")
+        else:
+            monkeypatch.setenv("TASKQ_DIRECT_CALLS", switch)
         with WireServer(http(200, b"{}"), http(200, b"{}")) as server:
             monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
             port = await warmed(make_port, "get_item")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from .envelope import MAX_RUN, MAX_TEXT, MAX_TIME, holds_infinity, label_problem, time_problem
 from .errors import ArgumentsError, ConfigError, UndecodableMessage
 
 VERSION = 1
@@ -21,9 +22,6 @@ VERSION = 1
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,100}")
 """Task ids: up to 100 characters, so that ``{id}:{run}:{attempt}`` fits SQS's 128 for a deduplication id."""
-
-_NUMBER_LIMIT = 253_402_300_800
-"""The year 10000 in epoch seconds: no time of an envelope reaches it, and no counter."""
 
 
 class ErrorInfo(NamedTuple):
@@ -62,9 +60,11 @@ class Message(NamedTuple):
         """The message body.
 
         Raises:
-            ArgumentsError: a string holds half of a surrogate pair, which UTF-8 cannot carry, or a number
-                is NaN or infinite, which JSON lacks.
+            ArgumentsError: a string holds half of a surrogate pair, which UTF-8 cannot carry, a number
+                is NaN or infinite, which JSON lacks, or the labels are too large or not text.
         """
+        if self.labels and (problem := label_problem(self.labels)):
+            raise ArgumentsError(f"task {self.task}: {problem}")
         body: dict[str, Any] = {"v": VERSION}
         if self.id:  # the firing of a schedule gets its id where it is received
             body["id"] = self.id
@@ -135,15 +135,16 @@ def decode(body: str) -> Message:
     if (
         [*map(type, fields.values())] == [*map(_ORDINARY.get, fields)]
         and get("v") == VERSION
-        and 0.0 <= get("enqueued_at", 0.0) < _NUMBER_LIMIT
-        and get("task")
+        and 1.0 <= get("enqueued_at", 1.0) < MAX_TIME
+        and 0 < len(get("task", "")) <= MAX_TEXT["task"]
         and ID_PATTERN.fullmatch(get("id", ""))
+        and not holds_infinity(body, fields.values())
     ):
         return Message(fields["id"], fields["task"], get("args") or [], get("kwargs") or {}, get("enqueued_at", 0.0))
-    return _with_care(fields)
+    return _with_care(body, fields)
 
 
-def _with_care(fields: dict[str, Any]) -> Message:
+def _with_care(body: str, fields: dict[str, Any]) -> Message:
     """The message of an envelope that holds what an ordinary one does not; or say what is wrong with it."""
     version = fields.get("v", 1)
     if type(version) is not int or version < 0:
@@ -163,19 +164,26 @@ def _with_care(fields: dict[str, Any]) -> Message:
         elif type(value) not in allowed:
             if value is not None or name in ("id", "task"):
                 raise _unusable(name, value, f"not {allowed[-1].__name__}")
-        elif int in allowed and not 0 <= value < _NUMBER_LIMIT:  # 1e400 is read as infinity
-            raise _unusable(name, value, f"not from 0 to {_NUMBER_LIMIT - 1}")
+        elif int in allowed and (problem := time_problem(value)):
+            raise _unusable(name, value, problem)
+        elif name in MAX_TEXT and len(value) > MAX_TEXT[name]:
+            raise _unusable(name, value, f"{len(value):,} characters long; the limit is {MAX_TEXT[name]:,}")
     if not fields.get("task"):
         raise UndecodableMessage("undecodable", "the envelope has no task name")
+    if holds_infinity(body, fields.values()):
+        raise UndecodableMessage("undecodable", "the body holds a number that is too large for a 64-bit float")
     get = fields.get
+    if (get("run") or 0) > MAX_RUN:
+        raise _unusable("run", fields["run"], f"above {MAX_RUN:,}")
     if id := get("id"):
         if not ID_PATTERN.fullmatch(id):
             raise _unusable("id", id, "not 1 to 100 characters of letters, digits and _ . : @ / + = -")
     elif not get("schedule"):
         raise UndecodableMessage("undecodable", "the envelope has no id")
-    for name in ("trace", "labels"):
-        if (texts := get(name)) and set(map(type, texts.values())) != {str}:
-            raise _unusable(name, texts, "with values that are not str")
+    if (trace := get("trace")) and set(map(type, trace.values())) != {str}:
+        raise _unusable("trace", trace, "with values that are not str")
+    if (labels := get("labels")) and (problem := label_problem(labels)):
+        raise UndecodableMessage("undecodable", problem)
     return Message(
         id or "",
         fields["task"],
@@ -205,12 +213,11 @@ def _unusable(name: str, value: Any, why: str) -> UndecodableMessage:
 def dead_letter_body(body: str) -> str:
     """The body of a dead-letter copy: unchanged but for ``run + 1`` and attempt 0.
 
-    A body that is not an envelope, or holds a number that JSON text cannot give back (``1e400``), is copied
-    as it is.
+    A body that is not an envelope is copied as it is.
     """
     try:
         message = decode(body)
-        return message._replace(run=message.run + 1, attempt=0).encode()
+        return message._replace(run=min(message.run + 1, MAX_RUN), attempt=0).encode()
     except (UndecodableMessage, ArgumentsError):
         return body
 

@@ -16,6 +16,7 @@ from ..brokers.dead_letters import (
     TRACEBACK,
 )
 from ..delivery import Delivery
+from ..envelope import MAX_TIME
 from ..errors import UndecodableMessage
 from ..message import Message, decode
 from ..scheduler.filling import fill
@@ -186,17 +187,20 @@ def _as_fired(body: str, attributes: Mapping[str, str]) -> str:
         return body
     try:
         at = datetime.fromisoformat(time).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
+        return body
+    if not 0 <= at < MAX_TIME:
         return body
     return fill(body, attributes.get(SCHEDULE_ARN, ""), at)
 
 
 def _whole(text: str | None) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else 0
+    return int(text) if text is not None and len(text) <= 9 and text.isascii() and text.isdigit() else 0
 
 
 def _seconds(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        seconds = float(text or "")
     except ValueError:
         return None
+    return seconds if 0 <= seconds < MAX_TIME else None  # neither NaN nor infinity

@@ -16,12 +16,16 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from ..envelope import MAX_TIME
 from ..errors import ArgumentsError, UndecodableMessage
 from ..message import Message, decode
 from .specs import DELAY
 
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 """What EventBridge Scheduler replaces by the scheduled time (user guide, context attributes)."""
+
+MAX_NAME = 100
+"""Most characters of a schedule's name and of its group. EventBridge Scheduler allows 64 (API reference, CreateSchedule)."""
 
 Overlap = Literal["allow", "skip"]
 Misfire = Literal["skip", "once", "all"]
@@ -83,11 +87,13 @@ def read_firing(fields: dict[str, Any], sent_at: float) -> Firing:
             has filled in.
 
     Raises:
-        UndecodableMessage: a field is missing or of the wrong kind.
+        UndecodableMessage: a field is missing, of the wrong kind or out of range.
     """
     name, group, at = fields.get("name"), fields.get("group", ""), fields.get("at")
-    if not isinstance(name, str) or not name or not isinstance(group, str):
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
         raise _unusable("name", name)
+    if not isinstance(group, str) or len(group) > MAX_NAME:
+        raise _unusable("group", group)
     overlap, jitter, expires_in = fields.get("overlap", "allow"), fields.get("jitter", 0), fields.get("expires_in")
     if overlap not in ("allow", "skip"):
         raise _unusable("overlap", overlap)
@@ -97,6 +103,8 @@ def read_firing(fields: dict[str, Any], sent_at: float) -> Firing:
         raise _unusable("expires_in", expires_in)
     exact = at != SCHEDULED_TIME
     time = _time(at) if exact else sent_at // 60 * 60
+    if time + max(jitter, expires_in or 0) >= MAX_TIME:
+        raise _unusable("at", at)
     return Firing(name, group, time, overlap, jitter, expires_in, exact)
 
 
@@ -146,7 +154,9 @@ def _time(at: object) -> float:
             time = datetime.fromisoformat(at)
         except ValueError:
             raise _unusable("at", at) from None
-        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+        seconds = (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+        if 0 <= seconds < MAX_TIME:
+            return seconds
     raise _unusable("at", at)
 
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskq_sls.envelope import MAX_RUN
 from taskq_sls.errors import ArgumentsError, ConfigError, UndecodableMessage
 from taskq_sls.message import VERSION, Message, check_id, dead_letter_body, decode, new_id
 
 NOW = 1_795_331_159.075
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-TIMES = st.floats(0, 4e9)
+TIMES = st.just(0.0) | st.floats(1e-6, 4e9)
 COUNTS = st.integers(0, 1_000_000)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -34,12 +35,12 @@ MESSAGES = st.builds(
     attempt=COUNTS,
     not_before=st.none() | TIMES,
     expires_at=st.none() | TIMES,
-    run=COUNTS,
+    run=st.integers(0, MAX_RUN - 1),
     schedule=st.none() | st.fixed_dictionaries({"name": TEXT, "at": TEXT}),
     trace=st.dictionaries(TEXT, TEXT, max_size=2),
     parent=st.none() | TEXT.filter(bool),
     depth=COUNTS,
-    labels=st.dictionaries(TEXT, TEXT, max_size=2),
+    labels=st.dictionaries(TEXT.filter(bool), TEXT, max_size=2),
     unique_key=st.none() | TEXT.filter(bool),
     payload=st.none() | TEXT.filter(bool),
     unknown=UNKNOWN,
@@ -101,6 +102,13 @@ class TestWhatCannotBeWritten:
     def test_text_that_only_looks_like_such_a_number_is_written(self) -> None:
         message = Message("a", "t", ["NaN", "Infinity"])
         assert decode(message.encode()) == message
+
+    @pytest.mark.parametrize(
+        ("labels", "why"), [({"": "x"}, "empty name"), ({"a": 5}, "text"), ({"a": "x" * 4_096}, "4,097 bytes.*4,096")]
+    )
+    def test_labels_that_cannot_be_recorded_are_refused(self, labels: Any, why: str) -> None:
+        with pytest.raises(ArgumentsError, match=why):
+            Message("a", "shop:f", labels=labels).encode()
 
     def test_half_of_a_surrogate_pair_is_refused(self) -> None:
         with pytest.raises(ArgumentsError, match="task shop:f"):
@@ -207,6 +215,15 @@ class TestJunk:
             ("not_before", 10**400),
             ("labels", {"a": 1}),
             ("trace", {"a": None}),
+            ("run", MAX_RUN + 1),
+            ("enqueued_at", 1e-200),
+            ("not_before", 5e-324),
+            ("task", "t" * 201),
+            ("parent", "p" * 450_000),
+            ("unique_key", "k" * 201),
+            ("payload", "s" * 1_025),
+            ("labels", {"a": "x" * 4_096}),
+            ("labels", {"ä" * 1_000: "ö" * 1_049}),
         ],
     )
     def test_the_message_names_the_field(self, field: str, value: object) -> None:
@@ -222,6 +239,27 @@ class TestJunk:
         with pytest.raises(UndecodableMessage, match="expires_at"):
             decode('{"v":1,"id":"a","task":"t","expires_at":1e400}')
 
+    @pytest.mark.parametrize(
+        "args",
+        ["[1e400]", "[-1E+400]", '[{"deep": [0.1e0400 ]}]', f"[{'9' * 400}.0]", f"[1, {'9' * 215}e97]"],
+    )
+    @pytest.mark.parametrize("more", ["", ',"labels":{"a":"b"}'])
+    def test_a_number_too_large_for_a_float_is_undecodable(self, args: str, more: str) -> None:
+        with pytest.raises(UndecodableMessage, match="too large"):
+            decode('{"v":1,"id":"a","task":"t","args":' + args + more + "}")
+
+    @pytest.mark.parametrize("args", ["[1e308]", '["1e400"]', '["9e999, "]', f"[{'9' * 400}]", f"[{'9' * 200}.5e99]"])
+    def test_other_large_numbers_and_text_are_read(self, args: str) -> None:
+        message = decode('{"v":1,"id":"a","task":"t","args":' + args + "}")
+        assert decode(message.encode()) == message
+
+    def test_a_label_without_a_name_is_undecodable(self) -> None:
+        with pytest.raises(UndecodableMessage, match="empty name"):
+            decode(body(labels={"": "x"}))
+
+    def test_labels_up_to_the_limit_are_read(self) -> None:
+        assert decode(body(labels={"a": "x" * 4_095})).labels == {"a": "x" * 4_095}
+
 
 class TestDeadLetterBody:
     @settings(max_examples=40)
@@ -233,6 +271,9 @@ class TestDeadLetterBody:
     @pytest.mark.parametrize("junk", ["", "no json", '{"v": 2, "id": "a", "task": "t"}', '{"v": 1}'])
     def test_what_is_no_envelope_is_copied_as_it_is(self, junk: str) -> None:
         assert dead_letter_body(junk) == junk
+
+    def test_the_run_of_a_copy_never_passes_the_limit(self) -> None:
+        assert decode(dead_letter_body(Message("a", "t", run=MAX_RUN).encode())).run == MAX_RUN
 
     def test_a_number_that_cannot_be_written_again_is_copied_as_it_is(self) -> None:
         text = '{"v":1,"id":"a","task":"t","args":[1e400]}'

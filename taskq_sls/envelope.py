@@ -1,0 +1,72 @@
+"""Limits of an envelope's fields. A message that passes them can be recorded, encoded again and shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MAX_LABELS_BYTES = 4_096
+"""Most bytes of all labels of a task, names and values, in UTF-8. Labels share the 400 KB of an item with the result."""
+
+MAX_RUN = 100_000
+"""Highest run. Each redrive adds one, so that no message of ours comes near it."""
+
+MAX_TIME = 253_402_300_800
+"""The year 10000 in epoch seconds. No time of an envelope reaches it, and no counter."""
+
+MIN_TIME = 1e-6
+"""Smallest time above 0, in seconds: DynamoDB refuses numbers below 1e-130."""
+
+MAX_TEXT: Mapping[str, int] = {"task": 200, "parent": 100, "unique_key": 200, "payload": 1_024}
+"""Most characters of the fields that are parts of keys, or are recorded."""
+
+# The parser reads a number that is too large for a float as infinity. Such a number has an exponent of three digits,
+# or a run of digits so long that it shows in every 64th character.
+_LARGE_EXPONENT = re.compile(r"[eE](?<=[0-9][eE])\+?[0-9]{3,}(?=[\s,\]}])")
+_LONG_NUMBER = re.compile(r"[0-9]{2}")
+_LONG_BODY = 150
+_STEP = 64
+
+
+def label_problem(labels: Mapping[Any, Any]) -> str | None:
+    """Why labels cannot be sent or recorded, or None."""
+    size = 0
+    for name, value in labels.items():
+        if type(name) is not str or type(value) is not str:
+            return f"the label {name!r:.80} is {value!r:.80}, and labels map text to text"
+        if not name:
+            return f"the label with the value {value!r:.80} has an empty name; give it one"
+        size += _utf8_bytes(name) + _utf8_bytes(value)
+    if size <= MAX_LABELS_BYTES:
+        return None
+    return (
+        f"labels come to {size:,} bytes, above the limit of {MAX_LABELS_BYTES:,}; put large values into the arguments"
+    )
+
+
+def time_problem(value: float) -> str | None:
+    """Why a time, or a counter, cannot be recorded; or None."""
+    if value == 0 or MIN_TIME <= value < MAX_TIME:
+        return None
+    return f"neither 0 nor from {MIN_TIME:f} to {MAX_TIME - 1}"
+
+
+def holds_infinity(body: str, values: Iterable[Any]) -> bool:
+    """Whether a value that was read from `body` is, or contains, a number too large for a float."""
+    if _LARGE_EXPONENT.search(body) is None and (len(body) < _LONG_BODY or _LONG_NUMBER.search(body[::_STEP]) is None):
+        return False
+    return any(map(_infinite, values))
+
+
+def _infinite(value: Any) -> bool:
+    kind = type(value)
+    if kind is float:
+        return value in (float("inf"), float("-inf"))
+    if kind is dict:
+        return any(map(_infinite, value.values()))
+    return kind is list and any(map(_infinite, value))
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

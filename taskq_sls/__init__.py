@@ -31,6 +31,7 @@ from .errors import (
     WaitInTask,
 )
 from .handle import TaskHandle, await_all, wait_all
+from .loggers import guard_loggers
 from .middleware import Middleware
 from .queues import Queue
 from .results.records import Progress, State, TaskRecord
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .schedules import Schedule, ScheduleHandle
 
 __version__ = "0.1.0"
+
+guard_loggers()
 
 __all__ = [
     "ArgumentsError",

@@ -76,7 +76,7 @@ class Session:
         self._locks = GroupLocks()
         self._stopping = False
         self._ending = False
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], list[Delivery]] = {}
         self._retry_due = 0.0
         app = worker.app
         app.threads.limit = worker.threads
@@ -234,16 +234,33 @@ class Session:
     def _deliver(self, deliveries: list[Delivery]) -> None:
         self._holds.add(deliveries)
         for chain in chains(deliveries, self._is_fifo):
-            task = asyncio.create_task(self._run_chain(chain))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            left = list(chain)
+            task = asyncio.create_task(self._run_chain(chain, left))
+            self._running[task] = left
+            task.add_done_callback(self._chain_ended)
 
-    async def _run_chain(self, chain: list[Delivery]) -> None:
+    async def _run_chain(self, chain: list[Delivery], left: list[Delivery]) -> None:
+        """Process and settle messages, one after the other; `left` are those that are not settled yet."""
+
+        async def settle(delivery: Delivery, outcome: Outcome) -> None:
+            left.remove(delivery)
+            await self._settle(delivery, outcome)
+
         if len(chain) == 1 and not self._is_fifo(chain[0].queue):
-            outcome = Release(0) if self._stopping else await self._process(chain[0])
-            await self._settle(chain[0], outcome)
+            await settle(chain[0], Release(0) if self._stopping else await self._process(chain[0]))
         else:
-            await self._locks.run_chain(chain, self._process, self._settle, lambda: self._stopping)
+            await self._locks.run_chain(chain, self._process, settle, lambda: self._stopping)
+
+    def _chain_ended(self, task: asyncio.Task[None]) -> None:
+        """Free the slots and drop the holds of messages that were not settled: they are delivered again.
+
+        Called for a task that was cancelled before its first step, too.
+        """
+        for delivery in self._running.pop(task, ()):
+            self._holds.drop(delivery)
+            self._slots.give_back(delivery.queue)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("messages were not settled", exc_info=error, extra={"action": "process_fault"})
 
     async def _process(self, delivery: Delivery) -> Outcome:
         try:
@@ -259,7 +276,9 @@ class Session:
                 "message %s: its task cancelled itself", delivery.message_id, extra={"action": "process_fault"}
             )
             outcome = LOST
-        except Exception:
+        except GeneratorExit:
+            raise
+        except BaseException:
             # A fault of ours or of a backend: the message stays and comes again, the worker goes on.
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
             outcome = LOST
@@ -273,7 +292,11 @@ class Session:
             due = time.monotonic() + outcome.delay
             if outcome.delay <= BURST_WAIT:
                 self._retry_due = max(self._retry_due, due + 1.5)
-        await self._settler.settle(delivery, outcome)
+        try:
+            await self._settler.settle(delivery, outcome)
+        except Exception:
+            self._holds.drop(delivery)
+            logger.exception("message %s was not settled", delivery.message_id, extra={"action": "settle_fault"})
 
     def _count(self, outcome: Outcome) -> None:
         worker = self._worker

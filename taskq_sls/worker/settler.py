@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
@@ -33,10 +33,20 @@ T = TypeVar("T")
 
 
 class Batcher(Generic[T]):
-    """Collects items and hands them over in batches of ten, or after a delay."""
+    """Collects items and hands them over in batches of ten, or after a delay.
 
-    def __init__(self, handle: Callable[[list[T]], Awaitable[None]], delay: float) -> None:
+    Args:
+        lost: called with the items of a batch whose `handle` raised.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[list[T]], Awaitable[None]],
+        delay: float,
+        lost: Callable[[list[T]], None] = lambda items: None,
+    ) -> None:
         self._handle = handle
+        self._lost = lost
         self._delay = delay
         self._items: list[T] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +92,11 @@ class Batcher(Generic[T]):
     def _spawn(self, items: list[T]) -> None:
         async def run() -> None:
             # Called here: a batch that is given up before it began leaves no coroutine that nobody awaits.
-            await self._handle(items)
+            try:
+                await self._handle(items)
+            except Exception:
+                logger.exception("a batch of outcomes was not carried out", extra={"action": "settle_fault"})
+                self._lost(items)
 
         task = asyncio.get_running_loop().create_task(run())
         self._running.add(task)
@@ -101,10 +115,10 @@ class Settler:
         self._broker = broker
         self._holds = holds
         self._schedules = schedules
-        self._acks: Batcher[tuple[Delivery, int]] = Batcher(self._ack, ACK_DELAY)
-        self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY)
-        self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY)
-        self._put_offs: Batcher[tuple[Delivery, RetryIn]] = Batcher(self._put_off, HIDE_DELAY)
+        self._acks: Batcher[tuple[Delivery, int]] = Batcher(self._ack, ACK_DELAY, self._drop)
+        self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY, self._drop)
+        self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY, self._drop)
+        self._put_offs: Batcher[tuple[Delivery, RetryIn]] = Batcher(self._put_off, HIDE_DELAY, self._drop)
         self._hide_faults = hide_faults()
         self._ack_faults = Episode(logger, "messages cannot be deleted", "ack_fault")
         self._stopping = False
@@ -141,6 +155,11 @@ class Settler:
     def empty(self) -> bool:
         """Whether nothing is under way."""
         return self._letters.empty and self._put_offs.empty and self._acks.empty and self._hides.empty
+
+    def _drop(self, entries: Sequence[tuple[Delivery, object]]) -> None:
+        """Hold these no longer: a message that nobody lets go would stay with this worker for ever."""
+        for delivery, _ in entries:
+            self._holds.drop(delivery)
 
     async def _ack(self, entries: list[tuple[Delivery, int]]) -> None:
         deliveries = [delivery for delivery, _ in entries]

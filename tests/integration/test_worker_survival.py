@@ -1,0 +1,106 @@
+"""A worker over the local AWS server, whose tasks, handlers and calls fail in odd ways: it goes on, and leaks nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from taskq_sls import Retry
+from taskq_sls.brokers.base import Answer
+from taskq_sls.brokers.sqs import SqsBroker
+from taskq_sls.delivery import Delivery
+from taskq_sls.results.records import State
+from taskq_sls.worker import session as session_module
+from tests.support.aws_bench import AwsBench, until
+
+MakeBench = Callable[..., AwsBench]
+
+
+@pytest.fixture
+def broken_handler() -> Iterator[None]:
+    """A log handler that raises for every line of the library."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ConnectionError("the log server is gone")
+
+    handler = Broken()
+    logger = logging.getLogger("taskq_sls")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("broken_handler")
+async def test_a_log_handler_that_raises_costs_no_slot_no_message_and_no_result(make_aws_bench: MakeBench) -> None:
+    bench = make_aws_bench()
+
+    @bench.app.task(name="fail", retry=Retry(max_attempts=1))
+    async def fail() -> None:
+        raise ValueError("no")
+
+    @bench.app.task(name="work")
+    async def work() -> str:
+        return "done"
+
+    failing = await fail.aenqueue_many([()] * 4)
+    async with bench.working(concurrency=2) as worker:
+        await until(lambda: worker.done == 4)
+        handle = await work.aenqueue()
+        assert await handle.aresult(60) == "done"
+    records = [await bench.record(handle.id) for handle in failing]
+    assert [record and record.status for record in records] == [State.FAILED] * 4
+    assert await bench.depth() == (0, 0, 0)
+    assert (await bench.depth("default-dlq")).visible == 4
+
+
+async def test_chains_that_are_cancelled_before_they_begin_give_back_their_slots(
+    make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_aws_bench()
+    deliver = session_module.Session._deliver
+    cancelled = 0
+
+    def deliver_cancelled(session: session_module.Session, deliveries: list[Delivery]) -> None:
+        nonlocal cancelled
+        deliver(session, deliveries)
+        if cancelled < 2:
+            for task in list(session._running):
+                cancelled += 1
+                task.cancel()
+
+    monkeypatch.setattr(session_module.Session, "_deliver", deliver_cancelled)
+
+    @bench.app.task(name="work")
+    async def work() -> str:
+        return "done"
+
+    handles = await work.aenqueue_many([()] * 3)
+    async with bench.working(concurrency=1):
+        assert [await handle.aresult(60) for handle in handles] == ["done"] * 3
+    assert cancelled == 2
+    assert await bench.depth() == (0, 0, 0)
+
+
+async def test_an_acknowledgement_that_fails_in_an_odd_way_leaves_its_message_to_come_again(
+    make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_aws_bench()
+    runs = 0
+
+    @bench.app.task(name="work", record="none")
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+
+    async def odd(broker: SqsBroker, deliveries: Sequence[Delivery]) -> list[Answer]:
+        monkeypatch.undo()
+        return []  # an answer for no entry at all
+
+    monkeypatch.setattr(SqsBroker, "ack", odd)
+    await work.aenqueue()
+    async with bench.working(concurrency=1):
+        await until(lambda: runs == 2)
+    assert await bench.depth() == (0, 0, 0)

@@ -1,0 +1,85 @@
+"""Handlers that fail do not reach the code that logs."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import taskq_sls
+from taskq_sls.loggers import NAMES
+
+
+class Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ConnectionError("the log server is gone")
+
+
+@pytest.fixture
+def broken() -> Iterator[Broken]:
+    handler = Broken()
+    logging.root.addHandler(handler)
+    yield handler
+    logging.root.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_handler_that_raises_is_reported_on_stderr_and_not_to_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("taskq_sls.task").error("a line")
+    assert "a log handler raised ConnectionError: the log server is gone (logger taskq_sls.task)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_closed_stderr_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    handler = logging.StreamHandler(closed)
+    logging.root.addHandler(handler)
+    monkeypatch.setattr("sys.stderr", closed)
+    try:
+        logging.getLogger("taskq_sls.task").error("a line")
+    finally:
+        logging.root.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("broken")
+def test_loggers_of_others_are_left_as_they_are() -> None:
+    with pytest.raises(ConnectionError):
+        logging.getLogger("shop").error("a line")
+
+
+def test_the_place_of_a_line_is_that_of_its_caller(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("taskq_sls.task").error("a line")
+    assert [record.funcName for record in caplog.records] == ["test_the_place_of_a_line_is_that_of_its_caller"]
+
+
+def test_every_logger_of_the_library_is_guarded() -> None:
+    optional = ("taskq_sls.web", "taskq_sls.__main__")
+    for module in pkgutil.walk_packages(taskq_sls.__path__, "taskq_sls."):
+        if not module.name.startswith(optional):
+            importlib.import_module(module.name)
+    made = [name for name in logging.Logger.manager.loggerDict if name.startswith("taskq_sls.")]
+    assert {name.removeprefix("taskq_sls.") for name in made} <= set(NAMES)
+
+
+def test_the_application_may_have_a_class_of_loggers_of_its_own() -> None:
+    code = """
+import logging
+class Own(logging.Logger):
+    def notice(self): return "noticed"
+logging.setLoggerClass(Own)
+logging.root.addHandler(type("Broken", (logging.Handler,), {"emit": lambda self, record: 1 / 0})())
+import taskq_sls
+logger = logging.getLogger("taskq_sls.task")
+logger.error("a line")
+print(logger.notice(), isinstance(logger, Own))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["noticed", "True"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class TaskContext:
         "_args",
         "_call",
         "_fence",
+        "_hide",
         "_kwargs",
         "_lease_until",
         "_progress",
@@ -104,6 +105,8 @@ class TaskContext:
         self._scheduled_for = scheduled_for
         self._fence: Fence | None = None
         self._lease_until = 0.0
+        # Takes the values of hidden arguments out of a text; None where nothing is hidden.
+        self._hide: Callable[[str], str] | None = None
         self._progress: Progress | None = None
         self._progress_saved: Progress | None = None
         self._stop: str | None = None
@@ -164,7 +167,12 @@ class TaskContext:
         """
         if note is not None and not isinstance(note, str):
             raise ArgumentsError(f"progress(note=...) is of type {type(note).__name__}; give a str or None")
-        self._progress = Progress(_amount("done", done), None if total is None else _amount("total", total), note)
+        self._note_progress(Progress(_amount("done", done), None if total is None else _amount("total", total), note))
+
+    def _note_progress(self, progress: Progress) -> None:
+        if self._hide is not None and progress.note:
+            progress = progress._replace(note=self._hide(progress.note))
+        self._progress = progress
 
     @classmethod
     def of(cls, message: Message, **more: Any) -> TaskContext:

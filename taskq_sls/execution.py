@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .clock import Clock
@@ -11,7 +12,7 @@ from .context import _current
 from .delivery import DONE, LOST, DeadLetter, Outcome
 from .errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
 from .failures import describe
-from .message import ErrorInfo
+from .message import Message
 from .middleware.logging import fields
 from .recorder import Attempt, Recorder
 from .redaction import hidden_texts, hide_values
@@ -20,6 +21,7 @@ from .waits import Waits
 
 if TYPE_CHECKING:
     from .metrics.meter import Meter
+    from .serialization.signature import Signature
 
 logger = logging.getLogger("taskq_sls.task")
 
@@ -100,7 +102,9 @@ class Execution:
                 )
             if stop == "deadline":
                 error = TaskTimeout("the attempt was stopped by the deadline of its Lambda function")
-        info = _hidden(attempt, describe(error))
+        info = describe(error)
+        if (hide := context._hide) is not None:
+            info = info._replace(message=hide(info.message), traceback=hide(info.traceback))
         retry = attempt.plan.options.retry
         reason = "result" if isinstance(error, ResultError) else retry.refuses(context.attempt, error)
         delay = retry.delay(context.attempt, error)
@@ -134,11 +138,8 @@ class Execution:
         return await self._recorder.store(attempt, end, DeadLetter(reason, info, context.attempt, recorded))
 
 
-def _hidden(attempt: Attempt, info: ErrorInfo) -> ErrorInfo:
-    """What an exception tells, without the values of its arguments and labels that nobody may see."""
-    signature, message = attempt.plan.signature, attempt.message
-    if not signature.redact:
-        return info
+def hiding(signature: Signature, message: Message) -> Callable[[str], str]:
+    """Takes the values of arguments and labels that are hidden by name out of a text, such as that of an exception."""
     args = [{name: value} for name, value in zip(signature.positions(len(message.args)), message.args, strict=False)]
     values = set(hidden_texts([args, message.kwargs, message.labels], signature.redact))
-    return info._replace(message=hide_values(info.message, values), traceback=hide_values(info.traceback, values))
+    return lambda text: hide_values(text, values)

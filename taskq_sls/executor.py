@@ -19,7 +19,7 @@ from .context import TaskContext
 from .delivery import DeadLetter, Delivery, Done, Outcome, Release
 from .episodes import Episode
 from .errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
-from .execution import Execution
+from .execution import Execution, hiding
 from .failures import poison
 from .flow import Flow
 from .gate import Gate
@@ -221,6 +221,8 @@ class Executor:
         try:
             context._args, context._kwargs = plan.signature.decode(message.args, message.kwargs)
             context._call = message.args, message.kwargs
+            if plan.signature.redact:
+                context._hide = hiding(plan.signature, message)
         except ArgumentsError as error:
             return await self._admission.unfit(attempt, "arguments", error)
         outcome: Outcome | None = None

@@ -206,8 +206,10 @@ def _with_care(body: str, fields: dict[str, Any]) -> Message:
 
 
 def _unusable(name: str, value: Any, why: str) -> UndecodableMessage:
-    detail = f"the field {name!r} is {type(value).__name__} {str(value)[:80]!r}, {why}"
-    return UndecodableMessage("undecodable", detail)
+    # Arguments and labels may hold what nobody should see, and so may a text in a place where none belongs.
+    quoted = isinstance(value, int | float) or (isinstance(value, str) and name in ("id", "task"))
+    shown = f" {str(value)[:80]!r}" if quoted else ""
+    return UndecodableMessage("undecodable", f"the field {name!r} is {type(value).__name__}{shown}, {why}")
 
 
 def dead_letter_body(body: str) -> str:

@@ -78,8 +78,13 @@ def _id(where: str, name: str, value: Any) -> str | None:
 
 def checked_labels(where: str, name: str, value: Any) -> Mapping[str, str]:
     """Labels, if they are."""
-    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
-        raise ConfigError(f"{where}: labels={value!r} must map text to text")
+    # Without the values: some may be hidden.
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: labels=... of type {type(value).__name__} must map text to text")
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            kind = type(text if isinstance(key, str) else key).__name__
+            raise ConfigError(f"{where}: labels must map text to text; {key!r:.80} or its value is of type {kind}")
     return dict(value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,9 @@ DEEPEST = 200
 
 Names = frozenset[str]
 
+_PYDANTIC_INPUT = re.compile(r"input_value=.*(?=, input_type=)", re.DOTALL)
+"""The value in the text of a pydantic ValidationError: cut in the middle, so that it cannot be found by itself."""
+
 
 def redact(value: Any, names: Names, depth: int = 0) -> Any:
     """`value` with everything hidden that is stored under one of `names`, at any depth. `value` itself is not changed.
@@ -24,8 +29,11 @@ def redact(value: Any, names: Names, depth: int = 0) -> Any:
         names: from `redacted_names`.
         depth: of `value` in what is shown.
     """
-    if not names or not isinstance(value, Mapping | list | tuple):
+    if not names or not isinstance(value, Mapping | list | tuple | str):
         return value
+    if isinstance(value, str):
+        inner = _parsed(value, names)
+        return value if inner is None or redact(inner, names, depth + 1) == inner else MASK
     if depth > DEEPEST:
         return MASK
     if isinstance(value, Mapping):
@@ -56,11 +64,26 @@ def redact_arguments(
 
 
 def hide_values(text: str, values: Iterable[str]) -> str:
-    """`text` without the values that were told by `hidden_texts`, as they are or as Python writes them in quotes."""
-    forms = {form for value in values for form in (value, repr(value)[1:-1])}
+    """`text` without the values from `hidden_texts`, as they are or as Python and JSON write them in quotes, and without
+    the inputs that pydantic quotes.
+    """
+    forms = {
+        form
+        for value in values
+        for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    }
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, MASK)
-    return text
+    return _PYDANTIC_INPUT.sub(f"input_value={MASK}", text)
+
+
+def may_quote(value: object, names: Names) -> bool:
+    """True if an error may quote `value`: with names to hide, only a number or a text in which none of them occurs. The
+    inside of anything else is not known.
+    """
+    if not names or value is None or isinstance(value, bool | int | float):
+        return True
+    return isinstance(value, str) and not _mentions(value, names)
 
 
 def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:
@@ -80,6 +103,8 @@ def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0)
             yield from hidden_texts(value, names, within, depth + 1)
     elif within and isinstance(given, str | int | float) and type(given) is not bool and len(str(given)) >= SHORTEST:
         yield str(given)
+    elif isinstance(given, str) and (inner := _parsed(given, names)) is not None:
+        yield from hidden_texts(inner, names, within, depth + 1)
 
 
 def holds_mask(value: Any) -> bool:
@@ -99,6 +124,21 @@ def hidden(name: object, names: Names) -> bool:
 def redacted_names(names: Iterable[str]) -> Names:
     """Names as `redact` looks for them."""
     return frozenset(map(_plain, names))
+
+
+def _parsed(text: str, names: Names) -> Any:
+    """The object or array that `text` holds as JSON, or None; only if one of `names` occurs in it."""
+    if text.lstrip()[:1] not in ("{", "[") or not _mentions(text, names):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _mentions(text: str, names: Names) -> bool:
+    plain = _plain(text)
+    return any(name in plain for name in names)
 
 
 def _plain(name: str) -> str:

@@ -219,7 +219,7 @@ class Enqueuer(ByName, Generic[P, R]):
                     prepared.append(self._prepare(call, {}, self._options))
                 else:
                     raise ArgumentsError(
-                        f"task {self.name}: an entry must be a tuple of arguments or task.call(...), not {call!r:.80}"
+                        f"task {self.name}: an entry must be a tuple of arguments or task.call(...), not a {type(call).__name__}"
                     )
             except ArgumentsError as error:
                 raise ArgumentsError(f"entry {index}: {error}; nothing was sent") from None

@@ -31,7 +31,12 @@ def shown_record(app: TaskQ, record: TaskRecord, *, secrets: bool) -> TaskRecord
     if call is not None:  # what was hidden when it was recorded is hidden for good
         args, kwargs = app.redacted(record.task, (held := json.loads(call))["args"], held["kwargs"])
         call = json.dumps({"args": args, "kwargs": kwargs}, ensure_ascii=False)
-    return record._replace(labels=redact(dict(record.labels), names), result_json=result, call=call)
+    return record._replace(
+        labels=redact(dict(record.labels), names),
+        result_json=result,
+        call=call,
+        unique_key=record.unique_key and MASK,  # may be made of any argument
+    )
 
 
 def shown_letter(app: TaskQ, one: DeadLetterView, *, secrets: bool) -> DeadLetterView:

@@ -116,7 +116,7 @@ class Child:
                     continue
                 told = value if word == "progress" else more[0]
                 if told is not None:
-                    context._progress = Progress(*told)
+                    context._note_progress(Progress(*told))
                 if word != "progress":
                     reply = word, value
                     break

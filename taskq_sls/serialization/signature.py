@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pydantic_core import from_json, to_json
 
 from ..errors import ArgumentsError
-from ..redaction import Names, hidden, redact_arguments
+from ..redaction import Names, hidden, may_quote, redact_arguments
 from .inexact import Inexact
 from .plain import JSON, check_key
 
@@ -176,13 +176,18 @@ class Signature:
         else:
             name, parameter = self._rest, f"{self._rest}[{index - len(self._order)}]"
         subject = f"{self._name}: the parameter {parameter!r}"
-        # A name may also be that of a field deeper in the value, so that any name at all hides what is inside.
-        if self.redact and (hidden(name, self.redact) or refusal.path):
+        if hidden(name, self.redact):
             return ArgumentsError(refusal.explain_without_value(subject))
-        return ArgumentsError(refusal.explain(subject))
+        return self._explained(subject, refusal)
 
     def _refused_result(self, refusal: Inexact) -> ArgumentsError:
-        return ArgumentsError(refusal.explain(f"{self._name}: the result"))
+        return self._explained(f"{self._name}: the result", refusal)
+
+    def _explained(self, subject: str, refusal: Inexact) -> ArgumentsError:
+        # A name may also be that of a field deeper in the value, so that any name at all hides what is inside.
+        if self.redact and (refusal.path or not may_quote(refusal.value, self.redact)):
+            return ArgumentsError(refusal.explain_without_value(subject))
+        return ArgumentsError(refusal.explain(subject))
 
 
 class JsonSignature(Signature):

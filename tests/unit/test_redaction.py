@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ
+from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, TaskQError, current_task
 from taskq_sls.logs import configure
+from taskq_sls.message import decode
 from taskq_sls.redaction import (
     DEEPEST,
     MASK,
@@ -197,3 +201,95 @@ def test_values_are_hidden_also_as_python_quotes_them_and_the_longer_first():
 
 def test_what_is_short_is_part_of_other_words_and_stays():
     assert list(hidden_texts({"password": ["abc", 123]}, NAMES)) == []
+
+
+# -- values whose place is not known ----------------------------------------------------------------------------
+
+SECRET = "hunter2-hunter2"
+
+
+class Login(BaseModel):
+    user: str
+    password: str
+
+
+@dataclass
+class Wrong:
+    password: str = SECRET
+
+
+def models() -> TaskQ:
+    app = TaskQ("shop", redact=["password"])
+
+    @app.task(name="shop:login", retry=Retry(max_attempts=1))
+    def login(given: Login, text: str = "") -> Login:
+        if text == "json":
+            raise ValueError(json.dumps({"given": given.model_dump(), "quoted": json.dumps(given.password + "\u00fc")}))
+        if text == "pydantic":
+            Login.model_validate({"user": 1, "password": given.password * 9})
+        if text == "result":
+            return {"user": "ann", "password": given.password}  # type: ignore[return-value]  # what is tested
+        note = f"logging in with {given.password}"
+        current_task().progress(1, 2, note)
+        return given
+
+    return app
+
+
+def refusals() -> list[Callable[[TaskQ], object]]:
+    def login(app: TaskQ) -> Any:
+        task = app.registry.get("shop:login")
+        assert task is not None
+        return task
+
+    return [
+        lambda app: login(app).enqueue({"user": "ann", "password": SECRET}),
+        lambda app: login(app).enqueue([("password", SECRET)]),
+        lambda app: login(app).enqueue(Wrong()),
+        lambda app: login(app).enqueue(Login(user="ann", password="x"), json.loads(json.dumps({"password": SECRET}))),
+        lambda app: login(app).enqueue(json.dumps({"password": SECRET})),
+        lambda app: login(app).enqueue_many([{"password": SECRET}]),
+        lambda app: login(app).with_options(labels={"password": [SECRET]}),
+        lambda app: login(app).with_options(labels=[("password", SECRET)]),
+        lambda app: app.ref("shop:login").enqueue({"password": {SECRET}}),
+        lambda app: decode(json.dumps({"v": 1, "id": "a", "task": "shop:login", "args": {"password": SECRET}})),
+        lambda app: decode(json.dumps({"v": 1, "id": "a", "task": "shop:login", "args": SECRET})),
+        lambda app: decode(json.dumps({"v": 1, "id": "a", "task": "shop:login", "labels": {"password": [SECRET]}})),
+        lambda app: login(app).plan.signature.decode([{"user": 1, "password": SECRET}], {}),
+    ]
+
+
+@pytest.mark.parametrize("refuse", refusals())
+def test_no_refusal_quotes_a_value_whose_inside_is_not_known(refuse: Callable[[TaskQ], object]):
+    with pytest.raises(TaskQError) as error:
+        refuse(models())
+
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["json", "pydantic", "result", ""])
+def test_nothing_that_is_recorded_or_logged_tells_a_hidden_field(kind: str, caplog: pytest.LogCaptureFixture):
+    app = models()
+    login = app.registry.get("shop:login")
+    assert login is not None
+
+    with in_memory(app) as memory:
+        handle: Any = login.enqueue(Login(user="ann", password=SECRET), kind)
+        memory.run_until_idle(travel=True)
+        record = app.results.get(handle.id)
+        letters = memory.broker.messages("default-dlq")
+
+    assert record is not None
+    assert record.status == ("SUCCEEDED" if kind == "" else "FAILED")
+    told = [record.error, record.progress, [letter.attributes for letter in letters], caplog.text]
+    assert "hunter2" not in repr(told)
+    assert record.progress is None or record.progress.note == f"logging in with {MASK}"
+
+
+def test_a_hidden_name_inside_of_json_text_hides_the_text():
+    assert redact(["{not json, password", '{"user": "ann"}', ' [{"password": 1}]'], NAMES) == [
+        "{not json, password",
+        '{"user": "ann"}',
+        MASK,
+    ]
+    assert list(hidden_texts(['{"password": "hunter2"}', '{"user": "hunter3"}'], NAMES)) == ["hunter2"]

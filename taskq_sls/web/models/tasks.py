@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...app import TaskQ
 from ...message import ID_PATTERN
-from ...redaction import redact
+from ...redaction import MASK, redact
 from ...results import records
 from ...results.records import State, TaskRecord
 from ..limits import MAX_ANSWER, MAX_BATCH, MAX_LABELS, clipped
@@ -234,7 +234,8 @@ def detail(app: TaskQ, record: TaskRecord, *, missing: bool = False) -> TaskDeta
         result_state=state,
         result_key=record.result_key,
         lease_until=moment(record.lease_until),
-        unique_key=record.unique_key,
+        # It may be made of any argument.
+        unique_key=MASK if record.unique_key and app.redaction(record.task) else record.unique_key,
         arguments=_arguments(app, record),
         attempts=[_past(one) for one in record.past],
     )

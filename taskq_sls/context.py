@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentsError, TaskQError
+from .interrupts import TaskInterrupted
 from .results.records import Fence, Progress
-from .threads import TaskInterrupted
 
 if TYPE_CHECKING:
     from .message import Message

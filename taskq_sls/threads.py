@@ -17,15 +17,10 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .interrupts import Interruptible, TaskInterrupted, spare_logging
+
 IDLE_SECONDS = 30.0
 """How long a thread without work is kept."""
-
-
-class TaskInterrupted(BaseException):
-    """Raised inside a task's thread when its attempt must end: time limit, lost lease or shutdown.
-
-    Not an Exception, so that ``except Exception`` in a task does not swallow it.
-    """
 
 
 def default_threads() -> int:
@@ -33,14 +28,11 @@ def default_threads() -> int:
     return min(32, 4 * (os.cpu_count() or 1))
 
 
-_ends = threading.Lock()
-"""Held while a job ends or is interrupted, so that no interrupt strikes the job after it."""
-
 _NO_VALUE = object()
 """The value of a function that has not returned."""
 
 
-class _Job:
+class _Job(Interruptible):
     __slots__ = (
         "abandoned",
         "args",
@@ -49,14 +41,13 @@ class _Job:
         "error",
         "function",
         "future",
-        "interrupted",
         "loop",
-        "thread",
         "ticket",
         "value",
     )
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
         self.function = function
         self.args = args
         self.context = contextvars.copy_context()
@@ -64,8 +55,6 @@ class _Job:
         self.future: asyncio.Future[None] = loop.create_future()
         # Who pops it decides, atomically, whether the function begins or never will.
         self.ticket = [None]
-        self.thread: int | None = None
-        self.interrupted = False
         self.abandoned = False
         self.done = False
         self.value: Any = _NO_VALUE
@@ -77,35 +66,24 @@ class _Job:
         except IndexError:
             return
         try:
-            self.thread = threading.get_ident()
             try:
-                if self.interrupted:  # before there was a thread to interrupt
-                    raise TaskInterrupted
+                self.begin()
                 self.value = self.context.run(self.function, *self.args)
             except BaseException as error:
                 self.error = error
-            self._end()
+            self.end()
         except TaskInterrupted as late:
             # It struck after the function's last line. A value counts; an error that was not kept yet is lost.
             if self.value is _NO_VALUE and self.error is None:
                 self.error = late
-            self._end()
-
-    def _end(self) -> None:
-        with _ends:
-            thread, self.thread = self.thread, None
-            if self.interrupted and thread is not None:
-                _raise_in(thread, None)
+            self.end()
 
     def interrupt(self) -> bool:
         """Make the function end; False if it had not begun, and now never will."""
         try:
             self.ticket.pop()
         except IndexError:
-            with _ends:
-                self.interrupted = True
-                if self.thread is not None:
-                    _raise_in(self.thread, TaskInterrupted)
+            self.send()
             return True
         return False
 
@@ -211,6 +189,7 @@ class Threads:
                 return
             self._threads += 1
             self._waking = True
+        spare_logging()
         threading.Thread(target=self._work, name="taskq-task", daemon=True).start()
 
     def _work(self) -> None:
@@ -270,12 +249,3 @@ class Threads:
             job.done = True
             if not job.future.done():
                 job.future.set_result(None)
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise `error` in a thread at its next bytecode; None takes back one that has not been raised yet."""
-    import ctypes
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(error) if error is not None else None
-    )

@@ -11,6 +11,7 @@ from botocore.session import Session
 
 from ..clock import Clock
 from ..flow import BlockingFlow
+from ..interrupts import uninterrupted
 from .answers import check_answers, read_body
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .errors import translate, translate_creation
@@ -69,6 +70,7 @@ class Clients:
         self._options = options
         self._process = _Process()
 
+    @uninterrupted  # connection pools are shared, and their locks would stay taken
     def invoke(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         """Call an operation in this thread. Raises what the port documents."""
         method = getattr(self.get(service), operation)

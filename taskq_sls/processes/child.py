@@ -18,10 +18,10 @@ from typing import Any
 
 from ..context import NO_STATE, TaskContext, _current
 from ..errors import ArgumentsError, ConfigError
+from ..interrupts import TaskInterrupted
 from ..results.records import Progress
 from ..serialization import Signature, compile_signature
 from ..task import Task
-from ..threads import TaskInterrupted
 from .exceptions import pack
 from .frames import Inbox, frame
 from .log_records import Levels, forward

@@ -15,7 +15,8 @@ import pytest
 from rig import until
 
 from taskq_sls import threads as threads_module
-from taskq_sls.threads import TaskInterrupted, Threads, default_threads
+from taskq_sls.interrupts import TaskInterrupted
+from taskq_sls.threads import Threads, default_threads
 
 
 def count(spins: int) -> int:
@@ -235,11 +236,11 @@ async def test_an_interrupt_that_strikes_after_the_last_line_leaves_the_value() 
     struck: list[int] = []
 
     class Struck(threads_module._Job):
-        def _end(self) -> None:
+        def end(self) -> None:
             if not struck:
                 struck.append(1)
                 raise TaskInterrupted
-            super()._end()
+            super().end()
 
     job = Struck(lambda: 7, (), asyncio.get_running_loop())
     job.run()

@@ -1,0 +1,207 @@
+"""Interrupts of sync tasks: an exception raised in their thread, but not while the code there holds certain locks.
+
+An exception that another thread raises may strike between any two bytecodes: also between `lock.acquire()` and the
+`try` behind it, and then nobody releases that lock. So an interrupt waits while its thread logs, or calls AWS through a
+shared client, and is raised as soon as that call is over. Locks that the task's own code takes are not covered: a
+`with` statement over a lock of `threading` has no such gap in CPython 3.11 to 3.13 (no interrupt is raised between the
+return of `__enter__` and the block), while `acquire()` and locks whose `__enter__` is written in Python (`Condition`,
+and so `queue.Queue`) have one.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class TaskInterrupted(BaseException):
+    """Raised inside a task's thread when its attempt must end: time limit, lost lease or shutdown.
+
+    Not an Exception, so that ``except Exception`` in a task does not swallow it.
+    """
+
+
+_changes = threading.Lock()
+"""Held while an interrupt is sent, and while its target begins or ends what must not be interrupted."""
+
+_here = threading.local()
+"""`call`: the `Interruptible` that runs in this thread, if any."""
+
+
+class Interruptible:
+    """A call in a thread that other threads may interrupt.
+
+    Attributes:
+        interrupted: whether it was asked to end.
+        thread: where it runs; None before and after.
+    """
+
+    __slots__ = ("_deferred", "_due", "interrupted", "thread")
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.interrupted = False
+        self._deferred = 0
+        self._due = False
+
+    def begin(self) -> None:
+        """From now on interrupts are raised in this thread.
+
+        Raises:
+            TaskInterrupted: one has come before.
+        """
+        _here.call = self
+        self.thread = threading.get_ident()
+        if self.interrupted:
+            raise TaskInterrupted
+
+    def send(self) -> None:
+        """Interrupt it, from another thread; at the end of what must not be interrupted, if it is inside such code."""
+        with _changes:
+            self.interrupted = True
+            if self._deferred:
+                self._due = True
+            elif self.thread is not None:
+                _raise_in(self.thread)
+
+    def end(self) -> None:
+        """In its thread: when this has returned, no interrupt is on its way.
+
+        An interrupt that was sent and has not struck strikes in here. It is not taken back: CPython 3.11 never forgets
+        a request that was taken back after it had struck, and hangs at the next traced call.
+        """
+        while True:
+            try:
+                with _changes:
+                    self.thread = None
+                    self._deferred, self._due = 0, False
+                for _ in range(2):  # CPython raises pending exceptions where a loop jumps back
+                    pass
+            except TaskInterrupted:
+                continue
+            _here.call = None
+            return
+
+    def defer(self) -> None:
+        """In its thread: raise no interrupts until `resume`. May be nested.
+
+        Raises:
+            TaskInterrupted: one was on its way; then nothing is deferred.
+        """
+        before = self._deferred
+        try:
+            if before:
+                self._deferred = before + 1
+                return
+            with _changes:
+                self._deferred = 1
+            for _ in range(2):  # as in `end`
+                pass
+        except TaskInterrupted:
+            self._deferred = before
+            raise
+
+    def resume(self) -> None:
+        """In its thread: raise interrupts again.
+
+        Raises:
+            TaskInterrupted: one has come meanwhile.
+        """
+        if self._deferred > 1:
+            self._deferred -= 1
+            return
+        with _changes:
+            self._deferred = 0
+            due, self._due = self._due, False
+        if due:
+            raise TaskInterrupted
+
+
+def uninterrupted(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function; an interrupt that comes while it runs is raised when it has ended."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        call: Interruptible | None = getattr(_here, "call", None)
+        if call is None:
+            return function(*args, **kwargs)
+        call.defer()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            call.resume()
+
+    return run
+
+
+def spare_logging() -> None:
+    """From now on, in this process: interrupts wait until a call of `logging` in their thread is over.
+
+    Up to Python 3.12 `logging` takes its locks by `acquire` and `release`; in all versions its handlers call code that
+    does (queues, exporters, whatever the handler is made of).
+    """
+    with _changes:
+        if logging.Logger.handle in _spared:
+            return
+        for owner, name, wrap in (
+            (logging.Logger, "handle", uninterrupted),
+            (logging.Handler, "acquire", _deferring),
+            (logging.Handler, "release", _resuming),
+            (logging, "_acquireLock", _deferring),  # up to 3.12
+            (logging, "_releaseLock", _resuming),
+        ):
+            if (function := getattr(owner, name, None)) is not None:
+                spared = wrap(function)
+                _spared.add(spared)
+                setattr(owner, name, spared)
+
+
+_spared: set[Any] = set()
+"""The functions that `spare_logging` has put in."""
+
+
+def _deferring(acquire: Callable[P, T]) -> Callable[P, T]:
+    @functools.wraps(acquire)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        call: Interruptible | None = getattr(_here, "call", None)
+        if call is not None:
+            call.defer()
+        return acquire(*args, **kwargs)
+
+    return run
+
+
+def _resuming(release: Callable[P, T]) -> Callable[P, T]:
+    @functools.wraps(release)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        result = release(*args, **kwargs)
+        call: Interruptible | None = getattr(_here, "call", None)
+        if call is not None:
+            call.resume()
+        return result
+
+    return run
+
+
+def _in_forked_child() -> None:
+    """Another thread may have held the lock; and nobody in this process interrupts."""
+    global _changes
+    _changes = threading.Lock()
+    _here.call = None
+
+
+os.register_at_fork(after_in_child=_in_forked_child)
+
+
+def _raise_in(thread: int) -> None:
+    """Raise `TaskInterrupted` in a thread at its next bytecode."""
+    import ctypes
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TaskInterrupted))

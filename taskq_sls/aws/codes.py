@@ -4,7 +4,7 @@ from __future__ import annotations
 
 QUEUE_DOES_NOT_EXIST = "QueueDoesNotExist"
 
-_SPELLINGS = {"NonExistentQueue": QUEUE_DOES_NOT_EXIST}
+_SPELLINGS = {"NonExistentQueue": QUEUE_DOES_NOT_EXIST, "KmsThrottling": "KmsThrottled"}
 
 THROTTLING_CODES = frozenset(
     {
@@ -41,6 +41,10 @@ DENIED_CODES = SIGNATURE_CODES | {
     "AccessDeniedException",
     "InvalidClientTokenId",
     "UnrecognizedClientException",
+    "KmsAccessDenied",
+    "KmsInvalidKeyUsage",
+    "KmsNotFound",
+    "KmsOptInRequired",
 }
 """Rights or keys that are not there, or not any more: somebody may be about to mend them. The request had no effect."""
 
@@ -60,6 +64,9 @@ TRANSIENT_CODES = (
     | EXPIRED_CREDENTIAL_CODES
     | FAULT_CODES
     | {
+        # A key that is disabled, or not ready: it can be used again when somebody enables it.
+        "KmsDisabled",
+        "KmsInvalidState",
         "ReplicatedWriteConflictException",
         "RequestTimeout",
         "RequestTimeoutException",
@@ -73,7 +80,12 @@ def plain_code(code: str) -> str:
     """One spelling per error: without namespace, and the JSON protocol's name where there are two.
 
     ``AWS.SimpleQueueService.NonExistentQueue`` (query protocol and its compatibility mode) and
-    ``com.amazonaws.sqs#QueueDoesNotExist`` (JSON protocol) are both ``QueueDoesNotExist``.
+    ``com.amazonaws.sqs#QueueDoesNotExist`` (JSON protocol) are both ``QueueDoesNotExist``. Faults of a KMS key have the
+    names of SQS's JSON protocol: ``KMS.DisabledException`` and ``KMSDisabledException`` are ``KmsDisabled``.
     """
     code = code.rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    if code.startswith("KMS"):
+        # S3 has KMS.KMSInvalidStateException too.
+        fault = code.removeprefix("KMS").removeprefix(".").removeprefix("KMS").removesuffix("Exception")
+        code = f"Kms{fault}"
     return _SPELLINGS.get(code, code)

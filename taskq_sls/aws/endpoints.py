@@ -7,8 +7,15 @@ from urllib.parse import urlsplit
 from .blocking import Clients
 from .config import ClientOptions
 
-_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
-"""Domains of AWS's endpoints, and of its dual-stack ones (AWS General Reference)."""
+_AWS = (
+    *(".amazonaws.com", ".api.aws"),
+    *(".amazonaws.com.cn", ".api.amazonwebservices.com.cn"),
+    *(".amazonaws.eu", ".api.amazonwebservices.eu"),
+    # The ISO partitions.
+    *(".c2s.ic.gov", ".sc2s.sgov.gov", ".cloud.adc-e.uk", ".csp.hci.ic.gov"),
+    *(".api.aws.ic.gov", ".api.aws.scloud", ".api.cloud-aws.adc-e.uk", ".api.aws.hci.ic.gov"),
+)
+"""Domains of AWS's endpoints and of its dual-stack ones, by partition (botocore's ``partitions.json``)."""
 
 
 def aws_host(service: str) -> str | None:

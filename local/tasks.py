@@ -13,7 +13,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from taskq_sls import Queue, Retry, TaskContext, TaskQ
+from taskq_sls import Queue, Retry, Schedule, TaskContext, TaskQ, cron
 
 from .survey import Survey, standard_library, survey_package
 
@@ -31,9 +31,13 @@ app = TaskQ(
 )
 
 
-@app.task(http=True, retry=Retry(give_up_on=(FileNotFoundError,)))
+@app.task(
+    http=True,
+    retry=Retry(give_up_on=(FileNotFoundError,)),
+    schedule=Schedule(cron("0 3 * * ? *"), ("json",), name="nightly-survey"),
+)
 def survey(package: str) -> Survey:
-    """Count the files, lines and functions of one package of Python's standard library."""
+    """Count the files, lines and functions of one package of Python's standard library; of ``json`` every night."""
     return survey_package(standard_library(), package)
 
 

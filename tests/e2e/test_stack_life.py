@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from taskq_sls import wait_all
+from tests.e2e.conftest import Until
 from tests.e2e.gaps import mend
 from tests.e2e.machine import ROOT
 from tests.e2e.ministack import MiniStack
 from tests.e2e.project import Project
 from tests.e2e.sam import Sam
 from tests.e2e.stack import Stack, client
+from tests.support.template import parse
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +67,7 @@ def deployer(sam: Sam, emulator: MiniStack, tmp_path: Path) -> Sam:
 
 
 def test_the_reference_app_is_deployed_from_the_root_and_deleted_without_a_trace(
-    deployer: Sam, emulator: MiniStack, tmp_path: Path
+    deployer: Sam, emulator: MiniStack, until: Until, tmp_path: Path
 ) -> None:
     """By the deployer's policy. MiniStack asks it for the SAM CLI's own calls, not for what CloudFormation makes."""
     built = tmp_path / "build"
@@ -81,6 +86,9 @@ def test_the_reference_app_is_deployed_from_the_root_and_deleted_without_a_trace
     assert json.loads(ran.stdout)["package"] == "json"
 
     outputs = stack.outputs
+    fire_every_minute("nightly-survey", outputs["ScheduleGroupName"])
+    until(lambda: surveys(stack).count("SUCCEEDED") > 1, seconds=150, every=2)
+
     assert left(outputs) != []
     deployer.delete(ROOT, "local-dev")
 
@@ -88,6 +96,81 @@ def test_the_reference_app_is_deployed_from_the_root_and_deleted_without_a_trace
         stacks = cloudformation.describe_stacks()["Stacks"]
     assert "local-dev" not in [one["StackName"] for one in stacks if one["StackStatus"] != "DELETE_COMPLETE"]
     assert left(outputs) == []
+
+
+def fire_every_minute(name: str, group: str) -> None:
+    """Give a deployed schedule another expression, and leave target, role and message as the template made them.
+
+    MiniStack fires no one-time expression of a schedule that it has seen with another.
+    """
+    with client("scheduler") as scheduler:
+        [found] = [one for one in scheduler.list_schedules(GroupName=group)["Schedules"] if name in one["Name"]]
+        schedule = scheduler.get_schedule(GroupName=group, Name=found["Name"])
+        assert schedule["ScheduleExpression"] == "cron(0 3 * * ? *)"
+        scheduler.update_schedule(
+            GroupName=group,
+            Name=found["Name"],
+            ScheduleExpression="rate(1 minute)",
+            FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
+            Target=schedule["Target"],
+        )
+
+
+def surveys(stack: Stack) -> list[str]:
+    """The states of all surveys that were enqueued."""
+    listed = stack.command(
+        "tasks", "ls", "--task", "local.tasks:survey", "--app", "local.tasks:app", "--json", path=[str(ROOT)]
+    )
+    assert listed.returncode == 0, listed.stderr
+    return [one["status"] for one in json.loads(listed.stdout)["tasks"]]
+
+
+def test_a_first_production_deployment_that_failed_can_be_repeated(emulator: MiniStack) -> None:
+    """Only the parts of the template that stay behind: MiniStack carries out their policies as CloudFormation does."""
+    with client("cloudformation") as cloudformation, client("dynamodb") as dynamodb:
+
+        def deploy(template: dict[str, Any], **parameters: str) -> str:
+            given = {"Stage": "prod", "Prefix": "first", **parameters}
+            cloudformation.create_stack(
+                StackName="first",
+                TemplateBody=json.dumps(template),
+                Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+            )
+            return settled("first")
+
+        whole = parse((ROOT / "template.yaml").read_text())
+        state = {name: whole[name] for name in ("AWSTemplateFormatVersion", "Parameters", "Conditions")}
+        state["Resources"] = {name: whole["Resources"][name] for name in ("TasksTable", "PayloadBucket")}
+        broken = copy.deepcopy(state)
+        broken["Resources"]["Refused"] = {
+            "Type": "AWS::SSM::Parameter",
+            "DependsOn": ["TasksTable", "PayloadBucket"],
+            "Properties": {"Type": "SecureString", "Value": "CloudFormation makes no parameters of this type"},
+        }
+
+        assert deploy(broken) == "ROLLBACK_COMPLETE"
+        assert "first-tasks" not in dynamodb.list_tables()["TableNames"]
+        cloudformation.delete_stack(StackName="first")
+        assert settled("first") == "DELETE_COMPLETE"
+        assert deploy(state, DeletionProtection="true") == "CREATE_COMPLETE"
+
+        assert dynamodb.describe_table(TableName="first-tasks")["Table"]["DeletionProtectionEnabled"] is True
+        cloudformation.delete_stack(StackName="first")
+        assert settled("first") == "DELETE_COMPLETE"
+        assert "first-tasks" in dynamodb.list_tables()["TableNames"], "a stack that was deleted leaves its records"
+
+
+def settled(stack: str) -> str:
+    """The status of the newest stack of a name, when it does not change any more."""
+    deadline = time.monotonic() + 60
+    while True:
+        with client("cloudformation") as cloudformation:
+            found = [one for one in cloudformation.list_stacks()["StackSummaries"] if one["StackName"] == stack]
+        status: str = max(found, key=lambda one: one["CreationTime"])["StackStatus"]
+        if not status.endswith("_IN_PROGRESS"):
+            return status
+        assert time.monotonic() < deadline, status
+        time.sleep(0.3)
 
 
 def left(outputs: dict[str, str]) -> list[str]:

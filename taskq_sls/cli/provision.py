@@ -12,7 +12,7 @@ from ..flow import call_sync
 from ..provisioning import Provisioned, provision
 from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json
-from .output import print_json, print_table
+from .output import note, print_json, print_table
 
 
 def add_to(commands: Any) -> None:
@@ -32,6 +32,9 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     made = provision_app(load_app(arguments.app))
+    for one in made:
+        for reason in one.missing:
+            note(f"warning: {one.kind} {one.name} goes without {reason}")
     if arguments.json:
         print_json([one._asdict() for one in made])
     else:

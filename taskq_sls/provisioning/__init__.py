@@ -28,7 +28,8 @@ async def provision(
 
     Each queue gets a dead-letter queue of its type; schedules share the standard queue
     ``{prefix}-schedules-dlq``. Of existing queues only attributes that differ are changed. The table is paid
-    per request, and is waited for until it is active. Where scheduling is configured, the schedule group is made too.
+    per request, and is waited for until it is active. An endpoint that does not know encryption, time to live, lifetimes,
+    the public access block or the throughput of FIFO queues makes the resource without; see `Provisioned.missing`. Where scheduling is configured, the schedule group is made too.
 
     Args:
         bucket: create ``settings.bucket`` too.

@@ -7,6 +7,7 @@ from typing import Any
 from ..aws.port import AwsClient
 from ..errors import AwsError, ConfigError
 from ..payloads.layout import LIFETIMES, Lifetime
+from .optional import unless_refused
 from .provisioned import Provisioned
 
 DEFAULT_REGION = "us-east-1"
@@ -30,22 +31,43 @@ async def provision_bucket(s3: AwsClient, name: str, region: str) -> Provisioned
         ConfigError: the name belongs to another account.
     """
     created = await _create(s3, name, region)
-    changes = []
-    if await public_access(s3, name) != PRIVATE:
-        await s3.call("put_public_access_block", Bucket=name, PublicAccessBlockConfiguration=PRIVATE)
-        changes.append("public access blocked")
-    if not await _encrypted(s3, name):
-        await s3.call("put_bucket_encryption", Bucket=name, ServerSideEncryptionConfiguration=_SSE_S3)
-        changes.append("encryption")
-    found = await lifecycle(s3, name)
-    if lacking := lacking_lifetimes(found):
-        await _put_lifetimes(s3, name, found)
-        changes.append(f"lifetimes of {', '.join(one.prefix for one in lacking)}")
+    missing: list[str] = []
+    steps = {
+        "public access block": _block_public_access(s3, name),
+        "encryption": _encrypt(s3, name),
+        "lifetimes: objects stay": _add_lifetimes(s3, name),
+    }
+    changes = [change for what, step in steps.items() if (change := await unless_refused(missing, what, step))]
+    made = Provisioned("bucket", name, "exists", missing=tuple(missing))
     if created:
-        return Provisioned("bucket", name, "created", region)
+        return made._replace(action="created", detail=region)
     if changes:
-        return Provisioned("bucket", name, "updated", ", ".join(changes))
-    return Provisioned("bucket", name, "exists")
+        return made._replace(action="updated", detail=", ".join(changes))
+    return made
+
+
+async def _block_public_access(s3: AwsClient, name: str) -> str:
+    """What was changed, in words; empty if nothing had to be. So it is for the next two."""
+    if await public_access(s3, name) == PRIVATE:
+        return ""
+    await s3.call("put_public_access_block", Bucket=name, PublicAccessBlockConfiguration=PRIVATE)
+    return "public access blocked"
+
+
+async def _encrypt(s3: AwsClient, name: str) -> str:
+    if await _encrypted(s3, name):
+        return ""
+    await s3.call("put_bucket_encryption", Bucket=name, ServerSideEncryptionConfiguration=_SSE_S3)
+    return "encryption"
+
+
+async def _add_lifetimes(s3: AwsClient, name: str) -> str:
+    found = await lifecycle(s3, name)
+    lacking = lacking_lifetimes(found)
+    if not lacking:
+        return ""
+    await _put_lifetimes(s3, name, found)
+    return f"lifetimes of {', '.join(one.prefix for one in lacking)}"
 
 
 async def public_access(s3: AwsClient, name: str) -> dict[str, Any]:

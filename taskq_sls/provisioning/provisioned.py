@@ -13,9 +13,11 @@ class Provisioned(NamedTuple):
         name: its physical name.
         action: what was done; ``exists`` means nothing had to be.
         detail: what was set or changed, in words.
+        missing: attributes that an app can do without and that the endpoint refused, each with the reason.
     """
 
     kind: Literal["queue", "table", "bucket", "schedule group"]
     name: str
     action: Literal["created", "exists", "updated"]
     detail: str = ""
+    missing: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from ..aws.port import AwsClient
 from ..errors import AwsError, ConfigError
 from ..queues import SCHEDULES_DEAD_LETTERS, Queue
 from ..settings import Settings
+from .optional import is_refused, unless_refused
 from .provisioned import Provisioned
 
 MAX_NAME = 80
@@ -29,6 +30,10 @@ FIFO_ATTRIBUTES = {
     "DeduplicationScope": "messageGroup",
     "FifoThroughputLimit": "perMessageGroupId",
 }
+
+
+OPTIONAL = ("SqsManagedSseEnabled", "DeduplicationScope", "FifoThroughputLimit")
+"""Attributes without which a queue works; in this order, since the last needs the one before."""
 
 
 class QueuePlan(NamedTuple):
@@ -93,14 +98,38 @@ async def provision_queue(sqs: AwsClient, plan: QueuePlan) -> tuple[Provisioned,
     found = (await sqs.call("get_queue_attributes", QueueUrl=url, AttributeNames=["All"]))["Attributes"]
     arn: str = found["QueueArn"]
     changes = {name: value for name, value in plan.attributes.items() if _differs(name, value, found)}
-    if changes:
-        await sqs.call("set_queue_attributes", QueueUrl=url, Attributes=changes)
+    missing = await _set(sqs, url, changes) if changes else {}
+    made = Provisioned("queue", plan.name, "exists", url, tuple(missing.values()))
     if created:
-        return Provisioned("queue", plan.name, "created", url), arn
-    if changes:
-        detail = ", ".join(f"{name} {found.get(name, 'unset')} -> {value}" for name, value in changes.items())
-        return Provisioned("queue", plan.name, "updated", detail), arn
-    return Provisioned("queue", plan.name, "exists", url), arn
+        return made._replace(action="created"), arn
+    if changed := {name: value for name, value in changes.items() if name not in missing}:
+        detail = ", ".join(f"{name} {found.get(name, 'unset')} -> {value}" for name, value in changed.items())
+        return made._replace(action="updated", detail=detail), arn
+    return made, arn
+
+
+async def _set(sqs: AwsClient, url: str, changes: dict[str, str]) -> dict[str, str]:
+    """Set attributes; of the optional ones, those that the endpoint refuses, with the reason."""
+    try:
+        await sqs.call("set_queue_attributes", QueueUrl=url, Attributes=changes)
+        return {}
+    except AwsError as error:
+        if not is_refused(error) or not any(name in changes for name in OPTIONAL):
+            raise
+    if needed := _needed(changes):
+        await sqs.call("set_queue_attributes", QueueUrl=url, Attributes=needed)
+    missing: dict[str, str] = {}
+    for name in OPTIONAL:
+        if name in changes:
+            reasons: list[str] = []
+            step = sqs.call("set_queue_attributes", QueueUrl=url, Attributes={name: changes[name]})
+            await unless_refused(reasons, name, step)
+            missing.update((name, reason) for reason in reasons)
+    return missing
+
+
+def _needed(attributes: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in attributes.items() if name not in OPTIONAL}
 
 
 async def _find(sqs: AwsClient, name: str) -> str | None:
@@ -120,7 +149,10 @@ async def _create(sqs: AwsClient, plan: QueuePlan) -> tuple[str, bool]:
         # Somebody else made it meanwhile, with other attributes.
         if error.code in ("QueueNameExists", "QueueAlreadyExists") and (found := await _find(sqs, plan.name)):
             return found, False
-        raise
+        if not is_refused(error):
+            raise
+        # It may not know an optional attribute; these are tried again one by one.
+        answer = await sqs.call("create_queue", QueueName=plan.name, Attributes=_needed(plan.attributes))
     return answer["QueueUrl"], True
 
 

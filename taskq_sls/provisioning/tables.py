@@ -8,6 +8,7 @@ from ..aws.port import AwsClient, AwsPort
 from ..errors import AwsError, ConfigError
 from ..flow import Flow
 from ..results.layout import INDEXES, PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Index
+from .optional import unless_refused
 from .provisioned import Provisioned
 
 POLL = 1.0
@@ -37,13 +38,16 @@ async def provision_table(port: AwsPort, name: str) -> Provisioned:
     for index in INDEXES:
         if await _add_index(dynamodb, port.flow, name, index):
             changes.append(f"index {index.name}")
-    if await _enable_ttl(dynamodb, name):
+    missing: list[str] = []
+    if await unless_refused(missing, "time to live: old records stay", _enable_ttl(dynamodb, name)):
         changes.append(f"time to live on {TTL_ATTRIBUTE!r}")
+    made = Provisioned("table", name, "exists", missing=tuple(missing))
     if created:
-        return Provisioned("table", name, "created", f"on demand, indexes {', '.join(index.name for index in INDEXES)}")
+        indexes = ", ".join(index.name for index in INDEXES)
+        return made._replace(action="created", detail=f"on demand, indexes {indexes}")
     if changes:
-        return Provisioned("table", name, "updated", f"added {', '.join(changes)}")
-    return Provisioned("table", name, "exists")
+        return made._replace(action="updated", detail=f"added {', '.join(changes)}")
+    return made
 
 
 async def _create(dynamodb: AwsClient, name: str) -> bool:

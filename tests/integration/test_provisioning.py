@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from moto import mock_aws
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
+from taskq_sls.cli import main
 from taskq_sls.clock import ManualClock
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.flow import BlockingFlow, drive
@@ -319,3 +321,94 @@ def test_the_bucket_is_made_in_the_region_of_the_queues(
     run(port, [], bucket=True)
     place = call(port, "s3", "get_bucket_location", Bucket="shop-payloads")["LocationConstraint"]
     assert place == (None if region == "us-east-1" else region)
+
+
+UNKNOWN_ATTRIBUTES = {"SqsManagedSseEnabled", "DeduplicationScope", "FifoThroughputLimit"}
+
+UNKNOWN_OPERATIONS = {
+    "describe_time_to_live": AwsError("", "UnknownOperationException", "no such operation", status=400),
+    "get_public_access_block": AwsError("", "NotImplemented", "not implemented", status=501, transient=True),
+    "get_bucket_encryption": AwsError("", "MethodNotAllowed", "not allowed", status=405),
+    "get_bucket_lifecycle_configuration": AwsError("", "NotImplemented", "no", status=501, transient=True),
+}
+
+
+class LesserClient(RacingClient):
+    """An endpoint that knows less than AWS: it refuses what an app can do without."""
+
+    async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+        if operation in UNKNOWN_OPERATIONS:
+            raise UNKNOWN_OPERATIONS[operation]
+        if unknown := UNKNOWN_ATTRIBUTES & set(params.get("Attributes", ())):
+            raise AwsError(operation, "InvalidAttributeName", f"Unknown Attribute {min(unknown)}.", status=400)
+        answer = await super().call(operation, **params)
+        if operation == "get_queue_attributes":
+            known = {name: value for name, value in answer["Attributes"].items() if name not in UNKNOWN_ATTRIBUTES}
+            return {**answer, "Attributes": known}
+        return answer
+
+
+def test_an_endpoint_that_lacks_what_an_app_can_do_without_gets_all_the_rest(aws: BlockingAws) -> None:
+    lesser = RacingAws(aws, LesserClient)
+
+    first, second = run(lesser, bucket=True), run(lesser, bucket=True)
+
+    assert {made.action for made in first} == {"created"}
+    assert {made.action for made in second} == {"exists"}, "what is refused each time is no change"
+    for done in (first, second):
+        missing = {made.name: [text.partition(" (")[0] for text in made.missing] for made in done}
+        assert missing["shop-default"] == ["SqsManagedSseEnabled"]
+        assert missing["shop-ledger.fifo"] == ["SqsManagedSseEnabled", "DeduplicationScope", "FifoThroughputLimit"]
+        assert missing["shop-tasks"] == ["time to live: old records stay"]
+        assert missing["shop-payloads"] == ["public access block", "encryption", "lifetimes: objects stay"]
+    assert "InvalidAttributeName: Unknown Attribute" in first[0].missing[0]
+    assert json.loads(attributes(aws, "shop-default")["RedrivePolicy"])["maxReceiveCount"] == 100
+    assert attributes(aws, "shop-ledger.fifo")["ContentBasedDeduplication"] == "true"
+
+
+def test_a_queue_of_a_lesser_endpoint_is_still_corrected(aws: BlockingAws) -> None:
+    lesser = RacingAws(aws, LesserClient)
+    run(lesser)
+    set_attributes(aws, "shop-default", VisibilityTimeout="5")
+
+    changed = next(made for made in run(lesser) if made.name == "shop-default")
+
+    assert (changed.action, changed.detail) == ("updated", "VisibilityTimeout 5 -> 60")
+    assert attributes(aws, "shop-default")["VisibilityTimeout"] == "60"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AwsError("", "AccessDeniedException", "not authorized", status=400),
+        AwsError("", "ThrottlingException", "slow down", status=400, transient=True),
+        AwsError("", "InternalServerError", "again", status=500, transient=True),
+    ],
+    ids=lambda fault: fault.code,
+)
+def test_rights_that_are_missing_and_faults_that_may_pass_are_errors(aws: BlockingAws, fault: AwsError) -> None:
+    class Failing(RacingClient):
+        async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+            if operation == "describe_time_to_live":
+                raise fault
+            return await super().call(operation, **params)
+
+    with pytest.raises(AwsError, match=fault.code):
+        run(RacingAws(aws, Failing))
+
+
+def test_the_command_warns_of_what_an_endpoint_lacks(
+    aws: BlockingAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "lesser_app.py").write_text("from taskq_sls import TaskQ\napp = TaskQ('shop')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("taskq_sls.cli.provision.BlockingAws", lambda clock: RacingAws(aws, LesserClient))
+
+    status = main(["provision", "lesser_app:app"])
+
+    told = capsys.readouterr()
+    assert status == 0
+    assert ["created", "table", "shop-tasks"] in [line.split()[:3] for line in told.out.splitlines()]
+    assert (
+        "warning: table shop-tasks goes without time to live: old records stay (UnknownOperationException: " in told.err
+    )

@@ -174,7 +174,7 @@ class Admission:
             return other
         claim = attempt.claim
         end = Finish(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason=reason)
-        return await self._recorder.store(attempt, end, outcome)
+        return await self._recorder.fail(attempt, end, outcome)
 
 
 def _too_old(attempt: Attempt) -> bool:

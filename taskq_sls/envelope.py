@@ -30,13 +30,14 @@ _STEP = 64
 
 
 def label_problem(labels: Mapping[Any, Any]) -> str | None:
-    """Why labels cannot be sent or recorded, or None."""
+    """Why labels cannot be sent or recorded, or None. Without their values: some may be hidden."""
     size = 0
     for name, value in labels.items():
-        if type(name) is not str or type(value) is not str:
-            return f"the label {name!r:.80} is {value!r:.80}, and labels map text to text"
+        if not isinstance(name, str) or not isinstance(value, str):
+            kind = type(value if isinstance(name, str) else name).__name__
+            return f"labels must map text to text; {name!r:.80} or its value is of type {kind}"
         if not name:
-            return f"the label with the value {value!r:.80} has an empty name; give it one"
+            return "a label has an empty name; give it one"
         size += _utf8_bytes(name) + _utf8_bytes(value)
     if size <= MAX_LABELS_BYTES:
         return None

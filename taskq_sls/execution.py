@@ -123,7 +123,10 @@ class Execution:
             )
             end = self._recorder.end(attempt, State.RETRYING, error=info, next_in=delay)
             again = self._waits.back_in(attempt.delivery, attempt.message, context.attempt, delay, "failed")
-            return await self._recorder.store(attempt, end, again)
+            try:
+                return await self._recorder.store(attempt, end, again)
+            except ResultError as refused:  # the record is full: no attempt of the task could be stored
+                reason, info = "result", describe(refused)
         logger.error(
             "%s failed for good (%s, attempt %d): %s: %s",
             context.task,
@@ -135,7 +138,7 @@ class Execution:
         )
         end = self._recorder.end(attempt, State.FAILED, error=info, reason=reason)
         recorded = attempt.plan.options.record != "none"
-        return await self._recorder.store(attempt, end, DeadLetter(reason, info, context.attempt, recorded))
+        return await self._recorder.fail(attempt, end, DeadLetter(reason, info, context.attempt, recorded))
 
 
 def hiding(signature: Signature, message: Message) -> Callable[[str], str]:

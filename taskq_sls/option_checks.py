@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
+from .envelope import label_problem
 from .errors import ConfigError
 from .message import check_id
 from .redaction import Names, redacted_names
@@ -77,14 +78,15 @@ def _id(where: str, name: str, value: Any) -> str | None:
 
 
 def checked_labels(where: str, name: str, value: Any) -> Mapping[str, str]:
-    """Labels, if they are."""
-    # Without the values: some may be hidden.
+    """Labels, if they are: text by name, 4,096 bytes in all.
+
+    Raises:
+        ConfigError: a name or a value is no text, a name is empty, or they are too large.
+    """
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: labels=... of type {type(value).__name__} must map text to text")
-    for key, text in value.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            kind = type(text if isinstance(key, str) else key).__name__
-            raise ConfigError(f"{where}: labels must map text to text; {key!r:.80} or its value is of type {kind}")
+    if problem := label_problem(value):
+        raise ConfigError(f"{where}: {problem}")
     return dict(value)
 
 

@@ -24,7 +24,7 @@ class TaskOptions(NamedTuple):
             FIFO, it goes by EventBridge Scheduler, which must be configured.
         group: FIFO message group (needed on FIFO); on a standard queue the fair-queue tenant. 1 to 128 characters.
         id: the task's id, chosen by the caller; repeating an enqueue with it is safe.
-        labels: text by name, carried in the envelope and the record.
+        labels: text by name, carried in the envelope and the record: up to 4,096 bytes in all, names and values.
         unique_key: no two tasks of one name hold the same key at a time; from the enqueue to the end of the task.
             1 to 200 printable characters. Needs recording ``started`` or ``queued``.
         unique_ttl: the key is free after this long, whatever became of the task: 1 to 1,296,000 (15 days).
@@ -102,7 +102,9 @@ class TaskOptions(NamedTuple):
             else:
                 raise ConfigError(f"{where}: unknown option {name!r}{_suggest(name, [*names, *extra])}")
         if "labels" in built_in:
-            built_in["labels"] = MappingProxyType({**self.labels, **built_in["labels"]})
+            built_in["labels"] = MappingProxyType(
+                CHECKS["labels"](where, "labels", {**self.labels, **built_in["labels"]})
+            )
         if "redact" in built_in:
             built_in["redact"] |= self.redact
         merged = self._replace(**built_in, extra=MappingProxyType(added))

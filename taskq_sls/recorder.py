@@ -7,10 +7,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from .aws.codes import DENIED_CODES
+from .aws.codes import DENIED_CODES, is_item_too_large
 from .clock import Clock
 from .context import TaskContext
-from .delivery import DONE, LOST, Delivery, Outcome, Release
+from .delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release
 from .episodes import Episode
 from .errors import AwsError, ConfigError, PayloadTooLarge, ResultError
 from .flow import Flow
@@ -109,7 +109,8 @@ class Recorder:
         """Make the end durable; only then is `outcome` the answer.
 
         Raises:
-            ResultError: the result is too large for the table, and there is no bucket that takes it.
+            ResultError: the result is too large for the table and there is no bucket that takes it, or the whole
+                record is too large.
         """
         context = attempt.context
         fence = context._fence
@@ -139,6 +140,8 @@ class Recorder:
         except PayloadTooLarge as error:
             raise ResultError(str(error)) from None
         except (AwsError, ConfigError) as error:
+            if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
+                raise ResultError(f"the end of attempt {context.attempt} does not fit its record: {error}") from None
             logger.error(
                 "%s: the end of attempt %d could not be stored, its message stays: %s",
                 context.task,
@@ -155,6 +158,19 @@ class Recorder:
         if self._meter is not None:
             self._meter.ended(context, end.now, state, end.reason)
         return DONE if state is CANCELLED else outcome
+
+    async def fail(self, attempt: Attempt, end: Finish, letter: DeadLetter) -> Outcome:
+        """Make a failure durable. If the record has no room for its error, it is stored without; else it is dead-lettered
+        unrecorded: in no case is the function run again.
+        """
+        for shorter in (end, end._replace(error=end.error and end.error._replace(message="", traceback=""))):
+            try:
+                return await self.store(attempt, shorter, letter)
+            except ResultError as error:
+                full = error
+        context = attempt.context
+        logger.error("%s: %s", context.task, full, extra=fields(context, "finish_fault"))
+        return letter._replace(recorded=False)
 
     async def _put_result(self, attempt: Attempt, end: Finish) -> Finish:
         """Put the result into the bucket; the end that points to it."""

@@ -89,3 +89,9 @@ def plain_code(code: str) -> str:
         fault = code.removeprefix("KMS").removeprefix(".").removeprefix("KMS").removesuffix("Exception")
         code = f"Kms{fault}"
     return _SPELLINGS.get(code, code)
+
+
+def is_item_too_large(code: str, message: str) -> bool:
+    """Whether DynamoDB refused a write since the item would pass 400 KB. Repeating it cannot help."""
+    # "Item size has exceeded the maximum allowed size"; of an update: "Item size to update has exceeded ...".
+    return code == "ValidationException" and message.lower().startswith("item size")

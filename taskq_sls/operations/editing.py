@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..app import TaskQ
 from ..claim_check import redeem_message
+from ..envelope import label_problem
 from ..errors import ArgumentsError
 from ..message import Message
 from ..services import Services
@@ -22,7 +23,8 @@ class Edit(NamedTuple):
         """The message with the changes.
 
         Raises:
-            ArgumentsError: they do not fit the task, where the app knows it; or a label is not text.
+            ArgumentsError: they do not fit the task, where the app knows it; or a label is no text, has no name,
+                or all together are too large.
             PayloadMissing: half of the arguments is to stay, and is gone from the bucket.
         """
         if self.args is not None or self.kwargs is not None:
@@ -39,5 +41,7 @@ class Edit(NamedTuple):
             for name, value in self.labels.items():
                 if not isinstance(value, str):
                     raise ArgumentsError(f"label {name!r} is {value!r:.60}: labels are text, write it in quotes")
+            if problem := label_problem(self.labels):
+                raise ArgumentsError(problem)
             message = message._replace(labels=dict(self.labels))
         return message

@@ -11,7 +11,7 @@ import pytest
 from faults import FaultyBroker, throttled
 from rig import until
 
-from taskq_sls import ConfigError, EnqueueError, Middleware, MissingResource, Queue, TaskQ
+from taskq_sls import ArgumentsError, ConfigError, EnqueueError, Middleware, MissingResource, Queue, TaskQ
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.errors import SuspendedError
 from taskq_sls.message import Message, decode
@@ -427,3 +427,14 @@ def test_a_fifo_message_carries_its_group_and_a_deduplication_id_of_its_own() ->
         job.with_options(queue="ledger.fifo", group="g", id="task-9").enqueue(1)
         job.with_options(group="tenant").enqueue(1)
         assert seen == [("g", "task-9:0:0"), ("tenant", None)]
+
+
+@both
+def test_labels_that_a_hook_adds_count_towards_the_limit(kind: type[Async]) -> None:
+    hook = kind(lambda message: message._replace(labels={"tenant": "x" * 4_096}))
+    _, job, memory = shop(hook)
+
+    with pytest.raises(ArgumentsError, match=r"4,102 bytes, above the limit of 4,096"):
+        job.enqueue(1)
+
+    assert memory.run_until_idle() == 0

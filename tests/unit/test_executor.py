@@ -13,6 +13,7 @@ from rig import HOLD, NOW, Rig, delivery, message, until
 
 from taskq_sls import MissingResource, Retry, State, TaskContext, TaskFailed
 from taskq_sls.delivery import DeadLetter, Done, Lost, Release, RetryIn
+from taskq_sls.errors import AwsError
 from taskq_sls.testing import in_memory
 
 ONCE = Retry(max_attempts=1)
@@ -314,6 +315,66 @@ async def test_a_finish_that_is_refused_for_good_leaves_the_message() -> None:
 
     rig.results.fail("finish", refused())
     assert await rig.run(job) == Lost()
+
+
+def item_too_large() -> AwsError:
+    return AwsError(
+        "update_item", "ValidationException", "Item size to update has exceeded the maximum allowed size", status=400
+    )
+
+
+async def test_a_record_without_room_for_the_result_ends_the_task_once() -> None:
+    rig, runs = Rig(), []
+
+    @rig.task
+    async def job() -> str:
+        runs.append(1)
+        return "large"
+
+    rig.results.fail("finish", item_too_large())
+    outcome = await rig.run(job)
+
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, outcome.recorded) == ("result", True)
+    record = rig.record()
+    assert (record.status, record.reason, record.result_json) == (State.FAILED, "result", None)
+    assert record.error is not None
+    assert "Item size" in record.error.message
+    assert isinstance(await rig.process(delivery(job, receive_count=2)), DeadLetter)
+    assert runs == [1]
+
+
+async def test_a_record_without_room_for_a_retry_ends_the_task() -> None:
+    rig = Rig()
+
+    @rig.task
+    async def job() -> None:
+        raise ValueError("no")
+
+    rig.results.fail("finish", item_too_large())
+    outcome = await rig.run(job)
+
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, rig.record().status, rig.record().reason) == ("result", State.FAILED, "result")
+
+
+@pytest.mark.parametrize(("refusals", "recorded"), [(2, True), (3, False)])
+async def test_a_full_record_keeps_the_failure_without_its_text_or_none_of_it(refusals: int, recorded: bool) -> None:
+    rig, runs = Rig(), []
+
+    @rig.task
+    async def job() -> str:
+        runs.append(1)
+        return "large"
+
+    rig.results.fail("finish", item_too_large(), times=refusals)
+    outcome = await rig.run(job)
+
+    assert isinstance(outcome, DeadLetter)  # so its message goes, and nothing runs it again
+    assert (outcome.reason, outcome.recorded, len(runs)) == ("result", recorded, 1)
+    assert outcome.error is not None
+    assert "Item size" in outcome.error.message
+    assert rig.record().status is (State.FAILED if recorded else State.RUNNING)
 
 
 async def test_a_result_waits_for_rights_that_are_gone_for_a_while_and_its_function_is_not_run_again() -> None:

@@ -65,6 +65,9 @@ def task() -> Any:
         ({"labels": {1: "a"}}, "map text to text"),
         ({"labels": "a=b"}, "map text to text"),
         ({"labels": [("a", "b")]}, "map text to text"),
+        ({"labels": {"": "a"}}, "empty name"),
+        ({"labels": {"tenant": "x" * 4_091}}, "4,097 bytes, above the limit of 4,096"),
+        ({"labels": {"ä": "ö" * 2_048}}, "4,098 bytes, above the limit of 4,096"),
     ],
 )
 def test_an_option_of_an_enqueue_that_is_wrong_is_refused_where_it_is_given(
@@ -127,6 +130,9 @@ def test_options_lie_over_each_other_from_app_to_task_to_enqueue() -> None:
     @app.task(timeout=20, labels={"team": "b"}, queue="slow")
     def job() -> None: ...
 
+    job.with_options(labels={"order": "7" * 4_078})
+    with pytest.raises(ConfigError, match=r"4,097 bytes"):  # with the labels of app and task
+        job.with_options(labels={"order": "7" * 4_079})
     sender = job.with_options(labels={"order": "7"}, delay=timedelta(seconds=30)).with_options(delay=20)
     assert sender.options.labels == {"team": "b", "stage": "dev", "order": "7"}
     assert (sender.options.timeout, sender.options.queue, sender.options.delay) == (20, "slow", 20)

@@ -44,7 +44,9 @@ class EnqueueTask(Given):
     id: str | None = Field(
         default=None, pattern=ID, description="The task's id: sending it again with the same id is safe."
     )
-    labels: dict[str, str] | None = Field(default=None, description="Text by name, kept with the task.")
+    labels: dict[str, str] | None = Field(
+        default=None, description="Text by name, kept with the task: 4,096 bytes in all."
+    )
     expires_in: float | None = Field(
         default=None, description="It is dropped if it has not started after so many seconds."
     )

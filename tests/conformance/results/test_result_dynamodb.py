@@ -8,6 +8,7 @@ from interposed import Interposed, interpose
 from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
 from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.aws.codes import is_item_too_large
 from taskq_sls.errors import AwsError, MissingResource
 from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb import RACES, DynamoResults
@@ -249,3 +250,16 @@ async def test_a_missing_index_is_named_with_the_fix(blocking_aws: BlockingAws) 
     results = DynamoResults(port.client("dynamodb"), port.flow, "without-indexes", port.describe)
     with pytest.raises(MissingResource, match=r"'without-indexes' lacks an index .*by-status.*taskq provision"):
         await results.list(Query(status=State.FAILED), now=NOW)
+
+
+async def test_an_item_over_400_kb_is_refused_with_words_that_are_known(dynamo_results: DynamoResults) -> None:
+    claim, fence = await start(dynamo_results, a_claim(labels={"large": "x" * 80_000}))  # as older versions allowed
+    large = succeeded('"' + "x" * 345_000 + '"')
+
+    with pytest.raises(AwsError) as updated:
+        await dynamo_results.finish(fence, large)
+    with pytest.raises(AwsError) as put:
+        await dynamo_results.put_finished(claim, 1, large)
+
+    assert is_item_too_large(updated.value.code, updated.value.message)
+    assert is_item_too_large(put.value.code, put.value.message)

@@ -1,7 +1,7 @@
 """The command itself: reads the arguments, runs one sub-command, and turns every error into one line.
 
 Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or environment; 130
-ended by Ctrl-C. A worker process also has those of its supervisor: 70 and 75.
+ended by Ctrl-C. A worker process also has those of its supervisor: 70, 71 and 75.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def _parser() -> Parser:
         prog="taskq",
         description="Tasks on SQS, DynamoDB and Lambda.",
         epilog="Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or "
-        "environment; 130 ended by Ctrl-C. Of workers also: 70 a task could not be stopped; 75 start me anew.",
+        "environment; 130 ended by Ctrl-C. Of workers also: 70 a task could not be stopped; 71 a task's "
+        "code ended the worker; 75 start me anew.",
     )
     parser.add_argument("--version", action="version", version=f"taskq {__version__}")
     add_common(parser)

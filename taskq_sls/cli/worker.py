@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..logs import FORMATS, LEVELS, configure
 from ..worker.reloading import check_watchable
-from ..worker.supervisor import CHILD_VARIABLE, RECYCLE, STOPPED, STUCK, Supervisor
+from ..worker.supervisor import CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor
 from ..worker.worker import Worker
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common, address, seconds, whole
@@ -101,7 +101,7 @@ def _work(arguments: argparse.Namespace) -> int:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(STUCK)
-    return RECYCLE if why == "recycle" else STOPPED
+    return {"recycle": RECYCLE, "fault": FAULT}.get(why, STOPPED)
 
 
 def _worker(arguments: argparse.Namespace) -> Worker:

@@ -35,8 +35,9 @@ STOPPED = "stopped"
 DRAINED = "drained"
 RECYCLE = "recycle"
 STUCK = "stuck"
-"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, `max_tasks` / `max_memory`, or an attempt
-that ignored its time limit up to its `hard_timeout`."""
+FAULT = "fault"
+"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, `max_tasks` / `max_memory`, an attempt
+that ignored its time limit up to its `hard_timeout`, or code of a task that cancelled or exited more than its attempt."""
 
 STUCK_LOOK = 0.5
 """Seconds between two looks at whether an attempt ignores its time limit."""
@@ -120,7 +121,7 @@ class Session:
             extra={"action": "worker_started"},
         )
         try:
-            await asyncio.wait([stopped, *polls], return_when=asyncio.FIRST_COMPLETED)
+            await self._wait_for_end([stopped, *polls])
             await self._shut_down(polls)
         finally:
             await self._end([stopped, *helpers, *polls])
@@ -138,6 +139,23 @@ class Session:
             extra={"action": "worker_ended", "reason": worker.why},
         )
         return worker.why
+
+    async def _wait_for_end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Wait until a stop is asked for or a poll ends, which it does by itself only over a fault."""
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not self._worker.outlives_cancel():
+                raise
+        else:
+            if not any(task.cancelled() for task in tasks):
+                return
+        logger.error(
+            "a poll, or the worker itself, was cancelled by other code: the worker ends. Does a task cancel all tasks of "
+            "the event loop?",
+            extra={"action": "worker_fault"},
+        )
+        self._worker.ask_to_end(FAULT)
 
     async def _shut_down(self, polls: list[asyncio.Task[None]]) -> None:
         """Stop fetching first; then let what runs finish; then settle everything."""

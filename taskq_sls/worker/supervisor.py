@@ -18,9 +18,9 @@ from typing import NamedTuple
 from .process_slot import Slot
 from .reloading import watch_python_files
 
-STOPPED, BAD_INPUT, STUCK, RECYCLE = 0, 2, 70, 75
+STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
 """Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped;
-start me anew."""
+a task's code cancelled or exited more than its attempt; start me anew."""
 
 CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
 """Set in the environment of a worker process that has a supervisor, to its number from 0."""

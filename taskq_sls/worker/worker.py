@@ -17,8 +17,9 @@ from ..errors import AwsError, ConfigError
 from ..queues import Queue
 from ..services import Services
 from ..threads import default_threads
+from .escapes import Escapes
 from .health import HealthServer
-from .session import STOPPED, STUCK, Session
+from .session import FAULT, STOPPED, STUCK, Session
 
 if TYPE_CHECKING:
     from ..app import TaskQ
@@ -121,6 +122,7 @@ class Worker:
         self._stop_asked: asyncio.Event | None = None
         self._signals = 0
         self._stop_early: bool | None = False
+        self._owns_loop = False
 
     def run(self) -> str:
         """Work until stopped, in this thread; sets signal handlers if it is the main thread.
@@ -128,6 +130,8 @@ class Worker:
         Returns:
             ``stopped``, ``drained`` (burst), ``recycle`` (max_tasks, max_memory) or ``stuck``: an attempt ignored its
             time limit up to its `hard_timeout`, and still runs; the process should end, without waiting for threads.
+            ``fault``: other code cancelled a poll or the worker, or raised SystemExit or KeyboardInterrupt in a callback
+            or a task that nothing awaits; the worker has stopped cleanly.
 
         Raises:
             MissingResource: a queue or the table does not exist.
@@ -135,12 +139,20 @@ class Worker:
         """
         _refuse_in_import()
         runner = asyncio.Runner(loop_factory=_loop_factory())
+        self._owns_loop = True
         why = None
         try:
-            why = runner.run(self.serve(signals=threading.current_thread() is threading.main_thread()))
+            serving = self.serve(signals=threading.current_thread() is threading.main_thread())
+            escapes = Escapes(lambda: self.ask_to_end(FAULT))
+            why = escapes.run(runner, serving)
+            if escapes.unowned and why != STUCK:
+                why = FAULT
         except asyncio.CancelledError:
-            why = STOPPED
+            why = STOPPED if self._signals > 1 else FAULT
+            if why == FAULT:
+                logger.error("a task cancelled the worker itself, which ends", extra={"action": "worker_fault"})
         finally:
+            self._owns_loop = False
             # A coroutine that swallows its cancellation would keep the loop from ever being closed.
             if why != STUCK or not asyncio.all_tasks(runner.get_loop()):
                 runner.close()
@@ -195,6 +207,16 @@ class Worker:
             self._why = why
         if self._stop_asked is not None:
             self._stop_asked.set()
+
+    def outlives_cancel(self) -> bool:
+        """Whether a cancellation of the worker's own task came from other code than its caller's or its own.
+
+        In a loop that `run` has made, only a second signal cancels that task.
+        """
+        if not self._owns_loop or self._signals > 1 or self._main is None:
+            return False
+        self._main.uncancel()
+        return True
 
     @property
     def why(self) -> str:

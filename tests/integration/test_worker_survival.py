@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,26 @@ async def test_an_acknowledgement_that_fails_in_an_odd_way_leaves_its_message_to
     async with bench.working(concurrency=1):
         await until(lambda: runs == 2)
     assert await bench.depth() == (0, 0, 0)
+
+
+async def test_a_poll_that_is_cancelled_by_other_code_ends_the_worker_with_an_error(
+    make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = make_aws_bench()
+    receive = SqsBroker.receive
+    polls = 0
+
+    async def cancelled(broker: SqsBroker, *args: Any, **more: Any) -> list[Delivery]:
+        nonlocal polls
+        polls += 1
+        if polls == 2:
+            raise asyncio.CancelledError
+        return await receive(broker, *args, **more)
+
+    monkeypatch.setattr(SqsBroker, "receive", cancelled)
+    worker = bench.app.worker(poll_wait=1)
+    with bench.wire.short_polls():
+        assert await asyncio.wait_for(worker.serve(), 60) == "fault"
+    [told] = [record for record in caplog.records if getattr(record, "action", "") == "worker_fault"]
+    assert told.levelno == logging.ERROR
+    assert "cancelled by other code" in told.getMessage()

@@ -1,0 +1,120 @@
+"""Code of a task that exits, or cancels, more than its attempt: nothing else is lost, and the end is told."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskq_sls.results.records import State
+from taskq_sls.worker.supervisor import FAULT
+from tests.support.aws_bench import AwsBench
+from tests.support.worker_processes import WorkerProcesses, until
+
+TASKS = """
+import asyncio, sys
+from pathlib import Path
+from taskq_sls import Queue, Retry, TaskQ
+
+app = TaskQ("{name}", queues=[Queue("default", visibility_timeout=5)], retry=Retry(max_attempts=1))
+folder = Path(__file__).parent
+
+
+async def leave():
+    await asyncio.sleep(0.01)
+    sys.exit(0)
+
+
+async def interrupt():
+    raise KeyboardInterrupt
+
+
+@app.task
+async def innocent() -> str:
+    (folder / "started").touch()
+    while not (folder / "go").exists():
+        await asyncio.sleep(0.02)
+    return "finished"
+
+
+@app.task
+async def gathered() -> None:
+    await asyncio.gather(leave(), asyncio.sleep(60))
+
+
+@app.task
+async def grouped() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(interrupt())
+        await asyncio.sleep(60)
+
+
+@app.task
+async def created() -> None:
+    left = asyncio.create_task(leave())
+    await asyncio.sleep(0.1)
+
+
+@app.task
+async def callback() -> None:
+    asyncio.get_running_loop().call_soon(sys.exit, 0)
+
+
+@app.task
+async def cancel_all() -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+"""
+
+
+@pytest.fixture
+def workers(make_aws_bench: Callable[..., AwsBench], tmp_path: Path) -> Iterator[WorkerProcesses]:
+    made = WorkerProcesses(make_aws_bench(), tmp_path, TASKS)
+    yield made
+    made.end()
+
+
+def test_an_exit_in_a_coroutine_that_the_attempt_awaits_is_the_end_of_that_attempt(workers: WorkerProcesses) -> None:
+    worker = workers.start()
+    innocent = workers.enqueue("innocent")
+    until(workers.path("started").exists)
+    for name, error in (("gathered", "SystemExit"), ("grouped", "KeyboardInterrupt")):
+        id = workers.enqueue(name)
+        until(lambda id=id: workers.ended_as(id))
+        record = workers.record(id)
+        assert (record.status, record.error and record.error.type) == (State.FAILED, error)
+    workers.path("go").touch()
+    until(lambda: workers.ended_as(innocent) is State.SUCCEEDED)
+    assert workers.record(innocent).attempt == 1
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    assert "worker_fault" not in workers.output()
+
+
+@pytest.mark.parametrize("name", ["created", "callback"])
+def test_an_exit_that_nothing_awaits_is_a_clean_stop_with_an_error_and_a_status(
+    workers: WorkerProcesses, name: str
+) -> None:
+    worker = workers.start()
+    innocent = workers.enqueue("innocent")
+    until(workers.path("started").exists)
+    workers.enqueue(name)
+    until(lambda: "worker_stopping" in workers.output())
+    workers.path("go").touch()
+    assert worker.wait(60) == FAULT
+    assert workers.ended_as(innocent) is State.SUCCEEDED
+    assert workers.record(innocent).attempt == 1
+    assert workers.depth() == (0, 0, 0)
+    assert "SystemExit was raised in the event loop" in workers.output()
+    assert "Traceback" in workers.output()
+
+
+def test_a_task_that_cancels_everything_ends_its_worker_with_an_error_and_a_status(workers: WorkerProcesses) -> None:
+    worker = workers.start()
+    workers.enqueue("cancel_all")
+    assert worker.wait(60) == FAULT
+    assert "was cancelled by other code" in workers.output()
+    assert workers.depth() == (0, 0, 0)

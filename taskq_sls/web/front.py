@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .auth import Gate, Principal
-from .limits import LAMBDA_MARGIN, LONGEST_REQUEST, MAX_REQUEST
+from .limits import LAMBDA_MARGIN, LONGEST_REQUEST, MAX_OPEN_REQUEST, MAX_REQUEST
 from .problems import ProblemError
 
 logger = logging.getLogger("taskq_sls.web")
@@ -96,9 +96,12 @@ class Front:
         scope["taskq.deadline"] = self._now() + seconds
         try:
             async with asyncio.timeout(seconds):
-                self._check_size(scope)
-                await self._admit(HTTPConnection(scope))
-                await self._app(scope, _limited(receive), answer.send)
+                connection = HTTPConnection(scope)
+                _check_host(connection)
+                await self._admit(connection)
+                most = MAX_REQUEST if "taskq.principal" in scope else MAX_OPEN_REQUEST
+                _check_size(connection, most)
+                await self._app(scope, _limited(receive, most), answer.send)
         except ProblemError as error:
             await answer.instead(self._response(scope, error))
         except TimeoutError:
@@ -114,11 +117,6 @@ class Front:
     def _response(self, scope: Scope, problem: ProblemError) -> Response:
         page = None if self._door is None else self._door.instead(HTTPConnection(scope), problem)
         return problem.response() if page is None else page
-
-    def _check_size(self, scope: Scope) -> None:
-        text = HTTPConnection(scope).headers.get("content-length", "")
-        if text.isascii() and text.isdigit() and (len(text) > 12 or int(text) > MAX_REQUEST):
-            raise _too_large()
 
     async def _admit(self, connection: HTTPConnection) -> None:
         scope, door = connection.scope, self._door
@@ -144,7 +142,7 @@ class Front:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and origin in self._origins:
             return
-        if origin is not None and (origin == "null" or urlsplit(origin).netloc != headers.get("host")):
+        if origin is not None and (origin == "null" or _host_of(origin) != headers.get("host")):
             raise ProblemError("cross-site", f"it came from {origin!r:.100}; origins=[...] may allow it")
         if site not in (None, "same-origin", "none"):
             raise ProblemError("cross-site", "the browser says that another site sent it")
@@ -190,7 +188,27 @@ def seconds_left(scope: MutableMapping[str, Any]) -> float:
     return max(0.1, min(LONGEST_REQUEST, float(remaining()) / 1000 - LAMBDA_MARGIN))
 
 
-def _limited(receive: Receive) -> Receive:
+def _check_host(connection: HTTPConnection) -> None:
+    try:
+        _ = connection.url.hostname
+    except ValueError:
+        raise ProblemError("bad-request", "the Host header names no host") from None
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _check_size(connection: HTTPConnection, most: int) -> None:
+    text = connection.headers.get("content-length", "")
+    if text.isascii() and text.isdigit() and (len(text) > 12 or int(text) > most):
+        raise _too_large(most)
+
+
+def _limited(receive: Receive, most: int) -> Receive:
     """Stop reading a body that turns out longer than it may be."""
     total = 0
 
@@ -198,15 +216,15 @@ def _limited(receive: Receive) -> Receive:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > MAX_REQUEST:
-            raise _too_large()
+        if total > most:
+            raise _too_large(most)
         return message
 
     return receive_some
 
 
-def _too_large() -> ProblemError:
-    return ProblemError("too-large", f"the body is above {MAX_REQUEST:,} bytes; send several requests")
+def _too_large(most: int) -> ProblemError:
+    return ProblemError("too-large", f"the body is above {most:,} bytes; send several requests")
 
 
 async def _nothing() -> Message:

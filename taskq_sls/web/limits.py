@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_REQUEST = 6_000_000
 """Bytes of a request's body; Lambda takes 6 MB in all (Lambda quotas, synchronous payload)."""
 
+MAX_OPEN_REQUEST = 10_000
+"""Bytes of a request's body from a caller without credentials: a login form."""
+
 MAX_ANSWER = 2_900_000
 """Bytes of an answer. Lambda gives back 6 MB, in which every quote of a JSON body is escaped and so counts twice."""
 

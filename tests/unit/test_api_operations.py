@@ -410,3 +410,27 @@ def test_a_dead_letter_queue_that_does_not_exist_is_named(api: Served):
     del api.memory.broker._queues["schedules-dlq"]
 
     assert api.client.get("/v1/dead-letters").json()["missing"] == ["schedules-dlq"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/dead-letters/purge", {"older_than": False}),
+        ("/v1/dead-letters/purge", {"everything": 1}),
+        ("/v1/dead-letters/purge", {"everything": True, "dry_run": 0}),
+        ("/v1/dead-letters/redrive", {"everything": True, "dry_run": "false"}),
+        ("/v1/dead-letters/redrive", {"everything": True, "limit": "7"}),
+        ("/v1/tasks", {"task": "shop:resize", "args": ["a.png"], "delay": True}),
+        ("/v1/tasks", {"task": "shop:resize", "args": ["a.png"], "delay": "60"}),
+    ],
+)
+def test_a_value_of_another_type_than_the_schema_s_is_refused(api: Served, path: str, body: dict[str, Any]):
+    answer = api.client.post(path, json=body)
+
+    assert (answer.status_code, kind(answer)) == (422, "invalid")
+
+
+def test_a_whole_number_is_a_number_of_seconds_and_a_time_is_text(api: Served):
+    body = {"older_than": 60, "before": "2027-01-15T08:00:00Z", "dry_run": True}
+
+    assert api.client.post("/v1/dead-letters/purge", json=body).status_code == 200

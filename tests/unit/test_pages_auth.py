@@ -112,6 +112,58 @@ def test_logging_out_ends_the_session():
         assert status_of(site) == 303
 
 
+def test_logging_out_ends_copies_of_the_cookie_too_in_every_container():
+    with dashboard() as site:
+        (cookie,) = site.browser.cookies.jar
+        copied = browser_of(site.api._replace(client=TestClient(site.api.app.api(tokens=gate_of(site)._tokens))))
+        copied.cookies.set(cookie.name, str(cookie.value))
+        assert copied.get("/tasks", follow_redirects=False).status_code == 200
+
+        site.browser.post("/logout", headers=OWN, follow_redirects=False)
+
+        assert copied.get("/tasks", follow_redirects=False).status_code == 303
+        login(site.browser, site.api.token)
+        assert status_of(site) == 200
+
+
+def test_a_logout_that_cannot_be_noted_says_so(monkeypatch: pytest.MonkeyPatch):
+    async def refuse(*given: Any) -> Any:
+        raise AwsError("put_item", "Throttled", "slow down", transient=True)
+
+    with dashboard() as site:
+        monkeypatch.setattr(type(site.api.memory.results), "lock_key", refuse)
+
+        answer = site.browser.post("/logout", headers=OWN, follow_redirects=False)
+
+        assert (answer.status_code, "put_item: Throttled" in answer.text) == (503, True)
+        assert "Max-Age=0" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("back", ["tasks?task=größe", "tasks?label=a=\u6771\u4eac", "//[", "http://[x"])
+def test_a_way_back_in_any_letters_leads_somewhere(back: str):
+    with served() as api:
+        answer = login(browser_of(api), api.token, back)
+
+    assert answer.status_code == 303
+    assert answer.headers["location"].isascii()
+
+
+def test_a_login_that_is_no_login_is_refused_by_its_size():
+    with served() as api:
+        answer = login(browser_of(api), api.token, "x" * 6_000_000)
+
+    assert (answer.status_code, len(answer.content) < 20_000) == (413, True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("host", "[]"), ("host", "[::"), ("origin", "http://[")])
+@pytest.mark.parametrize("path", ["/login", "/tasks", "/v1/queues", "/logout", "/cancel"])
+def test_a_header_that_names_no_host_is_the_callers_fault(name: str, value: str, path: str):
+    with dashboard() as site:
+        for method in ("GET", "POST"):
+            answer = site.browser.request(method, path, headers={name: value}, follow_redirects=False)
+            assert answer.status_code < 500
+
+
 # -- sessions ---------------------------------------------------------------------------------------------------
 
 
@@ -173,8 +225,13 @@ def test_a_cookie_whose_name_or_end_was_changed_is_no_session():
         browser = browser_of(api)
         login(browser, api.token)
         (cookie,) = browser.cookies.jar
-        name, ends, signature = base64.urlsafe_b64decode(str(cookie.value).strip('"')).decode().split("|")
-        for changed in (f"reader|{ends}|{signature}", f"{name}|{int(ends) - 1}|{signature}", f"{name}|{ends}|"):
+        name, ends, nonce, signature = base64.urlsafe_b64decode(str(cookie.value).strip('"')).decode().split("|")
+        for changed in (
+            f"reader|{ends}|{nonce}|{signature}",
+            f"{name}|{int(ends) - 1}|{nonce}|{signature}",
+            f"{name}|{ends}|0|{signature}",
+            f"{name}|{ends}|{nonce}|",
+        ):
             browser.cookies.clear()
             browser.cookies.set(SECURE, base64.urlsafe_b64encode(changed.encode()).decode())
             assert browser.get("/tasks", follow_redirects=False).status_code == 303

@@ -25,7 +25,8 @@ ID = f"^{ID_PATTERN.pattern}$"
 class Given(BaseModel):
     """The body of a request: what it does not know, it refuses."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict, as the schema says: false is no number, and 0 no boolean.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class EnqueueTask(Given):

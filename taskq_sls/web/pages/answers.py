@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection, Request
@@ -28,6 +29,9 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
+_OF_ADDRESSES = "".join(map(chr, range(0x21, 0x7F)))
+"""What an address may hold as it is; it is quoted already."""
+
 PART = "taskq-part"
 """The header by which the script asks for the part of a page that changes."""
 
@@ -46,7 +50,8 @@ def rendered(request: Request, app: str, view: View, principal: Principal | None
 
 def redirect(page: str) -> Response:
     """To another page, by its relative address."""
-    return Response(status_code=303, headers={"Location": page, **HEADERS})
+    # What a form or a query gave may hold letters that no header can carry.
+    return Response(status_code=303, headers={"Location": quote(page, safe=_OF_ADDRESSES), **HEADERS})
 
 
 def error_page(app: str, error: Exception, principal: Principal | None, page: str) -> Response:

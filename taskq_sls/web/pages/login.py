@@ -58,12 +58,20 @@ class Login:
     async def leave(self, request: Request) -> Response:
         """End the session."""
         answer = redirect("login")
-        self._sessions.end(request, answer)
+        try:
+            await self._sessions.end(request, answer)
+        except TaskQError as error:
+            told = error_page(self._app, error, None, "login")
+            told.raw_headers += [(name, value) for name, value in answer.raw_headers if name == b"set-cookie"]
+            return told
         return answer
 
     def _allowed(self, back: str) -> str:
         """A page of ours, whatever the form says."""
-        parts = urlsplit(back)
+        try:
+            parts = urlsplit(back)
+        except ValueError:  # a host that is none
+            return "./"
         page = parts.path.removeprefix("./")
         if parts.scheme or parts.netloc or f"/{page}" not in self._pages or not back.isprintable():
             return "./"

@@ -1,4 +1,4 @@
-"""Who has logged in: a signed cookie, and nothing that the server remembers of it.
+"""Who has logged in: a signed cookie. The table holds only the sessions that were ended before their time.
 
 The cookie names the token that was given, never the token itself, and when it ends. It is signed with a random key, of
 which the table holds one for each day (as a lock, which the first login of the day makes), and with the token's hash.
@@ -33,6 +33,9 @@ LIFETIME = 8 * 3600
 SPACE = "http:session-key"
 """In place of the name of a task, in whose space the lock counts that holds a day's key."""
 
+ENDED = "http:session-ended"
+"""The same for the locks that hold sessions of which somebody has logged out, by the hash of their cookie."""
+
 PLAIN, SECURE = "taskq_session", "__Host-taskq_session"
 """The cookie's name; browsers take one that begins with ``__Host-`` from the site itself alone, over HTTPS."""
 
@@ -57,34 +60,54 @@ class Sessions:
             TaskQError: the table, which holds the key, cannot be reached.
         """
         ends = int(self._now()) + LIFETIME
-        text = f"{token.name}|{ends}|{await self._signature(token, ends)}"
+        nonce = secrets.token_hex(8)  # a login after a logout in the same second is another session
+        text = f"{token.name}|{ends}|{nonce}|{await self._signature(token, ends, nonce)}"
         self._set(connection, answer, base64.urlsafe_b64encode(text.encode()).decode(), LIFETIME)
 
-    def end(self, connection: HTTPConnection, answer: Response) -> None:
-        """Log out."""
+    async def end(self, connection: HTTPConnection, answer: Response) -> None:
+        """Log out: the browser forgets the cookie, and a copy of it is valid no more.
+
+        Raises:
+            TaskQError: the table cannot be reached, so that a copy stays valid until its time is over.
+        """
         self._set(connection, answer, "", 0)
+        cookie = connection.cookies.get(_name(connection), "")
+        if (parts := _parts(cookie)) is None or await self._token_of(parts) is None:
+            return
+        services = await self._app.services.on_loop()
+        queue = next(iter(self._app.queues))
+        await services.results.lock_key(KeyLock(ENDED, _digest(cookie), ENDED, queue, self._now(), parts[1], True))
 
     async def principal(self, connection: HTTPConnection) -> Principal | None:
         """Who has logged in, if somebody has."""
         cookie = connection.cookies.get(_name(connection))
         if cookie is None or "authorization" in connection.headers or (parts := _parts(cookie)) is None:
             return None
-        (name, ends, signature), now = parts, self._now()
-        token = self._gate.token_named(name)
-        if token is None or not now < ends <= now + LIFETIME:
-            return None
         try:
-            expected = await self._signature(token, ends)
+            token = await self._token_of(parts)
+            if token is None:
+                return None
+            services = await self._app.services.on_loop()
+            # The one operation on a lock that answers whether it is there.
+            if await services.results.confirm_key(ENDED, _digest(cookie), ENDED):
+                return None
         except TaskQError as error:
             logger.warning("a session cannot be checked now: %s", error, extra={"action": "session_fault"})
             return None
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
-            return None
         return Principal(token.name, token.scopes, "cookie")
 
-    async def _signature(self, token: Token, ends: int) -> str:
+    async def _token_of(self, parts: tuple[str, int, str, str]) -> Token | None:
+        """The token that a cookie was made for, if its signature is ours and its time is not over."""
+        (name, ends, nonce, signature), now = parts, self._now()
+        token = self._gate.token_named(name)
+        if token is None or not now < ends <= now + LIFETIME:
+            return None
+        expected = await self._signature(token, ends, nonce)
+        return token if hmac.compare_digest(expected.encode(), signature.encode()) else None
+
+    async def _signature(self, token: Token, ends: int, nonce: str) -> str:
         key = await self._key(int(ends - LIFETIME) // int(DAY))
-        text = f"{self._app.name}|{token.name}|{ends}|{token.digest.hex()}"
+        text = f"{self._app.name}|{token.name}|{ends}|{nonce}|{token.digest.hex()}"
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
     async def _key(self, day: int) -> bytes:
@@ -106,15 +129,20 @@ class Sessions:
         )
 
 
-def _parts(cookie: str) -> tuple[str, int, str] | None:
-    """Name of the token, end and signature, of a cookie that anybody may have written."""
+def _parts(cookie: str) -> tuple[str, int, str, str] | None:
+    """Name of the token, end, nonce and signature of a cookie that anybody may have written."""
     try:
         text = base64.b64decode(cookie.encode("ascii"), b"-_", validate=True).decode("ascii")
     except (UnicodeError, binascii.Error):
         return None
     name, _, rest = text.partition("|")
-    ends, _, signature = rest.partition("|")
-    return (name, int(ends), signature) if ends.isdigit() and len(ends) < 12 else None
+    ends, _, rest = rest.partition("|")
+    nonce, _, signature = rest.partition("|")
+    return (name, int(ends), nonce, signature) if ends.isdigit() and len(ends) < 12 else None
+
+
+def _digest(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode()).hexdigest()
 
 
 def _name(connection: HTTPConnection) -> str:

@@ -10,6 +10,7 @@ from types import CodeType
 from typing import Any, TypeVar, get_type_hints
 
 from .context import TaskContext
+from .coroutine_functions import called_function, is_coroutine_function
 from .errors import ConfigError, UnresolvedAnnotation
 from .middleware import Middleware
 from .middleware.compose import ThreadRunner, compose
@@ -116,7 +117,8 @@ def define(
         ConfigError: the function is a generator or a class, a TaskContext stands elsewhere than first, an
             annotation has no exact JSON form, or ``run_in="process"`` does not fit the function.
     """
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    called = called_function(function)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise ConfigError(f"task {name}: a generator cannot be a task; return a list, or enqueue one task per item")
     if inspect.isbuiltin(function):
         raise ConfigError(
@@ -126,7 +128,7 @@ def define(
         raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
     if isinstance(function, type) or not callable(function):
         raise ConfigError(f"task {name}: {function!r} is not a function")
-    is_async = inspect.iscoroutinefunction(function)
+    is_async = is_coroutine_function(function)
     wants_context = _wants_context(function, name, localns)
 
     def compile_now() -> Signature:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from .brokers.base import MAX_DELAY
 from .by_name import ByName, find_task
 from .context import TaskContext, running_task
+from .coroutine_functions import mark_coroutine_function
 from .dispatch import raise_failures
 from .errors import ArgumentsError, ConfigError
 from .flow import call_sync
@@ -356,6 +357,10 @@ class SyncTask(Task[P, R]):
 class AsyncTask(Task[P, R]):
     """A task of a coroutine function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __init__(self, app: TaskQ, definition: Definition) -> None:
+        super().__init__(app, definition)
+        mark_coroutine_function(self)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here, once awaited. A TaskContext parameter is filled in where none is given."""
-        return cast(Coroutine[Any, Any, R], self._call(args, kwargs))
+        return cast(R, await self._call(args, kwargs))

@@ -7,8 +7,10 @@ thread; where a plain layer has a coroutine inside, its ``call_next`` runs that 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import CoroutineType
 from typing import Any, Protocol
 
 from ..context import TaskContext
@@ -16,6 +18,9 @@ from .base import Middleware, overrides
 
 Layer = Callable[[TaskContext], Any]
 Onion = Callable[[TaskContext], Awaitable[Any]]
+
+INTERRUPT_CHECK_SECONDS = 0.2
+"""Seconds after which a thread that waits for the event loop can be interrupted."""
 
 
 class ThreadRunner(Protocol):
@@ -45,7 +50,12 @@ def _wrap(hook: Callable[..., Any], inner: Layer, inner_is_async: bool, threads:
 
         return around, True
     if not inner_is_async:
-        return lambda context: hook(context, inner), False
+
+        def inside(context: TaskContext) -> Any:
+            result = inner(context)
+            return _wait_in_thread(result, context) if type(result) is CoroutineType else result
+
+        return lambda context: hook(context, inside), False
 
     def with_loop(context: TaskContext, loop: asyncio.AbstractEventLoop) -> Any:
         def call_next(context: TaskContext) -> Any:
@@ -63,10 +73,30 @@ def _wrap(hook: Callable[..., Any], inner: Layer, inner_is_async: bool, threads:
 
 
 def _in_thread(layer: Layer, threads: ThreadRunner) -> Layer:
-    def start(context: TaskContext) -> Any:
-        return threads.run(layer, context)
+    async def start(context: TaskContext) -> Any:
+        result = await threads.run(layer, context)
+        # A plain function returns a coroutine where a plain decorator hides an async one.
+        return await result if type(result) is CoroutineType else result
 
     return start
+
+
+def _wait_in_thread(coroutine: Coroutine[Any, Any, Any], context: TaskContext) -> Any:
+    """The value of a coroutine that runs on the attempt's event loop. An interrupt of this thread cancels it."""
+    task = context._task
+    assert task is not None
+    running = asyncio.run_coroutine_threadsafe(_to_the_end(lambda _: coroutine, context), task.get_loop())
+    try:
+        while not running.done():
+            # In short waits, since an interrupt reaches a thread only between them.
+            concurrent.futures.wait([running], INTERRUPT_CHECK_SECONDS)
+        value, error = running.result()
+    except BaseException:
+        running.cancel()
+        raise
+    if error is not None:
+        raise error
+    return value
 
 
 async def _to_the_end(inner: Layer, context: TaskContext) -> tuple[Any, BaseException | None]:

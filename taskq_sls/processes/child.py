@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import fcntl
 import importlib
+import inspect
 import os
 import pickle
 import select
@@ -165,6 +167,8 @@ def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
     function, signature = _find(request["target"], request["wants_context"])
     args, kwargs = signature.decode(*request["call"])
     result = function(context, *args, **kwargs) if request["wants_context"] else function(*args, **kwargs)
+    if inspect.iscoroutine(result):  # of an async function that a plain decorator hides
+        result = asyncio.run(result)
     try:
         return "done", signature.encode_result(result)
     except ArgumentsError as error:

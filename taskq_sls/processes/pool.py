@@ -142,7 +142,8 @@ def process_layer(
 
     async def run(context: TaskContext) -> Any:
         if children.inline:
-            return await threads.run(without_state, context)
+            result = await threads.run(without_state, context)
+            return await result if asyncio.iscoroutine(result) else result
         return await children.run(target, context)
 
     return run

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Never, NoReturn
 
+from ..coroutine_functions import called_function
 from ..errors import ConfigError, UnresolvedAnnotation
 from .plain import JSON, plain_codec
 from .signature import Codec, Signature
@@ -27,10 +28,11 @@ def compile_signature(
         ConfigError: an annotation names something that does not exist at run time, or none of its values
             can travel.
     """
-    function = inspect.unwrap(function)
-    name = getattr(function, "__qualname__", repr(function))
-    raw = _read(function, name, skip_first)
-    resolve = _Resolver(function, name, localns)
+    # As inspect.signature does: a decorator that changes the parameters says so by __signature__.
+    shown = inspect.unwrap(function, stop=lambda each: hasattr(each, "__signature__"))
+    name: str = getattr(shown, "__qualname__", type(shown).__qualname__)
+    raw = _read(shown, name, skip_first)
+    resolve = _Resolver(_globals(shown), name, localns)
     parameters = [
         parameter.replace(annotation=resolve(parameter.name, parameter.annotation))
         for parameter in raw.parameters.values()
@@ -56,14 +58,22 @@ def _read(function: Callable[..., Any], name: str, skip_first: bool) -> inspect.
     return signature.replace(parameters=list(signature.parameters.values())[1:]) if skip_first else signature
 
 
+def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    """The names that annotations of `function` may use, also those of the function that it wraps."""
+    outer, inner = called_function(function), called_function(inspect.unwrap(function))
+    names: dict[str, Any] = getattr(outer, "__globals__", {})
+    inner_names: dict[str, Any] = getattr(inspect.unwrap(inner), "__globals__", {})
+    return inner_names if inner_names is names or not names else {**names, **inner_names}
+
+
 class _Resolver:
     """Turns annotations written as strings into types, one at a time, so that an error can name the parameter."""
 
-    def __init__(self, function: Callable[..., Any], name: str, localns: Mapping[str, Any] | None) -> None:
+    def __init__(self, names: dict[str, Any], name: str, localns: Mapping[str, Any] | None) -> None:
         self._name = name
         self._localns = dict(localns) if localns else None
         # A stand-in, so that a first parameter which is left out need not be resolvable.
-        self._carrier = types.FunctionType(_nothing.__code__, getattr(function, "__globals__", {}))
+        self._carrier = types.FunctionType(_nothing.__code__, names)
 
     def __call__(self, parameter: str, annotation: Any) -> Any:
         if annotation is inspect.Parameter.empty:

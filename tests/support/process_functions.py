@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import functools
 import logging
@@ -196,3 +197,12 @@ def _wait_for(path: str) -> None:
 
 def wait_for_a_task() -> None:
     TaskHandle(TaskQ("shop"), "7", "child", "default", "started", None).result()
+
+
+async def _async_body(number: int) -> int:
+    await asyncio.sleep(0)
+    return number + 1
+
+
+def hidden_async(number: int) -> Any:
+    return _async_body(number)

@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .aws.codes import REFUSAL_CODES
 from .clock import Clock
 from .delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
 from .episodes import Episode
-from .errors import ArgumentsError, AwsError, ConfigError, PayloadMissing
+from .errors import ArgumentsError, AwsError, PayloadMissing
 from .failures import POISON_MAX_DELAY, poison
 from .message import Message
 from .middleware.logging import fields
@@ -33,6 +34,9 @@ class Admission:
     Args:
         hold: seconds a message of a queue is held, by logical queue name.
         meter: what counts the tasks that end here, or None.
+
+    Attributes:
+        failing: logical names of queues whose last claim failed, though the table may take it another time.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Admission:
         self._hold = hold
         self._meter = meter
         self._faults = Episode(logger, "the state table cannot be reached", "claim_fault")
+        self.failing: set[str] = set()
 
     async def claim(self, attempt: Attempt) -> Outcome | None:
         """Claim the attempt (recording ``started`` and ``queued``). An outcome: it is not ours to run."""
@@ -70,15 +75,24 @@ class Admission:
                 answer = await self._results.claim(claim)
             if isinstance(answer, Refused):
                 return await self._refused(attempt, answer)
-        except (AwsError, ConfigError) as error:
-            self._faults.fault(error)
-            return Release(random.uniform(5, 60))
+        except Exception as error:  # whatever it is: the message is released, or no other message of it would run
+            return await self._cannot_claim(attempt, error)
         if self._faults.open:
             self._faults.clear()
+        if self.failing:
+            self.failing.discard(attempt.delivery.queue)
         context.attempt = answer.attempt
         context._fence = Fence(claim.id, claim.run, answer.attempt, claim.owner)
         context._lease_until = claim.lease_until
         return None
+
+    async def _cannot_claim(self, attempt: Attempt, error: Exception) -> Outcome:
+        delivery = attempt.delivery
+        if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
+            return await self.unknown(delivery, attempt.message, str(error), "claim_refused")
+        self._faults.fault(error)
+        self.failing.add(delivery.queue)
+        return Release(random.uniform(5, 60))
 
     async def overlaps(self, attempt: Attempt) -> Outcome | None:
         """End a firing whose schedule lets no two run at once while the one before still does."""
@@ -89,7 +103,7 @@ class Admission:
 
         try:
             other = await holder(self._results, claim)
-        except (AwsError, ConfigError) as error:
+        except Exception as error:
             self._faults.fault(error)
             given_back = await self._recorder.give_back(attempt)
             return Release(random.uniform(5, 60)) if isinstance(given_back, Release) else given_back
@@ -144,12 +158,12 @@ class Admission:
         logger.error("%s: retention", context.task, extra={**fields(context, "task_closed"), "reason": "retention"})
         return DeadLetter("retention", record.error, record.attempt, recorded=True)
 
-    async def unknown(self, delivery: Delivery, message: Message, detail: str) -> Outcome:
-        """A task that is not known here: back off like any poison; in the end its record, if it has one, says FAILED.
+    async def unknown(self, delivery: Delivery, message: Message, detail: str, reason: str = "unknown_task") -> Outcome:
+        """A task that cannot be run here: back off like any poison; in the end its record, if it has one, says FAILED.
 
         A redrive opens a failed task only: one left RETRYING by code that has gone would wait for ever.
         """
-        outcome = poison(delivery, "unknown_task", detail)
+        outcome = poison(delivery, reason, detail)
         if not isinstance(outcome, DeadLetter):
             return outcome
         now = self._clock.time()
@@ -160,9 +174,11 @@ class Admission:
             end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=outcome.error, reason=outcome.reason)
             if await self._results.close_idle(record, end):
                 return outcome._replace(recorded=True)
-        except (AwsError, ConfigError) as error:
+        except Exception as error:
+            if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
+                return outcome  # no record that could be ended
             self._faults.fault(error)
-        return RetryIn(POISON_MAX_DELAY, "unknown_task")
+        return RetryIn(POISON_MAX_DELAY, reason)
 
     async def unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
         """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""

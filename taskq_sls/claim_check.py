@@ -92,7 +92,7 @@ async def load_message(
         redeemed = await redeem_message(payloads(), message)
     except PayloadMissing as missing:
         return missing
-    except (AwsError, ConfigError) as error:
+    except Exception as error:
         if isinstance(error, AwsError) and not error.transient:
             return PayloadMissing(str(error))
         faults.fault(error)

@@ -33,7 +33,15 @@ class Episode:
             self._faults += 1
             first = self._faults == 1
         if first:
-            self._logger.warning("%s: %s; retrying", self._what, error, extra={"action": self._action})
+            # An exception of other code comes with its traceback: its text may be the bare key of a KeyError.
+            ours = type(error).__module__.startswith("taskq_sls.")
+            self._logger.warning(
+                "%s: %s; retrying",
+                self._what,
+                error if ours else f"{type(error).__name__}: {error}",
+                exc_info=None if ours else error,
+                extra={"action": self._action},
+            )
 
     def clear(self) -> None:
         """It works. Logged if it had not."""

@@ -172,6 +172,11 @@ class Executor:
         """Deliveries that wait for a thread, and how many got one so far."""
         return self._gate.waiting, self._gate.admitted
 
+    @property
+    def failing(self) -> set[str]:
+        """Logical names of queues whose last claim failed over a fault that may pass."""
+        return self._admission.failing
+
     def drain(self) -> None:
         """Start nothing more: what waits for a thread or for its claim is given back."""
         self._gate.close()

@@ -66,7 +66,8 @@ def poison(delivery: Delivery, reason: str, detail: str) -> Outcome:
     """The outcome of a message that cannot be decoded, found or bound: back off, in the end dead-letter.
 
     Args:
-        reason: ``undecodable``, ``unknown_version``, ``unknown_task``, ``arguments`` or ``payload_missing``.
+        reason: ``undecodable``, ``unknown_version``, ``unknown_task``, ``arguments``, ``payload_missing`` or
+            ``claim_refused``.
     """
     fields = {
         "action": "message_poison",

@@ -12,7 +12,7 @@ from .clock import Clock
 from .context import TaskContext
 from .delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release
 from .episodes import Episode
-from .errors import AwsError, ConfigError, PayloadTooLarge, ResultError
+from .errors import AwsError, ConfigError, MissingResource, PayloadTooLarge, ResultError, TaskQError
 from .flow import Flow
 from .message import ErrorInfo, Message
 from .middleware.logging import fields
@@ -33,13 +33,19 @@ PERSIST_FOR = 15 * 60.0
 T = TypeVar("T")
 
 
-def _is_transient(error: AwsError) -> bool:
-    return error.transient
+def _is_transient(error: Exception) -> bool:
+    if isinstance(error, AwsError):
+        return error.transient
+    # The claim was written a moment ago: credentials that are lost since come back, and odd exceptions come from code
+    # such as a `credential_process`.
+    return not isinstance(error, TaskQError) or (
+        isinstance(error, ConfigError) and not isinstance(error, MissingResource)
+    )
 
 
-def _may_pass(error: AwsError) -> bool:
-    # The claim was allowed a moment ago: rights or keys that are gone since are somebody's to mend.
-    return error.transient or error.code in DENIED_CODES
+def _may_pass(error: Exception) -> bool:
+    # For the same reason, rights that are gone are somebody's to mend.
+    return _is_transient(error) or (isinstance(error, AwsError) and error.code in DENIED_CODES)
 
 
 class Attempt(NamedTuple):
@@ -131,7 +137,7 @@ class Recorder:
             else:
                 try:
                     state = await self._results.finish(fence, end)
-                except AwsError as error:
+                except Exception as error:
                     if not _may_pass(error):
                         raise
                     state = await self._insist(
@@ -139,7 +145,9 @@ class Recorder:
                     )
         except PayloadTooLarge as error:
             raise ResultError(str(error)) from None
-        except (AwsError, ConfigError) as error:
+        except ResultError:
+            raise
+        except Exception as error:
             if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
                 raise ResultError(f"the end of attempt {context.attempt} does not fit its record: {error}") from None
             logger.error(
@@ -201,19 +209,19 @@ class Recorder:
         now = self._clock.time()
         try:
             released = await self._insist(lambda: self._results.release(fence, now=now), now + 10)
-        except (AwsError, ConfigError):
+        except Exception:
             return LOST
         return Release(0) if released else LOST
 
     async def _insist(
-        self, write: Callable[[], Awaitable[T]], until: float, may_pass: Callable[[AwsError], bool] = _is_transient
+        self, write: Callable[[], Awaitable[T]], until: float, may_pass: Callable[[Exception], bool] = _is_transient
     ) -> T:
         """Repeat a write over faults that may pass until `until`: the function is never run again for it."""
         delay = 0.1
         while True:
             try:
                 return await write()
-            except AwsError as error:
+            except Exception as error:
                 if not may_pass(error) or self._clock.time() + delay > until:
                     raise
                 self._faults.fault(error)

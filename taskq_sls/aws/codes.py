@@ -59,6 +59,16 @@ FAULT_CODES = frozenset(
 )
 """The service failed; the request may have had its effect."""
 
+REFUSAL_CODES = frozenset(
+    {
+        "ItemCollectionSizeLimitExceededException",
+        "ParamValidationError",
+        "SerializationException",
+        "ValidationException",
+    }
+)
+"""The service, or botocore, does not take what the request says: the same request is refused for ever."""
+
 TRANSIENT_CODES = (
     THROTTLING_CODES
     | EXPIRED_CREDENTIAL_CODES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from ..errors import AwsError, ConfigError
 from .base import ResultBackend
 
 logger = logging.getLogger("taskq_sls.task")
@@ -17,7 +16,7 @@ async def give_back(results: ResultBackend, task: str, key: str, id: str, locked
     """Free a key that a task may hold. A fault leaves it to the next caller, who looks at the task's record."""
     try:
         await results.free_key(task, key, id, locked_at=locked_at)
-    except (AwsError, ConfigError) as error:
+    except Exception as error:
         logger.warning(
             "the unique key %r of task %s %s could not be freed now: %s",
             key,

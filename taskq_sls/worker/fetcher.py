@@ -12,7 +12,8 @@ from collections.abc import Callable
 from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
 from ..delivery import Delivery
 from ..episodes import Episode
-from ..errors import AwsError, MissingResource
+from ..errors import AwsError
+from .outage import Outage
 from .slots import Slots
 
 logger = logging.getLogger("taskq_sls.worker")
@@ -34,6 +35,7 @@ class Fetcher:
         visibility: seconds a received message stays hidden.
         wait: seconds of a long poll, 0 to 20.
         deliver: takes what was received; its slots are given back by whoever runs it.
+        outage: whether claims fail, so that nothing is to be received; None: nobody knows.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Fetcher:
         wait: int,
         slots: Slots,
         deliver: Callable[[list[Delivery]], None],
+        outage: Outage | None = None,
     ) -> None:
         self._broker = broker
         self.queue = queue
@@ -51,6 +54,7 @@ class Fetcher:
         self._wait = min(MAX_WAIT, wait)
         self._slots = slots
         self._deliver = deliver
+        self._outage = outage
         self._stop_asked = asyncio.Event()
         self._more: set[asyncio.Task[None]] = set()
         self.polling = False
@@ -65,6 +69,7 @@ class Fetcher:
         Raises:
             MissingResource: the queue does not exist, seen on the first poll.
             AwsError: the first poll was refused for good (access denied).
+            Exception: whatever else the first poll raised. Once a poll has succeeded, no exception ends the polls.
         """
         try:
             await self._run()
@@ -80,6 +85,10 @@ class Fetcher:
     async def _run(self) -> None:
         backoff = 0.5
         while not self._stop_asked.is_set():
+            if self._outage is not None and self._outage.begins:
+                await self._outage.wait(self._pause)
+                self.last_success = time.monotonic()  # the silence was meant
+                continue
             reserved = await self._slots.reserve(self.queue)
             if self._stop_asked.is_set():
                 return
@@ -105,6 +114,7 @@ class Fetcher:
         while (
             len(self._more) < MORE_POLLS
             and not self._stop_asked.is_set()
+            and not (self._outage is not None and self._outage.begins)
             and self._slots.longest_wait() == MAX_WAIT
             and self._slots.reserve_more(self.queue)
         ):
@@ -119,7 +129,7 @@ class Fetcher:
             deliveries = await self._broker.receive(
                 self.queue, max_messages=MAX_BATCH, wait=0, visibility=self._visibility
             )
-        except (AwsError, MissingResource):
+        except Exception:
             return
         finally:
             self._slots.polled_more(self.queue, len(deliveries))
@@ -142,7 +152,7 @@ class Fetcher:
                 visibility=self._visibility,
             )
             received = len(deliveries)
-        except (AwsError, MissingResource) as error:
+        except Exception as error:  # whatever it is: calls that have worked will work again
             if not self._ever_polled and not (isinstance(error, AwsError) and error.transient):
                 raise
             self._faults.fault(error)
@@ -159,8 +169,14 @@ class Fetcher:
         """End after the poll under way."""
         self._stop_asked.set()
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but not into a stop."""
+    @property
+    def held_back(self) -> bool:
+        """Whether the queue is not polled because claims fail."""
+        return self._outage is not None and self._outage.lasts
+
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep, but not into a stop; whether there is one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop_asked.wait()
+        return self._stop_asked.is_set()

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import TaskQError
-
 if TYPE_CHECKING:
     from ..brokers.base import Broker
     from ..executor import Executor
@@ -70,7 +68,7 @@ class SaturationWatch:
             return True
         try:
             depths = [await self._broker.depth(queue) for queue in self._unpolled()]
-        except TaskQError:  # the polls report it
+        except Exception:  # the polls report it
             return False
         return any(depth.visible for depth in depths)
 

@@ -20,6 +20,7 @@ from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
 from .holds import Holds
 from .memory import resident_bytes
+from .outage import Outage
 from .reporting import Reporter
 from .saturation import SaturationWatch
 from .settler import Settler
@@ -95,7 +96,15 @@ class Session:
         )
         wait = 1 if worker.burst else worker.poll_wait
         self._fetchers = [
-            Fetcher(services.broker, queue.name, queue.visibility_timeout, wait, self._slots, self._deliver)
+            Fetcher(
+                services.broker,
+                queue.name,
+                queue.visibility_timeout,
+                wait,
+                self._slots,
+                self._deliver,
+                Outage(queue.name, self._executor.failing, services.results, app.clock),
+            )
             for queue in worker.queues
         ]
 
@@ -344,21 +353,24 @@ class Session:
         for queue in self._worker.queues:
             try:
                 depth = await self._services.broker.depth(queue.name)
-            except TaskQError as error:
+            except Exception as error:
                 logger.warning("burst: queue %s cannot be measured: %s", queue.name, error)
-                return not isinstance(error, AwsError) or not error.transient
+                return isinstance(error, TaskQError) and not (isinstance(error, AwsError) and error.transient)
             if depth.visible or depth.delayed:
                 return False
         return not self._is_busy()
 
     def _is_busy(self) -> bool:
+        if any(fetcher.held_back for fetcher in self._fetchers):
+            return True
         return bool(self._running) or not self._settler.empty or time.monotonic() < self._retry_due
 
     def _status(self) -> dict[str, Any]:
         now = time.monotonic()
-        # A busy worker does not poll, nor does one that stops: silence counts only while a poll should be open.
+        # A busy worker does not poll, nor does one that stops, nor one whose claims fail: silence counts only while a
+        # poll should be open.
         polls = self._stopping or all(
-            now - fetcher.last_success < SILENCE or (self._slots.free == 0 and not fetcher.polling)
+            now - fetcher.last_success < SILENCE or (self._slots.free == 0 and not fetcher.polling) or fetcher.held_back
             for fetcher in self._fetchers
         )
         beats = self._heartbeat.live(now)
@@ -366,6 +378,7 @@ class Session:
             "live": polls and beats,
             "polls": polls,
             "heartbeat": beats,
+            "claims": not any(fetcher.held_back for fetcher in self._fetchers),
             "stopping": self._stopping,
             "running": len(self._executor.running),
             "done": self._worker.done,

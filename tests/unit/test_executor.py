@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from faults import denied, refused, throttled
 from rig import HOLD, NOW, Rig, delivery, message, until
 
-from taskq_sls import MissingResource, Retry, State, TaskContext, TaskFailed
+from taskq_sls import ConfigError, MissingResource, Retry, State, TaskContext, TaskFailed
 from taskq_sls.delivery import DeadLetter, Done, Lost, Release, RetryIn
 from taskq_sls.errors import AwsError
+from taskq_sls.results.records import Claim
 from taskq_sls.testing import in_memory
 
 ONCE = Retry(max_attempts=1)
@@ -224,7 +226,9 @@ async def test_a_result_that_cannot_be_stored_fails_the_task_and_is_not_retried(
 # -- the table out of reach ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [throttled(), denied(), MissingResource("no table")])
+@pytest.mark.parametrize(
+    "error", [throttled(), denied(), MissingResource("no table"), json.JSONDecodeError("no JSON", "rubbish", 0)]
+)
 async def test_a_table_out_of_reach_gives_the_message_back_and_costs_no_attempt(error: Exception) -> None:
     rig = Rig()
 
@@ -238,6 +242,59 @@ async def test_a_table_out_of_reach_gives_the_message_back_and_costs_no_attempt(
         assert 5 <= outcome.delay <= 60
     assert await rig.run(job) == Done()
     assert rig.record().attempt == 1
+
+
+@pytest.mark.parametrize("record", ["started", "queued"])
+async def test_a_claim_that_the_table_refuses_for_good_is_poison_with_its_reason(record: Any) -> None:
+    rig = Rig()
+
+    @rig.task(record=record)
+    def job() -> None: ...
+
+    rig.results.fail("claim", refused(), times=10)
+    if record == "queued":
+        now = rig.clock.time()
+        claim = Claim("task-1", 0, job.name, "default", "", now, now, 3, now + 9e6, now)
+        await rig.results.put_queued(claim)
+    for receive in range(1, 10):
+        outcome = await rig.process(delivery(job, receive_count=receive))
+        assert outcome == RetryIn(min(900, 30 * 2 ** (receive - 1)), "claim_refused")
+    outcome = await rig.process(delivery(job, receive_count=10))
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, outcome.recorded) == ("claim_refused", record == "queued")
+    assert outcome.error is not None
+    assert "no such attribute" in outcome.error.message
+    found = rig.found()
+    assert (found and found.reason) == ("claim_refused" if record == "queued" else None)
+    assert not (await rig.executor()).failing  # the table answers
+
+
+async def test_a_refused_claim_is_dead_lettered_although_its_record_cannot_be_ended_either() -> None:
+    rig = Rig()
+
+    @rig.task
+    def job() -> None: ...
+
+    rig.results.fail("claim", refused())
+    rig.results.fail("get", refused())
+    outcome = await rig.process(delivery(job, receive_count=10))
+    assert isinstance(outcome, DeadLetter)
+    assert not outcome.recorded
+
+
+async def test_queues_whose_claims_fail_are_known_until_one_succeeds() -> None:
+    rig = Rig()
+
+    @rig.task
+    def job() -> None: ...
+
+    rig.results.fail("claim", times=2)
+    failing = (await rig.executor()).failing
+    for _ in range(2):
+        await rig.run(job)
+        assert failing == {"default"}
+    assert await rig.run(job) == Done()
+    assert failing == set()
 
 
 async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
@@ -377,7 +434,12 @@ async def test_a_full_record_keeps_the_failure_without_its_text_or_none_of_it(re
     assert rig.record().status is (State.FAILED if recorded else State.RUNNING)
 
 
-async def test_a_result_waits_for_rights_that_are_gone_for_a_while_and_its_function_is_not_run_again() -> None:
+@pytest.mark.parametrize(
+    "error", [denied(), ConfigError("no credentials"), json.JSONDecodeError("no JSON", "rubbish", 0)]
+)
+async def test_a_result_waits_for_rights_that_are_gone_for_a_while_and_its_function_is_not_run_again(
+    error: Exception,
+) -> None:
     rig, runs = Rig(), []
 
     @rig.task
@@ -385,7 +447,7 @@ async def test_a_result_waits_for_rights_that_are_gone_for_a_while_and_its_funct
         runs.append(1)
         return 7
 
-    rig.results.fail("finish", denied(), times=5)
+    rig.results.fail("finish", error, times=5)
     assert await rig.run(job) == Done()
     assert (rig.record().status, rig.record().result_json, len(runs)) == (State.SUCCEEDED, "7", 1)
 

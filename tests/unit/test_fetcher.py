@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 
 import pytest
+from faults import FaultyResults, denied
 
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.clock import ManualClock
 from taskq_sls.delivery import Delivery
-from taskq_sls.errors import AwsError
+from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.queues import Queue
 from taskq_sls.worker.fetcher import Fetcher
+from taskq_sls.worker.outage import Outage
 from taskq_sls.worker.slots import Slots
 
 
@@ -26,6 +30,7 @@ class SlowBroker(MemoryBroker):
         self.most = 0
         self.waits: list[int] = []
         self.fail = 0
+        self.fault: Exception = AwsError("receive_message", "InternalError", "later", status=500, transient=True)
 
     async def receive(self, queue: str, *, max_messages: int, wait: int, visibility: int) -> list[Delivery]:
         self.waits.append(wait)
@@ -35,7 +40,7 @@ class SlowBroker(MemoryBroker):
             await self.gate.wait()
             if self.fail:
                 self.fail -= 1
-                raise AwsError("receive_message", "InternalError", "later", status=500, transient=True)
+                raise self.fault
             if not self.backlog and wait:
                 await asyncio.Event().wait()
         finally:
@@ -46,11 +51,11 @@ class SlowBroker(MemoryBroker):
 
 
 class Bench:
-    def __init__(self, backlog: int, slots: int) -> None:
+    def __init__(self, backlog: int, slots: int, outage: Outage | None = None) -> None:
         self.broker = SlowBroker(backlog)
         self.slots = Slots(slots, {"default": 1})
         self.got: list[Delivery] = []
-        self.fetcher = Fetcher(self.broker, "default", 60, 20, self.slots, self.got.extend)
+        self.fetcher = Fetcher(self.broker, "default", 60, 20, self.slots, self.got.extend, outage)
         self.task = asyncio.create_task(self.fetcher.run())
 
     async def turns(self, count: int = 20) -> None:
@@ -125,6 +130,68 @@ async def test_a_further_poll_that_fails_gives_its_slots_back_and_ends_nothing()
     assert len(bench.got) == 30
     assert not bench.task.done()
     await bench.end()
+
+
+RUBBISH = json.JSONDecodeError("Expecting value", "credentials of a process", 0)
+
+
+@pytest.mark.parametrize("fault", [RUBBISH, ConfigError("sign in again"), KeyError("odd")])
+async def test_after_the_first_good_poll_every_exception_is_a_passing_fault(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskq_sls.worker.fetcher.random.uniform", lambda low, high: 0.0)
+    bench = Bench(backlog=5, slots=100)
+    bench.broker.fault = fault
+    bench.broker.gate.set()
+    await bench.first()
+    bench.broker.gate.clear()
+    await bench.turns()
+    bench.broker.fail, bench.broker.backlog = 3, 5
+    bench.broker.gate.set()
+    while len(bench.got) < 10:  # noqa: ASYNC110  # what is waited for tells nobody
+        await asyncio.sleep(0)
+    assert not bench.task.done()
+    [told] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "queue default cannot be polled" in told.getMessage()
+    await bench.end()
+
+
+async def test_the_first_poll_raises_what_no_repeat_mends() -> None:
+    bench = Bench(backlog=5, slots=100)
+    bench.broker.fail, bench.broker.fault = 1, RUBBISH
+    bench.broker.gate.set()
+    with pytest.raises(json.JSONDecodeError):
+        await bench.task
+
+
+async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(f"taskq_sls.worker.outage.{name}", 0.001)
+    results, failing = FaultyResults(), {"default", "other"}
+    results.fail("renew", denied(), times=5)
+    bench = Bench(5, 100, Outage("default", failing, results, ManualClock()))
+    bench.broker.gate.set()
+    async with asyncio.timeout(60):
+        while results.calls.count("renew") < 5:  # what is waited for tells nobody
+            assert bench.broker.waits == []
+            assert bench.fetcher.held_back or not results.calls
+            await asyncio.sleep(0)
+        await bench.first()
+    assert failing == {"other"}
+    assert not bench.fetcher.held_back
+    assert results.calls == ["renew"] * 6
+    await bench.end()
+
+
+async def test_a_stop_ends_the_wait_for_the_table() -> None:
+    bench = Bench(5, 100, Outage("default", {"default"}, FaultyResults(), ManualClock()))
+    await bench.turns()
+    assert bench.fetcher.held_back
+    bench.fetcher.stop()
+    await asyncio.wait_for(bench.task, 60)
+    assert bench.broker.waits == []
 
 
 async def test_what_further_polls_bring_during_a_stop_is_delivered_before_the_fetcher_ends() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -184,6 +185,11 @@ class TaskQ(ByName, Declaring):
         found = None if task is None else self.registry.get(task)
         parameters = None if found is None else found._definition.signature().positions(len(args))
         return redact_arguments(args, kwargs, self.redaction(task), parameters)
+
+    def shown_result(self, task: str, text: str) -> Any:
+        """The JSON value of a task's result, with the fields of models that were left out because they were not set."""
+        found = self.registry.get(task)
+        return json.loads(text) if found is None else found._definition.signature().whole_result(text)
 
     def make_children(self) -> Children:
         """The child processes of tasks with ``run_in="process"``, started on demand."""

@@ -74,11 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
     note(f"{handle.task} {handle.id} is sent to queue {handle.queue!r}; waiting")
     result = signature.encode_result(handle.result(arguments.timeout))
     names = frozenset() if arguments.show_secrets else app.redaction(task.name)
-    shown = redact(value := json.loads(result), names)
+    shown = redact(signature.whole_result(result), names)
     if arguments.json:
         print_json({**answer, "status": "SUCCEEDED", "result": shown})
     else:
-        say(result if shown == value else json.dumps(shown, ensure_ascii=False))
+        say(result if shown == json.loads(result) else json.dumps(shown, ensure_ascii=False))
     return 0
 
 

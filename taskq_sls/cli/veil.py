@@ -20,13 +20,15 @@ def add_show_secrets(parser: argparse.ArgumentParser) -> None:
 def shown_record(app: TaskQ, record: TaskRecord, *, secrets: bool) -> TaskRecord:
     """A record as it may be shown: its arguments and labels, and the fields of its result."""
     names = app.redaction(record.task)
-    if secrets or not names:
-        return record
     result = record.result_json
     if result is not None:
-        value = json.loads(result)
-        if (veiled := redact(value, names)) != value:
-            result = json.dumps(veiled, ensure_ascii=False)
+        value = app.shown_result(record.task, result)
+        if value != json.loads(result):
+            record = record._replace(result_json=(result := json.dumps(value, ensure_ascii=False)))
+    if secrets or not names:
+        return record
+    if result is not None and (veiled := redact(value, names)) != value:
+        result = json.dumps(veiled, ensure_ascii=False)
     call = record.call
     if call is not None:  # what was hidden when it was recorded is hidden for good
         args, kwargs = app.redacted(record.task, (held := json.loads(call))["args"], held["kwargs"])

@@ -8,6 +8,7 @@ This module imports pydantic: import it only for a function that needs it.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from typing import Any
@@ -19,6 +20,7 @@ from .inexact import Inexact
 from .plain import too_deep
 from .sameness import difference
 from .scalars import MAX_DEPTH
+from .set_fields import fields_to_write, holds_models, models_in, unset_fields
 
 # Types that can hold any bytes only as base64; a model or pydantic dataclass goes by its own config.
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -50,13 +52,13 @@ class RichCodec:
                 config=_CONFIG,
             )
             self._adapter.validate_json("[]")  # raises what pydantic would put off: names not defined so far
+        self._holds_models = holds_models(self._adapter.core_schema)
 
     def encode(self, value: Any) -> Any:
         """`value` as plain JSON, after making sure that it comes back the same."""
         try:
-            text = self._write([value])
+            text, why = self._checked(value)
             encoded = from_json(text, allow_inf_nan=False)[0]
-            why = difference(value, self._read(text)[0])
         except Exception as error:  # pydantic's own errors, and those of hooks in the user's classes
             raise Inexact(value, f"it cannot travel as {self._title}: {_reason(error)}", _FIX) from error
         if why is not None:
@@ -65,6 +67,45 @@ class RichCodec:
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(encoded) > MAX_DEPTH:
             raise too_deep(value)
         return encoded
+
+    def _checked(self, value: Any) -> tuple[bytes, str | None]:
+        """`value` as JSON, and the difference to the value that is read from it."""
+        models = list(models_in(value)) if self._holds_models else []
+        if any(map(fields_to_write, models)):
+            value = copy.deepcopy(value)  # of the caller's own models nothing is changed
+            models = list(models_in(value))
+            for model in models:
+                model.model_fields_set.update(fields_to_write(model))
+        text = self._write([value])
+        try:
+            arrived = self._read(text)[0]
+            why = difference(value, arrived)
+        except ValidationError:
+            if not any(map(unset_fields, models)):
+                raise
+            why = "a field that is not set cannot be left out"
+        if why is None and any(
+            unset_fields(model) != unset_fields(other) for model, other in zip(models, models_in(arrived), strict=False)
+        ):
+            why = "other fields are set"
+        if why is None or not any(map(unset_fields, models)):
+            return text, why
+        # Validators or serializers of the models' own: all fields are written, and arrive as set.
+        value = copy.deepcopy(value)
+        for model in models_in(value):
+            model.model_fields_set.update(unset_fields(model))
+        text = self._write([value])
+        return text, difference(value, self._read(text)[0])
+
+    def whole(self, value: Any) -> Any:
+        """A JSON value with the fields that were left out because they were not set, for people and other programs."""
+        if not self._holds_models:
+            return value
+        try:
+            text = self._adapter.dump_json(self._read(to_json([value])), by_alias=_WRITE_ALIASES, round_trip=True)
+            return from_json(text)[0]
+        except Exception:  # written by another version of the task: the JSON as it is
+            return value
 
     def decode(self, value: Any) -> Any:
         """The Python value of a parsed JSON value."""
@@ -78,7 +119,9 @@ class RichCodec:
 
     def _write(self, values: list[Any]) -> bytes:
         # Without warnings: what pydantic would warn of is found by reading it back.
-        return self._adapter.dump_json(values, by_alias=_WRITE_ALIASES, round_trip=True, warnings=False)
+        return self._adapter.dump_json(
+            values, by_alias=_WRITE_ALIASES, round_trip=True, exclude_unset=True, warnings=False
+        )
 
     def _read(self, text: bytes) -> list[Any]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, Protocol
@@ -38,6 +39,7 @@ class Signature:
     is refused. Three liberties: an ``int`` where ``float`` is declared stays an ``int``, but becomes the same
     number as a ``float`` inside types that are not plain JSON; an aware datetime arrives with its offset in
     place of its ``ZoneInfo``, at the same instant; and a naive one loses its ``fold``, which JSON cannot tell.
+    Fields of models that were not set arrive as not set; see `set_fields` for the exceptions.
     """
 
     def __init__(self, name: str, signature: inspect.Signature, codecs: Mapping[str, Codec], result: Codec) -> None:
@@ -127,6 +129,12 @@ class Signature:
             return to_json(self._result.encode(value)).decode()
         except Inexact as refusal:
             raise self._refused_result(refusal) from refusal.__cause__
+
+    def whole_result(self, text: str) -> Any:
+        """The result as a JSON value to be shown, with the fields of models that were not set."""
+        value = json.loads(text)
+        whole = getattr(self._result, "whole", None)
+        return value if whole is None else whole(value)
 
     def decode_result(self, text: str) -> Any:
         """The result from its JSON text.

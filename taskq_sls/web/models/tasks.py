@@ -229,7 +229,7 @@ def detail(app: TaskQ, record: TaskRecord, *, missing: bool = False) -> TaskDeta
     if text is not None and len(text.encode("utf-8", "replace")) > MAX_ANSWER // 2:
         state = "too_large"
     elif text is not None:
-        result, state = redact(json.loads(text), app.redaction(record.task)), "present"
+        result, state = redact(app.shown_result(record.task, text), app.redaction(record.task)), "present"
     return TaskDetail(
         **_fields(app, record, whole=True),
         done=record.status.terminal or record.stalled(app.clock.time()),

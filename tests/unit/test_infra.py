@@ -271,7 +271,7 @@ def test_the_code_is_built_for_what_the_template_runs_it_on() -> None:
     declared = Stack(TEMPLATE).template["Parameters"]
     assert f"RUNTIME ?= {declared['Runtime']['Default']}\n" in makefile
     assert f"ARCHITECTURE ?= {declared['Architecture']['Default']}\n" in makefile
-    assert set(declared["Architecture"]["AllowedValues"]) == set(build_artifact.PLATFORMS)
+    assert set(declared["Architecture"]["AllowedValues"]) == set(build_artifact.MACHINES)
     assert declared["Runtime"]["Default"] == DEFAULT_RUNTIME
     for runtime in RUNTIMES:
         version = runtime.removeprefix("python")

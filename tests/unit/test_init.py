@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from infra import build_artifact
 from taskq_sls import __version__
 from taskq_sls.cli import main
 from taskq_sls.scaffold.names import LONGEST, checked_name
@@ -209,16 +208,5 @@ def test_the_makefile_is_one_that_make_understands(shop: Path):
         timeout=30,
     ).stdout
 
-    assert "--python-version 3.13 --platform manylinux2014_x86_64" in plan
-    assert "--only-binary :all: /mine --requirement requirements.txt" in plan
-    assert 'cp -R shop handlers "out"' in plan
-
-
-def test_the_makefile_leaves_out_what_no_function_imports(shop: Path):
-    makefile = (shop / "Makefile").read_text()
-    unused = set(next(line for line in makefile.splitlines() if line.startswith("UNUSED :=")).split()[2:])
-
-    left_out = {name for name in build_artifact.LEFT_OUT if "." not in name}
-    # A task may redrive dead letters, and `web` stays for the function of the HTTP API.
-    assert unused == left_out - {"operations", "web"}
-    assert "$(if $(filter ApiFunction,$*),,web)" in makefile
+    assert '-m taskq_sls.artifact "out" --runtime python3.13 --architecture x86_64' in plan
+    assert "--requirements requirements.txt --code shop handlers --library /mine" in plan

@@ -1,0 +1,159 @@
+"""A function's folder: packages and the app's own code, the same bytes from the same sources."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import ConfigError
+from .installers import interpreter
+
+LIBRARY_PARTS_LEFT_OUT = (
+    "artifact",
+    "cli",
+    "doctor",
+    "offline",
+    "provisioning",
+    "scaffold",
+    "template",
+    "testing",
+    "worker",
+    "__main__.py",
+    "py.typed",
+)
+"""Parts of taskq_sls that no Lambda function imports; ``web`` is the HTTP API's."""
+
+AWS_LIBRARIES = ("boto3", "botocore")
+"""Lambda's own runtime has them, and they are larger than all the rest."""
+
+INSTALLERS_OWN = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+"""Files of an installed package that tell about the installation."""
+
+UNPACKED_AT = "/var/task"
+"""Where Lambda unpacks the code: tracebacks name it."""
+
+EPOCH = 315_532_800
+"""1 January 1980, the first moment that a zip file can tell: the modification time of every file."""
+
+
+def assemble(
+    target: Path,
+    packages: Iterable[Path],
+    code: Iterable[tuple[Path, str]],
+    runtime: str,
+    *,
+    left_out: Sequence[str] = LIBRARY_PARTS_LEFT_OUT,
+    with_aws: bool = False,
+) -> int:
+    """Fill a folder with the code of a function; answers its bytes.
+
+    Args:
+        target: what is in it goes, if it holds an earlier build.
+        packages: folders from `install`.
+        code: files and folders of the app, each with its path in `target`.
+        runtime: such as ``python3.13``.
+        left_out: parts of taskq_sls that are not copied.
+        with_aws: keep boto3 and botocore, where they are among the packages.
+
+    Raises:
+        ConfigError: `target` holds something else, or a part of the code is not there.
+    """
+    _empty(target)
+    for folder in packages:
+        unwanted = () if with_aws else tuple(path.name for path in folder.iterdir() if _is_of_aws(path.name))
+        _copy(folder, target, unwanted)
+    for name in left_out:
+        _remove(target / "taskq_sls" / name)
+    own = [target / name for source, name in code if _copy_own(source, target / name, left_out)]
+    compile_code(target, runtime, own)
+    return _settle(target)
+
+
+def clean(packages: Path) -> None:
+    """Remove what only an installation needs, and its bytecode, which names another folder and another Python."""
+    _remove(packages / "bin")
+    _remove(packages / ".lock")
+    for info in packages.glob("*.dist-info"):
+        for name in INSTALLERS_OWN:
+            _remove(info / name)
+    for cache in [*packages.rglob("__pycache__")]:
+        _remove(cache)
+
+
+def compile_code(folder: Path, runtime: str, parts: Sequence[Path] | None = None) -> bool:
+    """Write bytecode beside the sources; False where no interpreter of the runtime's version is at hand.
+
+    It holds no times, and is not compared with its source at import.
+    """
+    python = interpreter(runtime)
+    if python is None:
+        return False
+    command = [python, "-I", "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(folder), "-p", UNPACKED_AT, *map(str, [folder] if parts is None else parts)]
+    # Sets are written in one order.
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+    return True
+
+
+def warn_uncompiled(runtime: str) -> None:
+    """Say what it means that nothing was compiled, if so."""
+    if interpreter(runtime) is None:
+        print(f"warning: there is no {runtime} here to compile with: cold starts will be slower", file=sys.stderr)
+
+
+def _empty(target: Path) -> None:
+    if target == Path.cwd() or target in Path.cwd().parents or target.is_file():
+        raise ConfigError(f"{target} is no folder for the code: what is in it would go; name another one")
+    if target.exists() and any(target.iterdir()):
+        if not (target / "taskq_sls").is_dir():
+            raise ConfigError(f"{target} is not empty, and holds no earlier build; name another folder")
+        shutil.rmtree(target)
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _is_of_aws(name: str) -> bool:
+    return name.partition("-")[0] in AWS_LIBRARIES
+
+
+def _copy_own(source: Path, target: Path, left_out: Sequence[str]) -> bool:
+    if source.is_dir():
+        _copy(source, target, left_out if source.name == "taskq_sls" else (), bytecode=False)
+    elif source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    else:
+        raise ConfigError(f"{source} is not there: name the app's own modules and packages")
+    return True
+
+
+def _copy(source: Path, target: Path, left_out: Sequence[str], *, bytecode: bool = True) -> None:
+    """Copy a folder's content; `left_out` are names in its top level."""
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        top = set(left_out) if Path(folder) == source else set()
+        return top & set(names) | (set() if bytecode else {"__pycache__"} & set(names))
+
+    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+        return
+    path.unlink(missing_ok=True)
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc") if path.suffix == ".py" else ():
+        compiled.unlink()
+
+
+def _settle(target: Path) -> int:
+    """Give every file the same times and rights; answers the bytes of all."""
+    size = 0
+    for path in sorted(path for path in target.rglob("*") if path.is_file()):
+        path.chmod(0o755 if path.suffix == ".so" else 0o644)
+        os.utime(path, (EPOCH, EPOCH))
+        size += path.stat().st_size
+    return size

@@ -66,6 +66,11 @@ class Signature:
         self.redact: Names = frozenset()
         """Parameters whose values are left out of the messages of errors."""
 
+    @property
+    def parameters(self) -> Sequence[inspect.Parameter]:
+        """The parameters that a message carries, with their annotations evaluated."""
+        return tuple(self._signature.parameters.values())
+
     def __str__(self) -> str:
         return f"{self._name}{self._signature}"
 

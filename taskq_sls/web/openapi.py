@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from .problems import Problem
+from .task_schemas import add_task_schemas
 
 REFERENCES = "#/components/schemas/{model}"
 
@@ -29,6 +30,7 @@ def _document(api: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    add_task_schemas(api.state.taskq, found, REFERENCES)
     problem = Problem.model_json_schema(ref_template=REFERENCES)
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem

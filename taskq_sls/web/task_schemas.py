@@ -1,0 +1,128 @@
+"""One schema for each task that may be enqueued over HTTP, so that generated clients know its arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+from ..app import TaskQ
+from ..errors import ConfigError
+from ..task import Task
+
+ENQUEUE, ANY_TASK = "EnqueueTask", "EnqueueAnyTask"
+"""Component of a task whose arguments are not known, and of the choice between all tasks."""
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+_Schema = dict[str, Any]
+
+
+def add_task_schemas(app: TaskQ, document: _Schema, template: str) -> None:
+    """Replace the free-form task in an OpenAPI document by a choice of the app's tasks, told apart by name.
+
+    Args:
+        template: of a reference to a component, with ``{model}`` for its name.
+    """
+    tasks = [task for task in app.registry if task.options.http]
+    if not tasks:
+        return
+    components: _Schema = document["components"]["schemas"]
+    mapping: dict[str, str] = {}
+    for task in tasks:
+        name = _component_name(task.name, components)
+        components[name] = _schema_of(task, components, template)
+        mapping[task.name] = template.format(model=name)
+    components[ANY_TASK] = {
+        "title": ANY_TASK,
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "task", "mapping": mapping},
+    }
+    choice = {"$ref": template.format(model=ANY_TASK)}
+    document["paths"]["/v1/tasks"]["post"]["requestBody"]["content"]["application/json"]["schema"] = choice
+    components["EnqueueBatch"]["properties"]["tasks"]["items"] = choice
+
+
+def _component_name(task: str, taken: _Schema) -> str:
+    name = unique = f"{ENQUEUE}_" + re.sub(r"[^A-Za-z0-9]+", "_", task).strip("_")
+    number = 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    return unique
+
+
+def _schema_of(task: Task[..., Any], components: _Schema, template: str) -> _Schema:
+    known: _Schema = components[ENQUEUE]
+    properties = {**known["properties"], "task": {"const": task.name, "type": "string", "title": "Task"}}
+    required = ["task"]
+    try:
+        parameters = list(task.plan.signature.parameters)
+    except ConfigError:  # an annotation that names nothing yet: any arguments
+        parameters = None
+    if parameters is not None:
+        schemas = {one.name: _annotation(one, components, template) for one in parameters}
+        properties["args"] = _positional(parameters, schemas)
+        properties["kwargs"] = _named(parameters, schemas)
+        if properties["kwargs"].get("required"):
+            required.append("kwargs")
+    doc = inspect.getdoc(task.__wrapped__)
+    return {
+        "title": task.name,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "required": required,
+        **({"description": doc} if doc else {}),
+    }
+
+
+def _positional(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
+    rest = next((one for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL), None)
+    positional = [one for one in parameters if one.kind in _POSITIONAL]
+    schema: _Schema = {"title": "Args", "type": "array"}
+    if positional:
+        schema["prefixItems"] = [schemas[one.name] for one in positional]
+    # Generators of clients refuse `items: false`, so that the length is what limits it.
+    schema["items"] = {} if rest is None else schemas[rest.name]
+    if rest is None:
+        schema["maxItems"] = len(positional)
+    return schema
+
+
+def _named(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
+    rest = next((one for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD), None)
+    # Any but these may be given by position.
+    required = [
+        one.name
+        for one in parameters
+        if one.kind is inspect.Parameter.KEYWORD_ONLY and one.default is inspect.Parameter.empty
+    ]
+    return {
+        "title": "Kwargs",
+        "type": "object",
+        "properties": {one.name: schemas[one.name] for one in parameters if one.kind in _NAMED},
+        "additionalProperties": False if rest is None else schemas[rest.name],
+        **({"required": required} if required else {}),
+    }
+
+
+def _annotation(parameter: inspect.Parameter, components: _Schema, template: str) -> _Schema:
+    """The schema of a parameter's JSON; its models become components. One without a schema takes anything."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return {}
+    try:
+        # In a list, as the values travel: pydantic refuses a config beside a bare model.
+        in_a_list: Any = list[parameter.annotation]  # type: ignore[name-defined]  # an annotation is a value here
+        adapter: TypeAdapter[Any] = TypeAdapter(in_a_list, config=ConfigDict(ser_json_bytes="base64"))
+        schema = adapter.json_schema(by_alias=False, ref_template=template)
+    except PydanticUserError:
+        return {}
+    for name, definition in schema.pop("$defs", {}).items():
+        if components.setdefault(name, definition) != definition:
+            return {}  # two models of one name
+    found: _Schema = schema["items"]
+    return found

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from .clock import Clock
@@ -65,9 +66,41 @@ class BlockingFlow:
         if len(items) <= 1 or limit <= 1:
             return [await fn(item) for item in items]
         # Each with a copy of the caller's context variables, as a task on an event loop has.
-        contexts = [contextvars.copy_context() for _ in items]
-        with ThreadPoolExecutor(min(limit, len(items)), thread_name_prefix="taskq-map") as pool:
-            return list(pool.map(lambda context, item: context.run(drive, _await(fn(item))), contexts, items))
+        waiting = deque((index, item, contextvars.copy_context()) for index, item in enumerate(items))
+        answers: dict[int, U] = {}
+        failures: dict[int, BaseException] = {}
+
+        def work() -> None:
+            while True:
+                try:
+                    index, item, context = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    answers[index] = context.run(drive, _await(fn(item)))
+                except BaseException as error:
+                    failures[index] = error
+                    waiting.clear()
+
+        # No executor of the standard library, which refuses work once the main thread has ended (`atexit`, threads
+        # that outlive it). The caller works too, so that it goes on where no thread can be started any more.
+        helpers: list[threading.Thread] = []
+        try:
+            for _ in range(min(limit, len(items)) - 1):
+                helper = threading.Thread(target=work, name="taskq-map")
+                try:
+                    helper.start()
+                except RuntimeError:
+                    break
+                helpers.append(helper)
+            work()
+        finally:
+            waiting.clear()
+            for helper in helpers:
+                helper.join()
+        if failures:
+            raise failures[min(failures)]
+        return [answers[index] for index in range(len(items))]
 
 
 async def _await(awaitable: Awaitable[T]) -> T:

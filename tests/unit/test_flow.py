@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -207,3 +209,57 @@ class TestCallSync:
         with pytest.raises(RuntimeWarning):
             call_sync("strict_in_test_flow", coroutine)
         assert coroutine.cr_frame is None
+
+
+AFTER_MAIN = """
+import asyncio, atexit, threading
+from taskq_sls import Middleware, Queue, TaskQ
+from taskq_sls.brokers.memory import MemoryBroker
+from taskq_sls.clock import SystemClock
+from taskq_sls.results.memory import MemoryResults
+
+class Plain(Middleware):  # makes enqueue_many send one by one, in threads
+    def dispatch(self, message, call_next):
+        return call_next(message)
+
+app = TaskQ("shop", broker=MemoryBroker(SystemClock(), [Queue("default")]), results=MemoryResults(), middleware=[Plain()])
+
+@app.task(name="job")
+def job(number: int) -> None: ...
+
+def send(when):
+    print(when, len(job.enqueue_many([(number,) for number in range(25)])), flush=True)
+
+def outlive():
+    threading.main_thread().join()
+    send("outlives")
+
+atexit.register(send, "atexit")
+threading.Thread(target=outlive).start()
+send("main")
+"""
+
+
+def test_many_are_sent_at_exit_and_by_threads_that_outlive_the_main_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", AFTER_MAIN], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split("\n"), done.stderr) == (["main 25", "outlives 25", "atexit 25", ""], "")
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert drive(BlockingFlow(ManualClock()).map(answer, list(range(30)), 8)) == list(range(30))
+
+
+def test_a_failure_of_one_item_keeps_those_that_have_not_begun_from_beginning() -> None:
+    begun: list[int] = []
+
+    async def fail(item: int) -> None:
+        begun.append(item)
+        raise LookupError(item)
+
+    with pytest.raises(LookupError):
+        drive(BlockingFlow(ManualClock()).map(fail, list(range(100)), 2))
+    assert len(begun) <= 4

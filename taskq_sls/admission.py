@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ class Admission:
     async def claim(self, attempt: Attempt) -> Outcome | None:
         """Claim the attempt (recording ``started`` and ``queued``). An outcome: it is not ours to run."""
         claim, context = attempt.claim, attempt.context
+        context._leased_at = time.monotonic()
         try:
             if _too_old(attempt) and await self._results.expire(claim):
                 logger.info("%s expired", context.task, extra=fields(context, "task_expired"))

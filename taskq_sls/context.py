@@ -46,6 +46,7 @@ class TaskContext:
         "_hide",
         "_kwargs",
         "_lease_until",
+        "_leased_at",
         "_progress",
         "_progress_saved",
         "_scheduled_for",
@@ -105,6 +106,8 @@ class TaskContext:
         self._scheduled_for = scheduled_for
         self._fence: Fence | None = None
         self._lease_until = 0.0
+        # When the lease last began, by the monotonic clock.
+        self._leased_at = 0.0
         # Takes the values of hidden arguments out of a text; None where nothing is hidden.
         self._hide: Callable[[str], str] | None = None
         self._progress: Progress | None = None

@@ -9,6 +9,7 @@ from ..queues import SCHEDULES_DEAD_LETTERS, dead_letter_name
 from ..settings import Settings
 from .account import check_account
 from .bucket import check_bucket
+from .clock import check_clock
 from .finding import Finding, Level, fail, ok, warn
 from .packages import check_packages
 from .queues import check_queues
@@ -30,8 +31,9 @@ async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
     findings = [*check_packages(), *_check_app(app)]
     if any(finding.level == "fail" for finding in findings):
         return findings
-    account = await check_account(port, app.settings.queue_name(next(iter(app.queues))))
-    findings += account
+    queue = app.settings.queue_name(next(iter(app.queues)))
+    account = await check_account(port, queue)
+    findings += [*account, *await check_clock(port, app.clock, queue)]
     if any(finding.level == "fail" for finding in account):
         return findings
     findings += await check_queues(port.client("sqs"), app.settings, list(app.queues.values()))

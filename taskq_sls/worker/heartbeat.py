@@ -153,13 +153,14 @@ class Heartbeat:
         )
 
     def _renew_leases(self) -> bool:
-        now = self._clock.time()
+        now, machine = self._clock.time(), time.monotonic()
         due = []
         for context in list(self._executor.running.values()):
             if context._fence is None:
                 continue
             hold = self._visibility.get(context.queue, 60)
-            outlived = context._lease_until - now <= hold * 2 / 3
+            # By both clocks: the wall clock may be set back, and the monotonic one stands still while the machine sleeps.
+            outlived = context._lease_until - now <= hold * 2 / 3 or machine - context._leased_at >= hold / 3
             if outlived or context._progress is not context._progress_saved:
                 due.append(context)
         if not due:
@@ -169,8 +170,10 @@ class Heartbeat:
     async def _renew(self, context: TaskContext) -> bool:
         fence, progress = context._fence, context._progress
         assert fence is not None
-        now = self._clock.time()
-        lease_until = now + self._visibility.get(context.queue, 60)
+        now, machine = self._clock.time(), time.monotonic()
+        hold = self._visibility.get(context.queue, 60)
+        # The lease never moves back with the wall clock: to workers whose clocks were not set it would have ended.
+        lease_until = max(now + hold, context._lease_until + machine - context._leased_at)
         renew = self._services.results.renew
         try:
             try:
@@ -194,7 +197,7 @@ class Heartbeat:
             if fence.owner in self._executor.running:
                 self._stop_attempt(context, "lease_lost")
             return True
-        context._lease_until = lease_until
+        context._lease_until, context._leased_at = lease_until, machine
         context._progress_saved = progress
         if renewed.cancel_requested:
             self._stop_attempt(context, "cancelled")

@@ -18,6 +18,7 @@ from moto import mock_aws
 from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
+from taskq_sls.clock import SystemClock
 
 SHOP = """
 from datetime import date, timedelta
@@ -556,6 +557,18 @@ def test_doctor_warns_when_sts_is_not_there(provisioned: None, diagnose: Diagnos
     (found,) = diagnose(0)
 
     assert (found["level"], found["subject"]) == ("warn", "credentials")
+
+
+def test_doctor_fails_a_clock_that_is_off(
+    provisioned: None, diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SystemClock.time
+    monkeypatch.setattr(SystemClock, "time", lambda clock: now(clock) - 3_600)
+
+    (found,) = diagnose(1)
+
+    assert (found["level"], found["subject"]) == ("fail", "clock")
+    assert "s behind the endpoint's" in found["detail"]
 
 
 def test_doctor_fails_credentials_that_are_refused(

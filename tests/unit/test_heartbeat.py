@@ -189,5 +189,36 @@ async def test_a_queue_that_cannot_be_extended_keeps_no_lease_from_its_renewal(
     assert await running.finish() == [Done()]
 
 
+async def test_a_wall_clock_that_is_set_back_ends_neither_renewals_nor_the_sight_of_a_cancel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch)
+    heartbeat = await running.start("task-1")
+    stopped: list[str] = []
+    monkeypatch.setattr(heartbeat, "_stop_attempt", lambda context, reason: stopped.append(reason))
+    true_time = running.rig.clock.time()
+    running.rig.clock._now -= 3_600
+    for _ in range(3):
+        heartbeat._tick()
+        # To a worker whose clock was not set the lease has not ended.
+        assert running.lease("task-1") == true_time + HOLD
+        running.pass_time(HOLD / 3)
+        true_time += HOLD / 3
+    await running.rig.results.cancel("task-1", task="job", queue="default", now=true_time, ttl=true_time + 9e6)
+    heartbeat._tick()
+    assert stopped == ["cancelled"]
+    assert await running.finish() == [Done()]
+
+
+async def test_an_attempt_is_renewed_at_once_after_the_machine_has_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(monkeypatch)
+    heartbeat = await running.start("task-1")
+    heartbeat._tick()
+    running.rig.clock.travel(HOLD)  # the monotonic clock stands still
+    heartbeat._tick()
+    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert await running.finish() == [Done()]
+
+
 async def _nothing() -> None:
     return

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .admission import Admission
 from .clock import Clock
@@ -45,6 +45,19 @@ RECORDED_BODY = 4_000
 
 DEADLINE_LEASE = 10.0
 """Seconds a Lambda lease lasts beyond the function's deadline."""
+
+
+class StartControl(Protocol):
+    """Decides for a driver whether a delivery's attempt may still start."""
+
+    def may_start(self, plan: Plan) -> bool:
+        """Return False to release the message unclaimed. A sync task asks when it has a thread."""
+
+    def may_enter(self, plan: Plan) -> bool:
+        """Return True if the claimed attempt may enter its function now."""
+
+    async def wait_to_enter(self, plan: Plan) -> bool:
+        """Wait until it may. Return False to release it: the attempt does not count."""
 
 
 class Executor:
@@ -100,14 +113,13 @@ class Executor:
         self._payload_faults = Episode(logger, "the arguments of large messages cannot be fetched", "payload_fault")
 
     async def process(
-        self, delivery: Delivery, deadline: float | None = None, may_start: Callable[[Plan], bool] | None = None
+        self, delivery: Delivery, deadline: float | None = None, control: StartControl | None = None
     ) -> Outcome:
         """Run one delivery to its outcome. Raises nothing but the caller's own cancellation.
 
         Args:
             deadline: epoch seconds at which the process will be killed (Lambda); None where it will not.
-            may_start: asked when the attempt could start, for a sync task when a thread is free; False gives
-                the message back.
+            control: decides whether the attempt may still start; None if it always may.
         """
         try:
             message = decode(delivery.body)
@@ -125,9 +137,9 @@ class Executor:
             problem = problem or f"no task is named {message.task!r} in this app"
             outcome = await self._admission.unknown(delivery, message, problem)
         elif not plan.is_async:
-            outcome = await self._start_in_thread(delivery, message, plan, deadline, may_start)
-        elif may_start is None or may_start(plan):
-            outcome = await self._start(delivery, message, plan, deadline)
+            outcome = await self._start_in_thread(delivery, message, plan, deadline, control)
+        elif control is None or control.may_start(plan):
+            outcome = await self._start(delivery, message, plan, deadline, control)
         else:
             outcome = Release(0)
         if message.unique_key is not None and isinstance(outcome, Done | DeadLetter):
@@ -156,14 +168,14 @@ class Executor:
         message: Message,
         plan: Plan,
         deadline: float | None,
-        may_start: Callable[[Plan], bool] | None,
+        control: StartControl | None,
     ) -> Outcome:
         if not await self._gate.enter():
             return Release(0)
         try:
-            if may_start is not None and not may_start(plan):
+            if control is not None and not control.may_start(plan):
                 return Release(0)
-            return await self._start(delivery, message, plan, deadline)
+            return await self._start(delivery, message, plan, deadline, control)
         finally:
             self._gate.leave()
 
@@ -198,7 +210,14 @@ class Executor:
         if context._task is not None and (reason != "cancelled" or plan is None or plan.killable):
             context._task.cancel()
 
-    async def _start(self, delivery: Delivery, message: Message, plan: Plan, deadline: float | None) -> Outcome:
+    async def _start(
+        self,
+        delivery: Delivery,
+        message: Message,
+        plan: Plan,
+        deadline: float | None,
+        control: StartControl | None,
+    ) -> Outcome:
         now = self._clock.time()
         if message.not_before is not None and message.not_before > now + EARLY:
             return self._waits.back_in(delivery, message, message.attempt, message.not_before - now, "early")
@@ -239,6 +258,8 @@ class Executor:
             outcome = await self._admission.expire(attempt)
         if outcome is not None:
             return outcome
+        if control is not None and not control.may_enter(plan) and not await control.wait_to_enter(plan):
+            return await self._recorder.give_back(attempt)
         # Where the machine slept between the claim and here, somebody else may run the task by now.
         now = self._clock.time()
         if self._gate.closed or now >= attempt.claim.lease_until:

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 from ..flow import Flow
 
+CALL_THREADS = 16
+"""AWS calls that can be under way at once where botocore runs in threads, as in Lambda."""
+
 
 class AwsClient(Protocol):
     """One service."""

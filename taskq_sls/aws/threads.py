@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..flow import AsyncFlow
 from .blocking import Clients
 from .config import ClientOptions
+from .port import CALL_THREADS
 
 
 class ThreadedAws:
@@ -28,7 +29,7 @@ class ThreadedAws:
         options: see :class:`~taskq_sls.aws.config.ClientOptions`.
     """
 
-    def __init__(self, clock: Clock, threads: int = 16, **options: Any) -> None:
+    def __init__(self, clock: Clock, threads: int = CALL_THREADS, **options: Any) -> None:
         if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
             raise ConfigError(f"threads={threads!r} must be a whole number of 1 or more")
         self._clients = Clients(ClientOptions.of(options))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from ..clock import Clock
 from ..delivery import LOST, Delivery, Outcome, Release
 from ..executor import Executor
 from ..groups import chains, settles
-from ..plan import Plan
+from .loop import IdleSelector
+from .starts import RecordStart, StartLimits
 
 logger = logging.getLogger("taskq_sls.serverless")
 
@@ -21,17 +24,17 @@ MARGIN_SHARE = 0.2
 STOPPING_SHARE = 0.5
 """Share of the margin in which attempts that were stopped may end; the rest is for their messages."""
 
-UNTIMED_NEED = 1.0
-"""Seconds that must remain before the margin to start a record whose task has no timeout."""
-
 
 class Batch:
     """Runs records concurrently, those of a FIFO group in order.
 
+    They start in the order of the batch, each when a place is free and while its time remains.
+
     Args:
         deadline: epoch seconds at which the process is killed, or None.
         margin: seconds before it at which work must have ended; None for 20 % of what remains, at most 5.
-        concurrency: most records at once; None for all.
+        concurrency: most records at once, 1 or more.
+        selector: that of the running loop, or None.
 
     Attributes:
         stuck: what ignored the deadline and still runs after `run`.
@@ -43,17 +46,22 @@ class Batch:
         clock: Clock,
         deadline: float | None,
         margin: float | None,
-        concurrency: int | None,
+        concurrency: int,
+        selector: IdleSelector | None = None,
     ) -> None:
         self._executor = executor
         self._clock = clock
         self._deadline = deadline
         self._margin = 0.0 if deadline is None else _margin(margin, deadline - clock.time())
-        self._gate = asyncio.Semaphore(concurrency) if concurrency is not None else None
+        self._concurrency = concurrency
+        self._limits = StartLimits(clock, None if deadline is None else deadline - self._margin, selector)
         self._first: Delivery | None = None
+        self._waiting: Iterator[Sequence[Delivery]] = iter(())
+        self._running: set[asyncio.Task[None]] = set()
         # By identity: two records can be equal in all they say.
         self._started: set[int] = set()
         self._outcomes: dict[int, Outcome] = {}
+        self._stopping = False
         self._given_up = False
         self.stuck: set[asyncio.Task[None]] = set()
 
@@ -64,18 +72,35 @@ class Batch:
         self._first = deliveries[0]
         self._executor.resume()
         chained = chains(deliveries, lambda queue: queue.endswith(".fifo"))
+        self._waiting = iter(chained)
         loop = asyncio.get_running_loop()  # once: asking is a system call
-        running = {loop.create_task(self._chain(chain)) for chain in chained}
+        self._running = {loop.create_task(self._chain(chain)) for chain in islice(self._waiting, self._concurrency)}
+        if len(chained) > self._concurrency:
+            context = contextvars.copy_context()
+            for task in self._running:
+                task.add_done_callback(self._start_next, context=context)
         if self._deadline is None:
-            _, running = await asyncio.wait(running)
+            await self._until(None)
         else:
-            running = await self._until(running, self._deadline - self._margin)
-            if running:
+            await self._until(self._deadline - self._margin)
+            if self._running:
                 self._stop_all()
-                running = await self._until(running, self._deadline - self._margin * STOPPING_SHARE)
-        if running:
-            await self._leave(running)
+                await self._until(self._deadline - self._margin * STOPPING_SHARE)
+        if self._running:
+            await self._leave(self._running)
         return [self._outcome(delivery) for delivery in deliveries]
+
+    def _start_next(self, ended: asyncio.Task[None]) -> None:
+        """Start the next chain in the place of one that has ended.
+
+        A task of its own, and a callback that runs in the context of the invocation: no record sees the context
+        variables or a late cancellation of the record before it.
+        """
+        if self._stopping or (chain := next(self._waiting, None)) is None:
+            return
+        task = ended.get_loop().create_task(self._chain(chain))
+        self._running.add(task)
+        task.add_done_callback(self._start_next, context=contextvars.copy_context())
 
     async def _leave(self, running: set[asyncio.Task[None]]) -> None:
         """Wait no longer for these. Only code of a task can ignore being stopped; the others wait for AWS."""
@@ -91,51 +116,47 @@ class Batch:
         await asyncio.sleep(0)
 
     def _outcome(self, delivery: Delivery) -> Outcome:
-        unfinished = LOST if id(delivery) in self._started else Release(0)
-        return self._outcomes.get(id(delivery), unfinished)
+        outcome = self._outcomes.get(id(delivery))
+        if outcome is None:
+            return LOST if id(delivery) in self._started else Release(0)
+        return outcome
 
-    async def _until(self, running: set[asyncio.Task[None]], when: float) -> set[asyncio.Task[None]]:
-        """What still runs at `when` (epoch seconds)."""
-        _, late = await asyncio.wait(running, timeout=max(0.0, when - self._clock.time()))
-        return late
+    async def _until(self, when: float | None) -> None:
+        """Wait until all has ended, at most until `when` (epoch seconds)."""
+        while self._running:
+            timeout = None if when is None else max(0.0, when - self._clock.time())
+            ended, late = await asyncio.wait(self._running, timeout=timeout)
+            self._running -= ended
+            if late:
+                return
 
     def _stop_all(self) -> None:
+        self._stopping = True
         self._executor.drain()
         for context in list(self._executor.running.values()):
             self._executor.stop(context, "deadline")
 
     async def _chain(self, chain: Sequence[Delivery]) -> None:
-        blocked = False
+        """Process records in order. Those after one that stays in the queue are released by `_outcome`."""
         for delivery in chain:
-            if blocked:
-                self._outcomes[id(delivery)] = Release(0)
-                continue
-            if self._gate is None:
-                outcome = await self._process(delivery)
-            else:
-                async with self._gate:
-                    outcome = await self._process(delivery)
-            blocked = not settles(outcome)
-            self._outcomes[id(delivery)] = outcome
+            outcome = self._outcomes[id(delivery)] = await self._process(delivery)
+            if not settles(outcome):
+                return
 
     async def _process(self, delivery: Delivery) -> Outcome:
         self._started.add(id(delivery))
+        start = RecordStart(self._limits, delivery is self._first)
         try:
-            return await self._executor.process(
-                delivery, self._deadline, lambda plan: delivery is self._first or self._has_time_for(plan)
-            )
+            return await self._executor.process(delivery, self._deadline, start)
         except (Exception, asyncio.CancelledError):
             # A cancellation is one that the task brought on itself, before the batch is given up.
             if self._given_up:
                 raise
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
             return LOST
-
-    def _has_time_for(self, plan: Plan) -> bool:
-        if self._deadline is None:
-            return True
-        need = UNTIMED_NEED if plan.options.timeout is None else plan.options.timeout
-        return self._deadline - self._margin - self._clock.time() >= need
+        finally:
+            if start.running:
+                start.end()
 
 
 def _margin(given: float | None, remaining: float) -> float:

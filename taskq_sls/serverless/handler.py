@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
+from ..aws.port import CALL_THREADS
 from ..brokers.normalise import delivery_from_lambda_record
 from ..delivery import Delivery
 from ..errors import ConfigError, TaskQError
 from ..executor import Executor
 from ..services import Services
 from .batch import Batch
+from .loop import IdleSelector, new_event_loop
 from .settling import Settling
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ class LambdaHandler:
     as the container.
 
     Args:
-        concurrency: most records at once, 1 to 10,000. Default: the whole batch.
+        concurrency: most records at once, 1 to 10,000. Default: 16, the AWS calls that can be under way at once.
+            More is for async tasks that wait for other services most of the time.
         margin: seconds before the function's deadline at which work must have ended. Default: 20 % of the
             function's timeout, at most 5.
 
@@ -50,13 +53,16 @@ class LambdaHandler:
 
     def __init__(self, app: TaskQ, *, concurrency: int | None = None, margin: float | None = None) -> None:
         if concurrency is not None and (isinstance(concurrency, bool) or not 1 <= concurrency <= 10_000):
-            raise ConfigError(f"lambda_handler(concurrency={concurrency!r}): give 1 to 10000, or None for the batch")
+            raise ConfigError(
+                f"lambda_handler(concurrency={concurrency!r}): give 1 to 10000, or None for {CALL_THREADS}"
+            )
         if margin is not None and not 0 <= margin <= 900:
             raise ConfigError(f"lambda_handler(margin={margin!r}): give 0 to 900 seconds, or None")
         self._app = app
-        self._concurrency = concurrency
+        self._concurrency = CALL_THREADS if concurrency is None else concurrency
         self._margin = margin
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._selector: IdleSelector | None = None
         self._services: Services | None = None
         self._executor: Executor | None = None
         self._exits = AsyncExitStack()
@@ -93,7 +99,7 @@ class LambdaHandler:
         """
         records = _records(event)
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop, self._selector = new_event_loop()
         return self._loop.run_until_complete(self._handle(records, context))
 
     def __enter__(self) -> Self:
@@ -136,7 +142,7 @@ class LambdaHandler:
         executor = self._executor or await self._start()
         deliveries = [self._delivery(record) for record in records]
         deadline = _deadline(context, self._app)
-        batch = Batch(executor, self._app.clock, deadline, self._margin, self._concurrency)
+        batch = Batch(executor, self._app.clock, deadline, self._margin, self._concurrency, self._selector)
         outcomes = await batch.run(deliveries)
         self._stuck = batch.stuck
         assert self._settling is not None

@@ -1,0 +1,43 @@
+"""The event loop of a Lambda container."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+from typing import Any
+
+BUSY_SECONDS = 0.005
+"""Time without a pause after which the loop counts as saturated."""
+
+
+class IdleSelector(selectors.DefaultSelector):
+    """Records when the event loop last had nothing to do but wait.
+
+    CPU time would not show it: a container with a share of a CPU, or a thread that waits for the GIL, uses little.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._idle_until = time.monotonic()
+
+    def select(self, timeout: float | None = None) -> list[tuple[Any, Any]]:
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        ready = super().select(timeout)
+        self._idle_until = time.monotonic()
+        return ready
+
+    def is_saturated(self) -> bool:
+        """True if the loop has had no pause for `BUSY_SECONDS`."""
+        return time.monotonic() - self._idle_until >= BUSY_SECONDS
+
+
+def new_event_loop() -> tuple[asyncio.AbstractEventLoop, IdleSelector | None]:
+    """Make an event loop, and its selector; None for a loop of another kind (uvloop), which has none of ours."""
+    loop = asyncio.new_event_loop()
+    if type(loop) is not asyncio.SelectorEventLoop:
+        return loop, None
+    loop.close()
+    selector = IdleSelector()
+    return asyncio.SelectorEventLoop(selector), selector

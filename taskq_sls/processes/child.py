@@ -7,6 +7,7 @@ import contextvars
 import fcntl
 import importlib
 import inspect
+import logging
 import os
 import pickle
 import select
@@ -14,18 +15,20 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
 from ..context import NO_STATE, TaskContext, _current
 from ..errors import ArgumentsError, ConfigError
+from ..forked_signals import reset_in_forks
 from ..interrupts import TaskInterrupted
 from ..results.records import Progress
 from ..serialization import Signature, compile_signature
 from ..task import Task
 from .exceptions import pack
-from .frames import Inbox, frame
+from .frames import FrameError, Inbox, frame
 from .log_records import Levels, forward
 
 PROGRESS_SECONDS = 0.25
@@ -49,8 +52,10 @@ def main(connection: socket.socket, lifeline: int, levels: Levels) -> None:
 class _Child:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._process = os.getpid()
+        self._serial = 0
         self._lock = threading.Lock()
-        self._jobs: SimpleQueue[tuple[dict[str, Any], TaskContext]] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[int, dict[str, Any], TaskContext | BaseException]] = SimpleQueue()
         self._context: TaskContext | None = None
         self._progress: Progress | None = None
         # The parent has asked for the end, the function runs, and it has been interrupted.
@@ -60,32 +65,44 @@ class _Child:
 
     def serve(self, levels: Levels) -> None:
         signal.signal(signal.SIGTERM, self._on_terminate)
-        forward(levels, lambda record: self._send(("log", record)))
+        reset_in_forks(signal.SIGTERM)
+        forwarder = forward(levels, lambda record: self._send("log", 0, record))
+        os.register_at_fork(after_in_child=lambda: self._in_fork(forwarder))
         threading.Thread(target=self._listen, name="taskq-child", daemon=True).start()
         while True:
-            request, context = self._jobs.get()
-            self._send(("began", None))
-            reply = contextvars.copy_context().run(self._attempt, request, context)
+            serial, request, context = self._jobs.get()
+            self._send("began", serial)
+            word, value = contextvars.copy_context().run(self._attempt, request, context)
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()
                 except Exception:  # the task closed it, or nobody reads it any more
                     pass
+            progress = None if isinstance(context, BaseException) else _plain(context._progress)
             self._context = None
-            self._send((*reply, _plain(context._progress)))
+            try:
+                self._send(word, serial, value, progress)
+            except FrameError as error:
+                self._send("unfit", serial, str(error), progress)
 
     # -- the attempt, in the main thread ------------------------------------------------------------------------
 
-    def _attempt(self, request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
+    def _attempt(self, request: dict[str, Any], context: TaskContext | BaseException) -> tuple[str, Any]:
         reply: tuple[str, Any] | None = None
-        _current.set(context)
         try:
             try:
+                if isinstance(context, BaseException):
+                    raise context
+                _current.set(context)
                 self._interruptible = True
                 if self._asked:  # before there was anything to interrupt
                     raise TaskInterrupted
                 reply = _call(request, context)
+                if os.getpid() != self._process:
+                    _end_fork(None)
             except BaseException as error:
+                if os.getpid() != self._process:
+                    _end_fork(error)
                 reply = _failure(error)
             self._interruptible = False
         except TaskInterrupted as late:
@@ -107,12 +124,15 @@ class _Child:
         self._struck = True
         raise TaskInterrupted("the attempt must end")
 
-    def _send(self, value: Any) -> None:
+    def _send(self, word: str, serial: int, value: Any = None, progress: Any = None) -> None:
+        if os.getpid() != self._process:  # a fork that ran no hook
+            return
+        message = frame((word, serial, value, progress))
         main = threading.current_thread() is threading.main_thread()
         self._sending = self._sending or main
         try:
             with self._lock:
-                self._connection.sendall(frame(value))
+                self._connection.sendall(message)
         except OSError:  # the parent is gone; `_listen` sees it too
             pass
         finally:
@@ -122,10 +142,24 @@ class _Child:
             self._waiting = False
             self._on_terminate(signal.SIGTERM, None)
 
+    def _in_fork(self, forwarder: logging.Handler) -> None:
+        """In a process that the task forks: it is nobody's child process but the task's."""
+        self._connection.close()
+        logging.root.removeHandler(forwarder)
+        logging.root.addHandler(logging.StreamHandler())
+
     # -- the parent's words, in a thread ------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        inbox, poll = Inbox(), select.poll()
+        try:
+            self._hear_all()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _die()  # nobody would hear the parent any more
+
+    def _hear_all(self) -> None:
+        inbox, poll = Inbox(3), select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
             if not poll.poll(None if self._context is None else PROGRESS_SECONDS * 1000):
@@ -136,16 +170,22 @@ class _Child:
             except OSError:
                 data = b""
             if not data:
-                _die()
+                return
             inbox.feed(data)
             while (message := inbox.next()) is not None:
                 self._hear(*message)
 
-    def _hear(self, word: str, value: Any) -> None:
+    def _hear(self, word: str, serial: int, value: Any) -> None:
         if word == "run":
-            self._progress = None
-            self._context = TaskContext(**pickle.loads(value["context"]), state=NO_STATE)
-            self._jobs.put((value, self._context))
+            self._serial, self._progress = serial, None
+            try:
+                self._context = TaskContext(**pickle.loads(value["context"]), state=NO_STATE)
+            except BaseException as error:
+                self._jobs.put((serial, value, error))
+            else:
+                self._jobs.put((serial, value, self._context))
+            return
+        if serial != self._serial:
             return
         if self._context is not None and value is not None:
             self._context._stop = value
@@ -160,7 +200,7 @@ class _Child:
         context = self._context
         if context is not None and context._progress is not self._progress:
             self._progress = context._progress
-            self._send(("progress", _plain(self._progress)))
+            self._send("progress", self._serial, None, _plain(self._progress))
 
 
 def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
@@ -204,6 +244,20 @@ def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
 
 def _failure(error: BaseException) -> tuple[str, Any]:
     return "interrupted" if isinstance(error, TaskInterrupted) else "failed", pack(error)
+
+
+def _end_fork(error: BaseException | None) -> None:
+    """A process that the task forked came to the end of the task's code: it ends as a program would."""
+    status = 0 if error is None else 1
+    try:
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(status & 0xFF)
 
 
 def _plain(progress: Progress | None) -> tuple[Any, ...] | None:

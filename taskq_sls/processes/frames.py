@@ -6,19 +6,43 @@ import pickle
 import struct
 from typing import Any
 
-_LENGTH = struct.Struct("!Q")
+_HEADER = struct.Struct("!4sQ")
+
+_MARK = b"\xf7tq1"
+"""Begins every message: other bytes that get between them (code that writes to any descriptor it finds) are noticed."""
+
+MAX_BYTES = 1 << 30
+"""Of one message."""
+
+
+class FrameError(Exception):
+    """Bytes that are no message, or a message that is too large."""
 
 
 def frame(value: Any) -> bytes:
-    """The bytes of one message."""
+    """The bytes of one message.
+
+    Raises:
+        FrameError: it is larger than `MAX_BYTES`.
+    """
     body = pickle.dumps(value)
-    return _LENGTH.pack(len(body)) + body
+    if len(body) > MAX_BYTES:
+        raise FrameError(
+            f"a message of {len(body):,} bytes is too large to pass between a worker and its child process: the limit "
+            f"is {MAX_BYTES:,}. Pass the place of the data (a file, an object in S3) in place of the data"
+        )
+    return _HEADER.pack(_MARK, len(body)) + body
 
 
 class Inbox:
-    """Puts messages together from the bytes that arrive."""
+    """Puts messages together from the bytes that arrive.
 
-    def __init__(self) -> None:
+    Args:
+        size: how many parts a message has.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._data = bytearray()
 
     def feed(self, data: bytes) -> None:
@@ -26,12 +50,24 @@ class Inbox:
         self._data += data
 
     def next(self) -> Any:
-        """The next whole message, or None."""
-        if len(self._data) < _LENGTH.size:
+        """The next whole message, or None.
+
+        Raises:
+            FrameError: the bytes are no message.
+        """
+        if len(self._data) < _HEADER.size:
             return None
-        end = _LENGTH.size + _LENGTH.unpack_from(self._data)[0]
+        mark, length = _HEADER.unpack_from(self._data)
+        if mark != _MARK or length > MAX_BYTES:
+            raise FrameError(f"bytes that are no message: {bytes(self._data[: _HEADER.size])!r}")
+        end = _HEADER.size + length
         if len(self._data) < end:
             return None
-        value = pickle.loads(self._data[_LENGTH.size : end])
+        try:
+            value = pickle.loads(self._data[_HEADER.size : end])
+        except Exception as error:
+            raise FrameError(f"a message that cannot be read: {type(error).__name__}: {error}") from error
+        if not isinstance(value, tuple) or len(value) != self._size:
+            raise FrameError(f"a message of another form: {type(value).__name__}")
         del self._data[:end]
         return value

@@ -23,13 +23,14 @@ def levels() -> Levels:
     return found
 
 
-def forward(levels: Levels, send: Callable[[bytes], None]) -> None:
-    """In the child: send every record that the parent would write, and write none here."""
+def forward(levels: Levels, send: Callable[[bytes], None]) -> logging.Handler:
+    """In the child: send every record that the parent would write, and write none here; the handler that does so."""
     handler = _Forwarder(send)
     handler.addFilter(CurrentTask())
     logging.root.addHandler(handler)
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
+    return handler
 
 
 class _Forwarder(logging.Handler):
@@ -39,11 +40,9 @@ class _Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            packed = _pack(record)
+            self._send(_pack(record))
         except Exception:
             self.handleError(record)
-        else:
-            self._send(packed)
 
 
 def _pack(record: logging.LogRecord) -> bytes:

@@ -59,18 +59,19 @@ class Children:
             ResultError: the result cannot travel.
         """
         loop = asyncio.get_running_loop()
+        request = _request(target, context)
         while True:
             child = self._take(loop)
-            stopped, reply = await self._talk(child, loop, target, context)
+            stopped, reply = await self._talk(child, loop, request, context)
             # A child that died while it waited never knew of the task.
             if reply[0] != "crashed" or child.began or stopped or not child.served:
                 return _outcome(target, stopped, *reply)
 
     async def _talk(
-        self, child: Child, loop: asyncio.AbstractEventLoop, target: Target, context: TaskContext
+        self, child: Child, loop: asyncio.AbstractEventLoop, request: dict[str, Any], context: TaskContext
     ) -> tuple[bool, tuple[str, Any]]:
         """Whether the attempt was stopped, and what became of it."""
-        talk = loop.create_task(child.converse(_request(target, context), context))
+        talk = loop.create_task(child.converse(request, context))
         stopped = False
         try:
             while not talk.done():
@@ -194,4 +195,9 @@ def _outcome(target: Target, stopped: bool, word: str, value: Any) -> Any:
         raise asyncio.CancelledError from RemoteTraceback(ErrorInfo(*value["info"]))
     if stopped:
         raise asyncio.CancelledError
+    if word == "garbled":
+        raise TaskCrashed(
+            f"the child process of {target.task} was killed: it sent {value}. Code of a task that forks must end the "
+            "fork by os._exit, and must write to no file descriptor that it has not opened"
+        )
     raise TaskCrashed(f"the child process of {target.task} ended while the task ran: {how_it_ended(value)}")

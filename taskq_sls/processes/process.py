@@ -17,7 +17,7 @@ from ..context import TaskContext
 from ..errors import TaskCrashed
 from ..results.records import Progress
 from . import log_records
-from .frames import Inbox, frame
+from .frames import FrameError, Inbox, frame
 
 NOTICE_SECONDS = 1.0
 """How long a cancelled task may take to see ``ctx.cancelled`` before its process is asked to end."""
@@ -59,7 +59,8 @@ class Child:
         self._asked = False
         self._may_be_told = False
         self._timers: list[asyncio.TimerHandle] = []
-        self._inbox = Inbox()
+        self._inbox = Inbox(4)
+        self._serial = 0  # of its present task; it comes back with every answer
         self._socket, theirs = socket.socketpair()
         # Nothing is ever written to it: its end tells the child's kernel, if need be, that this process is gone.
         lifeline, self._lifeline = os.pipe()
@@ -95,31 +96,39 @@ class Child:
 
         Returns:
             What became of it: ``done`` and the result's JSON, ``unfit`` and why, ``failed`` or ``interrupted`` and the
-            packed exception; or ``crashed`` and the exit status, as subprocess gives it. Unless the process goes on
-            to serve, it has ended.
+            packed exception; ``crashed`` and the exit status, as subprocess gives it; or ``garbled`` and why, where
+            it was killed over an answer that is not to this task. Unless the process goes on to serve, it has ended.
         """
         loop = asyncio.get_running_loop()
         self.began = False
+        self._serial += 1
         watch = loop.call_later(LOOK_SECONDS, self._look, loop)
         self._timers = [watch]
         try:
-            await loop.sock_sendall(self._socket, frame(("run", request)))
+            await loop.sock_sendall(self._socket, frame(("run", self._serial, request)))
             self._may_be_told = True
             while True:
-                word, value, *more = await self._receive(loop)
+                word, serial, value, progress = await self._receive(loop)
                 if word == "log":
                     with contextlib.suppress(Exception):  # a record of classes that exist only over there
                         log_records.write(value)
                     continue
+                if serial != self._serial:
+                    if word == "progress":  # its other thread sent it after the answer
+                        continue
+                    raise FrameError(f"an answer to request {serial}, where {self._serial} was sent")
+                if progress is not None:
+                    context._note_progress(Progress(*progress))
                 if word == "began":
                     self.began = True
-                    continue
-                told = value if word == "progress" else more[0]
-                if told is not None:
-                    context._note_progress(Progress(*told))
-                if word != "progress":
+                elif word != "progress":
                     reply = word, value
                     break
+        except FrameError as error:
+            if not self._may_be_told:  # the request could not be sent
+                raise
+            await self._reap()
+            reply = "garbled", str(error)
         except (EOFError, OSError):
             reply = "crashed", await self._reap()
         finally:
@@ -169,7 +178,7 @@ class Child:
 
     def _tell(self, word: str, reason: str | None) -> None:
         with contextlib.suppress(OSError):  # gone, or so busy that it does not listen: the signals reach it
-            self._socket.send(frame((word, reason)))
+            self._socket.send(frame((word, self._serial, reason)))
 
     async def _receive(self, loop: asyncio.AbstractEventLoop) -> Any:
         while (message := self._inbox.next()) is None:

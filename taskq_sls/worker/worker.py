@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AwsError, ConfigError
+from ..forked_signals import reset_in_forks
 from ..queues import Queue
 from ..services import Services
 from ..threads import default_threads
@@ -178,6 +179,7 @@ class Worker:
                     # Python's own handlers run even while a task blocks the loop, which asyncio's do not.
                     previous = signal.signal(number, self._on_os_signal)
                     stack.callback(signal.signal, number, previous)
+                stack.callback(reset_in_forks(signal.SIGTERM, signal.SIGINT))
                 stack.callback(self._last_resort.cancel)
             services = self.app.services.new_async()
             try:

@@ -16,7 +16,7 @@ from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, alive, until
 
 TASKS = """
-import ctypes, os, time
+import ctypes, multiprocessing, os, time
 from pathlib import Path
 from taskq_sls import Queue, Retry, TaskContext, TaskQ, current_task
 
@@ -50,6 +50,32 @@ def keep_the_lock_forever(name: str) -> None:
     (folder / f"{name}.part").rename(folder / name)
     while True:
         ctypes.PyDLL(None).usleep(600_000_000)
+
+
+def touch_and_sleep(name: str) -> None:
+    (folder / name).touch()
+    time.sleep(600)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@app.task
+def terminate_a_fork() -> list[int | None]:
+    ended = []
+    for number in (15, 2):
+        process = multiprocessing.get_context("fork").Process(target=touch_and_sleep, args=(str(number),))
+        process.start()
+        if number == 2:        # Python itself loses one that comes while it forks
+            wait_for(folder / "2")
+        os.kill(process.pid, number)
+        process.join(30)
+        ended.append(process.exitcode)
+        process.kill()
+    return ended
 
 
 @app.task(run_in="process")
@@ -107,6 +133,12 @@ def test_a_crash_is_tried_again_and_a_child_may_enqueue(workers: WorkerProcesses
     second = workers.record(str(workers.record(first).result))
     assert (second.status, second.result, second.parent) == (State.SUCCEEDED, 7, first)
     assert "signal SIGKILL" in workers.output()
+
+
+def test_a_process_that_a_task_forks_ends_by_the_signals_that_end_a_process(workers: WorkerProcesses) -> None:
+    id = workers.enqueue("terminate_a_fork")
+    assert workers.start("--burst").wait(90) == 0
+    assert workers.record(id).result == [-15, 1]  # SIGTERM, and KeyboardInterrupt
 
 
 def test_a_worker_that_stops_gives_back_its_task_and_leaves_no_process(workers: WorkerProcesses) -> None:

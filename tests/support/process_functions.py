@@ -6,8 +6,10 @@ import asyncio
 import ctypes
 import functools
 import logging
+import multiprocessing
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from taskq_sls import RetryLater, TaskContext, TaskHandle, TaskQ, current_task
+from taskq_sls.processes import frames
+from taskq_sls.processes.frames import frame
 
 
 @dataclass
@@ -206,3 +210,64 @@ async def _async_body(number: int) -> int:
 
 def hidden_async(number: int) -> Any:
     return _async_body(number)
+
+
+def fork(how: str) -> str:
+    """What its fork does comes out of the fork's copy of this function."""
+    fork = ctypes.PyDLL(None).fork if how == "unseen" else os.fork  # one that no hook of Python sees
+    if (child := fork()) != 0:
+        return f"{how}: {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}"
+    logging.getLogger("shop.tasks").error("in the fork")
+    if how == "exit":
+        sys.exit(5)
+    if how == "failing exec":
+        os.execv("/no/such/program", ["program"])
+    return "the fork's result"
+
+
+def pool_of_processes() -> list[int]:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return pool.map(abs, [-1, -2])
+
+
+def terminate_a_process() -> int | None:
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    process.start()
+    process.terminate()
+    process.join(30)
+    process.kill()
+    return process.exitcode
+
+
+def write_to_the_connection(data: bytes) -> str:
+    [connection] = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2 and _is_socket(int(name))]
+    os.write(connection, data)
+    return "its own result"
+
+
+def answer_for_another_request() -> str:
+    return write_to_the_connection(frame(("done", 10**6, '"forged"', None)))
+
+
+def _is_socket(descriptor: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def too_large() -> str:
+    frames.MAX_BYTES = 10_000
+    return "x" * 20_000
+
+
+class OnlyHere:
+    """Can be unpickled only in the process that made it."""
+
+    def __init__(self, process: int) -> None:
+        if process != os.getpid():
+            raise RuntimeError("made in another process")
+        self.process = process
+
+    def __reduce__(self) -> Any:
+        return OnlyHere, (self.process,)

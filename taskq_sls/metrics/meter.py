@@ -94,7 +94,7 @@ class Meter:
 
     def due(self, now: float, *, everything: bool = False) -> bool:
         """Whether there is something to write, and no fault to wait for; see `flush`."""
-        if now < self._paused_until:
+        if now < self._paused_until <= now + LONGEST_PAUSE:  # the clock may have been set back
             return False
         return bool(self._unwritten) or (bool(self._minutes) if everything else self._minute_is_over(now))
 

@@ -12,7 +12,7 @@ from .agenda import Agenda, Row, home_of, read_when
 from .filling import spread
 from .kept import is_once
 from .misfires import first_after, policy_of
-from .notes import ScheduleNotes
+from .notes import CLOCK_TOLERANCE, ScheduleNotes
 from .pacing import CRUD_PER_SECOND, LISTS_PER_SECOND, Pacer
 from .specs import ScheduleSummary, StoredSchedule
 from .store import ScheduleStore
@@ -88,12 +88,16 @@ class Catalogue:
             AwsError: a call failed; the next look begins at the same time.
         """
         now = self._clock.time()
-        since = now if self._since is None else self._since
+        since = now if self._since is None else min(now, self._since)  # the clock may have been set back
         changes = await self._notes.changes(since - OVERLAP)
         fresh = {one.name: one.time for one in changes if self._looked_at.get(one.name, 0.0) < one.time}
         await self.read(list(fresh))
         self._looked_at.update(fresh)
-        self._looked_at = {name: time for name, time in self._looked_at.items() if time > now - REMEMBERED - OVERLAP}
+        self._looked_at = {
+            name: time
+            for name, time in self._looked_at.items()
+            if now - REMEMBERED - OVERLAP < time <= now + CLOCK_TOLERANCE
+        }
         self._since = now
         return len(fresh)
 
@@ -142,10 +146,14 @@ class Catalogue:
         if before is not None and before.same(row):
             before.seen = self._listing
             return
+        now = self._clock.time()
         row.last = last if before is None else before.last
+        if row.last is not None and row.last > now + CLOCK_TOLERANCE:
+            _in_future(row.name, row.last - now)
+            row.last = now
         row.seen = self._listing
         if row.expression:
-            row.plan(first_after(row))
+            row.plan(first_after(row, now))
             if row.next is None:
                 self._end(row)
         self._agenda.put(row)
@@ -188,6 +196,16 @@ class Catalogue:
             )
         elif row.delete_after:
             self._finished(row)
+
+
+def _in_future(name: str, seconds: float) -> None:
+    logger.warning(
+        "schedule %s: its last firing is noted for a time %.0f s in the future, and is ignored: the clock of this machine "
+        "or of another scheduler is or was wrong",
+        name,
+        seconds,
+        extra={"action": "schedule_last_in_future", "schedule": name},
+    )
 
 
 def _unusable(name: str, why: str) -> None:

@@ -19,8 +19,8 @@ from .agenda import Agenda, Row
 from .catalogue import Catalogue
 from .firing import scheduled_time
 from .ledger import Ledger
-from .misfires import MOST, Decision, decide
-from .notes import ScheduleNotes
+from .misfires import MOST, Decision, decide, plan_anew
+from .notes import CLOCK_TOLERANCE, ScheduleNotes
 from .repeating import Step, repeat, until_it_works
 from .sender import Sender
 from .store import ScheduleStore
@@ -80,6 +80,7 @@ class LocalClock:
         self._catalogue = Catalogue(store, notes, self.agenda, flow, clock, self._ledger.finished)
         self._woken = asyncio.Event()
         self._listings = 0
+        self._looked_at = float("-inf")
 
     # -- steps, which tests take one by one ----------------------------------------------------------------------
 
@@ -114,6 +115,9 @@ class LocalClock:
     def fire(self) -> int:
         """Send what is due, in the background; how many schedules were looked at, 1,000 at most."""
         now = self._clock.time()
+        if now < self._looked_at - CLOCK_TOLERANCE:
+            self._plan_anew(now, self._looked_at - now)
+        self._looked_at = now
         rows = self.agenda.pop_due(now, AT_ONCE)
         for row in rows:
             try:
@@ -209,6 +213,21 @@ class LocalClock:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, wait)):
                     await self._woken.wait()
+
+    def _plan_anew(self, now: float, seconds: float) -> None:
+        logger.warning(
+            "the clock of this machine was set back by about %.0f s: all firings are planned anew",
+            seconds,
+            extra={"action": "scheduler_clock_set_back"},
+        )
+        for row in self.agenda:
+            if not row.expression:
+                continue
+            try:
+                if plan_anew(row, now):
+                    self.agenda.push(row)
+            except Exception:
+                logger.exception("schedule %s cannot be planned", row.name, extra={"action": "scheduler_error"})
 
     def _fire(self, row: Row, now: float) -> None:
         if self._sender.full(row.target):

@@ -8,6 +8,7 @@ from typing import NamedTuple, get_args
 
 from .agenda import Row
 from .firing import Misfire
+from .notes import CLOCK_TOLERANCE
 
 PUNCTUAL = 60.0
 """Seconds by which a firing may be late and still count as punctual: the precision of EventBridge Scheduler."""
@@ -45,14 +46,14 @@ def policy_of(body: str) -> str:
     return policy if policy in POLICIES else "once"
 
 
-def first_after(row: Row) -> float | None:
+def first_after(row: Row, now: float) -> float | None:
     """The first firing that is still to come, or was missed: after the last one, and after the last change.
 
     What a schedule missed before it was last changed does not count: nobody knows what it was then. A one-time
     schedule that was never changed counts however old it is.
     """
     when = row.when
-    after = row.modified
+    after = min(row.modified, now)  # the store's clock may have been ahead
     if row.modified - row.created < 1.0:
         if when.once:
             after = 0.0
@@ -63,6 +64,22 @@ def first_after(row: Row) -> float | None:
         # No two firings are less than a minute apart, and a store may have cut off fractions of a second.
         after = max(after, row.last + 1.0)
     return when.next_time(after, row.anchor)
+
+
+def plan_anew(row: Row, now: float) -> bool:
+    """Plan a row's next firing for a clock that was set back to `now`; whether it is due earlier than before.
+
+    Whether firings between then and now were missed is not known: none is made up for.
+    """
+    if row.last is not None and row.last > now + CLOCK_TOLERANCE:
+        row.last = now
+    due = row.due
+    if row.next is not None and row.next + row.spread <= now:
+        row.due = now  # it waits for its queue
+    else:
+        # A firing that was a little early is not repeated.
+        row.plan(row.when.next_time(now if row.last is None else max(now, row.last + 1.0), row.anchor))
+    return row.due is not None and (due is None or row.due < due)
 
 
 def decide(row: Row, now: float) -> Decision:

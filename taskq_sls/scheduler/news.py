@@ -36,7 +36,7 @@ class News:
             return
         now = self._clock.time()
         try:
-            if now >= self._ask_at:
+            if now >= self._ask_at or self._ask_at > now + ASK_AGAIN_ALIVE:  # the clock may have been set back
                 # First, so that those who come meanwhile do not ask too.
                 self._ask_at = now + ASK_AGAIN_DEAD
                 self._alive = await self._notes.clock_alive(now)

@@ -18,6 +18,10 @@ ALIVE_FOR = 75.0
 CHANGES_FOR = 3_600.0
 """Seconds for which the note of a change is kept."""
 
+CLOCK_TOLERANCE = 60.0
+"""Seconds by which the clocks of several schedulers may differ. A last firing further in the future was noted by a clock
+that was wrong."""
+
 _DAY = 86_400.0
 
 
@@ -49,7 +53,7 @@ class ScheduleNotes(abc.ABC):
 
     @abc.abstractmethod
     async def fired(self, name: str, at: float, now: float) -> None:
-        """The firing of `name` for `at` is in its queue. The latest `at` stands."""
+        """The firing of `name` for `at` is in its queue. The latest `at` stands, unless it is in the future."""
 
     @abc.abstractmethod
     async def last_fired(self, names: Sequence[str] | None = None) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from .notes import ALIVE_FOR, CHANGES_FOR, Change, ScheduleNotes
+from .notes import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ScheduleNotes
 
 
 class MemoryNotes(ScheduleNotes):
@@ -33,7 +33,8 @@ class MemoryNotes(ScheduleNotes):
 
     async def fired(self, name: str, at: float, now: float) -> None:
         with self._lock:
-            self._fired[name] = max(at, self._fired.get(name, at))
+            before = self._fired.get(name, at)
+            self._fired[name] = at if before > now + CLOCK_TOLERANCE else max(at, before)
 
     async def last_fired(self, names: Sequence[str] | None = None) -> dict[str, float]:
         with self._lock:

@@ -4,7 +4,8 @@ All notes of a schedule group have the partition key ``pk = C#<group>``; times a
 
 - ``sk = BEAT``: ``at``, when a local clock last said that it is alive.
 - ``sk = N#<milliseconds>#<name>``: the schedule was made, changed or removed at that time.
-- ``sk = F#<name>``: ``at``, the scheduled time of the latest firing that is in its queue. It only ever grows.
+- ``sk = F#<name>``: ``at``, the scheduled time of the latest firing that is in its queue. It only ever grows, unless
+  it is in the future.
 
 None of them is in an index. A beat costs a write unit every 20 seconds and clock, a firing one, a change one while a
 clock beats.
@@ -22,7 +23,7 @@ from ..results.expressions import Condition, Update
 from ..results.items import number, text, whole_ttl
 from ..results.layout import PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Item, time_bound
 from ..results.table import Table
-from .notes import ALIVE_FOR, CHANGES_FOR, Change, ScheduleNotes, fired_for
+from .notes import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ScheduleNotes, fired_for
 
 BEAT = "BEAT"
 CHANGED = "N#"
@@ -73,7 +74,10 @@ class TableNotes(ScheduleNotes):
 
     async def fired(self, name: str, at: float, now: float) -> None:
         update = Update({"at": number(at), **_ttl(now + fired_for(name))})
-        later = Condition("attribute_not_exists(#pk) OR #at < :if_at", {":if_at": number(at)})
+        later = Condition(
+            "attribute_not_exists(#pk) OR #at < :if_at OR #at > :if_future",
+            {":if_at": number(at), ":if_future": number(now + CLOCK_TOLERANCE)},
+        )
         await self._table.change(self._key(FIRED + name), update, later)
 
     async def last_fired(self, names: Sequence[str] | None = None) -> dict[str, float]:

@@ -23,6 +23,9 @@ LISTS_PER_SECOND = 40.0
 CALLS_AT_ONCE = 16
 """Most paced calls under way at once: enough for the rate at 80 ms a call."""
 
+LONGEST_TURN = 60.0
+"""Seconds that a call may wait for its turn: more than the calls that wait at once can come to."""
+
 PATIENCE = (0.5, 1.0, 2.0)
 """Seconds before a call is repeated that met a fault which may pass, after the port's own quick repeats: among thousands
 of calls some meet a throttled minute, and one of them must not end the work of all."""
@@ -54,7 +57,8 @@ class Pacer:
         """Return when the next call may be made."""
         with self._lock:
             now = self._clock.time()
-            turn = max(self._next, now)
+            # A turn that far ahead is of a clock that was set back since.
+            turn = now if self._next > now + LONGEST_TURN + 100 * self._spacing else max(self._next, now)
             self._next = turn + self._spacing
         if turn > now:
             await self.flow.sleep(turn - now)

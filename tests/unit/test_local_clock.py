@@ -840,3 +840,87 @@ class Swallowing:
             return {"QueueUrl": "http://sqs/1/default"}
         Swallowing.bodies += [entry["MessageBody"] for entry in params["Entries"]]
         return {"Successful": [{"Id": entry["Id"]} for entry in params["Entries"]]}
+
+
+# -- a clock that is set ------------------------------------------------------------------------------------------------
+
+
+def set_back(bench: Bench, seconds: float) -> None:
+    bench.clock._now -= seconds
+
+
+def told(caplog: pytest.LogCaptureFixture, action: str) -> int:
+    return sum(getattr(record, "action", "") == action for record in caplog.records)
+
+
+async def an_hour_ahead_for_a_moment(bench: Bench) -> None:
+    """Two minutes of a schedule that fires each minute, and an hour too many."""
+    await bench.make("r-tick", "cron(* * * * ? *)")
+    await bench.start()
+    await bench.pass_time(2 * MINUTE)
+    assert await bench.fired() == ["r-tick 08:01", "r-tick 08:02"]
+    bench.clock.travel(HOUR)
+    await bench.now()
+    assert "r-tick 09:02" in await bench.fired()
+    set_back(bench, HOUR)
+
+
+async def test_a_clock_that_was_ahead_fires_on_when_it_is_set_back(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await an_hour_ahead_for_a_moment(bench)
+    await bench.pass_time(2 * MINUTE)
+    assert await bench.fired() == ["r-tick 08:03", "r-tick 08:04"]
+    assert told(caplog, "scheduler_clock_set_back") == 1
+    now = bench.clock.time()
+    await bench.local.list_all()
+    assert bench.clock.time() == now  # nobody waits an hour for a turn
+
+
+async def test_a_last_firing_in_the_future_is_ignored_with_a_warning_until_there_is_another(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await an_hour_ahead_for_a_moment(bench)
+    await bench.start()
+    assert told(caplog, "schedule_last_in_future") == 1
+    await bench.pass_time(2 * MINUTE)
+    assert await bench.fired() == ["r-tick 08:03", "r-tick 08:04"]
+    await bench.start()
+    await bench.pass_time(MINUTE)
+    assert await bench.fired() == ["r-tick 08:05"]
+    assert told(caplog, "schedule_last_in_future") == 1
+
+
+async def test_changes_are_seen_after_the_clock_was_set_back(bench: Bench) -> None:
+    await an_hour_ahead_for_a_moment(bench)
+    bench.clock.travel(HOUR)
+    await bench.local.read_changes()
+    set_back(bench, HOUR)
+    await bench.make("r-new", "cron(* * * * ? *)")
+    await bench.notes.changed("r-new", bench.clock.time())
+    await bench.local.read_changes()
+    await bench.pass_time(MINUTE)
+    assert "r-new 08:03" in await bench.fired()
+
+
+async def test_a_clock_that_is_set_back_a_little_repeats_no_firing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.make("r-tick", "cron(* * * * ? *)")
+    await bench.start()
+    await bench.pass_time(2 * MINUTE)
+    set_back(bench, 20)
+    await bench.pass_time(MINUTE)
+    assert await bench.fired() == ["r-tick 08:01", "r-tick 08:02"]
+    await bench.pass_time(MINUTE)
+    assert await bench.fired() == ["r-tick 08:03"]
+    assert told(caplog, "scheduler_clock_set_back") == 0
+
+
+async def test_a_schedule_that_the_store_says_was_made_in_the_future_fires(bench: Bench) -> None:
+    bench.clock.travel(HOUR)
+    await bench.make("r-tick", "cron(* * * * ? *)")
+    set_back(bench, HOUR)
+    await bench.start()
+    await bench.pass_time(MINUTE)
+    assert await bench.fired() == ["r-tick 08:01"]

@@ -37,6 +37,11 @@ async def test_the_latest_firing_stands_whatever_comes_last(notes: ScheduleNotes
     await notes.fired("d-a", NOW + 60, NOW + 61)
     await notes.fired("d-a", NOW, NOW + 62)
     assert await notes.last_fired() == {"d-a": NOW + 60}
+    # A note of the future is one of a clock that was wrong; a minute is the difference that clocks may have.
+    await notes.fired("d-a", NOW, NOW)
+    assert await notes.last_fired() == {"d-a": NOW + 60}
+    await notes.fired("d-a", NOW, NOW - 1)
+    assert await notes.last_fired() == {"d-a": NOW}
     await notes.fired("d-a", NOW + 120, NOW + 121)
     assert await notes.last_fired() == {"d-a": NOW + 120}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
@@ -12,13 +13,24 @@ from .aws.codes import REFUSAL_CODES
 from .clock import Clock
 from .delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
 from .episodes import Episode
-from .errors import ArgumentsError, AwsError, PayloadMissing
+from .errors import ArgumentsError, AwsError, MissingResource, PayloadMissing
 from .failures import POISON_MAX_DELAY, poison
 from .message import Message
 from .middleware.logging import fields
-from .recorder import Attempt, Recorder
+from .recorder import PERSIST_FOR, Attempt, Recorder
 from .results.base import ResultBackend
-from .results.records import MIN_RESULT_TTL, RETENTION, Fence, Finish, Refused, State, TaskRecord
+from .results.records import (
+    MIN_RESULT_TTL,
+    RETENTION,
+    Claim,
+    Claimed,
+    Fence,
+    Finish,
+    Refused,
+    State,
+    TaskRecord,
+    replaceable,
+)
 from .results.verdicts import read_refusal
 from .retry import SAFETY
 from .waits import LAST_WAIT, Waits
@@ -134,6 +146,14 @@ class Admission:
             claim = attempt.claim
             await self._results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
         if verdict.close is None:
+            if isinstance(verdict.outcome, DeadLetter) and not verdict.outcome.recorded:
+                letter, context = verdict.outcome, attempt.context
+                logger.error(
+                    "%s: %s",
+                    context.task,
+                    letter.error.message if letter.error else letter.reason,
+                    extra={**fields(context, "claim_refused"), "reason": letter.reason},
+                )
             if not isinstance(verdict.outcome, RetryIn):
                 return verdict.outcome
             last_moment = attempt.delivery.sent_at + RETENTION - SAFETY / 2
@@ -163,19 +183,44 @@ class Admission:
     async def unknown(self, delivery: Delivery, message: Message, detail: str, reason: str = "unknown_task") -> Outcome:
         """A task that cannot be run here: back off like any poison; in the end its record, if it has one, says FAILED.
 
-        A redrive opens a failed task only: one left RETRYING by code that has gone would wait for ever.
+        So its handle learns of the end, and a redrive can open the next run: it opens a failed task only.
         """
         outcome = poison(delivery, reason, detail)
         if not isinstance(outcome, DeadLetter):
             return outcome
         now = self._clock.time()
+        end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=outcome.error, reason=outcome.reason)
+        claim = Claim(
+            message.id,
+            message.run,
+            message.task,
+            delivery.queue,
+            os.urandom(8).hex(),
+            now,
+            now + PERSIST_FOR,
+            1,
+            end.ttl,
+            message.enqueued_at or delivery.sent_at,
+            message.labels,
+            message.parent,
+            message.unique_key,
+        )
         try:
             record = await self._results.get(message.id, now=now)
+            if reason == "unknown_task" and (record is None or replaceable(record, claim)):
+                answer = await self._results.claim(claim)
+                fence = Fence(claim.id, claim.run, 1, claim.owner)
+                if answer == Claimed(1) and await self._results.finish(fence, end):
+                    return outcome._replace(recorded=True)
+                return RetryIn(POISON_MAX_DELAY, reason)
             if record is None or record.run != message.run or record.status.terminal:
                 return outcome
-            end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=outcome.error, reason=outcome.reason)
+            if record.task != message.task:
+                return outcome  # its id belongs to another task
             if await self._results.close_idle(record, end):
                 return outcome._replace(recorded=True)
+        except MissingResource:
+            return outcome  # an app that records nothing may have no table
         except Exception as error:
             if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
                 return outcome  # no record that could be ended

@@ -237,6 +237,7 @@ class TaskQ(ByName, Declaring):
             lambda: services.payloads,
             lambda: services.schedules is not None and services.schedules.creates,
             self.meter(services, hours_every=hours_every),
+            lambda: self.registry.names,
         )
 
     def worker(self, **options: Any) -> Worker:

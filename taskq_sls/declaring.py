@@ -106,9 +106,10 @@ class Declaring:
         localns = caller_locals(2)
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
-            task = self._define(function, name, tuple(middleware), options, localns)
+            former_names = tuple(check_task_name(alias) for alias in aliases)
+            task = self._define(function, name, tuple(middleware), options, localns, former_names)
             again = self.registry.get(task.name) is not None
-            self.registry.add(task, tuple(check_task_name(alias) for alias in aliases))
+            self.registry.add(task, former_names)
             if again and self._declarations is not None:
                 # A module that is imported again declares its tasks again, and their schedules.
                 self._declarations = self._declarations.without(task.name)
@@ -132,6 +133,7 @@ class Declaring:
         middleware: tuple[Middleware, ...],
         options: dict[str, Any],
         localns: Mapping[str, Any],
+        aliases: tuple[str, ...] = (),
     ) -> Task[..., Any]:
         if isinstance(function, SyncTask | AsyncTask):  # of another app, or decorated twice
             function = function.__wrapped__ or function
@@ -140,7 +142,7 @@ class Declaring:
         middlewares = (*self.middleware, *checked_middleware(where, middleware))
         merged = self._defaults.merged(where, options, TASK_OPTIONS, declared_options(middlewares))
         self.check_queue(where, merged)
-        return define(self._app, function, resolved, merged, middlewares, self.threads, localns)
+        return define(self._app, function, resolved, merged, middlewares, self.threads, localns, aliases)
 
     def on_event(
         self,

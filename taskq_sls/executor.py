@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from .admission import Admission
@@ -20,7 +20,7 @@ from .delivery import DeadLetter, Delivery, Done, Outcome, Release
 from .episodes import Episode
 from .errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
 from .execution import Execution, hiding
-from .failures import poison
+from .failures import poison, unknown_task
 from .flow import Flow
 from .gate import Gate
 from .message import Message, decode
@@ -72,6 +72,7 @@ class Executor:
         payloads: where arguments and results are that were too large, or None; asked when there is one.
         scheduling: whether a one-time schedule can bring a message back; asked when one is wanted.
         meter: what counts the attempts, or None. Its driver writes what it has counted.
+        names: of all tasks, for the log: a near one is offered for a name that is unknown.
 
     Attributes:
         running: attempts under way, by owner token. A driver's heartbeat renews their leases.
@@ -89,7 +90,9 @@ class Executor:
         payloads: Callable[[], PayloadStore | None] = lambda: None,
         scheduling: Callable[[], bool] = lambda: False,
         meter: Meter | None = None,
+        names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
+        self._names = names
         self.meter = meter
         self._plan_of = plan_of
         self._results = results
@@ -134,7 +137,7 @@ class Executor:
             plan, problem = None, str(error)
         outcome: Outcome
         if plan is None:
-            problem = problem or f"no task is named {message.task!r} in this app"
+            problem = problem or unknown_task(message.task, self._names())
             outcome = await self._admission.unknown(delivery, message, problem)
         elif not plan.is_async:
             outcome = await self._start_in_thread(delivery, message, plan, deadline, control)
@@ -320,5 +323,6 @@ class Executor:
             message.parent,
             message.unique_key,
             call,
+            plan.aliases,
         )
         return Attempt(delivery, message, plan, context, deadline, claim)

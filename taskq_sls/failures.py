@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import traceback
+from collections.abc import Iterable
 
 from .delivery import DeadLetter, Delivery, Outcome, RetryIn
 from .message import ErrorInfo
@@ -60,6 +61,14 @@ def _without_own_frames(whole: traceback.TracebackException) -> traceback.Traceb
         one.stack = traceback.StackSummary.from_list(frames)
         one = one.__cause__ or one.__context__
     return whole
+
+
+def unknown_task(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a message of an unknown task, and the known name that it may have meant."""
+    import difflib  # only an unknown task needs it, and a cold start should not pay for it
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"no task is named {name!r} in this app" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def poison(delivery: Delivery, reason: str, detail: str) -> Outcome:

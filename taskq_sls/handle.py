@@ -127,7 +127,9 @@ class TaskHandle(ByName, Generic[R]):
     async def _status(self, services: Services) -> State:
         self._needs_record("status()")
         record = await services.results.get(self.id, now=self._app.clock.time())
-        return State.QUEUED if record is None else record.status
+        if record is None:
+            return State.QUEUED
+        return State.FAILED if self._id_taken(record) else record.status
 
     async def _cancel(self, services: Services) -> CancelAnswer:
         if self._record not in ("started", "queued"):
@@ -135,6 +137,10 @@ class TaskHandle(ByName, Generic[R]):
                 f"cancel(): task {self.task} has record={self._record!r}; cancelling needs record='started' or 'queued'"
             )
         now = self._app.clock.time()
+        if self._app.registry.get(self.task) is not None:
+            record = await services.results.get(self.id, now=now)
+            if record is not None and self._id_taken(record):
+                return CancelAnswer("too_late", State.FAILED)
         answer = await services.results.cancel(
             self.id, task=self.task, queue=self.queue, now=now, ttl=now + MIN_RESULT_TTL + DAY
         )
@@ -162,7 +168,23 @@ class TaskHandle(ByName, Generic[R]):
         record = (await wait_for_records(self._app, services, [self.id], timeout))[self.id]
         return self._value(record)
 
+    def _id_taken(self, record: TaskRecord) -> bool:
+        """Whether another task has used the id first: this one is dead-lettered, and has no record of its own."""
+        return self._app.registry.different_tasks(self.task, record.task)
+
     def _value(self, record: TaskRecord) -> R:
+        if self._id_taken(record):
+            from .results.verdicts import id_taken_by  # hardly any id is used twice
+
+            raise TaskFailed(
+                id=self.id,
+                task=self.task,
+                error_type="ClaimRefused",
+                error_message=id_taken_by(record, self.task),
+                traceback="",
+                attempts=0,
+                reason="id_taken",
+            )
         error = error_of(record)
         if error is not None:
             raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, get_args
@@ -33,6 +34,16 @@ MAX_UNIQUE_KEY = 200
 
 MAX_UNIQUE_TTL = MIN_RESULT_TTL
 """Longest life of a unique key, in seconds: no message is older, so no task can still need it."""
+
+
+RESERVED_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|http-[0-9a-f]{16,24}-.*|taskq:.*"
+)
+"""Ids that follow from names others know: of scheduled runs (UUIDs of version 8), of requests over HTTP, of our own tasks.
+Nobody can give them to a task: whoever used one first would keep the task it stands for from running."""
+
+RESERVED_KEY = "schedule:"
+"""Start of the unique keys that keep runs of one schedule from overlapping."""
 
 
 def seconds(where: str, name: str, value: Any, low: float, high: float, hint: str = "") -> float:
@@ -74,7 +85,15 @@ def _group(where: str, name: str, value: Any) -> str | None:
 
 
 def _id(where: str, name: str, value: Any) -> str | None:
-    return None if value is None else check_id(value)
+    if value is None:
+        return None
+    id = check_id(value)
+    if RESERVED_ID.fullmatch(id):
+        raise ConfigError(
+            f"{where}: id={id!r} has a reserved form: UUIDs of version 8, 'http-...' and 'taskq:...' are ids of scheduled "
+            "runs, of requests over HTTP and of tasks of taskq itself; put a prefix of your own before it"
+        )
+    return id
 
 
 def checked_labels(where: str, name: str, value: Any) -> Mapping[str, str]:
@@ -96,6 +115,10 @@ def _unique_key(where: str, name: str, value: Any) -> str | None:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_UNIQUE_KEY or not value.isprintable():
         raise ConfigError(
             f"{where}: unique_key={value!r:.300} must be 1 to {MAX_UNIQUE_KEY} printable characters; hash what is longer"
+        )
+    if value.startswith(RESERVED_KEY):
+        raise ConfigError(
+            f"{where}: a unique key must not begin with {RESERVED_KEY!r}: such keys belong to the runs of schedules"
         )
     return value
 

@@ -16,6 +16,7 @@ class Plan(NamedTuple):
     Args:
         onion: the function inside its execute hooks.
         is_async: whether the function is a coroutine function; a plain one needs a thread, or a process.
+        aliases: former names of the task.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Plan(NamedTuple):
     signature: Signature
     onion: Onion
     is_async: bool
+    aliases: tuple[str, ...] = ()
 
     @property
     def killable(self) -> bool:

@@ -90,6 +90,15 @@ class Registry:
         task = self.get(name)
         return None if task is None else task.plan
 
+    def same_task(self, name: str, other: str) -> bool:
+        """Whether both are names of one task: the same name, or name and alias of a task that is registered here."""
+        return name == other or ((task := self.get(name)) is not None and task is self.get(other))
+
+    def different_tasks(self, name: str, other: str) -> bool:
+        """Whether the names are of two tasks that are both registered here."""
+        task, second = self.get(name), self.get(other)
+        return task is not None and second is not None and task is not second
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names, aliases left out."""
@@ -110,6 +119,7 @@ def define(
     middlewares: tuple[Middleware, ...],
     threads: ThreadRunner,
     localns: Mapping[str, Any],
+    aliases: tuple[str, ...] = (),
 ) -> Task[..., Any]:
     """Make a task of a function.
 
@@ -149,7 +159,7 @@ def define(
 
     def compile_plan() -> Plan:
         hooks = middlewares if options.timeout is None else with_time_limit(middlewares, layer_is_async)
-        return Plan(name, options, signature(), compose(layer, layer_is_async, hooks, threads), is_async)
+        return Plan(name, options, signature(), compose(layer, layer_is_async, hooks, threads), is_async, aliases)
 
     layer: Callable[[TaskContext], Any] = call
     layer_is_async = is_async

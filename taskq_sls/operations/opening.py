@@ -15,6 +15,7 @@ from ..errors import AwsError
 from ..message import ErrorInfo
 from ..results.keys import give_back
 from ..results.records import DAY, MIN_RESULT_TTL, Finish, State, TaskRecord, idle
+from ..results.verdicts import id_taken_by
 from ..services import Services
 from .dead_letter import MOVED, DeadLetterView
 
@@ -49,8 +50,10 @@ async def runs_to_open(
         # The firing or the late retry that a schedule could not send is no new run.
         if record is None or one.source is None or one.message is None:
             return target
+        if not _of_its_task(app, record, one):
+            return Held("IdTaken", id_taken_by(record, one.message.task))
         if record.status is State.FAILED:
-            return max(target, record.run + 1)
+            return record.run + 1
         # Ended otherwise, it is recognised when it comes. The run that is open already is that of a copy sent before.
         if record.status.terminal or record.run >= target:
             return target
@@ -70,10 +73,20 @@ async def close_records(app: TaskQ, services: Services, dead_letters: Sequence[D
 
     async def close(one: DeadLetterView) -> None:
         record = records.get(one.id or "")
-        if record is not None and not record.status.terminal and record.run <= one.run:
+        if (
+            record is not None
+            and not record.status.terminal
+            and record.run <= one.run
+            and _of_its_task(app, record, one)
+        ):
             await _close(app, services, record, one)
 
     await services.flow.map(close, moved, CLOSES_AT_ONCE)
+
+
+def _of_its_task(app: TaskQ, record: TaskRecord, one: DeadLetterView) -> bool:
+    """Whether a record is of the dead letter's task, and not of another one that has used the id first."""
+    return one.task is not None and app.registry.same_task(record.task, one.task)
 
 
 async def records_of(app: TaskQ, services: Services, dead_letters: Sequence[DeadLetterView]) -> dict[str, TaskRecord]:

@@ -11,11 +11,14 @@ ABSENT = "attribute_not_exists(#pk)"
 EXPIRED = "#ttl <= :if_now"
 HELD = "#owner = :if_owner AND #run = :if_run AND #attempt = :if_attempt AND #status = :if_running"
 CLAIMABLE = (
-    f"{ABSENT} OR (#ttl > :if_now AND #run = :if_run AND attribute_not_exists(#cancel_requested) AND ("
+    f"{ABSENT} OR (#ttl > :if_now AND {{same_task}} AND #run = :if_run AND attribute_not_exists(#cancel_requested) AND ("
     "#status = :if_queued"
     " OR (#status = :if_retrying AND (attribute_not_exists(#next_at) OR #next_at <= :if_now))"
     " OR (#status = :if_running AND #owner <> :if_owner AND #attempt < :if_max AND #lease_until <= :if_takeover)))"
 )
+
+SAME_TASK = "#task = :if_task"
+CLAIMABLE_BY_NAME = CLAIMABLE.format(same_task=SAME_TASK)
 
 _RUNNING = text(State.RUNNING)
 _QUEUED = text(State.QUEUED)
@@ -24,9 +27,11 @@ _RETRYING = text(State.RETRYING)
 
 def claimable(claim: Claim) -> Condition:
     """A claim starts the next attempt of what stands; what it replaces whole is not among it."""
+    names = _names_of(claim)
     return Condition(
-        CLAIMABLE,
+        CLAIMABLE.format(same_task=_same_task(names)) if claim.aliases else CLAIMABLE_BY_NAME,
         {
+            **names,
             ":if_now": number(claim.now),
             ":if_run": number(claim.run),
             ":if_queued": _QUEUED,
@@ -54,15 +59,30 @@ def held(fence: Fence) -> Condition:
 
 def unstarted(claim: Claim) -> Condition:
     """Nothing is alive, or it is queued in the claim's run and no attempt has started."""
+    names = _names_of(claim)
     return Condition(
-        f"{ABSENT} OR {EXPIRED} OR (#status = :if_queued AND #run = :if_run AND #attempt = :if_zero)",
+        f"{ABSENT} OR {EXPIRED}"
+        f" OR (#status = :if_queued AND #run = :if_run AND #attempt = :if_zero AND {_same_task(names)})",
         {
+            **names,
             ":if_now": number(claim.now),
             ":if_queued": _QUEUED,
             ":if_run": number(claim.run),
             ":if_zero": number(0),
         },
     )
+
+
+def _names_of(claim: Claim) -> Item:
+    """The names of the claim's task, former ones too, as values of a condition."""
+    names = {":if_task": text(claim.task)}
+    for place, alias in enumerate(claim.aliases):
+        names[f":if_alias{place}"] = text(alias)
+    return names
+
+
+def _same_task(names: Item) -> str:
+    return SAME_TASK if len(names) == 1 else f"#task IN ({', '.join(names)})"
 
 
 def not_alive(now: float) -> Condition:

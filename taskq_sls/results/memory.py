@@ -16,7 +16,6 @@ from .metrics import MemoryMetrics
 from .paging import by_status, check_query
 from .records import (
     CANCELLED,
-    QUEUED,
     RETRYING,
     RUNNING,
     CancelAnswer,
@@ -39,6 +38,7 @@ from .records import (
     released_already,
     replaceable,
     takeable,
+    unstarted,
 )
 from .row import Row
 from .workers import MemoryWorkers
@@ -151,7 +151,7 @@ class MemoryResults(ResultBackend):
     async def expire(self, claim: Claim) -> bool:
         with self._lock:
             row = self._alive(claim.id, claim.now)
-            if row is not None and not (row.status is QUEUED and row.run == claim.run and row.attempt == 0):
+            if row is not None and not unstarted(row, claim):
                 return row.status is State.EXPIRED and row.owner == claim.owner
             row = self._insert(claim)
             row.owner = claim.owner

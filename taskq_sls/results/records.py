@@ -136,6 +136,7 @@ class Claim(NamedTuple):
         max_attempts: attempts a run may have; an ended lease at this count is not taken over.
         ttl: epoch seconds at which the record may be dropped.
         call: the arguments as they may be shown, as JSON values; None: not to be recorded.
+        aliases: former names of the task. A record of any other name belongs to another task, and is never claimed.
     """
 
     id: str
@@ -152,6 +153,7 @@ class Claim(NamedTuple):
     parent: str | None = None
     unique_key: str | None = None
     call: Call | None = None
+    aliases: tuple[str, ...] = ()
 
 
 class Claimed(NamedTuple):
@@ -229,6 +231,8 @@ class Standing(Protocol):
     """What the rules below look at: a :class:`TaskRecord`, or a backend's own row."""
 
     @property
+    def task(self) -> str: ...
+    @property
     def status(self) -> State: ...
     @property
     def run(self) -> int: ...
@@ -252,6 +256,8 @@ def takeable(record: Standing, claim: Claim) -> bool:
     """Whether a claim may take the record as it stands (protocol: claim)."""
     if replaceable(record, claim):
         return True
+    if of_another_task(record, claim):
+        return False
     if record.run != claim.run or record.cancel_requested:
         return False
     if record.status is QUEUED:
@@ -262,8 +268,24 @@ def takeable(record: Standing, claim: Claim) -> bool:
 
 
 def replaceable(record: Standing, claim: Claim) -> bool:
-    """Whether a claim replaces the whole record: it is past its ttl, or FAILED in a lower run."""
-    return record.ttl <= claim.now or (record.status is State.FAILED and record.run < claim.run)
+    """Whether a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
+
+    A run further ahead is refused: a forged one would turn away the redrives that follow.
+    """
+    if record.ttl <= claim.now:
+        return True
+    return record.status is State.FAILED and record.run + 1 == claim.run and not of_another_task(record, claim)
+
+
+def of_another_task(record: Standing, claim: Claim) -> bool:
+    """Whether the record's id was used by another task first."""
+    return record.task != claim.task and record.task not in claim.aliases
+
+
+def unstarted(record: Standing, claim: Claim) -> bool:
+    """Whether the task of a claim is queued in its run, and no attempt has started."""
+    waits = record.status is QUEUED and record.run == claim.run and record.attempt == 0
+    return waits and not of_another_task(record, claim)
 
 
 def claimed_already(record: Standing, claim: Claim) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..delivery import DONE, DeadLetter, Outcome, RetryIn
 from ..message import ErrorInfo
-from .records import TAKEOVER_GRACE, Claim, Finish, State, TaskRecord, abandoned
+from .records import TAKEOVER_GRACE, Claim, Finish, State, TaskRecord, abandoned, of_another_task
 
 LONGEST_WAIT = 900.0
 """Most seconds a duplicate waits before it looks at a live lease again."""
@@ -29,8 +29,18 @@ def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
     Args:
         hold: the queue's hold in seconds. A live holder renews its lease three times in that time.
     """
+    if of_another_task(record, claim):
+        return Verdict(_refused("id_taken", id_taken_by(record, claim.task)))
     if claim.run < record.run:
         return Verdict(DONE)
+    if record.status is State.FAILED and claim.run > record.run + 1:
+        return Verdict(
+            _refused(
+                "run_ahead",
+                f"the message is of run {claim.run}, and the task has reached run {record.run}: only the next run is "
+                "started; redrive the message with `taskq dlq redrive`",
+            )
+        )
     if record.status is State.FAILED:
         return Verdict(DeadLetter(record.reason or "failed", record.error, record.attempt, recorded=True))
     if record.status.terminal:
@@ -42,6 +52,18 @@ def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
         return Verdict(DONE, cancel=True)
     due = record.next_at if record.next_at is not None else claim.now
     return Verdict(RetryIn(max(1.0, due - claim.now), "early"))
+
+
+def id_taken_by(record: TaskRecord, task: str) -> str:
+    """Why a task is not run, or has no state: another one has used its id first."""
+    return (
+        f"the id {record.id} belongs to task {record.task} ({record.status}), so task {task} is not run; enqueue it again "
+        "with an id that no other task has"
+    )
+
+
+def _refused(reason: str, why: str) -> DeadLetter:
+    return DeadLetter(reason, ErrorInfo("ClaimRefused", why))
 
 
 def _running(record: TaskRecord, claim: Claim, hold: float) -> Verdict:

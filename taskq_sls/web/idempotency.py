@@ -93,7 +93,7 @@ async def give_up(call: Call, request: Request) -> None:
 
 
 def _lock(call: Call, key: str, content: Any, queue: str) -> KeyLock:
-    owner = _digest([call.app.name, call.principal.name, key])[:32]
+    owner = call.caller_digest(key)[:32]
     now = call.now
     id = f"http-{owner[:24]}-{_digest(content)[:24]}"
     return KeyLock(SPACE, owner, id, queue, now, math.ceil(now + REMEMBERED))

@@ -73,7 +73,9 @@ class Target(NamedTuple):
 def target() -> Iterator[Target]:
     with served() as api:
         for id in IDS[:3]:
-            api.client.post("/v1/tasks", json={"task": "shop:resize", "id": id, "args": ["a.png"]})
+            resize = api.app.registry.get("shop:resize")
+            assert resize is not None
+            resize.with_options(id=id).enqueue("a.png")
         api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "secret"]})
         api.app.ref("shop:internal").enqueue("x")
         api.memory.run_until_idle()

@@ -574,7 +574,9 @@ def test_without_a_scheduler_the_page_says_what_to_configure(site: Dashboard):
 
 
 def dead(site: Dashboard, count: int = 3) -> list[str]:
-    ids = [send(site, "shop:login", "mallory", "x", id=f"dead-{number}") for number in range(count)]
+    login = site.api.app.registry.get("shop:login")
+    assert login is not None
+    ids = [login.with_options(id=f"dead-{number}").enqueue("mallory", "x").id for number in range(count)]
     site.api.memory.run_until_idle()
     return ids
 

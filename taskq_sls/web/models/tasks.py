@@ -43,7 +43,10 @@ class EnqueueTask(Given):
     delay: float | None = Field(default=None, description="Start no earlier than after so many seconds: up to a year.")
     group: str | None = Field(default=None, description="Message group, needed on FIFO queues.")
     id: str | None = Field(
-        default=None, pattern=ID, description="The task's id: sending it again with the same id is safe."
+        default=None,
+        pattern=ID,
+        description="Chosen by the caller: sending it again with the same id is safe. The task's id is made of "
+        "it and of who calls: `http-<digest>-<id>`, as the answer says.",
     )
     labels: dict[str, str] | None = Field(
         default=None, description="Text by name, kept with the task: 4,096 bytes in all."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -20,6 +21,9 @@ from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
 from ..problems import ProblemError
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
+
+LONGEST_OWN_ID = 78
+"""Characters of an id of the caller's choice that stay readable in the task's id, which has at most 100."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -95,7 +99,7 @@ async def _send(
             if entry.id is not None or entry.unique_key is not None:
                 raise ProblemError("invalid", "the Idempotency-Key names the tasks: leave out id and unique_key")
         # What is wrong with the request is found before its key is taken.
-        prepared = _prepared(call.app, entries, None, batch=batch)
+        prepared = _prepared(call, entries, None, batch=batch)
         content = [entry.model_dump() for entry in entries]
         request = await begin(call, key, content, prepared[0].queue)
         if request.done:
@@ -104,7 +108,7 @@ async def _send(
             return [
                 Enqueued(id=id, task=one.message.task, queue=one.queue) for id, one in zip(ids, prepared, strict=True)
             ]
-    return await _carry_out(call, _prepared(call.app, entries, request, batch=batch), request)
+    return await _carry_out(call, _prepared(call, entries, request, batch=batch), request)
 
 
 async def _carry_out(call: Call, prepared: Sequence[Prepared], request: Request | None) -> list[Enqueued]:
@@ -130,17 +134,26 @@ async def _carry_out(call: Call, prepared: Sequence[Prepared], request: Request 
     return answers
 
 
-def _prepared(app: TaskQ, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool) -> list[Prepared]:
+def _callers_id(call: Call, id: str) -> str:
+    """The id of a task whose caller has chosen `id`: the same each time, and one that no other caller can use."""
+    given = id if len(id) <= LONGEST_OWN_ID else hashlib.sha256(id.encode()).hexdigest()
+    return f"http-{call.caller_digest()[:16]}-{given}"
+
+
+def _prepared(call: Call, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool) -> list[Prepared]:
     prepared = []
     for index, entry in enumerate(entries):
         options = entry.options()
+        id = options.pop("id", None)
         if request is not None:
-            options["id"] = request.id(index if batch else None)
+            id = request.id(index if batch else None)
+        elif id is not None:
+            id = _callers_id(call, id)
         try:
-            task = find_task(app, entry.task)
+            task = find_task(call.app, entry.task)
             args, kwargs = task.plan.signature.decode(entry.args, entry.kwargs)
             sender = task.with_options(**options)
-            prepared.append(sender._prepare(args, kwargs, sender.options))
+            prepared.append(sender._prepare(args, kwargs, sender.options._replace(id=id)))
         except (ArgumentsError, ConfigError) as error:
             if not batch:
                 raise

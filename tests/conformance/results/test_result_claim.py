@@ -177,3 +177,60 @@ async def test_the_zombie_of_a_replaced_record_can_write_nothing(results: Result
     await results.claim(claim)
     await results.claim(a_claim(owner="owner-2", now=NOW + 30))
     assert await results.finish(a_fence(claim), succeeded()) is None
+
+
+@pytest.mark.parametrize("status", list(State))
+async def test_a_record_of_another_task_is_never_claimed(results: ResultBackend, status: State) -> None:
+    if status is State.QUEUED:
+        await results.put_queued(a_claim(task="shop:echo"))
+    elif status is State.RUNNING:
+        await start(results, a_claim(task="shop:echo"))
+    else:
+        await run(results, Finish(status, now=NOW + 1, ttl=TTL), a_claim(task="shop:echo"))
+    late = NOW + HOLD + 100
+    for run_number in (0, 1):
+        answer = await results.claim(a_claim(task="shop:export", owner="owner-2", run=run_number, now=late))
+        assert isinstance(answer, Refused)
+        assert (answer.record.task, answer.record.status) == ("shop:echo", status)
+    assert not await results.expire(a_claim(task="shop:export", owner="owner-2", now=late))
+
+
+async def test_an_expired_record_of_another_task_is_replaced(results: ResultBackend) -> None:
+    await run(results, succeeded(), a_claim(task="shop:echo"))
+    assert await results.claim(a_claim(task="shop:export", owner="owner-2", now=TTL + 1, ttl=TTL + 100)) == Claimed(1)
+    record = await results.get("task-1", now=TTL + 1)
+    assert record is not None
+    assert record.task == "shop:export"
+
+
+@pytest.mark.parametrize("status", [State.QUEUED, State.RUNNING, State.RETRYING, State.FAILED])
+async def test_a_record_under_a_former_name_is_claimed(results: ResultBackend, status: State) -> None:
+    former = a_claim(task="old:export")
+    if status is State.QUEUED:
+        await results.put_queued(former)
+    elif status is State.RUNNING:
+        await start(results, former)
+    elif status is State.RETRYING:
+        await run(results, retrying(), former)
+    else:
+        await run(results, failed(), former)
+    moved = a_claim(
+        task="new:export",
+        aliases=("older:export", "old:export"),
+        owner="owner-2",
+        run=int(status is State.FAILED),
+        now=NOW + HOLD + 100,
+    )
+    assert isinstance(await results.claim(moved), Claimed)
+
+
+async def test_a_queued_record_under_a_former_name_expires(results: ResultBackend) -> None:
+    await results.put_queued(a_claim(task="old:export"))
+    assert await results.expire(a_claim(task="new:export", aliases=("old:export",), now=NOW + 100))
+
+
+async def test_only_the_run_after_a_failed_one_is_opened(results: ResultBackend) -> None:
+    await run(results, failed())
+    for ahead in (2, 90_000):
+        assert isinstance(await results.claim(a_claim(owner="owner-2", run=ahead, now=NOW + 2)), Refused)
+    assert await results.claim(a_claim(owner="owner-3", run=1, now=NOW + 2)) == Claimed(1)

@@ -32,7 +32,7 @@ finishes = st.tuples(
 ids = st.sampled_from(IDS)
 nth = st.integers(0, 3)
 steps = st.one_of(
-    st.tuples(st.just("claim"), ids, st.integers(0, 1), st.integers(1, 3)),
+    st.tuples(st.just("claim"), ids, st.integers(0, 2), st.integers(1, 3)),
     st.tuples(st.just("claim"), ids, st.just(0), st.just(3)),
     st.tuples(st.just("claim again"), nth),
     st.tuples(st.just("renew"), nth, progress),
@@ -118,6 +118,8 @@ def the_claim(id: str, run: int, now: float, number: int, **other: Any) -> Claim
     fields: dict[str, Any] = {"owner": f"owner-{number}", "task": f"task-{id}", "enqueued_at": NOW, "ttl": now + LIFE}
     if number % 3 == 0:
         fields |= {"labels": {"number": str(number)}, "parent": "p", "enqueued_at": now, "queue": "other"}
+    if number % 4 == 0:  # another task under the same id, or the same one after it was moved
+        fields |= {"task": f"moved-{id}", "aliases": (f"task-{id}", "older") if number % 8 else ()}
     return a_claim(id, run=run, now=now, **fields | other)
 
 

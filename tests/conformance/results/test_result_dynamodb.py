@@ -75,7 +75,11 @@ async def test_only_retrying_and_terminal_tasks_are_in_the_status_index(dynamo_r
 async def test_the_keys_of_the_name_index_never_change(dynamo_results: DynamoResults) -> None:
     await run(dynamo_results, retrying())
     before = await raw_item(dynamo_results)
-    await run(dynamo_results, failed(), a_claim(owner="owner-2", now=NOW + 40, enqueued_at=NOW + 1, task="moved:task"))
+    await run(
+        dynamo_results,
+        failed(),
+        a_claim(owner="owner-2", now=NOW + 40, enqueued_at=NOW + 1, task="moved:task", aliases=("shop.tasks:resize",)),
+    )
     after = await raw_item(dynamo_results)
     for name in ("task", "task_shard", "task_time", "enqueued_at"):
         assert after[name] == before[name]

@@ -57,6 +57,8 @@ class Task(NamedTuple):
     kept_days: float = 15.0
     log_bytes: int = 500
     """One line at level INFO as Lambda writes it, with what CloudWatch adds."""
+    invocation_log_bytes: int = 850
+    """Lambda's own two lines of each invocation, its start and its report, likewise."""
 
 
 PRICES = Prices()
@@ -171,7 +173,8 @@ def storage_cost(level: str) -> float:
 
 def watching_cost(batch: int) -> float:
     """A million tasks: logs at level INFO, and traces."""
-    return MILLION * TASK.log_bytes / 1e9 * PRICES.log_gb + MILLION / batch * TRACED * PRICES.trace
+    logged = TASK.log_bytes + TASK.invocation_log_bytes / batch
+    return MILLION * logged / 1e9 * PRICES.log_gb + MILLION / batch * TRACED * PRICES.trace
 
 
 def total(level: str, batch: int, memory: int) -> float:

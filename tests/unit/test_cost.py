@@ -56,7 +56,7 @@ def test_an_invocation_computes_in_turn_and_waits_once() -> None:
 
 
 def test_the_total_is_the_sum_of_its_parts() -> None:
-    parts = [0.12, 2.50, 100_000 * (0.097 * 1_769 / 1_024 * 0.0000133334 + 0.0000002), 0.27, 0.25 + 0.025]
+    parts = [0.12, 2.50, 100_000 * (0.097 * 1_769 / 1_024 * 0.0000133334 + 0.0000002), 0.27, 0.25 + 0.0425 + 0.025]
 
     assert cost.total("started", 10, 1_769) == pytest.approx(sum(parts), abs=0.001)
 

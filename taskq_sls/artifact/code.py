@@ -100,7 +100,7 @@ def compile_code(folder: Path, runtime: str, parts: Sequence[Path] | None = None
 
 
 def warn_uncompiled(runtime: str) -> None:
-    """Say what it means that nothing was compiled, if so."""
+    """Warn of slower cold starts if no interpreter of the runtime's version is at hand."""
     if interpreter(runtime) is None:
         print(f"warning: there is no {runtime} here to compile with: cold starts will be slower", file=sys.stderr)
 

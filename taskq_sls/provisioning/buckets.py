@@ -47,7 +47,7 @@ async def provision_bucket(s3: AwsClient, name: str, region: str) -> Provisioned
 
 
 async def _block_public_access(s3: AwsClient, name: str) -> str:
-    """What was changed, in words; empty if nothing had to be. So it is for the next two."""
+    """Return the change in words, or "" if none was needed, as the next two do."""
     if await public_access(s3, name) == PRIVATE:
         return ""
     await s3.call("put_public_access_block", Bucket=name, PublicAccessBlockConfiguration=PRIVATE)

@@ -13,6 +13,7 @@ from .auth import Gate, Scope, Token
 from .auth.gate import Mode
 from .errors import add_error_handlers
 from .front import Front
+from .long_polls import LongPolls
 from .openapi import describe
 from .pages import add_pages
 from .routes import ROUTERS
@@ -62,6 +63,7 @@ def create_api(
         redirect_slashes=False,
     )
     api.state.taskq = app
+    api.state.long_polls = LongPolls()
     for router in ROUTERS:
         api.include_router(router)
     add_error_handlers(api)

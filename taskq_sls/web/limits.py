@@ -29,6 +29,9 @@ LONGEST_WAIT = 25.0
 LONGEST_CHECK = 8.0
 """Seconds for which readiness waits for a service. All are asked at once: load balancers and monitors wait no longer."""
 
+MAX_LONG_POLLS = 50
+"""Requests of one process that wait for a task at once: as many as a client keeps connections."""
+
 WAIT_MARGIN = 2.0
 """Seconds that are kept of a request's time for what comes after the wait."""
 

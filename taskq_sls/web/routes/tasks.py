@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Query
+from fastapi import APIRouter, Body, Path, Query, Request
 
 from ...claim_check import redeem_result
-from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing, ResultTimeout
+from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing
 from ...operations import tasks as operations
 from ...operations.editing import Edit
 from ...redaction import MASK, holds_mask
-from ...results.records import State, TaskRecord
-from ...waiting import wait_for_records
-from ..calls import BODY, Call, Caller, allowed
+from ...results.records import State
+from ..calls import BODY, Caller, allowed
 from ..limits import LONGEST_WAIT, MAX_PAGE
+from ..long_polls import LongPolls
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
 from ..models.times import Moment
 from ..problems import ProblemError
@@ -81,12 +81,13 @@ async def list_tasks(
 async def get_task(
     id: TaskId,
     call: Caller,
+    request: Request,
     wait: Annotated[
         float,
         Query(
             ge=0,
             le=LONGEST_WAIT,
-            description="Wait up to so many seconds until it has ended. It may be less where the front's time is short; look at `done`.",
+            description="Wait up to so many seconds until it has ended. It may be less where the front's time is short or many others wait; look at `done`.",
         ),
     ] = 0,
     result: Annotated[bool, Query(description="Whether to read a large result from the bucket.")] = True,
@@ -94,7 +95,8 @@ async def get_task(
     """What is known of a task. Without a record of it the answer is the problem no-record, also while it waits in a
     queue, unless it is declared with record="queued".
     """
-    record = await _wait(call, id, min(wait, call.patience)) if wait else None
+    long_polls: LongPolls = request.app.state.long_polls
+    record = await long_polls.wait(call.app, id, min(wait, call.patience)) if wait else None
     if record is None:
         record = await call.services.results.get(id, now=call.now)
     if record is None:
@@ -159,12 +161,3 @@ async def retry_task(id: TaskId, call: Caller, given: Annotated[RetryTask, Body(
     except ConfigError as error:
         raise ProblemError("conflict", str(error)) from None
     return retried._asdict()
-
-
-async def _wait(call: Call, id: str, seconds: float) -> TaskRecord | None:
-    """The record when the task has ended, or None when that takes longer."""
-    services = await call.app.services.on_loop(waiting=True)
-    try:
-        return (await wait_for_records(call.app, services, [id], seconds))[id]
-    except ResultTimeout:
-        return None

@@ -1,9 +1,11 @@
-"""The library's loggers: a handler, filter or formatter that raises does not reach the code that logs."""
+"""The library's loggers: a handler, filter or formatter that raises does not reach the code that logs, and no line is
+longer than a log can take."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 NAMES = (
@@ -23,6 +25,17 @@ NAMES = (
 )
 """The loggers below ``taskq_sls``."""
 
+MAX_TEXT = 16_384
+"""Characters of a message, a traceback or another text in a line of the library; the middle of longer ones is cut."""
+
+
+def shortened(text: str) -> str:
+    """`text`, or its beginning and end with the number of characters that were cut between them."""
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]} [{len(text) - 2 * half:,} characters cut] {text[-half:]}"
+
 
 class _Guarded(logging.Logger):
     def _log(
@@ -39,6 +52,25 @@ class _Guarded(logging.Logger):
             super()._log(level, msg, args, exc_info, extra, stack_info, stacklevel + 1)  # past this method
         except Exception as error:  # a line that is lost must not decide what becomes of a task
             _report(self.name, error)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            _shorten(record)
+        super().handle(record)
+
+
+def _shorten(record: logging.LogRecord) -> None:
+    """Exceptions of tasks are quoted in messages, fields and tracebacks, and may have any length."""
+    message = record.getMessage()
+    if len(message) > MAX_TEXT:
+        record.msg, record.args = shortened(message), ()
+    for name, value in vars(record).items():
+        if type(value) is str and len(value) > MAX_TEXT:
+            setattr(record, name, shortened(value))
+    if record.exc_info and record.exc_info[1] is not None:
+        trace = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+        if len(trace) > MAX_TEXT:
+            record.exc_info, record.exc_text = None, shortened(trace)
 
 
 def guard_loggers() -> None:

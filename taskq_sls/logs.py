@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from .context import running_task
 from .control_characters import escaped
 from .errors import ConfigError
+from .loggers import shortened
 from .redaction import Names
 from .redaction import redact as redacted
 
@@ -188,7 +189,7 @@ def _trace(record: logging.LogRecord) -> str:
         parts.append(record.exc_text)
     if record.stack_info:
         parts.append(record.stack_info)
-    return "\n".join(parts)
+    return shortened("\n".join(parts))
 
 
 def _iso(epoch: float) -> str:

@@ -11,9 +11,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from rig import Rig
 
 import taskq_sls
+from taskq_sls import Retry
 from taskq_sls.loggers import NAMES
+from taskq_sls.logs import JsonFormatter
 
 
 class Broken(logging.Handler):
@@ -83,3 +86,41 @@ print(logger.notice(), isinstance(logger, Own))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["noticed", "True"]
+
+
+@pytest.mark.parametrize("kind", ["message", "extra", "exception"])
+def test_texts_of_any_length_are_cut_in_the_librarys_lines_and_say_so(
+    caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    text, logger = f"begin{'x' * 900_000}end", logging.getLogger("taskq_sls.task")
+    if kind == "exception":
+        try:
+            raise ValueError(text)
+        except ValueError:
+            logger.exception("it failed")
+    else:
+        logger.error(
+            "it failed: %s", text if kind == "message" else "", extra={"traceback": text} if kind == "extra" else {}
+        )
+
+    [record] = caplog.records
+    whole = logging.Formatter("%(message)s").format(record) + str(getattr(record, "traceback", ""))
+    assert 10_000 < len(whole) < 20_000
+    assert "begin" in whole
+    assert whole.endswith("end")
+    assert "characters cut]" in whole
+
+
+async def test_a_task_whose_exception_has_a_long_text_writes_little(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+
+    @rig.task(retry=Retry(max_attempts=1))
+    def fail() -> None:
+        raise ValueError("x" * 200_000)
+
+    await rig.run(fail)
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    assert "ValueError: xxx" in "".join(lines)
+    assert sum(map(len, lines)) < 50_000

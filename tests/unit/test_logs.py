@@ -189,3 +189,15 @@ def test_an_unknown_level_or_format_is_refused() -> None:
         configure("LOUD")
     with pytest.raises(ConfigError, match=r"log format 'xml': use one of auto"):
         configure("INFO", "xml")
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_a_traceback_of_any_length_is_cut_and_a_users_message_is_not(formatter: logging.Formatter) -> None:
+    try:
+        raise ValueError("x" * 900_000)
+    except ValueError:
+        made = record("y" * 100_000)
+        made.exc_info = sys.exc_info()
+    line = formatter.format(made)
+    assert "characters cut]" in line
+    assert 100_000 < len(line) < 120_000

@@ -6,6 +6,7 @@ its own logging, and may use the two formatters.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -73,6 +74,10 @@ def configure(
 
 class _Handler(logging.StreamHandler[TextIO]):
     """The handler that `configure` sets, and finds again."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):  # stderr may be closed: that must not fail a task that logs
+            super().handleError(record)
 
 
 class CurrentTask(logging.Filter):

@@ -63,6 +63,7 @@ class Heartbeat:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="taskq-heartbeat", daemon=True)
         self._faults = Episode(logger, "the heartbeat cannot reach AWS", "heartbeat_fault")
+        self._renewal_faults = Episode(logger, "leases of running attempts cannot be renewed", "renewal_fault")
         now = time.monotonic()
         self._next = {queue: now + seconds / 3 for queue, seconds in self._visibility.items()}
         self.last_success = now
@@ -165,7 +166,11 @@ class Heartbeat:
                 due.append(context)
         if not due:
             return True
-        return all(drive(self._services.flow.map(self._renew, due, PARALLEL)))
+        renewed = drive(self._services.flow.map(self._renew, due, PARALLEL))
+        if all(renewed):
+            self._renewal_faults.clear()
+        # One attempt that cannot be renewed is no fault of the heartbeat.
+        return any(renewed)
 
     async def _renew(self, context: TaskContext) -> bool:
         fence, progress = context._fence, context._progress
@@ -190,7 +195,7 @@ class Heartbeat:
                 )
                 renewed = await renew(fence, now=now, lease_until=lease_until)
         except Exception as error:  # whatever it is: the other attempts are still to be renewed
-            self._faults.fault(error)
+            self._renewal_faults.fault(error)
             return False
         if renewed is None:
             # Refused, or just finished: an attempt that is still running has lost its lease.

@@ -136,6 +136,7 @@ async def test_an_attempt_that_cannot_be_renewed_keeps_no_other_from_its_renewal
     monkeypatch.setattr(type(running.rig.results), "renew", refuse)
     running.pass_time(HOLD)
     heartbeat._tick()
+    assert heartbeat.live(running.machine.now)
     assert running.lease("bad") == before
     assert running.lease("good") == running.rig.clock.time() + HOLD
     assert await running.finish() == [Done(), Done()]

@@ -201,3 +201,11 @@ def test_a_traceback_of_any_length_is_cut_and_a_users_message_is_not(formatter: 
     line = formatter.format(made)
     assert "characters cut]" in line
     assert 100_000 < len(line) < 120_000
+
+
+def test_a_closed_stderr_fails_no_code_that_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    configure("INFO", "text")
+    closed.close()
+    logging.getLogger("shop").error("a line")

@@ -12,6 +12,7 @@ from typing import Any
 from ..clock import SystemClock
 from ..errors import ConfigError
 from ..template import Plan, TemplateOptions, render_plan
+from ..template.features import FEATURES
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common
 from .output import note, say
@@ -58,6 +59,34 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="leave the declared schedules to `taskq schedules sync --force`",
     )
+    parser.add_argument(
+        "--with",
+        dest="features",
+        action="append",
+        default=[],
+        choices=sorted(FEATURES),
+        metavar="FEATURE",
+        help="; ".join(f"{name}: {feature.about}" for name, feature in FEATURES.items())
+        + ". May be given several times",
+    )
+    parser.add_argument(
+        "--existing",
+        action="append",
+        default=[],
+        metavar="LOGICAL_ID",
+        help="a queue, dead-letter queue, table or bucket that is there already, such as TasksTable: parameters name it",
+    )
+    parser.add_argument(
+        "--stages",
+        default=",".join(defaults.stages),
+        metavar="NAMES",
+        help="what Stage can be, by commas; the last is the production one; default: %(default)s",
+    )
+    parser.add_argument(
+        "--overlay",
+        metavar="FILE",
+        help="YAML or JSON that is merged in by section and logical id: mappings by key, null removes; see docs/deploy.md",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--output", "-o", metavar="FILE", type=Path, help="write it there instead of printing it")
     where.add_argument(
@@ -75,6 +104,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.build,
         not arguments.without_schedules,
         arguments.api,
+        tuple(arguments.features),
+        tuple(arguments.existing),
+        tuple(name.strip() for name in arguments.stages.split(",")),
+        arguments.overlay,
     )
     plan = Plan.of(load_app(arguments.app), options)
     text = render_plan(plan, _command(app_target(arguments.app), options))
@@ -117,6 +150,12 @@ def _command(target: str, options: TemplateOptions) -> str:
             words += [f"--{name.replace('_', '-')}", value]
     if not options.schedules:
         words.append("--without-schedules")
+    words += [word for name in options.features for word in ("--with", name)]
+    words += [word for id in options.existing for word in ("--existing", id)]
+    if options.stages != default.stages:
+        words += ["--stages", ",".join(options.stages)]
+    if options.overlay is not None:
+        words += ["--overlay", options.overlay]
     return shlex.join(words)
 
 

@@ -10,14 +10,12 @@ from .environment import environment
 from .intrinsics import ref, sub
 from .plan import Plan
 
-STAGES = ("dev", "staging", "prod")
-
 RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 DEFAULT_RUNTIME = "python3.13"
 
-LOG_RETENTION = {"dev": 7, "staging": 30, "prod": 90}
-"""Days by stage."""
+FIRST_LOG_RETENTION, LOG_RETENTION, LAST_LOG_RETENTION = 7, 30, 90
+"""Days in the first stage, in those between, and in production."""
 
 
 def parameters(plan: Plan) -> dict[str, Any]:
@@ -25,9 +23,9 @@ def parameters(plan: Plan) -> dict[str, Any]:
     return {
         "Stage": {
             "Type": "String",
-            "Default": "dev",
-            "AllowedValues": list(STAGES),
-            "Description": "In prod the table and the bucket outlive the stack",
+            "Default": plan.options.stages[0],
+            "AllowedValues": list(plan.options.stages),
+            "Description": f"In {plan.options.stages[-1]} the table and the bucket outlive the stack",
         },
         "Prefix": Noted(
             f"An SQS queue's name has at most 80 characters, and the longest here is {_longest(plan)!r}.",
@@ -81,13 +79,15 @@ def mappings(plan: Plan) -> dict[str, Any]:
     """The Mappings section; nothing where it would be used by nothing, which `sam validate --lint` refuses."""
     if not plan.has_functions:
         return {}
-    return {"Stages": {stage: {"LogRetention": days} for stage, days in LOG_RETENTION.items()}}
+    stages = plan.options.stages
+    days = dict.fromkeys(stages, LOG_RETENTION) | {stages[0]: FIRST_LOG_RETENTION} | {stages[-1]: LAST_LOG_RETENTION}
+    return {"Stages": {stage: {"LogRetention": days[stage]} for stage in stages}}
 
 
 def conditions(plan: Plan) -> dict[str, Any]:
     """The Conditions section."""
     return {
-        "IsProduction": Tag("Equals", [ref("Stage"), "prod"]),
+        "IsProduction": Tag("Equals", [ref("Stage"), plan.options.stages[-1]]),
         "IsProtected": Tag("Equals", [ref("DeletionProtection"), "true"]),
         **({"IsTraced": Tag("Equals", [ref("Tracing"), "Active"])} if plan.has_functions else {}),
         "HasKey": Tag("Not", [Tag("Equals", [ref("KmsKeyArn"), ""])]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from keyword import iskeyword
@@ -28,6 +29,10 @@ SCHEDULES_DEAD_LETTERS = "schedules-dlq"
 
 Build = Literal["python", "makefile"]
 
+_STAGE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,30}")
+
+STAGES = ("dev", "staging", "prod")
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateOptions:
@@ -41,6 +46,10 @@ class TemplateOptions:
             the targets ``build-...`` of the Makefile there.
         schedules: whether the declared schedules are part of the stack.
         api: what the function of the HTTP API calls; None for no HTTP API.
+        features: names of `FEATURES`.
+        existing: logical ids of queues, table and bucket that parameters name instead.
+        stages: what the parameter Stage can be; the last is the production one.
+        overlay: a file with changes that are merged in.
     """
 
     handler: str = "handlers.worker.handler"
@@ -49,6 +58,10 @@ class TemplateOptions:
     build: Build = "python"
     schedules: bool = True
     api: str | None = None
+    features: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
+    stages: tuple[str, ...] = STAGES
+    overlay: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("handler", "event_handler", "api"):
@@ -58,6 +71,10 @@ class TemplateOptions:
             parts = value.split(".")
             if len(parts) < 2 or not all(part.isidentifier() and not iskeyword(part) for part in parts):
                 raise ConfigError(f"{name}={value!r} must be MODULE.ATTRIBUTE, such as handlers.worker.handler")
+        if len(set(self.stages)) < len(self.stages) or not all(_STAGE.fullmatch(one) for one in self.stages):
+            raise ConfigError(
+                f"stages={self.stages!r} must be different names of letters and digits, such as dev, live"
+            )
         if not self.code_uri.strip() or not self.code_uri.isprintable():
             raise ConfigError(f"code_uri={self.code_uri!r} must be a folder as the template sees it, such as .")
 

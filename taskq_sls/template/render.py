@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
@@ -10,8 +11,10 @@ from .access import access_resources
 from .alarms import api_alarms, event_alarms, queue_alarms, schedule_alarms, worker_alarms
 from .api import api_conditions, api_parameters, api_resources
 from .dashboard import dashboard
+from .document import Document, plain
 from .emitter import Noted, dump
 from .events import event_resources
+from .existing import use_existing
 from .outputs import outputs
 from .parameters import conditions, function_globals, mappings, parameters
 from .plan import Plan, TemplateOptions
@@ -47,10 +50,10 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
     """The template of a plan."""
     resources = _resources(plan)
     made = outputs(plan)
-    _check_size(plan, resources, made)
     check_policy_sizes(plan, resources)
     _check_names(resources)
-    text = dump(
+    document = _adapted(
+        plan,
         {
             "AWSTemplateFormatVersion": "2010-09-09",
             "Transform": "AWS::Serverless-2016-10-31",
@@ -63,8 +66,10 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
             "Globals": Noted("", function_globals(plan), title="What all functions share"),
             "Resources": resources,
             "Outputs": Noted("", made, title="What producers and workers elsewhere are configured with"),
-        }
+        },
     )
+    _check_size(plan, plain(document["Resources"]), plain(document["Outputs"]))
+    text = dump(document)
     made_by = f"# Rendered by `{command}`: change the app, then render again.\n" if command else ""
     text = made_by + text
     if len(text.encode()) > MAX_BYTES:
@@ -72,6 +77,21 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
             f"the template has {len(text.encode()):,} bytes; CloudFormation takes {MAX_BYTES:,}{_fix(plan)}"
         )
     return text
+
+
+def _adapted(plan: Plan, document: Document) -> Document:
+    """The document as the options want it: with features, without what exists, and with the overlay last."""
+    options = plan.options
+    document = use_existing(document, options.existing)
+    if options.features:
+        from .features import apply_features
+
+        apply_features(document, plan, options.features)
+    if options.overlay is None:
+        return document
+    from .overlay import load_overlay, merge
+
+    return merge(document, load_overlay(Path(options.overlay)), options.overlay)
 
 
 def _resources(plan: Plan) -> Resources:

@@ -66,7 +66,7 @@ class Stack:
         self.template = parse(text)
         declared = self.template["Parameters"]
         assert set(parameters) <= set(declared), f"unknown parameters {set(parameters) - set(declared)}"
-        self._parameters = {name: one["Default"] for name, one in declared.items()} | parameters
+        self._parameters = {name: one.get("Default", f"given {name}") for name, one in declared.items()} | parameters
         self._raw = self.template["Resources"]
         self.resources = {
             name: self.resolve(resource)
@@ -165,6 +165,7 @@ class Stack:
             return PSEUDO[name]
         if name in self._parameters:
             return self._parameters[name]
+        name = name.removesuffix(".Alias")  # SAM makes it
         assert name in self._raw, f"!Ref {name}: there is no such parameter or resource"
         if self._raw[name]["Type"] == "AWS::SQS::Queue":
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{self.name_of(name)}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from ..errors import ConfigError
+from .moto_version import incomplete
 
 LONGEST_WAIT = 20
 """Seconds: the most that SQS accepts as WaitTimeSeconds."""
@@ -107,7 +107,7 @@ class MotoQueues:
             from moto.backends import get_backend
             from moto.sqs import models
         except ImportError as error:
-            raise ConfigError(f"the local stack needs moto ({error}): pip install 'taskq-sls[local]'") from error
+            raise incomplete(error) from error
         self._backends = get_backend("sqs")
         self._models = models
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ..errors import ConfigError
 from .atomic import AtomicApplication
+from .moto_version import check_moto, incomplete
 from .polls import MotoQueues
 
 HOST = "127.0.0.1"
@@ -154,6 +155,7 @@ class _Running:
 
 def _moto() -> tuple[Any, Any, Any]:
     """moto's application with nothing in it, and the classes that serve it."""
+    check_moto()
     try:
         # First, because moto warns before it raises when these are missing.
         import flask
@@ -162,7 +164,7 @@ def _moto() -> tuple[Any, Any, Any]:
         from werkzeug.serving import ThreadedWSGIServer
         from werkzeug.test import create_environ, run_wsgi_app
     except ImportError as error:
-        raise ConfigError(f"the local stack needs moto's server ({error}): pip install 'taskq-sls[local]'") from error
+        raise incomplete(error) from error
     del flask, flask_cors
     application = DomainDispatcherApplication(create_backend_app)
     run_wsgi_app(application, create_environ("/moto-api/reset", method="POST"), buffered=True)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from ..errors import ConfigError, MissingResource
+from ..errors import MissingResource
+from .moto_version import incomplete
 from .records import Record, record_of
 
 MOST_PER_CALL = 10
@@ -80,7 +81,7 @@ def connect(region: str | None, endpoint: str | None, connections: int) -> Any:
         import boto3
         from botocore.config import Config
     except ImportError as error:
-        raise ConfigError(f"the local stack needs boto3 ({error}): pip install 'taskq-sls[local]'") from error
+        raise incomplete(error) from error
     config = Config(max_pool_connections=connections, retries={"mode": "standard", "max_attempts": 3})
     return boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=config)
 

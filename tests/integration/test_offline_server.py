@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from typing import Any
 
 import aiobotocore.session
@@ -417,7 +418,19 @@ def test_a_port_that_is_none_is_refused(port: Any) -> None:
 def test_a_missing_extra_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flask_cors", None)
 
-    with pytest.raises(ConfigError, match=r"pip install 'taskq-sls\[local\]'"):
+    with pytest.raises(ConfigError, match=r"5\.2\.5 or newer.*: pip install --upgrade 'taskq-sls\[local\]'"):
+        MotoServer().start()
+
+
+@pytest.mark.parametrize("version", ["5.1.22", "5.2.4", "5.2.4.dev1", "4.9"])
+def test_a_moto_that_is_too_old_is_named_with_the_version_it_takes(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    message = (
+        rf"moto {version} is too old\); it needs moto 5\.2\.5 or newer.*pip install --upgrade 'taskq-sls\[local\]'"
+    )
+    with pytest.raises(ConfigError, match=message):
         MotoServer().start()
 
 

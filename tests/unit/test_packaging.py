@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import taskq_sls
+from taskq_sls.offline.moto_version import LOWEST
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,3 +144,8 @@ def test_the_lowest_python_is_named_everywhere_alike():
     assert SpecifierSet(PROJECT["requires-python"]).contains(lowest)
     assert f"Programming Language :: Python :: {lowest}" in PROJECT["classifiers"]
     assert f"({lowest.replace('.', ', ')})" in (ROOT / "Makefile").read_text()
+
+
+def test_the_local_stack_names_the_bound_of_its_extra():
+    [moto] = [Requirement(text) for text in PROJECT["optional-dependencies"]["local"] if text.startswith("moto")]
+    assert str(moto.specifier) == f">={LOWEST}"

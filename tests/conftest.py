@@ -9,8 +9,13 @@ import pytest
 
 from tests.support.aws_bench import aws_bench, aws_server, make_aws_bench
 from tests.support.clock_bench import clocks
+from tests.support.emulators import dynalite_url, mark_differences
 
-__all__ = ["aws_bench", "aws_server", "clocks", "logging_as_it_was", "make_aws_bench"]
+__all__ = ["aws_bench", "aws_server", "clocks", "dynalite_url", "logging_as_it_was", "make_aws_bench"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_differences(items)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,14 @@
-"""The brokers under test, each over a clock that the test moves. SQS is moto, in-process or as a server."""
+"""The brokers under test, each over a clock that the test moves.
+
+SQS is moto, in-process or as a server; with `make emulators` it is fauxqs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +29,9 @@ from taskq_sls.clock import ManualClock
 from taskq_sls.delivery import Delivery
 from taskq_sls.queues import Queue, dead_letter_name
 from taskq_sls.settings import Settings
+from tests.support import emulators
 
-BROKERS = ("memory", "blocking", "threaded", "async")
+BROKERS = ("memory", "blocking", "threaded", "async", pytest.param("fauxqs", marks=pytest.mark.emulator))
 
 QUEUES = (
     Queue("default", max_receive_count=3),
@@ -38,6 +42,24 @@ ALONE = ("alone", "alone.fifo")
 """Queues without a dead-letter queue."""
 
 _prefixes = (f"conform{number}" for number in itertools.count())
+
+
+class SharedClock(ManualClock):
+    """A clock that takes an emulator's along."""
+
+    follow: Callable[[float], None] | None = None
+
+    def travel(self, seconds: float) -> None:
+        super().travel(seconds)
+        self._moved()
+
+    def block(self, seconds: float) -> None:
+        super().block(seconds)
+        self._moved()
+
+    def _moved(self) -> None:
+        if self.follow is not None:
+            self.follow(self.time())
 
 
 @dataclass
@@ -85,10 +107,16 @@ def broker_moto_server() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def fauxqs_server() -> Iterator[tuple[str, Callable[[float], None]]]:
+    with emulators.fauxqs() as server:
+        yield server
+
+
 @pytest.fixture
-def broker_clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+def broker_clock(monkeypatch: pytest.MonkeyPatch) -> SharedClock:
     """A clock that moto's queues follow, too."""
-    clock = ManualClock()
+    clock = SharedClock()
     monkeypatch.setattr(moto.sqs.models, "unix_time", lambda: clock.time())
     monkeypatch.setattr(moto.sqs.models, "unix_time_millis", lambda: clock.time() * 1000)
     return clock
@@ -150,7 +178,7 @@ class BrokerClients:
 @pytest.fixture(params=BROKERS)
 async def broker_bench(
     request: pytest.FixtureRequest,
-    broker_clock: ManualClock,
+    broker_clock: SharedClock,
     broker_clients: BrokerClients,
     broker_environment: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -164,9 +192,13 @@ async def broker_bench(
     with contextlib.ExitStack() as stack:
         port: AwsPort
         endpoint = None
-        if kind == "async":
+        if kind in ("async", "fauxqs"):
             # moto's patches do not reach aiobotocore: it gets a server.
-            endpoint = request.getfixturevalue("broker_moto_server")
+            if kind == "async":
+                endpoint = request.getfixturevalue("broker_moto_server")
+            else:
+                endpoint, broker_clock.follow = request.getfixturevalue("fauxqs_server")
+                broker_clock.travel(0)
             monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
             port = AsyncAws(broker_clock)
         else:
@@ -179,5 +211,5 @@ async def broker_bench(
             port.client("sqs"), port.flow, Settings(prefix=prefix, table="unused"), broker_clock, port.describe
         )
         yield BrokerBench(broker, broker_clock, memory=False, sqs=sqs, prefix=prefix)
-        if kind == "async":
+        if isinstance(port, AsyncAws):
             await port.close()

@@ -8,4 +8,5 @@ from broker_fixtures import (  # noqa: F401  # fixtures are found here by name
     broker_clock,
     broker_environment,
     broker_moto_server,
+    fauxqs_server,
 )

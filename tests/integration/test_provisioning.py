@@ -1,4 +1,4 @@
-"""Provisioning against moto: what is made, what is corrected, what is left alone."""
+"""Provisioning against moto, and its table against dynalite (`make emulators`): what is made, what is corrected, what is left alone."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -31,12 +31,18 @@ QUEUE_NAMES = [
 ]
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockingAws]:
+@pytest.fixture(params=["moto", pytest.param("dynalite", marks=pytest.mark.emulator)])
+def aws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockingAws]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    if request.param == "dynalite":
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("dynalite_url"))
     with mock_aws():
-        yield BlockingAws(ManualClock())
+        port = BlockingAws(ManualClock())
+        yield port
+        if request.param == "dynalite":
+            for table in call(port, "dynamodb", "list_tables")["TableNames"]:
+                call(port, "dynamodb", "delete_table", TableName=table)
 
 
 def call(aws: BlockingAws, service: str, operation: str, **params: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from _pytest.mark import ParameterSet
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
@@ -40,8 +41,21 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
+def at_dynalite(name: str) -> ParameterSet:
+    return pytest.param(name, marks=pytest.mark.emulator)
+
+
+BACKENDS = (
+    "memory",
+    "dynamodb",
+    "dynamodb with aiobotocore",
+    at_dynalite("dynalite"),
+    at_dynalite("dynalite with aiobotocore"),
+)
+
+
 # Making a client takes longer than most tests: one for each module, and a new table for each test.
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["memory", "dynamodb", "dynamodb with aiobotocore"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BACKENDS)
 async def port(
     request: pytest.FixtureRequest, environment: pytest.MonkeyPatch
 ) -> AsyncIterator[BlockingAws | AsyncAws | None]:
@@ -51,11 +65,13 @@ async def port(
         with mock_aws():
             yield BlockingAws(ManualClock())
     else:
-        environment.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("moto_url"))
-        aio = AsyncAws(ManualClock())
-        yield aio
-        await aio.close()
-        environment.delenv("AWS_ENDPOINT_URL")
+        server = "dynalite_url" if request.param.startswith("dynalite") else "moto_url"
+        environment.setenv("AWS_ENDPOINT_URL", request.getfixturevalue(server))
+        kind = AsyncAws if request.param.endswith("with aiobotocore") else BlockingAws
+        served = kind(ManualClock())
+        yield served
+        await served.close()
+        environment.delenv("AWS_ENDPOINT_URL", raising=False)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -63,11 +79,16 @@ async def results(port: AwsPort | None) -> ResultBackend:
     return MemoryResults() if port is None else await dynamo(port)
 
 
-@pytest.fixture(scope="module")
-def blocking_aws(environment: pytest.MonkeyPatch) -> Iterator[BlockingAws]:
+@pytest.fixture(scope="module", params=["moto", at_dynalite("dynalite")])
+def blocking_aws(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch) -> Iterator[BlockingAws]:
     """For tests of what only DynamoDB can show."""
-    with mock_aws():
+    if request.param == "moto":
+        with mock_aws():
+            yield BlockingAws(ManualClock())
+    else:
+        environment.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("dynalite_url"))
         yield BlockingAws(ManualClock())
+        environment.delenv("AWS_ENDPOINT_URL", raising=False)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -1,5 +1,6 @@
 """Short ways to say what a test is about; everything else gets a plain default."""
 
+from decimal import Decimal
 from typing import Any
 
 from taskq_sls.message import ErrorInfo
@@ -21,6 +22,16 @@ def a_claim(id: str = "task-1", *, owner: str = "owner-1", run: int = 0, now: fl
         "enqueued_at": NOW - 10,
     } | other
     return Claim(id=id, run=run, owner=owner, now=now, **fields)
+
+
+def normalise_numbers(value: Any) -> Any:
+    """An item's numbers as DynamoDB writes them, ``1800000000`` for ``1800000000.0``: moto keeps the text it was sent."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"N"}:
+        number = Decimal(value["N"])
+        return {"N": str(int(number) if number == int(number) else number.normalize())}
+    return {name: normalise_numbers(part) for name, part in value.items()}
 
 
 def a_fence(claim: Claim, attempt: int = 1) -> Fence:

@@ -5,7 +5,19 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from interposed import Interposed, interpose
-from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
+from record_builders import (
+    HOLD,
+    NOW,
+    TTL,
+    a_claim,
+    a_fence,
+    failed,
+    normalise_numbers,
+    retrying,
+    run,
+    start,
+    succeeded,
+)
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.codes import is_item_too_large
@@ -29,7 +41,7 @@ async def pair(blocking_aws: BlockingAws, dynamo_results: DynamoResults) -> tupl
 async def raw_item(results: DynamoResults, id: str = "task-1") -> dict[str, Any]:
     key = {"pk": {"S": f"T#{id}"}, "sk": {"S": "META"}}
     answer = await results._table.call("get_item", TableName=results._table.name, Key=key)
-    item: dict[str, Any] = answer["Item"]
+    item: dict[str, Any] = normalise_numbers(answer["Item"])
     return item
 
 
@@ -45,11 +57,11 @@ async def test_the_attributes_of_an_item_are_the_documented_ones(dynamo_results:
         "run": {"N": "0"},
         "attempt": {"N": "1"},
         "owner": {"S": "owner-1"},
-        "enqueued_at": {"N": "1799999990.0"},
-        "started_at": {"N": "1800000000.0"},
-        "finished_at": {"N": "1800000001.0"},
-        "updated_at": {"N": "1800000001.0"},
-        "progress": {"M": {"done": {"N": "1.0"}, "total": {"N": "2.0"}, "note": {"S": "half"}}},
+        "enqueued_at": {"N": "1799999990"},
+        "started_at": {"N": "1800000000"},
+        "finished_at": {"N": "1800000001"},
+        "updated_at": {"N": "1800000001"},
+        "progress": {"M": {"done": {"N": "1"}, "total": {"N": "2"}, "note": {"S": "half"}}},
         "result": {"S": '"done"'},
         "labels": {"M": {"tenant": {"S": "7"}}},
         "parent": {"S": "task-0"},

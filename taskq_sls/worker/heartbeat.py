@@ -41,6 +41,9 @@ class Heartbeat:
         services: blocking services with clients that nobody else uses.
         stop_attempt: told, on the heartbeat's thread, of an attempt that must end and why.
         report: called behind every look, on the heartbeat's thread; raises nothing.
+
+    Attributes:
+        ended: whether its thread has done everything.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class Heartbeat:
         self._clock = clock
         self._stop_attempt = stop_attempt
         self._stopping = threading.Event()
+        self._letting_go = False
+        self.ended = False
         self._thread = threading.Thread(target=self._run, name="taskq-heartbeat", daemon=True)
         self._faults = Episode(logger, "the heartbeat cannot reach AWS", "heartbeat_fault")
         self._renewal_faults = Episode(logger, "leases of running attempts cannot be renewed", "renewal_fault")
@@ -75,6 +80,16 @@ class Heartbeat:
     def stop(self) -> None:
         """Beat no more. Returns at once; a call under way may still end."""
         self._stopping.set()
+
+    def let_go(self) -> None:
+        """Beat no more, and return all held messages to their queues; leases are left to end. Returns at once."""
+        self._letting_go = True
+        self._stopping.set()
+
+    @property
+    def thread(self) -> int | None:
+        """Its thread's identifier."""
+        return self._thread.ident
 
     def join(self, timeout: float) -> None:
         """Wait for the thread to end."""
@@ -91,6 +106,20 @@ class Heartbeat:
                 self._tick()
             except Exception as error:  # whatever happens, the thread that holds the messages goes on
                 self._faults.fault(error)
+        if self._letting_go:
+            for queue in self._visibility:
+                self._return_messages(queue)
+        self.ended = True
+
+    def _return_messages(self, queue: str) -> None:
+        batch = self._holds.begin_beat(queue)
+        try:
+            if batch:
+                drive(self._services.broker.extend(batch, 0))
+        except Exception:  # not logged, since the worker ends over a lock of logging perhaps; they come by themselves
+            pass
+        finally:
+            self._holds.end_beat(batch)
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -15,16 +15,19 @@ from ..executor import Executor
 from ..groups import GroupLocks, chains
 from ..middleware.logging import fields
 from ..services import Services
+from .closing import in_new_thread
 from .fetcher import Fetcher
 from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
 from .holds import Holds
+from .loop_watch import LoopWatch
 from .memory import resident_bytes
 from .outage import Outage
 from .reporting import Reporter
 from .saturation import SaturationWatch
 from .settler import Settler
 from .slots import Slots
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
@@ -43,8 +46,14 @@ that ignored its time limit up to its `hard_timeout`, or code of a task that can
 STUCK_LOOK = 0.5
 """Seconds between two looks at whether an attempt ignores its time limit."""
 
+CLOSE_LOOK = 0.05
+"""The same while a time limit has struck and the attempt has not ended: most that a look counts of a blocked loop."""
+
 STOP_SECONDS = 5.0
 """How long attempts that were stopped at the end of the grace period may take to really end."""
+
+GOODBYE_SECONDS = 30.0
+"""Seconds that the end of the heartbeat and the worker's last report may take; calls of AWS have shorter limits."""
 
 END_SECONDS = 1.0
 """How long cancelled tasks may take to see it before the worker ends without them."""
@@ -80,6 +89,8 @@ class Session:
         self._ending = False
         self._running: dict[asyncio.Task[None], list[Delivery]] = {}
         self._retry_due = 0.0
+        # Attempts that have ignored their time limit up to their `hard_timeout`.
+        self._deaf: set[TaskContext] = set()
         app = worker.app
         app.threads.limit = worker.threads
         self._executor: Executor = app.executor(services, state, hours_every=HOURS_EVERY)
@@ -93,6 +104,15 @@ class Session:
             app.clock,
             stopper(self._executor, asyncio.get_running_loop()),
             self._reporter.report_if_due,
+        )
+        self._shortest_hold = min(queue.visibility_timeout for queue in worker.queues)
+        self._watch = LoopWatch(asyncio.get_running_loop(), self._executor.running.values)
+        self._watchdog = Watchdog(
+            self._watch,
+            self._heartbeat,
+            self._shortest_hold,
+            lambda: worker.ask_to_end(STUCK),
+            ends_process=worker.owns_process,
         )
         wait = 1 if worker.burst else worker.poll_wait
         self._fetchers = [
@@ -114,6 +134,7 @@ class Session:
             worker.health = HealthServer(*worker._health_address, self._status)
             worker.health.start()
         self._heartbeat.start()
+        self._watchdog.start()
         polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
         saturation = SaturationWatch(worker, self._executor, self._slots, self._fetchers, self._services.broker)
         helpers = [asyncio.create_task(self._watch_stuck()), asyncio.create_task(saturation.run())]
@@ -135,19 +156,17 @@ class Session:
         finally:
             await self._end([stopped, *helpers, *polls])
             self._heartbeat.stop()
-            if worker.health is not None:
-                await asyncio.to_thread(worker.health.stop)
-            await asyncio.to_thread(self._heartbeat.join, 6.0)
-            await asyncio.to_thread(self._reporter.say_goodbye)
+            self._watchdog.stop()
+            await in_new_thread(self._part, GOODBYE_SECONDS)
             await self._beat_services.close()
-        logger.info(
-            "worker of %s ended (%s) after %d tasks",
-            worker.app.name,
-            worker.why,
-            worker.done,
-            extra={"action": "worker_ended", "reason": worker.why},
-        )
         return worker.why
+
+    def _part(self) -> None:
+        """Free the port of the health endpoint, and take the report away once the heartbeat has ended."""
+        if self._worker.health is not None:
+            self._worker.health.stop()
+        self._heartbeat.join(6.0)
+        self._reporter.say_goodbye()
 
     async def _wait_for_end(self, tasks: list[asyncio.Task[Any]]) -> None:
         """Wait until a stop is asked for or a poll ends, which it does by itself only over a fault."""
@@ -235,25 +254,40 @@ class Session:
             await asyncio.wait(self._running, timeout=min(left, STUCK_LOOK))
 
     def _stuck(self) -> list[TaskContext]:
-        now = asyncio.get_running_loop().time()
-        running = self._executor.running.values()
-        return [context for context in running if context._stuck_at is not None and context._stuck_at <= now]
+        return [context for context in self._executor.running.values() if context in self._deaf]
 
     async def _watch_stuck(self) -> None:
-        """End the worker over code that cannot be ended otherwise: its message is left to its lease."""
-        stuck: list[TaskContext] = []
-        while not stuck:
-            await asyncio.sleep(STUCK_LOOK)
-            stuck = self._stuck()
-        for context in stuck:
-            logger.critical(
-                "%s has ignored its time limit of %g s for %g s more: this worker ends, and its message is left to its "
-                "lease; run_in='process' would have let the task alone be killed",
-                context.task,
-                context.timeout,
-                (context._stuck_after or 0) - (context.timeout or 0),
-                extra=fields(context, "worker_stuck"),
-            )
+        """End the worker over code that cannot be ended otherwise: its message is left to its lease.
+
+        Only the time in which the loop turned counts: an attempt cannot end while another task blocks the loop.
+        """
+        loop = asyncio.get_running_loop()
+        struck: set[TaskContext] = set()
+        looked = loop.time()
+        while True:
+            pause = CLOSE_LOOK if struck else STUCK_LOOK
+            await asyncio.sleep(pause)
+            blocked, looked = loop.time() - looked - pause, loop.time()
+            before, struck = struck, set()
+            for context in list(self._executor.running.values()):
+                if context._stuck_at is None:
+                    continue
+                struck.add(context)
+                context._stuck_at += blocked
+                if context._stuck_at <= looked and context in before and context not in self._deaf:
+                    self._deaf.add(context)
+                    self._end_over(context)
+            self._deaf &= struck
+
+    def _end_over(self, context: TaskContext) -> None:
+        logger.critical(
+            "%s has ignored its time limit of %g s for %g s more: this worker ends, and its message is left to its "
+            "lease; run_in='process' would have let the task alone be killed",
+            context.task,
+            context.timeout,
+            (context._stuck_after or 0) - (context.timeout or 0),
+            extra=fields(context, "worker_stuck"),
+        )
         self._worker.ask_to_end(STUCK)
 
     # -- deliveries ---------------------------------------------------------------------------------------------
@@ -367,18 +401,21 @@ class Session:
 
     def _status(self) -> dict[str, Any]:
         now = time.monotonic()
-        # A busy worker does not poll, nor does one that stops, nor one whose claims fail: silence counts only while a
-        # poll should be open.
+        # A busy worker does not poll, nor does one that stops, nor one whose claims fail or whose loop is blocked by a
+        # task: silence counts only while a poll should be open.
         polls = self._stopping or all(
-            now - fetcher.last_success < SILENCE or (self._slots.free == 0 and not fetcher.polling) or fetcher.held_back
+            now - max(fetcher.last_success, self._watch.blocked_until) < SILENCE
+            or (self._slots.free == 0 and not fetcher.polling)
+            or fetcher.held_back
             for fetcher in self._fetchers
         )
-        beats = self._heartbeat.live(now)
+        beats, loop = self._heartbeat.live(now), self._watchdog.live
         return {
-            "live": polls and beats,
+            "live": polls and beats and loop,
             "polls": polls,
             "heartbeat": beats,
             "claims": not any(fetcher.held_back for fetcher in self._fetchers),
+            "loop": loop,
             "stopping": self._stopping,
             "running": len(self._executor.running),
             "done": self._worker.done,

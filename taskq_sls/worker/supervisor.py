@@ -15,12 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from ..forced_end import LastResort
 from .process_slot import Slot
 from .reloading import watch_python_files
 
 STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
-"""Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped;
-a task's code cancelled or exited more than its attempt; start me anew."""
+"""Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped,
+or the event loop stood still; a task's code cancelled or exited more than its attempt; start me anew."""
+
+FORCED_SECONDS = 5.0
+"""Seconds that a supervisor has after a second signal, or after its children were killed, to come to its end."""
 
 CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
 """Set in the environment of a worker process that has a supervisor, to its number from 0."""
@@ -57,8 +61,8 @@ class Supervisor:
         environment: of the children, beside the number; default this process's.
         burst: a child that ended with 0 is done; otherwise it is started again unless all are stopping.
         watch: a directory; when a Python file in it changes, all children are stopped cleanly and started again.
-        kill_after: seconds after the first signal at which children that still run are killed. Default never: a
-            worker has its own period of grace.
+        kill_after: seconds after the first signal at which children that still run are killed. Default never. A
+            supervisor that cannot even do that ends itself a little later.
         output: the descriptor that the children print to; default this process's standard output.
     """
 
@@ -86,6 +90,11 @@ class Supervisor:
         self._stop_signals: set[int] = set()
         self._kill_at: float | None = None
         self._status = 0
+        self._last_resort = LastResort(
+            "the supervisor does not come to its end: its process ends, which stops the workers that are left",
+            action="supervisor_killed",
+            logger=logger.name,
+        )
 
     def run(self) -> int:
         """Supervise in the main thread until all children have ended for good.
@@ -94,7 +103,7 @@ class Supervisor:
             0; 2 when a child cannot work as configured; 1 when a child had to be killed or crashed while stopping.
         """
         stop_watching = threading.Event()
-        with _passing_on(self._events):
+        with _passing_on(self._on_signal):
             try:
                 for slot in self._slots:
                     self._start(slot)
@@ -106,7 +115,14 @@ class Supervisor:
                 stop_watching.set()
                 for slot in self._slots:
                     slot.kill()
+                self._last_resort.cancel()
         return self._status
+
+    def _on_signal(self, number: int) -> None:
+        self._events.put(_Signalled(number))
+        if self._kill_after is not None:
+            # This thread may be inside of a write to a stderr that nobody reads.
+            self._last_resort.arm(FORCED_SECONDS + (0 if self._last_resort.armed else self._kill_after))
 
     def _handle_next(self) -> None:
         event: _Event | None
@@ -208,7 +224,7 @@ class Supervisor:
             slot.start_at = time.monotonic()
         elif status == STUCK:
             logger.error(
-                "worker process %d ended over a task that could not be stopped: started again",
+                "worker process %d ended over code that could not be stopped: started again",
                 slot.number,
                 extra=_fields("stuck", slot),
             )
@@ -235,9 +251,9 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def _passing_on(events: queue.SimpleQueue[_Event]) -> Iterator[None]:
+def _passing_on(pass_on: Callable[[int], None]) -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> None:
-        events.put(_Signalled(number))
+        pass_on(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -14,10 +13,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AwsError, ConfigError
+from ..forced_end import LastResort
 from ..forked_signals import reset_in_forks
 from ..queues import Queue
 from ..services import Services
 from ..threads import default_threads
+from .closing import DefaultExecutor, close_runner
 from .escapes import Escapes
 from .health import HealthServer
 from .session import FAULT, STOPPED, STUCK, Session
@@ -28,38 +29,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq_sls.worker")
 
 
+GRACE_SECONDS = 30.0
+POLL_WAIT_SECONDS = 20
+"""Defaults of the options of the same names."""
+
 LAST_RESORT_SECONDS = 20.0
 """Seconds beyond grace and open polls after which a stopping process is ended although a task blocks its loop."""
 
 FORCED_SECONDS = 2.0
 """Seconds after a second signal until the process is ended, should its loop not answer."""
-
-
-class LastResort:
-    """Ends the process when its event loop does not come back to do it."""
-
-    def __init__(self) -> None:
-        self._timer: threading.Timer | None = None
-
-    def arm(self, seconds: float) -> None:
-        """End the process after so many seconds; a later call counts."""
-        self.cancel()
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """It came back."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _end(self) -> None:
-        logger.critical(
-            "a task blocks the event loop and will not end: the process ends without it",
-            extra={"action": "worker_killed"},
-        )
-        logging.shutdown()
-        os._exit(1)
 
 
 class Worker:
@@ -95,8 +73,8 @@ class Worker:
         burst: bool = False,
         max_tasks: int | None = None,
         max_memory: int | None = None,
-        grace: float = 30.0,
-        poll_wait: int = 20,
+        grace: float = GRACE_SECONDS,
+        poll_wait: int = POLL_WAIT_SECONDS,
         health: tuple[str, int] | None = None,
         report: bool | None = None,
     ) -> None:
@@ -116,7 +94,14 @@ class Worker:
         self.health: HealthServer | None = None
         self.done = 0
         self._os_signals = 0
-        self._last_resort = LastResort()
+        self._last_resort = LastResort(
+            "some code of this worker will not end, and keeps its event loop: the process ends without it",
+            action="worker_killed",
+            logger=logger.name,
+        )
+        # Set for `taskq worker`, whose process ends with its worker.
+        self.when_ended: Callable[[str], object] | None = None
+        self.owns_process = False
         self._why: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[Any] | None = None
@@ -140,8 +125,8 @@ class Worker:
         """
         _refuse_in_import()
         runner = asyncio.Runner(loop_factory=_loop_factory())
+        runner.get_loop().set_default_executor(DefaultExecutor())
         self._owns_loop = True
-        why = None
         try:
             serving = self.serve(signals=threading.current_thread() is threading.main_thread())
             escapes = Escapes(lambda: self.ask_to_end(FAULT))
@@ -154,9 +139,7 @@ class Worker:
                 logger.error("a task cancelled the worker itself, which ends", extra={"action": "worker_fault"})
         finally:
             self._owns_loop = False
-            # A coroutine that swallows its cancellation would keep the loop from ever being closed.
-            if why != STUCK or not asyncio.all_tasks(runner.get_loop()):
-                runner.close()
+            close_runner(runner)
         return why
 
     async def serve(self, *, signals: bool = False) -> str:
@@ -169,6 +152,7 @@ class Worker:
         self._main = asyncio.current_task()
         self._stop_asked = asyncio.Event()
         self._why, self._signals, self._os_signals, self.done = None, 0, 0, 0
+        self.owns_process = signals
         if self._stop_early:
             self._on_signal()
         self._stop_early = None
@@ -188,9 +172,19 @@ class Worker:
                     state = None
                     if self.app.lifespan is not None:
                         state = await exits.enter_async_context(self.app.lifespan(self.app))
-                    return await Session(self, services, state).work(self._stop_asked)
+                    why = await Session(self, services, state).work(self._stop_asked)
             finally:
                 await services.close()
+            logger.info(
+                "worker of %s ended (%s) after %d tasks",
+                self.app.name,
+                why,
+                self.done,
+                extra={"action": "worker_ended", "reason": why},
+            )
+            if self.when_ended is not None:
+                self.when_ended(why)
+            return why
 
     def stop(self) -> None:
         """Stop cleanly; from any thread. The second call stops at once.
@@ -207,6 +201,8 @@ class Worker:
         """End cleanly for a reason of the worker's own. On the loop's thread."""
         if self._why is None:
             self._why = why
+        if self.owns_process and not self._last_resort.armed:
+            self._last_resort.arm(self._stop_seconds)
         if self._stop_asked is not None:
             self._stop_asked.set()
 
@@ -225,16 +221,17 @@ class Worker:
         """Why it ended or is ending."""
         return self._why or STOPPED
 
+    @property
+    def _stop_seconds(self) -> float:
+        """The open polls, the grace period, and what stopping itself may take; then no task may keep the process."""
+        return self.grace + self.poll_wait + LAST_RESORT_SECONDS
+
     def _forget_loop(self) -> None:
         self._loop = self._main = self._stop_asked = None
 
     def _on_os_signal(self, number: int, frame: FrameType | None) -> None:
         self._os_signals += 1
-        if self._os_signals == 1:
-            # The open polls, the grace period, and what stopping itself may take; then no task may keep us.
-            self._last_resort.arm(self.grace + self.poll_wait + LAST_RESORT_SECONDS)
-        else:
-            self._last_resort.arm(FORCED_SECONDS)
+        self._last_resort.arm(self._stop_seconds if self._os_signals == 1 else FORCED_SECONDS)
         self.stop()
 
     def _on_signal(self) -> None:

@@ -113,7 +113,7 @@ def test_the_supervisor_starts_another_worker_which_takes_over_when_the_lease_ha
     record = workers.record(deaf)
     assert (record.status, record.attempt, record.result) == (State.SUCCEEDED, 2, 2)
     assert workers.path("started-2").exists()
-    assert "ended over a task that could not be stopped: started again" in workers.output()
+    assert "ended over code that could not be stopped: started again" in workers.output()
 
 
 def test_a_coroutine_that_swallows_its_cancellation_is_stuck_too(workers: WorkerProcesses) -> None:

@@ -28,13 +28,18 @@ class WorkerProcesses:
         self._children: list[subprocess.Popen[bytes]] = []
         (folder / "shop_tasks.py").write_text(source.replace("{name}", bench.app.name))
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, *options: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "taskq_sls", "worker", "shop_tasks:app", "--poll-wait", "1", *options]
         path = os.pathsep.join(filter(None, [str(self.folder), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error::ResourceWarning"}
         with open(self.folder / "output", "ab") as log:
             child = subprocess.Popen(
-                command, env=environment, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command,
+                env=environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log if stderr is None else stderr,
+                stdin=subprocess.DEVNULL,
             )
         self._children.append(child)
         return child

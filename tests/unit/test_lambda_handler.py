@@ -654,8 +654,8 @@ def test_an_attempt_that_ignores_the_deadline_is_reported_in_time_and_ends_the_n
     class ProcessEnded(Exception):
         pass
 
-    def end() -> None:
-        raise ProcessEnded
+    def end(status: int, message: str, **more: Any) -> None:
+        raise ProcessEnded(message)
 
     monkeypatch.setattr(handler_module, "end_process", end)
     bench = make(clock=SystemClock())
@@ -678,7 +678,7 @@ def test_an_attempt_that_ignores_the_deadline_is_reported_in_time_and_ends_the_n
 
     quick.enqueue()
     event = bench.event()
-    with pytest.raises(ProcessEnded):
+    with pytest.raises(ProcessEnded, match="1 attempts of an earlier invocation ignored its deadline"):
         bench.invoke(event, timeout=1.0)
     assert bench.depth() == 2
 

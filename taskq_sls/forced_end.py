@@ -1,0 +1,151 @@
+"""Ends the process although a lock may never be released: nothing here logs, imports, or waits for a thread.
+
+An interrupted thread can leave a lock locked for ever, that of a logging handler for example, and a pipe that nobody
+reads makes every writer wait. Code that has to end such a process must not depend on either.
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import select
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import NoReturn
+
+WRITE_SECONDS = 1.0
+"""Seconds that stderr may take to accept the next bytes; a pipe that nobody reads takes none."""
+
+EXIT_SECONDS = 3.0
+"""Seconds after which the process ends although stderr blocks the thread that writes to it."""
+
+WRITE_BYTES = 512
+"""Bytes of one write: few enough that a pipe, socket or terminal that is writable takes them without waiting."""
+
+MAX_FRAMES = 50
+"""Frames that are written of each thread, the innermost first."""
+
+
+def end_process(status: int, message: str, *, action: str, logger: str, with_stacks: bool = False) -> NoReturn:
+    """Write a line to stderr and end the process at once. No buffer is flushed, no exit handler called.
+
+    Args:
+        status: exit status of the process.
+        message: the reason.
+        action: machine-readable name of the event.
+        logger: name of the logger that the line is attributed to.
+        with_stacks: write the stacks of all threads too.
+    """
+    try:
+        exit_after(EXIT_SECONDS, status)
+        write_line(message, action=action, logger=logger, with_stacks=with_stacks)
+    finally:
+        os._exit(status)
+
+
+def exit_after(seconds: float, status: int) -> None:
+    """Have another thread end the process after so many seconds, should this one be kept from it."""
+
+    def wait() -> None:
+        time.sleep(seconds)
+        os._exit(status)
+
+    _thread.start_new_thread(wait, ())
+
+
+def write_line(message: str, *, action: str, logger: str, with_stacks: bool = False) -> None:
+    """Write a critical event to stderr: text to a terminal, else one line of JSON. Then the stacks, as text.
+
+    What stderr does not accept within `WRITE_SECONDS` is left out.
+    """
+    line = {
+        "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+        "level": "CRITICAL",
+        "logger": logger,
+        "message": message,
+        "action": action,
+    }
+    text = f"CRITICAL {message}\n" if os.isatty(2) else json.dumps(line) + "\n"
+    if with_stacks:
+        text += stacks()
+    _write(text.encode(errors="replace"))
+
+
+def stacks() -> str:
+    """The stacks of all threads, without their lines of source code, which would have to be read from files."""
+    # The dictionary itself: `threading.enumerate` takes a lock.
+    threads = dict(getattr(threading, "_active", {}))
+    text = []
+    for ident, frame in sys._current_frames().items():
+        name = threads[ident].name if ident in threads else "unknown"
+        text.append(f"Thread {ident} ({name}), most recent call first:")
+        inner, count = frame, 0
+        while inner is not None and count < MAX_FRAMES:
+            code = inner.f_code
+            text.append(f'  File "{code.co_filename}", line {inner.f_lineno}, in {code.co_qualname}')
+            inner, count = inner.f_back, count + 1  # type: ignore[assignment]  # typeshed: the last one is None
+    return "\n".join(text) + "\n"
+
+
+class LastResort:
+    """Ends the process at a given time unless it is cancelled before.
+
+    `arm` and `cancel` may be called anywhere, in a signal handler too.
+
+    Args:
+        message: the reason, written when the time has come.
+        action: machine-readable name of that event.
+        logger: name of the logger that it is attributed to.
+    """
+
+    def __init__(self, message: str, *, action: str, logger: str) -> None:
+        self._message = message
+        self._action = action
+        self._logger = logger
+        self._at: float | None = None
+        self._status = 1
+        self._watched = False
+
+    @property
+    def armed(self) -> bool:
+        """Whether the process will be ended."""
+        return self._at is not None
+
+    def arm(self, seconds: float, status: int = 1) -> None:
+        """End the process after so many seconds with this status. Of several calls the earliest time counts."""
+        self._status = status
+        at = time.monotonic() + seconds
+        self._at = at if self._at is None else min(at, self._at)
+        if not self._watched:
+            self._watched = True
+            _thread.start_new_thread(self._watch, ())
+
+    def cancel(self) -> None:
+        """Do not end the process."""
+        self._at = None
+
+    def _watch(self) -> None:
+        while True:
+            if (at := self._at) is None:
+                self._watched = False
+                if self._at is None:  # else armed again in between, perhaps without a thread
+                    return
+                self._watched = True
+                continue
+            left = at - time.monotonic()
+            if left <= 0:
+                end_process(self._status, self._message, action=self._action, logger=self._logger)
+            time.sleep(min(left, 0.2))
+
+
+def _write(data: bytes) -> None:
+    try:
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        while data and poll.poll(WRITE_SECONDS * 1000):
+            data = data[os.write(2, data[:WRITE_BYTES]) :]
+    except OSError:  # closed, or its reader is gone
+        return

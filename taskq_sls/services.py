@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import sys
@@ -151,10 +152,19 @@ class ServiceFactory:
             closer = _closing(made)
             await closer.__anext__()
             self._closers[loop] = closer
+            await self._close_ended()
         services = made.get(waiting)
         if services is None:
             services = made[waiting] = self.new_async(**(SHORT if waiting else {}))
         return services
+
+    async def _close_ended(self) -> None:
+        """Close the services of loops that were closed without their async generators: nobody else can any more."""
+        for loop in [loop for loop in list(self._closers) if loop.is_closed()]:
+            self._by_loop.pop(loop, None)
+            if (closer := self._closers.pop(loop, None)) is not None:
+                with contextlib.suppress(Exception):  # connections of a closed loop may not close in order
+                    await closer.aclose()
 
     def new_async(self, *, light: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
         """Services for an event loop: aiobotocore where it is installed, else boto3 in threads.

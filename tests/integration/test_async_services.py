@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,28 @@ def test_each_loop_has_its_own_which_is_closed_with_it(
     assert first is not second
     assert closed == [first, second]
     gc.collect()  # a client that was left open would warn now
+
+
+def test_the_services_of_a_loop_that_was_just_closed_go_with_the_next_loop(make_aws_bench: MakeBench) -> None:
+    bench = make_aws_bench()
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def use() -> None:
+        services = await bench.app.services.on_loop()
+        await services.broker.depth("default")
+
+    def close_without_async_generators() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(use())
+        loop.close()
+        loops.append(weakref.ref(loop))
+
+    for _ in range(3):
+        close_without_async_generators()
+    asyncio.run(use())
+    gc.collect()  # a client that was left open would warn now
+
+    assert [loop() for loop in loops] == [None] * 3
 
 
 def test_sync_and_async_calls_of_one_app_see_the_same_tasks(make_aws_bench: MakeBench) -> None:

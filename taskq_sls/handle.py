@@ -18,7 +18,7 @@ from .errors import (
 )
 from .flow import call_sync
 from .results.keys import give_back
-from .results.records import DAY, MIN_RESULT_TTL, CancelAnswer, State, TaskRecord
+from .results.records import DAY, MIN_RESULT_TTL, UNREADABLE, CancelAnswer, State, TaskRecord
 from .serialization import JsonSignature
 from .services import Services
 
@@ -237,6 +237,12 @@ def error_of(record: TaskRecord) -> TaskError | None:
             traceback=info.traceback if info else "",
             attempts=record.attempt,
             reason=record.reason,
+        )
+    if record.status == UNREADABLE:
+        return TaskError(
+            f"the record of task {record.task} {record.id} cannot be read: {record.error.message if record.error else '?'}",
+            id=record.id,
+            task=record.task,
         )
     return TaskStalled(
         f"task {record.task} {record.id} is {record.status} since attempt {record.attempt}, but its lease or its next "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import AwsError, ConfigError, PayloadMissing, ResultTimeout
-from .results.records import State, TaskRecord
+from .results.records import UNREADABLE, State, TaskRecord
 from .services import Services
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def wait_for_records(
         now = clock.time()
         before = len(ended)
         for id, record in found.items():
-            if record.status.terminal or record.stalled(now):
+            if record.status.terminal or record.stalled(now) or record.status == UNREADABLE:
                 ended[id] = record
         waiting = [id for id in waiting if id not in ended]
         if on_progress is not None and len(ended) > before:

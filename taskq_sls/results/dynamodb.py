@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..aws.port import AwsClient
-from ..errors import AwsError
+from ..errors import AwsError, ConfigError, TaskQError
 from ..flow import Flow
 from . import conditions, items, layout
 from .base import Page, Query, ResultBackend
@@ -59,6 +59,7 @@ from .records import (
     released_already,
     takeable,
 )
+from .stored_records import record_of
 from .table import Refusal, Table, Written
 
 if TYPE_CHECKING:
@@ -96,21 +97,23 @@ class DynamoResults(ResultBackend):
             adds={"attempt": number(1)},
             removes=ATTEMPT_LEFTOVERS,
         )
+        bare = 0
         for _ in range(RACES):
             answer = await self._table.update(claim.id, start, conditions.claimable(claim), returns="UPDATED_OLD")
             if isinstance(answer, Written):
                 before = answer.item.get("attempt")
                 return Claimed(1 if before is None else int(before["N"]) + 1)
             if answer.item is None:
+                bare += 1
                 continue
-            record = items.record_of(answer.item)
+            record = record_of(answer.item)
             if claimed_already(record, claim):
                 return Claimed(record.attempt)
             if not takeable(record, claim):
                 return Refused(record)
             if await self._replace(claim, answer.item):
                 return Claimed(1)
-        raise _contended("claim", claim.id)
+        raise self._undecided("claim", claim.id, bare)
 
     async def _replace(self, claim: Claim, seen: Item) -> bool:
         item = items.whole(claim, State.RUNNING, 1) | items.started(claim)
@@ -137,7 +140,7 @@ class DynamoResults(ResultBackend):
             return finish.state
         if answer.item is None:
             return None
-        record = items.record_of(answer.item)
+        record = record_of(answer.item)
         if finish.state is State.RETRYING and record.cancel_requested and held(record, fence):
             return await self.finish(fence, finish._replace(state=State.CANCELLED, next_at=None))
         return finished_as(record, fence, finish.state)
@@ -202,13 +205,15 @@ class DynamoResults(ResultBackend):
             ttl=ttl,
             enqueued_at=0.0,
         )
+        bare = 0
         for _ in range(RACES):
             answer = await self._table.update(id, _cancel(unheard), conditions.waiting(now))
             if isinstance(answer, Written):
                 return CancelAnswer("cancelled", State.CANCELLED)
             if answer.item is None:
+                bare += 1
                 continue
-            record = items.record_of(answer.item)
+            record = record_of(answer.item)
             if record.ttl <= now:
                 if await self._put_if_not_alive(items.whole(unheard, State.CANCELLED, 0), now):
                     return CancelAnswer("cancelled", State.CANCELLED)
@@ -220,7 +225,22 @@ class DynamoResults(ResultBackend):
                     "cancelled" if record.status is State.CANCELLED else "too_late",
                     record.status,
                 )
-        raise _contended("cancel", id)
+        raise self._undecided("cancel", id, bare)
+
+    def _undecided(self, operation: str, id: str, bare: int) -> TaskQError:
+        """Why an operation whose condition any absent item meets has come to no end.
+
+        Args:
+            bare: refusals without the item that stood in the way.
+        """
+        if bare < RACES:
+            text = f"task {id} changed {RACES} times meanwhile; try again"
+            return AwsError(operation, "Contended", text, transient=True)
+        return ConfigError(
+            f"table {self._table.name} at {self._table.describe()} refused a conditional write {RACES} times without "
+            "returning the item: this endpoint ignores ReturnValuesOnConditionCheckFailure, which taskq needs; use "
+            "DynamoDB itself, or an emulator that knows it, such as moto"
+        )
 
     async def _request_cancel(self, id: str, now: float) -> bool:
         flag = Update({"cancel_requested": {"BOOL": True}, "updated_at": number(now)})
@@ -236,7 +256,7 @@ class DynamoResults(ResultBackend):
                 return lock
             if answer.item is not None:
                 return items.key_lock_of(lock.task, lock.key, answer.item)
-        raise _contended("lock_key", lock.id)
+        raise self._undecided("lock_key", lock.id, RACES)
 
     async def confirm_key(self, task: str, key: str, id: str) -> bool:
         confirm = Update({"confirmed": {"BOOL": True}})
@@ -288,8 +308,4 @@ def _end(id: str, finish: Finish) -> Update:
 
 
 def _stands(answer: Written | Refusal, rule: Callable[[TaskRecord], bool]) -> bool:
-    return answer.item is not None and rule(items.record_of(answer.item))
-
-
-def _contended(operation: str, id: str) -> AwsError:
-    return AwsError(operation, "Contended", f"task {id} changed {RACES} times meanwhile; try again", transient=True)
+    return answer.item is not None and rule(record_of(answer.item))

@@ -5,13 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import AwsError
-from ..message import ErrorInfo
-from .layout import INDEXED_STATES, Item, id_of, lock_key, record_key, status_keys, task_keys
+from .layout import INDEXED_STATES, Item, lock_key, record_key, status_keys, task_keys
 from .limits import fit_call, fit_error, fit_past, fit_progress
-from .records import KEPT_ATTEMPTS, Claim, Finish, KeyLock, PastAttempt, Progress, State, TaskRecord
-
-_PAST = tuple(f"past_{number}" for number in range(KEPT_ATTEMPTS))
+from .records import KEPT_ATTEMPTS, Claim, Finish, KeyLock, Progress, State, TaskRecord
 
 
 def text(value: str) -> dict[str, Any]:
@@ -155,43 +151,6 @@ def is_whole(item: Item) -> bool:
     return all(name in item for name in ("task", "queue", "status", "run", "attempt", "updated_at"))
 
 
-def record_of(item: Item) -> TaskRecord:
-    """The record in an item. `result` stays undecoded: ``result_json`` holds it.
-
-    Raises:
-        AwsError: the item is not whole yet (transient), or not one of ours.
-    """
-    if not is_whole(item):
-        raise AwsError("read", "IncompleteItem", f"the record of task {id_of(item)} is not whole yet", transient=True)
-    return TaskRecord(
-        id=id_of(item),
-        task=item["task"]["S"],
-        queue=item["queue"]["S"],
-        status=State(item["status"]["S"]),
-        run=int(item["run"]["N"]),
-        attempt=int(item["attempt"]["N"]),
-        owner=_text(item, "owner"),
-        lease_until=_number(item, "lease_until"),
-        next_at=_number(item, "next_at"),
-        enqueued_at=_number(item, "enqueued_at"),
-        started_at=_number(item, "started_at"),
-        finished_at=_number(item, "finished_at"),
-        updated_at=float(item["updated_at"]["N"]),
-        cancel_requested="cancel_requested" in item,
-        progress=_progress(item),
-        result_json=_text(item, "result"),
-        result_key=_text(item, "result_key"),
-        error=_error(item),
-        reason=_text(item, "reason"),
-        labels={name: value["S"] for name, value in item["labels"]["M"].items()} if "labels" in item else {},
-        parent=_text(item, "parent"),
-        ttl=float(item["ttl"]["N"]),
-        unique_key=_text(item, "unique_key"),
-        call=_text(item, "call"),
-        past=_past(item),
-    )
-
-
 def key_lock(lock: KeyLock) -> Item:
     """A unique key's lock as an item."""
     item = {
@@ -217,34 +176,3 @@ def key_lock_of(task: str, key: str, item: Item) -> KeyLock:
         float(item["ttl"]["N"]),
         "confirmed" in item,
     )
-
-
-def _text(item: Item, name: str) -> str | None:
-    return item[name]["S"] if name in item else None
-
-
-def _number(item: Item, name: str) -> float | None:
-    return float(item[name]["N"]) if name in item else None
-
-
-def _progress(item: Item) -> Progress | None:
-    if "progress" not in item:
-        return None
-    fields = item["progress"]["M"]
-    return Progress(float(fields["done"]["N"]), _number(fields, "total"), _text(fields, "note"))
-
-
-def _past(item: Item) -> tuple[PastAttempt, ...]:
-    kept = (item[name]["L"] for name in _PAST if name in item)
-    past = sorted(
-        PastAttempt(int(n["N"]), float(begun["N"]), float(ended["N"]), error["S"]) for n, begun, ended, error in kept
-    )
-    # Nobody has overwritten the one that stands in the place of an attempt which never told of its end.
-    return tuple(one for one in past if one.attempt > past[-1].attempt - KEPT_ATTEMPTS)
-
-
-def _error(item: Item) -> ErrorInfo | None:
-    if "error" not in item:
-        return None
-    fields = item["error"]["M"]
-    return ErrorInfo(fields["type"]["S"], fields["message"]["S"], fields["traceback"]["S"])

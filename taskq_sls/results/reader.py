@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from ..errors import AwsError
+from ..errors import AwsError, TaskQError
 from ..flow import Flow
 from . import layout
 from .base import Page, Query
-from .items import is_whole, record_of
+from .items import is_whole
 from .layout import STATUS_INDEX, TASK_INDEX, Index, Item
 from .paging import Window, by_status, check_query
-from .records import TaskRecord
+from .records import UNREADABLE, TaskRecord
+from .stored_records import is_unreadable, record_of, unreadable_item
 from .table import Table
 
 MAX_BATCH = 100
@@ -42,9 +43,14 @@ class Reader:
         self._flow = flow
 
     async def get(self, id: str, now: float) -> TaskRecord | None:
-        answer = await self._table.call(
-            "get_item", TableName=self._table.name, Key=layout.record_key(id), ConsistentRead=True
-        )
+        try:
+            answer = await self._table.call(
+                "get_item", TableName=self._table.name, Key=layout.record_key(id), ConsistentRead=True
+            )
+        except TaskQError:
+            raise
+        except Exception as error:
+            return _alive(unreadable_item(id, error), now)
         return _alive(answer.get("Item"), now)
 
     async def get_many(self, ids: Sequence[str], now: float) -> dict[str, TaskRecord]:
@@ -74,12 +80,13 @@ class Reader:
             for key in keys:
                 item = items.get(_id(key))
                 record = _alive(item, now)
-                if (
-                    item is not None
-                    and record is not None
-                    and item.get(index.time) == {"S": key}
-                    and query.asks_for(record.status, record.task, record.labels)
-                ):
+                if item is None or record is None:
+                    continue
+                if record.status == UNREADABLE:  # shown in every listing that its keys lead to
+                    asked_for = True
+                else:
+                    asked_for = query.asks_for(record.status, record.task, record.labels)
+                if asked_for and item.get(index.time, {"S": key}) == {"S": key}:
                     records.append((key, record))
             if len(records) > query.limit or (more and len(records) == query.limit):
                 page = records[: query.limit]
@@ -144,6 +151,18 @@ class Reader:
         return found
 
     async def _batch(self, ids: Sequence[str]) -> dict[str, Item]:
+        try:
+            return await self._read_batch(ids)
+        except TaskQError:
+            raise
+        except Exception as error:
+            # botocore cannot parse the answer: one item must not keep the others from being read.
+            if len(ids) == 1:
+                return {ids[0]: unreadable_item(ids[0], error)}
+            half = len(ids) // 2
+            return await self._batch(ids[:half]) | await self._batch(ids[half:])
+
+    async def _read_batch(self, ids: Sequence[str]) -> dict[str, Item]:
         keys: list[Item] = [layout.record_key(id) for id in ids]
         found: dict[str, Item] = {}
         refusals = 0
@@ -182,7 +201,7 @@ def _id(key: str) -> str:
 
 
 def _alive(item: Item | None, now: float) -> TaskRecord | None:
-    if item is None or not is_whole(item):
+    if item is None or not (is_whole(item) or is_unreadable(item)):
         return None
     record = record_of(item)
     return record if record.ttl > now else None

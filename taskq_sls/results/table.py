@@ -33,7 +33,7 @@ class Table:
     def __init__(self, client: AwsClient, name: str, describe: Callable[[], str]) -> None:
         self._client = client
         self.name = name
-        self._describe = describe
+        self.describe = describe
 
     async def update(
         self, id: str, update: Update, condition: Condition, *, returns: str = "NONE"
@@ -71,7 +71,7 @@ class Table:
         except AwsError as error:
             if missing := self._missing(error):
                 raise MissingResource(
-                    f"{missing} at {self._describe()}; create it with `taskq provision MODULE:APP`, "
+                    f"{missing} at {self.describe()}; create it with `taskq provision MODULE:APP`, "
                     "or name the right table with TASKQ_TABLE"
                 ) from error
             raise

@@ -47,6 +47,8 @@ def read_refusal(record: TaskRecord, claim: Claim, hold: float) -> Verdict:
         return Verdict(DONE)
     if record.status is State.RUNNING:
         return _running(record, claim, hold)
+    if record.status not in (State.QUEUED, State.RETRYING):
+        return Verdict(RetryIn(LONGEST_WAIT, "unknown_state"))  # a later version's, or unreadable: not ours to act upon
     if record.cancel_requested:
         # It was asked to cancel while it ran, and given back: nobody has ended it yet.
         return Verdict(DONE, cancel=True)

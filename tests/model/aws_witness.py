@@ -10,9 +10,9 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from taskq_sls.aws.port import AwsClient, AwsPort
 from taskq_sls.clock import Clock
 from taskq_sls.flow import Flow
-from taskq_sls.results import items
 from taskq_sls.results.layout import record_key
 from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.stored_records import record_of
 from tests.model.ledger import GRACE, Ledger
 from tests.model.witness import check_durable, name_of, read
 
@@ -37,7 +37,7 @@ class MotoTruth:
     def _read(self, table: Any, key: dict[str, Any]) -> TaskRecord | None:
         found = table.get_item(DynamoType(key["pk"]), DynamoType(key["sk"]))
         item = found.to_json()["Attributes"] if found is not None else {}
-        return items.record_of(item) if "status" in item else None
+        return record_of(item) if "status" in item else None
 
 
 class WitnessedPort:

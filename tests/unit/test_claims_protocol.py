@@ -349,3 +349,13 @@ async def test_the_record_names_queue_labels_and_parent(queue: str) -> None:
     await rig.process(delivery(body, queue=queue))
     record = rig.record()
     assert (record.queue, record.labels, record.parent, record.enqueued_at) == (queue, {"a": "b"}, "task-0", NOW)
+
+
+@pytest.mark.parametrize("state", ["PAUSED", "UNREADABLE"])
+async def test_a_task_in_a_state_that_is_not_known_is_not_run_and_its_message_waits(state: str) -> None:
+    rig = Counted(OSError())
+    await rig.again()
+    rig.results._rows["task-1"].status = State.read(state)
+    rig.clock.travel(DAY)
+    assert await rig.again() == RetryIn(900, "unknown_state")
+    assert rig.runs == [(0, 1)]

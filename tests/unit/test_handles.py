@@ -28,6 +28,7 @@ from taskq_sls import (
 from taskq_sls.clock import ManualClock
 from taskq_sls.errors import TaskError
 from taskq_sls.flow import drive
+from taskq_sls.message import ErrorInfo
 from taskq_sls.results.records import DAY, Claim
 from taskq_sls.testing import InMemory, in_memory
 
@@ -350,3 +351,17 @@ def test_a_filter_of_a_listing_that_is_malformed_is_refused(wrong: Any) -> None:
     app, _, memory = shop()
     with memory, pytest.raises(ConfigError, match=next(iter(wrong))):
         app.results.list(**wrong)
+
+
+def test_a_record_that_cannot_be_read_is_no_endless_wait() -> None:
+    _, job, memory = shop()
+    with memory:
+        handle = job.enqueue(1)
+        memory.run_until_idle()
+        row = memory.results._rows[handle.id]
+        row.status, row.error = State.read("UNREADABLE"), ErrorInfo("UnreadableRecord", "its attribute 'result'")
+        with pytest.raises(TaskError, match="cannot be read: its attribute 'result'"):
+            handle.result(timeout=5)
+        row.status = State.read("PAUSED")
+        with pytest.raises(ResultTimeout, match="PAUSED"):
+            handle.result(timeout=0)

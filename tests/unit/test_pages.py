@@ -807,3 +807,20 @@ def test_a_page_that_has_not_changed_is_not_sent_again(site: Dashboard):
 def test_every_page_and_action_says_which_scope_it_needs():
     assert {one.scope for one in PAGES.values()} == {"read"}
     assert {one.scope for one in ACTIONS.values()} == {"admin"}
+
+
+@pytest.mark.parametrize("state", ["PAUSED", "UNREADABLE"])
+def test_a_record_that_this_version_cannot_act_upon_is_shown_with_the_others(site: Dashboard, state: str) -> None:
+    id, other = send(site, "shop:resize", "a.png"), send(site, "shop:resize", "b.png")
+    site.api.memory.run_until_idle()
+    row = site.api.memory.results._rows[id]
+    row.status, row.error = State.read(state), ErrorInfo("UnreadableRecord", "its attribute 'labels' cannot be read")
+
+    listed = {one["id"]: one["status"] for one in site.api.client.get("/v1/tasks").json()["tasks"]}
+    shown = site.api.client.get(f"/v1/tasks/{id}").json()
+
+    assert (listed[id], listed[other]) == (state, "SUCCEEDED")
+    assert (shown["status"], shown["done"], shown["error"]["type"]) == (state, False, "UnreadableRecord")
+    assert state in text_of(site.get("/tasks"))
+    assert state in text_of(site.get("/task", id=id))
+    assert site.get("/")

@@ -21,7 +21,7 @@ from record_builders import (
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.codes import is_item_too_large
-from taskq_sls.errors import AwsError, MissingResource
+from taskq_sls.errors import AwsError, ConfigError, MissingResource
 from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb import RACES, DynamoResults
 from taskq_sls.results.reader import MAX_REFUSALS
@@ -279,3 +279,90 @@ async def test_an_item_over_400_kb_is_refused_with_words_that_are_known(dynamo_r
 
     assert is_item_too_large(updated.value.code, updated.value.message)
     assert is_item_too_large(put.value.code, put.value.message)
+
+
+DAMAGE: dict[str, Any] = {
+    "status": {"N": "5"},
+    "run": {"S": "first"},
+    "attempt": {"NULL": True},
+    "updated_at": {"S": "yesterday"},
+    "enqueued_at": {"N": "1e100"},
+    "labels": {"L": []},
+    "error": {"M": {"type": {"S": "x"}}},
+    "progress": {"M": {}},
+    "result": {"S": "no JSON"},
+    "call": {"S": "{"},
+    "past_1": {"L": [{"N": "1"}]},
+    "owner": {"BOOL": False},
+}
+
+
+@pytest.mark.parametrize("attribute", DAMAGE)
+async def test_a_damaged_record_is_shown_as_unreadable_and_the_others_with_it(
+    dynamo_results: DynamoResults, attribute: str
+) -> None:
+    await run(dynamo_results, succeeded(), a_claim("good"))
+    await run(dynamo_results, succeeded(), a_claim("bad"))
+    item = await raw_item(dynamo_results, "bad")
+    await dynamo_results._table.overwrite({**item, attribute: DAMAGE[attribute]})
+
+    for query in (Query(tasks=("shop.tasks:resize",)), Query(status=State.SUCCEEDED)):
+        found = {record.id: record for record in await dynamo_results.list(query, now=NOW + 2)}
+        assert (found["good"].status, found["bad"].status) == (State.SUCCEEDED, "UNREADABLE")
+    read = await dynamo_results.get_many(["good", "bad"], now=NOW + 2)
+    assert read["bad"].error is not None
+    assert f"attribute {attribute!r}" in read["bad"].error.message
+    assert isinstance(await dynamo_results.claim(a_claim("bad", owner="owner-2", now=NOW + 2)), Refused)
+
+
+async def test_an_item_that_botocore_cannot_parse_is_shown_as_unreadable(dynamo_results: DynamoResults) -> None:
+    for number in range(5):
+        await run(dynamo_results, succeeded(), a_claim(f"task-{number}"))
+    item = await raw_item(dynamo_results, "task-3")
+    # moto's answer for a map with an empty key is one that botocore cannot parse.
+    await dynamo_results._table.overwrite({**item, "labels": {"M": {"": {"S": "x"}}}})
+
+    states = {record.id: record.status for record in await dynamo_results.list(Query(status=State.SUCCEEDED), now=NOW)}
+    assert len(states) == 5
+    assert [id for id, status in states.items() if status is not State.SUCCEEDED] == ["task-3"]
+    record = await dynamo_results.get("task-3", now=NOW)
+    assert record is not None
+    assert record.status == "UNREADABLE"
+    assert record.error is not None
+    assert "botocore cannot parse" in record.error.message
+
+
+async def test_a_state_and_an_attribute_of_a_later_version_are_read_and_left_alone(
+    dynamo_results: DynamoResults,
+) -> None:
+    await run(dynamo_results, retrying(next_at=NOW))
+    item = await raw_item(dynamo_results)
+    later = {**item, "status": {"S": "PAUSED"}, "paused_by": {"M": {"name": {"S": "ann"}}}}
+    await dynamo_results._table.overwrite(later)
+
+    record = await dynamo_results.get("task-1", now=NOW + 1)
+    answer = await dynamo_results.claim(a_claim(owner="owner-2", now=NOW + 10_000))
+    cancelled = await dynamo_results.cancel("task-1", now=NOW + 1, **CANCEL)
+
+    assert record is not None
+    assert (record.status, record.status.terminal, record.attempt) == ("PAUSED", False, 1)
+    assert isinstance(answer, Refused)
+    assert not await dynamo_results.close_idle(record, failed(now=NOW + 10_000))
+    assert cancelled == CancelAnswer("too_late", State.read("PAUSED"))
+    assert await raw_item(dynamo_results) == later
+
+
+async def test_an_endpoint_that_returns_no_item_with_a_refusal_is_named(
+    pair: tuple[DynamoResults, Interposed],
+) -> None:
+    results, client = pair
+    await start(results)
+
+    async def bare(operation: str, parameters: dict[str, Any]) -> None:
+        parameters.pop("ReturnValuesOnConditionCheckFailure", None)
+
+    client.hook = bare
+    with pytest.raises(ConfigError, match="ignores ReturnValuesOnConditionCheckFailure"):
+        await results.claim(a_claim(owner="owner-2"))
+    with pytest.raises(ConfigError, match="ignores ReturnValuesOnConditionCheckFailure"):
+        await results.cancel("task-1", now=NOW, **CANCEL)

@@ -202,6 +202,8 @@ def test_every_task_survives_a_storm_in_exactly_one_final_state(make_fleet: Make
     assert set(fleet.dead_letters()) == {id for id, kind in raging.kinds.items() if kind == "hopeless"}
     assert fleet.drained()
     assert fleet.overlaps(HOLD, TAKEOVER_GRACE) == []
+    assert {id for id, _ in succeeded} <= set(fleet.stored.at), "the table's answers were seen"
+    assert all(fleet.stored.at[run.id] >= run.ended for run in runs if (run.id, run.attempt) in succeeded and run.ended)
     assert fleet.repetitions() == []
     # And it was a storm: tasks were cut down with their worker, and ended by another.
     assert fleet.taken_over()

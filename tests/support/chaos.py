@@ -114,6 +114,7 @@ class Fleet:
         self.bench = bench
         self.app = bench.app
         self.children: list[Child] = []
+        self.stored = StoredSuccesses(bench)
         self._folder = folder
         self._runs = folder / "runs"
 
@@ -234,13 +235,18 @@ class Fleet:
         return broken
 
     def repetitions(self) -> list[str]:
-        """Runs after one that had returned, although its holder lived on to record it."""
+        """Runs after one that had returned, although the table had stored that, or the holder lived on to store it."""
         broken = []
         for earlier, later in self._pairs():
             if earlier.how != "returned" or earlier.ended is None or later.began < earlier.ended:
                 continue
+            stored_at = self.stored.at.get(earlier.id)
+            if stored_at is not None and stored_at < later.began:
+                broken.append(f"{later} began after {earlier}, whose success was stored at {stored_at}")
+                continue
             holder, successor = self._child(earlier), self._child(later)
-            killed = holder.killed_at is not None and holder.killed_at - earlier.ended < LAG
+            # A busy table may not have stored it for seconds.
+            killed = holder.killed_at is not None and holder.killed_at >= earlier.ended
             paused = any(start <= earlier.ended + LAG and stop >= earlier.began for start, stop in holder.pauses)
             late = any(stop <= later.began <= stop + LAG for _, stop in successor.pauses)
             if not killed and not paused and not late:
@@ -264,6 +270,37 @@ class Fleet:
 
     def _child(self, run: Run) -> Child:
         return next(child for child in self.children if child.pid == run.pid)
+
+
+class StoredSuccesses:
+    """In front of the wire: notes when the table has stored that a task succeeded.
+
+    Attributes:
+        at: epoch seconds by task id, of the first success.
+    """
+
+    def __init__(self, bench: AwsBench) -> None:
+        server = bench.server._running
+        assert server is not None
+        self._application = server._server.app
+        self.at: dict[str, float] = {}
+        server._server.app = self
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not environ.get("HTTP_X_AMZ_TARGET", "").endswith(".UpdateItem"):
+            return self._application(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        statuses: list[str] = []
+
+        def begin(status: str, headers: Any, *more: Any) -> Any:
+            statuses.append(status)
+            return start_response(status, headers, *more)
+
+        answer = self._application(environ, begin)
+        if statuses and statuses[0].startswith("200") and b'"SUCCEEDED"' in body:
+            self.at.setdefault(json.loads(body)["Key"]["pk"]["S"].removeprefix("T#"), time.time())
+        return answer
 
 
 class Trap:

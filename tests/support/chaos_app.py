@@ -105,10 +105,11 @@ def recorded(ctx: TaskContext) -> Iterator[None]:
     _note(run, "began", id=ctx.id, task=ctx.task.rpartition(":")[2], attempt=ctx.attempt, pid=os.getpid())
     try:
         yield
+        _note(run, "returned")
     except BaseException:
+        # An interrupt may strike while that line is written: then the function has been stopped, and runs again.
         _note(run, "raised")
         raise
-    _note(run, "returned")
 
 
 def _note(run: str, what: str, **more: object) -> None:

@@ -22,6 +22,7 @@ from .closing import DefaultExecutor, close_runner
 from .escapes import Escapes
 from .health import HealthServer
 from .session import FAULT, STOPPED, STUCK, Session
+from .signal_watch import watch_signals
 
 if TYPE_CHECKING:
     from ..app import TaskQ
@@ -93,7 +94,7 @@ class Worker:
         self._health_address = health
         self.health: HealthServer | None = None
         self.done = 0
-        self._os_signals = 0
+        self._os_signals = self._arrivals = 0
         self._last_resort = LastResort(
             "some code of this worker will not end, and keeps its event loop: the process ends without it",
             action="worker_killed",
@@ -151,7 +152,8 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         self._stop_asked = asyncio.Event()
-        self._why, self._signals, self._os_signals, self.done = None, 0, 0, 0
+        self._why, self._signals, self.done = None, 0, 0
+        self._os_signals = self._arrivals = 0
         self.owns_process = signals
         if self._stop_early:
             self._on_signal()
@@ -165,6 +167,7 @@ class Worker:
                     stack.callback(signal.signal, number, previous)
                 stack.callback(reset_in_forks(signal.SIGTERM, signal.SIGINT))
                 stack.callback(self._last_resort.cancel)
+                stack.callback(watch_signals(self._on_arrival))
             services = self.app.services.new_async()
             try:
                 async with contextlib.AsyncExitStack() as exits:
@@ -231,8 +234,17 @@ class Worker:
 
     def _on_os_signal(self, number: int, frame: FrameType | None) -> None:
         self._os_signals += 1
-        self._last_resort.arm(self._stop_seconds if self._os_signals == 1 else FORCED_SECONDS)
+        self._limit_stop(self._os_signals)
         self.stop()
+
+    def _on_arrival(self, number: int) -> None:
+        """The same in another thread, and without the handler, which a task inside of C code keeps waiting."""
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._arrivals += 1
+            self._limit_stop(self._arrivals)
+
+    def _limit_stop(self, signals: int) -> None:
+        self._last_resort.arm(self._stop_seconds if signals == 1 else FORCED_SECONDS)
 
     def _on_signal(self) -> None:
         self._signals += 1

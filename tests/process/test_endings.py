@@ -16,7 +16,8 @@ from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, alive, until
 
 TASKS = """
-import asyncio, atexit, os, threading, time
+import asyncio, atexit, ctypes, os, threading, time
+from pathlib import Path
 from taskq_sls import Queue, TaskQ
 from taskq_sls.worker import worker as worker_module
 
@@ -50,6 +51,14 @@ async def ignore_cancellation() -> None:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             pass
+
+
+@app.task
+async def wait_in_c() -> None:
+    Path("in-c").touch()
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)     # the second time for ever, whatever signals come
 
 
 @app.task
@@ -148,6 +157,22 @@ def test_a_second_sigterm_ends_a_worker_whose_stderr_nobody_reads(workers: Worke
     child.send_signal(signal.SIGTERM)
 
     assert child.wait(60) == 1
+
+
+def test_a_second_sigterm_ends_a_worker_whose_task_keeps_signal_handlers_from_running(
+    workers: WorkerProcesses,
+) -> None:
+    workers.enqueue("wait_in_c")
+    child = workers.start()
+    until(lambda: workers.path("in-c").exists())
+
+    child.send_signal(signal.SIGTERM)
+    time.sleep(0.5)  # two signals at once would be seen as one
+    assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+
+    assert child.wait(60) == 1
+    assert "worker_killed" in workers.output()
 
 
 def test_a_supervisor_whose_stderr_nobody_reads_ends_too(workers: WorkerProcesses, unread: Unread) -> None:

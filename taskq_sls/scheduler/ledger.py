@@ -7,7 +7,6 @@ from collections import Counter
 
 from ..clock import Clock
 from ..episodes import Episode
-from ..errors import AwsError, ConfigError
 from ..flow import Flow
 from .agenda import Agenda, Row
 from .notes import ScheduleNotes
@@ -79,7 +78,7 @@ class Ledger:
         name, at = entry
         try:
             await self._notes.fired(name, at, self._clock.time())
-        except (AwsError, ConfigError) as error:
+        except Exception as error:  # whatever it is: it is written the next time
             self._faults.fault(error)
             self._unwritten[name] = max(at, self._unwritten.get(name, at))
         else:
@@ -92,7 +91,7 @@ class Ledger:
             if stored is not None and stored.modified == row.modified:
                 await self._store.delete(row.name)
                 stored = None
-        except (AwsError, ConfigError) as error:
+        except Exception as error:  # whatever it is: it is written the next time
             self._delete_faults.fault(error)
             self._finished[row.name] = row
             return

@@ -144,7 +144,7 @@ class Worker:
         return why
 
     async def serve(self, *, signals: bool = False) -> str:
-        """`run` inside a running loop.
+        """`run` inside a running loop. SystemExit and KeyboardInterrupt of a task's coroutines end that loop's run.
 
         Args:
             signals: stop on SIGTERM and SIGINT; only in the main thread.

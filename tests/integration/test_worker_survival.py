@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from taskq_sls import Retry
+from taskq_sls import Queue, Retry
 from taskq_sls.brokers.base import Answer
 from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.delivery import Delivery
@@ -129,3 +131,29 @@ async def test_a_poll_that_is_cancelled_by_other_code_ends_the_worker_with_an_er
     [told] = [record for record in caplog.records if getattr(record, "action", "") == "worker_fault"]
     assert told.levelno == logging.ERROR
     assert "cancelled by other code" in told.getMessage()
+
+
+async def test_an_outage_of_the_table_spends_no_backlogs_receives(
+    make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq_sls.admission.random.uniform", lambda low, high: 0)  # released messages are back at once
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(f"taskq_sls.worker.outage.{name}", 0.05)
+    bench = make_aws_bench(Queue("default", visibility_timeout=5, max_receive_count=4), aws_options={"max_attempts": 1})
+
+    @bench.app.task(name="work", retry=Retry(max_attempts=1))
+    async def work() -> str:
+        return "done"
+
+    handles = await work.aenqueue_many([()] * 20)
+    bench.wire.fault, bench.wire.fails = "503", lambda operation: operation == "UpdateItem"
+    async with bench.working(health=("127.0.0.1", 0)) as worker:
+        await until(lambda: bench.wire.counts["UpdateItem"] >= 60)
+        assert worker.health is not None
+        url = f"http://127.0.0.1:{worker.health.port}/"
+        async with asyncio.timeout(60):
+            status = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url)))
+        assert (status["live"], status["claims"]) == (True, False)
+        bench.wire.fault = None
+        assert [await handle.aresult(60) for handle in handles] == ["done"] * 20
+    assert (await bench.depth("default-dlq")).visible == 0

@@ -501,6 +501,27 @@ async def test_the_last_firing_is_noted_when_the_message_is_accepted_and_not_bef
     assert await bench.notes.last_fired() == {"r-tick": START}
 
 
+async def test_a_note_that_an_odd_fault_kept_from_the_table_is_written_the_next_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.make("r-a", "cron(* * * * ? *)")
+    await bench.make("r-b", "cron(* * * * ? *)")
+    await bench.start()
+    fired = MemoryNotes.fired
+
+    async def odd(notes: MemoryNotes, name: str, at: float, now: float) -> None:
+        if name == "r-a":
+            raise ValueError("rubbish from a credential_process")
+        await fired(notes, name, at, now)
+
+    monkeypatch.setattr(MemoryNotes, "fired", odd)
+    await bench.pass_time(MINUTE)
+    assert await bench.notes.last_fired() == {"r-b": START + MINUTE}
+    monkeypatch.setattr(MemoryNotes, "fired", fired)
+    await bench.local.settle()
+    assert await bench.notes.last_fired() == {"r-a": START + MINUTE, "r-b": START + MINUTE}
+
+
 async def test_a_later_firing_does_not_hide_one_that_is_still_on_its_way(bench: Bench) -> None:
     await bench.make("r-tick", "rate(1 minute)")
     stuck = Refusing(bench.sqs, lambda body: "08:01:00" in body, times=10**9)

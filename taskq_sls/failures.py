@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from .delivery import DeadLetter, Delivery, Outcome, RetryIn
 from .message import ErrorInfo
+from .safe_text import class_name, text_of
 
 logger = logging.getLogger("taskq_sls.task")
 
@@ -35,20 +36,13 @@ class RemoteTraceback(Exception):
 
 
 def describe(error: BaseException) -> ErrorInfo:
-    """An exception as text."""
-    if isinstance(error.__cause__, RemoteTraceback):
-        return error.__cause__.info
-    kind = type(error)
-    name = (
-        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    """An exception as text. Never raises, whatever its class does."""
+    name, text = class_name(type(error)), text_of(error)
     try:
-        text = str(error)
-    except Exception as broken:  # an exception class with a broken __str__ must not end the driver
-        text = f"(its message cannot be shown: {broken!r})"
-    try:
+        if isinstance(error.__cause__, RemoteTraceback):
+            return error.__cause__.info
         lines = "".join(_without_own_frames(traceback.TracebackException.from_exception(error)).format())
-    except Exception:
+    except BaseException:  # attributes of the exception's class that raise, or too deep a group of exceptions
         lines = f"{name}: {text}\n"
     return ErrorInfo(name, text, lines)
 

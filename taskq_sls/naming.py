@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .safe_text import repr_of
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_.:<>/@+-]{1,200}")
 
@@ -32,7 +33,9 @@ def task_name(function: Callable[..., Any]) -> str:
     """
     name = getattr(function, "__qualname__", None)
     if name is None or name.endswith("<lambda>"):
-        raise ConfigError(f"{function!r} has no name another process could find; define it with def, or give name=...")
+        raise ConfigError(
+            f"{repr_of(function)} has no name another process could find; define it with def, or give name=..."
+        )
     module = function.__module__
     if module == "__main__":
         module = _main_module(name)
@@ -50,7 +53,7 @@ def importable_place(function: Callable[..., Any], task: str) -> tuple[str, str]
     if name is None or "<lambda>" in name or "<locals>" in name:
         raise ConfigError(
             f'task {task}: run_in="process" needs a function that a fresh interpreter can import, and '
-            f"{name or repr(function)} is inside another function or has no name; define it with def at the top of a "
+            f"{name or repr_of(function)} is inside another function or has no name; define it with def at the top of a "
             "module"
         )
     module = function.__module__

@@ -19,6 +19,7 @@ from .naming import importable_place
 from .options import TaskOptions
 from .plan import Plan
 from .redefinition import importing_code, why_different
+from .safe_text import repr_of
 from .serialization import Signature, compile_signature
 from .task import AsyncTask, Definition, SyncTask, Task
 
@@ -46,7 +47,7 @@ class Registry:
         for name in (task.name, *aliases):
             taken = self.get(name)
             if taken is not None and (reason := self._why_refused(taken, task)) is not None:
-                raise ConfigError(f"task name {name!r} is taken by {taken.__wrapped__!r}; {reason}")
+                raise ConfigError(f"task name {name!r} is taken by {repr_of(taken.__wrapped__)}; {reason}")
         self._imports[task.name] = importing_code(task.__wrapped__)
         self._tasks[task.name] = task
         for alias in aliases:
@@ -137,7 +138,7 @@ def define(
     if _is_method(function):
         raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
     if isinstance(function, type) or not callable(function):
-        raise ConfigError(f"task {name}: {function!r} is not a function")
+        raise ConfigError(f"task {name}: {repr_of(function)} is not a function")
     is_async = is_coroutine_function(function)
     wants_context = _wants_context(function, name, localns)
 

@@ -97,7 +97,7 @@ class Enqueuer(ByName, Generic[P, R]):
         """The options an enqueue here has."""
         return self._options
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Send the task; returns after the queue has accepted it.
 
         Raises:
@@ -110,7 +110,7 @@ class Enqueuer(ByName, Generic[P, R]):
         prepared = [self._prepare(args, kwargs, self._options)]
         return call_sync("enqueue", self._send(self._app.services.blocking(), prepared))[0]
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """`enqueue` for async code."""
         prepared = [self._prepare(args, kwargs, self._options)]
         return (await self._send(await self._app.services.on_loop(), prepared))[0]
@@ -142,7 +142,7 @@ class Enqueuer(ByName, Generic[P, R]):
         prepared = self._prepare_many(calls)
         return await self._send(await self._app.services.on_loop(), prepared)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Arguments for one entry of `enqueue_many`, with defaults and keywords."""
         return Call(self.name, args, kwargs, self._options)
 
@@ -349,7 +349,7 @@ class Task(Enqueuer[P, R]):
 class SyncTask(Task[P, R]):
     """A task of a plain function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here. A TaskContext parameter is filled in where none is given."""
         return cast(R, self._call(args, kwargs))
 
@@ -361,6 +361,6 @@ class AsyncTask(Task[P, R]):
         super().__init__(app, definition)
         mark_coroutine_function(self)
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here, once awaited. A TaskContext parameter is filled in where none is given."""
         return cast(R, await self._call(args, kwargs))

@@ -10,8 +10,9 @@ from typing import Any, Never, NoReturn
 
 from ..coroutine_functions import called_function
 from ..errors import ConfigError, UnresolvedAnnotation
+from ..safe_text import class_name, repr_of, text_of
 from .plain import JSON, plain_codec
-from .signature import Codec, Signature
+from .signature import Codec, Signature, annotation_text
 
 
 def compile_signature(
@@ -86,7 +87,7 @@ class _Resolver:
             raise _unresolved(f"{self._name}: {_subject(parameter)}", error) from None
         except Exception as error:  # whatever the expression in the string raises
             raise ConfigError(
-                f"{self._name}: {_subject(parameter)}: the annotation {annotation!r} cannot be evaluated: {error}; "
+                f"{self._name}: {_subject(parameter)}: the annotation {repr_of(annotation)} cannot be evaluated: {text_of(error)}; "
                 "use an expression that names types which exist at run time"
             ) from error
 
@@ -115,8 +116,8 @@ def _codec(annotation: Any, subject: str) -> Codec:
     try:
         return RichCodec(annotation)
     except Exception as error:  # pydantic's own errors, and those of hooks in the annotated classes
-        reason = str(error).partition("\n")[0]
+        reason = text_of(error).partition("\n")[0] or class_name(type(error))
         raise ConfigError(
-            f"{subject}: values of {inspect.formatannotation(annotation)} cannot travel: {reason}; annotate with JSON "
+            f"{subject}: values of {annotation_text(annotation)} cannot travel: {reason}; annotate with JSON "
             "types, dataclasses, pydantic models or other types that pydantic can validate"
         ) from error

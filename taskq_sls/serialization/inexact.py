@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import reprlib
 
+from ..safe_text import qualname
+
 
 class Inexact(Exception):
     """A value does not fit its annotation, or would come back from JSON as something else.
@@ -33,7 +35,7 @@ class Inexact(Exception):
 
     def explain_without_value(self, subject: str) -> str:
         """The same for a value that nobody may see; neither may what pydantic or a hook of its class says of it."""
-        return f"{subject} got a {type(self.value).__qualname__} that does not fit it, and is not shown; {self.fix}"
+        return f"{subject} got a {qualname(type(self.value))} that does not fit it, and is not shown; {self.fix}"
 
 
 class _ShortRepr(reprlib.Repr):
@@ -48,6 +50,6 @@ _SHORT = _ShortRepr()
 def shortened(value: object) -> str:
     """The repr of `value`, at most about a line long; never raises."""
     try:
-        return _SHORT.repr(value)
-    except Exception:  # a repr of the caller's own, or an int with more digits than Python prints
-        return f"<{type(value).__qualname__}>"
+        return str.__str__(_SHORT.repr(value))
+    except BaseException:  # a repr of the caller's own, or an int with more digits than Python prints
+        return f"<{qualname(type(value))}>"

@@ -9,18 +9,19 @@ This module imports pydantic: import it only for a function that needs it.
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from typing import Any
 
 from pydantic import VERSION, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from ..safe_text import class_name, text_of
 from .inexact import Inexact
 from .plain import too_deep
 from .sameness import difference
 from .scalars import MAX_DEPTH
 from .set_fields import fields_to_write, holds_models, models_in, unset_fields
+from .signature import annotation_text
 
 # Types that can hold any bytes only as base64; a model or pydantic dataclass goes by its own config.
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -43,7 +44,7 @@ class RichCodec:
     exact: type | None = None
 
     def __init__(self, annotation: Any) -> None:
-        self._title = inspect.formatannotation(annotation)
+        self._title = annotation_text(annotation)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on the user's classes, given when they were defined
             # In a list, since pydantic refuses a config beside a bare dataclass but hands it down to one in a list.
@@ -141,8 +142,11 @@ _FIX = "pass a value of exactly that type, or annotate with a type that holds th
 def _reason(error: Exception) -> str:
     """The first line of what is wrong, with the place inside the value."""
     if not isinstance(error, ValidationError):
-        return str(error).partition("\n")[0] or type(error).__qualname__
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return text_of(error).partition("\n")[0] or class_name(type(error))
+    try:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    except Exception:  # an exception of a validator that cannot be shown
+        return "a validator refuses it"
     place = ".".join(map(str, first["loc"][1:]))
     return f"{place}: {first['msg']}" if place else first["msg"]
 

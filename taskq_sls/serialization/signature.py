@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 
 from ..errors import ArgumentsError
 from ..redaction import Names, hidden, may_quote, redact_arguments
+from ..safe_text import qualname
 from .inexact import Inexact
 from .plain import JSON, check_key
 
@@ -72,7 +73,10 @@ class Signature:
         return tuple(self._signature.parameters.values())
 
     def __str__(self) -> str:
-        return f"{self._name}{self._signature}"
+        try:
+            return f"{self._name}{self._signature}"
+        except BaseException:  # the repr of a default or of an annotation, which is the user's code
+            return f"{self._name}({', '.join(self._signature.parameters)})"
 
     def positions(self, count: int) -> list[str]:
         """The parameters that so many positional arguments are for; fewer where there is none for the last ones."""
@@ -221,6 +225,14 @@ class JsonSignature(Signature):
 
     def _check_call(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
         """Every call fits."""
+
+
+def annotation_text(annotation: Any) -> str:
+    """An annotation as source text; never raises."""
+    try:
+        return inspect.formatannotation(annotation)
+    except BaseException:  # a repr of the user's own
+        return f"<{qualname(type(annotation))}>"
 
 
 def _only(signature: inspect.Signature, kind: Any) -> str:

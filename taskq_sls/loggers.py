@@ -38,6 +38,10 @@ def shortened(text: str) -> str:
 
 
 class _Guarded(logging.Logger):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `dictConfig` disables every logger that it does not name. A level is the way to silence these.
+        super().__setattr__(name, False if name == "disabled" else value)
+
     def _log(
         self,
         level: int,

@@ -24,7 +24,7 @@ from .redaction import Names
 from .redaction import redact as redacted
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-FORMATS = ("auto", "text", "json")
+FORMATS = ("auto", "text", "json", "none")
 
 _NOISY = ("botocore", "boto3", "aiobotocore", "urllib3", "werkzeug", "watchfiles", "asyncio")
 """Libraries whose INFO lines tell about their insides."""
@@ -37,23 +37,36 @@ _TOLD = frozenset({"action", "task_id", "task_name", "duration", "delay", "reaso
 
 
 def configure(
-    level: str = "INFO", format: str = "auto", stream: TextIO | None = None, redact: Names = frozenset()
+    level: str | None = None, format: str = "auto", stream: TextIO | None = None, redact: Names = frozenset()
 ) -> None:
-    """Send all log records of the process to one stream. A second call replaces what the first set up.
+    """Send the log records of the process to one stream. A second call replaces what the first set up.
 
     Args:
         level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``; noisy libraries speak from WARNING on, unless DEBUG.
-        format: ``text``, ``json``, or ``auto``: text where the stream is a terminal.
+            Default: INFO, or as it is where no handler is set up.
+        format: ``text``, ``json``, ``none``: set up no handler, or ``auto``: none where the root logger has a handler
+            that is not from here, else text where the stream is a terminal, and JSON elsewhere.
         stream: default stderr.
         redact: names of fields, given by ``extra``, whose values are not written (``app.log_redaction``).
 
     Raises:
         ConfigError: level or format is none of these.
     """
-    if level.upper() not in LEVELS:
+    level = level and level.upper()
+    if level is not None and level not in LEVELS:
         raise ConfigError(f"log level {level!r}: use one of {', '.join(LEVELS)}")
     if format not in FORMATS:
         raise ConfigError(f"log format {format!r}: use one of {', '.join(FORMATS)}")
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old, _Handler):
+            root.removeHandler(old)
+    if format == "none" or (
+        format == "auto" and not all(isinstance(one, logging.NullHandler) for one in root.handlers)
+    ):
+        if level is not None:
+            root.setLevel(level)
+        return
     target = stream or sys.stderr
     terminal = target.isatty()
     handler = _Handler(target)
@@ -61,15 +74,13 @@ def configure(
         handler.setFormatter(TextFormatter(terminal and not os.environ.get("NO_COLOR"), redact))
     else:
         handler.setFormatter(JsonFormatter(redact))
+    if format == "auto":
+        handler.addFilter(_not_written)
     handler.addFilter(CurrentTask())
-    root = logging.getLogger()
-    for old in root.handlers[:]:
-        if isinstance(old, _Handler):
-            root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
+    root.setLevel(level or "INFO")
     for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.NOTSET if level.upper() == "DEBUG" else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.WARNING)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -78,6 +89,21 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):  # stderr may be closed: that must not fail a task that logs
             super().handleError(record)
+
+
+def _not_written(record: logging.LogRecord) -> bool:
+    """Whether no handler below the root logger has written the record to stdout or stderr."""
+    logger = logging.root.manager.loggerDict.get(record.name)
+    while isinstance(logger, logging.Logger) and logger is not logging.root:
+        if any(_is_console(handler) and record.levelno >= handler.level for handler in logger.handlers):
+            return False
+        logger = logger.parent
+    return True
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return isinstance(handler, logging.StreamHandler) and handler.stream in streams
 
 
 class CurrentTask(logging.Filter):

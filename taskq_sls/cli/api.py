@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..app import TaskQ
 from ..errors import ConfigError
-from ..logs import configure
-from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json, port
+from .log_options import add_log_options, load_app_with_logs
 from .output import note, print_json, say
-from .worker import add_log_options
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -59,9 +57,7 @@ def add_to(commands: Any) -> None:
 
 
 def run_api(arguments: argparse.Namespace) -> int:
-    configure(arguments.log_level, arguments.log_format)
-    app = load_app(arguments.app)
-    configure(arguments.log_level, arguments.log_format, redact=app.log_redaction)
+    app = load_app_with_logs(arguments, arguments.app)
     _needs_extra()
     if arguments.openapi:
         say(json.dumps(_made(app)[0].openapi(), indent=2))

@@ -18,11 +18,11 @@ from ..offline.stack import LocalStack
 from ..scheduler.plan import Applied
 from ..schedules.syncing import sync
 from ..worker.supervisor import BAD_INPUT, Supervisor
-from .apps import app_target, load_app
+from .apps import app_target
 from .arguments import add_common, port
+from .log_options import add_log_options, load_app_with_logs, log_arguments
 from .output import note, print_json, say
 from .provision import provision_app
-from .worker import add_log_options
 
 STDERR = 2
 """The descriptor of standard error."""
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     targets = list(dict.fromkeys(app_target(target) for target in named if target))
     try:
         with _interrupted_by_sigterm(), LocalStack(arguments.port) as stack:
-            apps = {target: load_app(target) for target in targets}
+            apps = {target: load_app_with_logs(arguments, target) for target in targets}
             for target, app in apps.items():
                 made = provision_app(app)
                 note(f"{target}: {', '.join(one.name for one in made)}")
@@ -107,15 +107,11 @@ def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ
 
 def _worker_command(arguments: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "taskq_sls", "worker", arguments.worker]
-    return [*command, "--poll-wait", str(POLL_WAIT), "--grace", str(GRACE), *_log_options(arguments)]
+    return [*command, "--poll-wait", str(POLL_WAIT), "--grace", str(GRACE), *log_arguments(arguments)]
 
 
 def _scheduler_command(arguments: argparse.Namespace, target: str) -> list[str]:
-    return [sys.executable, "-m", "taskq_sls", "scheduler", target, *_log_options(arguments)]
-
-
-def _log_options(arguments: argparse.Namespace) -> list[str]:
-    return ["--log-level", arguments.log_level, "--log-format", arguments.log_format]
+    return [sys.executable, "-m", "taskq_sls", "scheduler", target, *log_arguments(arguments)]
 
 
 def _one_per_group(apps: dict[str, TaskQ]) -> list[str]:

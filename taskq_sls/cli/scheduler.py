@@ -16,13 +16,12 @@ from ..aws.port import AwsPort
 from ..clock import Clock
 from ..errors import ConfigError
 from ..forced_end import end_process
-from ..logs import configure
 from ..queues import SCHEDULES_DEAD_LETTERS
 from ..scheduler.specs import NO_SCHEDULER
 from ..worker.supervisor import CHILD_VARIABLE
-from .apps import load_app
 from .arguments import add_app_positional, add_common
-from .worker import add_log_options, stop_with_supervisor
+from .log_options import add_log_options, load_app_with_logs
+from .worker import stop_with_supervisor
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -44,7 +43,6 @@ def add_to(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    configure(arguments.log_level, arguments.log_format)
     if os.environ.pop(CHILD_VARIABLE, None) is not None:
         stop_with_supervisor()
     app = _app(arguments)
@@ -56,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _app(arguments: argparse.Namespace) -> TaskQ:
     with _variable("TASKQ_SCHEDULE_GROUP", arguments.group):
-        app = load_app(arguments.app)
+        app = load_app_with_logs(arguments, arguments.app)
         group = app.settings.schedule_group
     if arguments.group and group != arguments.group:
         raise ConfigError(

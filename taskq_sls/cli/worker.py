@@ -14,12 +14,13 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..forced_end import LastResort
-from ..logs import FORMATS, LEVELS, configure
+from ..logs import configure
 from ..worker.reloading import check_watchable
 from ..worker.supervisor import BAD_INPUT, CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor
 from ..worker.worker import GRACE_SECONDS, LAST_RESORT_SECONDS, POLL_WAIT_SECONDS, Worker
-from .apps import app_target, load_app
+from .apps import app_target
 from .arguments import add_app_positional, add_common, address, seconds, whole
+from .log_options import add_log_options, load_app_with_logs
 
 # Arguments that a worker process gets from its supervisor, as they were given.
 _PASSED_ON = (
@@ -85,15 +86,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def add_log_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--log-level", default="INFO", type=str.upper, choices=LEVELS, metavar="LEVEL", help=", ".join(LEVELS)
-    )
-    parser.add_argument("--log-format", default="auto", choices=FORMATS, help="auto: text in a terminal, else JSON")
-
-
 def run(arguments: argparse.Namespace) -> int:
-    configure(arguments.log_level, arguments.log_format)
     # Not left in the environment: a task that starts a worker of its own starts no supervised one.
     if os.environ.pop(CHILD_VARIABLE, None) is not None:
         stop_with_supervisor()
@@ -128,8 +121,7 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _worker(arguments: argparse.Namespace) -> Worker:
-    app = load_app(arguments.app)
-    configure(arguments.log_level, arguments.log_format, redact=app.log_redaction)
+    app = load_app_with_logs(arguments, arguments.app)
     options = {
         "concurrency": arguments.concurrency,
         "threads": arguments.threads,
@@ -156,6 +148,7 @@ def _supervise(arguments: argparse.Namespace) -> int:
         if ":" in arguments.reload and not watch.exists():
             raise ConfigError(f"--reload {arguments.reload!r} is no directory: give MODULE:APP before --reload")
         check_watchable(watch)
+        configure(arguments.log_level, arguments.log_format)
     else:
         _worker(arguments)  # what is wrong with it is told once, not by every process
     return Supervisor(

@@ -29,7 +29,7 @@ from ..serialization import Signature, compile_signature
 from ..task import Task
 from .exceptions import pack
 from .frames import FrameError, Inbox, frame
-from .log_records import Levels, forward
+from .log_records import Forwarder, Levels, forward, forward_only
 
 PROGRESS_SECONDS = 0.25
 """How often a change of the progress is told to the parent, which writes it at most once a second."""
@@ -66,8 +66,8 @@ class _Child:
     def serve(self, levels: Levels) -> None:
         signal.signal(signal.SIGTERM, self._on_terminate)
         reset_in_forks(signal.SIGTERM)
-        forwarder = forward(levels, lambda record: self._send("log", 0, record))
-        os.register_at_fork(after_in_child=lambda: self._in_fork(forwarder))
+        self._forwarder = forward(levels, lambda record: self._send("log", 0, record))
+        os.register_at_fork(after_in_child=self._in_fork)
         threading.Thread(target=self._listen, name="taskq-child", daemon=True).start()
         while True:
             serial, request, context = self._jobs.get()
@@ -97,6 +97,7 @@ class _Child:
                 self._interruptible = True
                 if self._asked:  # before there was anything to interrupt
                     raise TaskInterrupted
+                _import(request["target"][0], self._forwarder)
                 reply = _call(request, context)
                 if os.getpid() != self._process:
                     _end_fork(None)
@@ -142,10 +143,10 @@ class _Child:
             self._waiting = False
             self._on_terminate(signal.SIGTERM, None)
 
-    def _in_fork(self, forwarder: logging.Handler) -> None:
+    def _in_fork(self) -> None:
         """In a process that the task forks: it is nobody's child process but the task's."""
         self._connection.close()
-        logging.root.removeHandler(forwarder)
+        logging.root.removeHandler(self._forwarder)
         logging.root.addHandler(logging.StreamHandler())
 
     # -- the parent's words, in a thread ------------------------------------------------------------------------
@@ -215,15 +216,23 @@ def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
         return "unfit", str(error)
 
 
-def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
-    """The function and how its values travel."""
+def _import(module: str, forwarder: Forwarder) -> None:
+    """Import the module of a task, which may set up logging for a process of its own."""
     global importing
-    module, qualname = place
+    if module in sys.modules:
+        return
     importing = True
     try:
-        found: Any = importlib.import_module(module)
+        importlib.import_module(module)
     finally:
         importing = False
+        forward_only(forwarder)
+
+
+def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
+    """The function and how its values travel."""
+    module, qualname = place
+    found: Any = sys.modules[module]
     try:
         for name in qualname.split("."):
             found = getattr(found, name)

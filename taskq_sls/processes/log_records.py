@@ -23,19 +23,34 @@ def levels() -> Levels:
     return found
 
 
-def forward(levels: Levels, send: Callable[[bytes], None]) -> logging.Handler:
+def forward(levels: Levels, send: Callable[[bytes], None]) -> Forwarder:
     """In the child: send every record that the parent would write, and write none here; the handler that does so."""
-    handler = _Forwarder(send)
+    handler = Forwarder(levels, send)
     handler.addFilter(CurrentTask())
-    logging.root.addHandler(handler)
-    for name, level in levels.items():
-        logging.getLogger(name or None).setLevel(level)
+    forward_only(handler)
     return handler
 
 
-class _Forwarder(logging.Handler):
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+def forward_only(handler: Forwarder) -> None:
+    """In the child, when a module has set up logging: still send every record to the parent, and write none here."""
+    loggers = [each for each in list(logging.root.manager.loggerDict.values()) if isinstance(each, logging.Logger)]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [], True
+    logging.root.handlers = [handler]
+    for name, level in handler.levels.items():
+        logging.getLogger(name or None).setLevel(level)
+
+
+class Forwarder(logging.Handler):
+    """Sends records to the parent.
+
+    Attributes:
+        levels: of the parent's loggers.
+    """
+
+    def __init__(self, levels: Levels, send: Callable[[bytes], None]) -> None:
         super().__init__()
+        self.levels = levels
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import logging.config
 import pkgutil
 import subprocess
 import sys
@@ -124,3 +125,18 @@ async def test_a_task_whose_exception_has_a_long_text_writes_little(
     lines = [JsonFormatter().format(record) for record in caplog.records]
     assert "ValueError: xxx" in "".join(lines)
     assert sum(map(len, lines)) < 50_000
+
+
+def test_dict_config_does_not_silence_the_library(caplog: pytest.LogCaptureFixture) -> None:
+    others = [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger) and not name.startswith("taskq_sls.") and not logger.disabled
+    ]
+    try:
+        logging.config.dictConfig({"version": 1})
+        logging.getLogger("taskq_sls.task").error("a line")
+    finally:
+        for logger in others:
+            logger.disabled = False
+    assert "a line" in caplog.text

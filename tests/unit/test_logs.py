@@ -42,6 +42,11 @@ def record(message: str = "hello", name: str = "shop", **extra: Any) -> logging.
     return made
 
 
+def without_handlers_of_pytest() -> None:
+    """They would count as the application's."""
+    logging.getLogger().handlers[:] = []
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -137,6 +142,7 @@ def test_records_outside_of_tasks_carry_no_id() -> None:
 
 
 def test_the_format_is_text_in_a_terminal_and_json_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_handlers_of_pytest()
     monkeypatch.delenv("NO_COLOR", raising=False)
     terminal, pipe = Terminal(), io.StringIO()
 
@@ -151,6 +157,7 @@ def test_the_format_is_text_in_a_terminal_and_json_elsewhere(monkeypatch: pytest
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_handlers_of_pytest()
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
 
@@ -182,6 +189,76 @@ def test_the_insides_of_libraries_are_told_at_debug_only() -> None:
     configure("DEBUG", "json", stream)
     logging.getLogger("botocore.credentials").info("found credentials")
     assert "found credentials" in stream.getvalue()
+
+
+def test_an_application_that_has_a_handler_on_the_root_logger_keeps_it_alone() -> None:
+    without_handlers_of_pytest()
+    own, ours = io.StringIO(), io.StringIO()
+    logging.basicConfig(stream=own, level="WARNING", format="own %(message)s")
+
+    configure(stream=ours)
+    logging.getLogger("shop").info("left out")
+    logging.getLogger("shop").warning("hello")
+
+    assert own.getvalue() == "own hello\n"
+    assert ours.getvalue() == ""
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_format_that_is_asked_for_is_written_beside_the_applications_handlers(format: str) -> None:
+    without_handlers_of_pytest()
+    own, ours = io.StringIO(), io.StringIO()
+    logging.basicConfig(stream=own)
+
+    configure(None, format, ours)
+    logging.getLogger("shop").info("hello")
+
+    assert "hello" in own.getvalue()
+    assert "hello" in ours.getvalue()
+
+
+def test_the_handler_can_be_left_out() -> None:
+    without_handlers_of_pytest()
+    stream = io.StringIO()
+    configure("INFO", "text", stream)
+
+    configure("DEBUG", "none", stream)
+    logging.getLogger("shop").warning("hello")
+
+    assert stream.getvalue() == ""
+    assert logging.getLogger().handlers == []
+    assert logging.getLogger().level == logging.DEBUG
+
+
+def test_a_level_that_is_asked_for_counts_for_the_applications_handlers_too() -> None:
+    without_handlers_of_pytest()
+    own = io.StringIO()
+    logging.basicConfig(stream=own, level="WARNING")
+
+    configure("DEBUG")
+    logging.getLogger("shop").debug("hello")
+
+    assert "hello" in own.getvalue()
+
+
+@pytest.mark.parametrize(("to", "written"), [("stderr", 0), ("a file", 1)])
+def test_a_line_that_a_handler_below_the_root_has_written_to_the_console_is_not_written_again(
+    capsys: pytest.CaptureFixture[str], to: str, written: int
+) -> None:
+    without_handlers_of_pytest()
+    stream, logger = io.StringIO(), logging.getLogger("shop.tests")
+    handler = logging.StreamHandler(sys.stderr if to == "stderr" else io.StringIO())
+    handler.setLevel("INFO")
+    logger.addHandler(handler)
+    try:
+        configure("DEBUG", stream=stream)
+        logging.getLogger("shop.tests.below").info("hello")
+        logging.getLogger("shop.tests.below").debug("too low for that handler")
+    finally:
+        logger.removeHandler(handler)
+
+    assert stream.getvalue().count("hello") == written
+    assert "too low" in stream.getvalue()
 
 
 def test_an_unknown_level_or_format_is_refused() -> None:

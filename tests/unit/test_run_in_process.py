@@ -23,6 +23,7 @@ from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ
 from taskq_sls.delivery import DONE, LOST, DeadLetter, Release, RetryIn
 from taskq_sls.processes import process as process_module
 from taskq_sls.testing import in_memory
+from tests.support import logging_functions
 from tests.support import process_functions as functions
 
 ONCE = Retry(max_attempts=1)
@@ -401,6 +402,16 @@ async def test_log_records_go_to_the_parents_handlers_with_the_tasks_id(
     assert "to stdout" in out
     assert "to stderr" in err
     assert "look at" not in err
+
+
+async def test_a_module_that_sets_up_logging_has_its_records_written_once_by_the_parent(
+    rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    await rig.run(in_process(rig, logging_functions.speak))
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("shop.")]
+    assert said == ["look at this", "and at that"]
+    assert "look at" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["async", "plain"])

@@ -663,11 +663,10 @@ class TestDecoding:
         with pytest.raises(ArgumentsError, match="the parameter 'value'"):
             signature.decode([], {"value": value})
 
-    def test_a_number_too_large_for_a_float_in_the_text_is_refused(self) -> None:
-        message = decode('{"id": "a", "task": "t", "args": [1e400]}')
+    def test_a_number_too_large_for_a_float_is_refused(self) -> None:
         for annotation in (float, Any, tuple[float, ...] | float):
             with pytest.raises(ArgumentsError, match="'value'"):
-                signature_of(annotation).decode(message.args, message.kwargs)
+                signature_of(annotation).decode([math.inf], {})
 
     def test_fields_that_a_model_does_not_know_are_left_to_the_model(self) -> None:
         ((got,), _) = signature_of(Base).decode([{"x": 1, "new": 2}], {})

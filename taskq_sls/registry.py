@@ -66,9 +66,10 @@ class Registry:
         if reason is not None or first is second:
             return reason
         importing = importing_code(second)
-        if importing is None or importing is not self._imports.get(task.name):
+        code = inspect.unwrap(second).__code__
+        if importing is None or importing is not self._imports.get(task.name) or code is inspect.unwrap(first).__code__:
             return None
-        line = inspect.unwrap(second).__code__.co_firstlineno
+        line = code.co_firstlineno
         return f"line {line} of the same module defines it again; give one of the two another name"
 
     def forget_implied(self, name: str) -> bool:

@@ -177,6 +177,16 @@ def test_a_decorator_of_another_module_does_not_keep_a_module_from_being_importe
         run_module(app, "@app.task\n@traced\ndef refund(number): ...\n", 1, module)
 
 
+def test_the_same_code_may_be_executed_again() -> None:
+    app = TaskQ("shop")
+    module = types.ModuleType("shop_tasks")
+    module.__dict__["app"] = app
+    code = compile("for _ in range(2):\n    @app.task\n    def job(): ...\n", "shop_tasks.py", "exec")
+    for _ in range(2):
+        exec(code, module.__dict__)
+    assert len(app.registry) == 1
+
+
 def test_the_same_function_may_be_registered_again() -> None:
     app = TaskQ("shop")
     for function in (at_the_top, functools.partial(at_the_top)):

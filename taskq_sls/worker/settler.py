@@ -36,7 +36,7 @@ class Batcher(Generic[T]):
     """Collects items and hands them over in batches of ten, or after a delay.
 
     Args:
-        lost: called with the items of a batch whose `handle` raised.
+        lost: called with the items of a batch whose `handle` raised or was cancelled.
     """
 
     def __init__(
@@ -92,15 +92,21 @@ class Batcher(Generic[T]):
     def _spawn(self, items: list[T]) -> None:
         async def run() -> None:
             # Called here: a batch that is given up before it began leaves no coroutine that nobody awaits.
-            try:
-                await self._handle(items)
-            except Exception:
-                logger.exception("a batch of outcomes was not carried out", extra={"action": "settle_fault"})
+            await self._handle(items)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                logger.error(
+                    "a batch of outcomes was not carried out", exc_info=error, extra={"action": "settle_fault"}
+                )
+            if error is not None or task.cancelled():
                 self._lost(items)
 
         task = asyncio.get_running_loop().create_task(run())
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(ended)
 
 
 class Settler:

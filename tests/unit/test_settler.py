@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -342,3 +343,28 @@ async def test_a_message_whose_schedule_cannot_be_made_is_hidden_and_stays() -> 
     assert bench.broker.calls == [("hide", 1)]
     assert bench.broker.next_visible_at("default") == bench.broker.clock.time() + LONGEST_HOP
     assert len(bench.holds) == 0
+
+
+async def test_a_batch_that_other_code_cancels_is_held_no_longer(bench: Bench) -> None:
+    for delivery in await bench.receive(10):
+        await bench.settler.settle(delivery, DONE)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await bench.settler.drain()
+    assert bench.settler.empty
+    assert len(bench.holds) == 0
+    assert bench.depth() == 10
+
+
+async def test_a_batch_that_fails_in_an_odd_way_is_held_no_longer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def no_answers(broker: WatchedBroker, deliveries: Sequence[Delivery]) -> list[Answer]:
+        return []
+
+    monkeypatch.setattr(WatchedBroker, "ack", no_answers)
+    for delivery in await bench.receive(10):
+        await bench.settler.settle(delivery, DONE)
+    await bench.settler.drain()
+    assert len(bench.holds) == 0
+    assert [record.getMessage() for record in caplog.records] == ["a batch of outcomes was not carried out"]

@@ -126,6 +126,27 @@ def test_logging_out_ends_copies_of_the_cookie_too_in_every_container():
         assert status_of(site) == 200
 
 
+@pytest.mark.parametrize("ending", ["|0", "padding"])
+def test_a_logout_ends_the_same_session_in_another_spelling(ending: str):
+    with dashboard() as site:
+        (cookie,) = site.browser.cookies.jar
+        text = base64.urlsafe_b64decode(str(cookie.value).strip('"')).decode()
+        name, rest = text.split("|", 1)
+        other = base64.urlsafe_b64encode(f"{name}|0{rest}".encode()).decode()
+        if ending == "padding":  # the last letter before it has bits that nothing reads
+            value = str(cookie.value).strip('"')
+            assert value.endswith("=")
+            last = value.rstrip("=")[-1]
+            other = value.rstrip("=")[:-1] + chr(ord(last) + 1) + "=" * value.count("=")
+        copied = browser_of(site.api)
+        copied.cookies.set(cookie.name, other)
+        assert copied.get("/tasks", follow_redirects=False).status_code == 200
+
+        site.browser.post("/logout", headers=OWN, follow_redirects=False)
+
+        assert copied.get("/tasks", follow_redirects=False).status_code == 303
+
+
 def test_a_logout_that_cannot_be_noted_says_so(monkeypatch: pytest.MonkeyPatch):
     async def refuse(*given: Any) -> Any:
         raise AwsError("put_item", "Throttled", "slow down", transient=True)

@@ -34,7 +34,7 @@ SPACE = "http:session-key"
 """In place of the name of a task, in whose space the lock counts that holds a day's key."""
 
 ENDED = "http:session-ended"
-"""The same for the locks that hold sessions of which somebody has logged out, by the hash of their cookie."""
+"""The same for the locks that hold sessions of which somebody has logged out, by the hash of their signature."""
 
 PLAIN, SECURE = "taskq_session", "__Host-taskq_session"
 """The cookie's name; browsers take one that begins with ``__Host-`` from the site itself alone, over HTTPS."""
@@ -76,7 +76,7 @@ class Sessions:
             return
         services = await self._app.services.on_loop()
         queue = next(iter(self._app.queues))
-        await services.results.lock_key(KeyLock(ENDED, _digest(cookie), ENDED, queue, self._now(), parts[1], True))
+        await services.results.lock_key(KeyLock(ENDED, _key_of(parts), ENDED, queue, self._now(), parts[1], True))
 
     async def principal(self, connection: HTTPConnection) -> Principal | None:
         """Who has logged in, if somebody has."""
@@ -89,7 +89,7 @@ class Sessions:
                 return None
             services = await self._app.services.on_loop()
             # The one operation on a lock that answers whether it is there.
-            if await services.results.confirm_key(ENDED, _digest(cookie), ENDED):
+            if await services.results.confirm_key(ENDED, _key_of(parts), ENDED):
                 return None
         except TaskQError as error:
             logger.warning("a session cannot be checked now: %s", error, extra={"action": "session_fault"})
@@ -141,8 +141,9 @@ def _parts(cookie: str) -> tuple[str, int, str, str] | None:
     return (name, int(ends), nonce, signature) if ends.isdigit() and len(ends) < 12 else None
 
 
-def _digest(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode()).hexdigest()
+def _key_of(parts: tuple[str, int, str, str]) -> str:
+    """The key of an ended session. Not made of the cookie's text: the same session can be written in several ways."""
+    return hashlib.sha256(parts[3].encode()).hexdigest()
 
 
 def _name(connection: HTTPConnection) -> str:

@@ -341,7 +341,7 @@ def reader() -> Any:
         tokens = {"reader": {"hash": digest, "scopes": ["read"]}}
         browser = browser_of(api._replace(client=TestClient(api.app.api(tokens=tokens, auth="tokens"))))
         login(browser, token)
-        api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "x"], "id": "t1"})
+        api.app.ref("shop:login").with_options(id="t1").enqueue("mallory", "x")
         api.memory.run_until_idle()
         yield browser
 

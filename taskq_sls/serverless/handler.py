@@ -17,7 +17,7 @@ from ..executor import Executor
 from ..forced_end import end_process
 from ..services import Services
 from .batch import Batch
-from .loop import IdleSelector, new_event_loop
+from .loop import IdleSelector, new_event_loop, run_to_end
 from .settling import Settling
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class LambdaHandler:
         records = _records(event)
         if self._loop is None:
             self._loop, self._selector = new_event_loop()
-        return self._loop.run_until_complete(self._handle(records, context))
+        return run_to_end(self._loop, self._handle(records, context))
 
     def __enter__(self) -> Self:
         return self

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import selectors
 import time
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+logger = logging.getLogger("taskq_sls.serverless")
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 0.005
 """Time without a pause after which the loop counts as saturated."""
@@ -41,3 +47,24 @@ def new_event_loop() -> tuple[asyncio.AbstractEventLoop, IdleSelector | None]:
     loop.close()
     selector = IdleSelector()
     return asyncio.SelectorEventLoop(selector), selector
+
+
+def run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """``loop.run_until_complete(coroutine)``, over exits of other coroutines and of callbacks.
+
+    asyncio raises SystemExit and KeyboardInterrupt out of the loop, whichever task or callback they come from. When the
+    loop goes on they reach the code that awaits, which is an attempt as a rule; the other records are not affected.
+    """
+    main = loop.create_task(coroutine)
+    while True:
+        try:
+            return loop.run_until_complete(main)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if main.done():
+                raise
+            logger.error(
+                "%s was raised in a coroutine or callback of a task",
+                type(error).__name__,
+                exc_info=error,
+                extra={"action": "exit_in_loop"},
+            )

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -347,6 +348,29 @@ def test_nothing_that_a_task_raises_escapes(bench: Bench, error: BaseException) 
 
     assert bench.invoke() == []
     assert [bench.state(handle.id) for handle in handles] == [State.FAILED, State.FAILED]
+
+
+def test_an_exit_in_a_coroutine_or_callback_of_a_task_costs_no_other_record(bench: Bench) -> None:
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        raise SystemExit(0)
+
+    @bench.app.task(name="gathered", retry=Retry(max_attempts=1))
+    async def gathered() -> None:
+        await asyncio.gather(leave(), asyncio.sleep(60))
+
+    @bench.app.task(name="callback")
+    async def callback() -> None:
+        asyncio.get_running_loop().call_soon(sys.exit, 0)
+        await asyncio.sleep(0)
+
+    @bench.app.task(name="innocent")
+    async def innocent() -> None:
+        await asyncio.sleep(0.05)
+
+    handles = [gathered.enqueue(), callback.enqueue(), innocent.enqueue()]
+    assert bench.invoke() == []
+    assert [bench.state(handle.id) for handle in handles] == [State.FAILED, State.SUCCEEDED, State.SUCCEEDED]
 
 
 def test_a_task_that_cancels_itself_is_reported_and_the_others_run(

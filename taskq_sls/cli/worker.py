@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,9 @@ EXIT_SECONDS = 4.0
 
 KILL_SECONDS = 10.0
 """Seconds that a worker process gets beyond those after which it ends by itself, before its supervisor kills it."""
+
+PARENT_SECONDS = 1.0
+"""Seconds between two looks at whether the supervisor is still the parent of a worker process."""
 
 _STATUS = {"stuck": STUCK, "recycle": RECYCLE, "fault": FAULT}
 
@@ -177,11 +182,19 @@ def child_command(arguments: argparse.Namespace, number: int) -> Sequence[str]:
 
 
 def stop_with_supervisor() -> None:
-    """Stop cleanly when the supervisor is gone: then the pipe that is our stdin ends."""
+    """Stop cleanly when the supervisor is gone: then the pipe that is our stdin ends, or we have another parent.
+
+    The second is for a pipe that a process keeps open which the supervisor has forked.
+    """
+    supervisor = os.getppid()
 
     def wait() -> None:
-        while os.read(0, 1):
-            continue
+        while os.getppid() == supervisor:
+            try:
+                if select.select([0], [], [], PARENT_SECONDS)[0] and not os.read(0, 1):
+                    break
+            except OSError:  # a task has closed it
+                time.sleep(PARENT_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="taskq-supervisor-watch", daemon=True).start()

@@ -26,6 +26,20 @@ worker_module.LAST_RESORT_SECONDS = 1.0
 app = TaskQ("{name}", queues=[Queue("default", visibility_timeout=60)])
 
 
+def fork_when_asked() -> None:
+    while not Path("fork").exists():
+        time.sleep(0.05)
+    if (forked := os.fork()) == 0:
+        time.sleep(300)
+        os._exit(0)
+    Path("forked").write_text(str(forked))
+
+
+if not Path("supervisor").exists():     # the first process to import this module
+    Path("supervisor").touch()
+    threading.Thread(target=fork_when_asked, daemon=True).start()
+
+
 @app.task
 def process_id() -> int:
     return os.getpid()
@@ -205,6 +219,23 @@ def test_workers_stop_cleanly_when_their_supervisor_is_killed(workers: WorkerPro
 
     until(lambda: workers.output().count("worker_ended") == 2)
     until(lambda: not any(map(alive, processes)))
+
+
+def test_workers_stop_although_a_process_that_their_supervisor_forked_lives_on(workers: WorkerProcesses) -> None:
+    supervisor = workers.start("--processes", "1", "--max-tasks", "100")
+    id = workers.enqueue("process_id")
+    until(lambda: workers.ended_as(id))
+    workers.path("fork").touch()
+    until(lambda: workers.path("forked").exists() and workers.path("forked").read_text())
+
+    supervisor.kill()
+    supervisor.wait(60)
+
+    try:
+        until(lambda: not alive(workers.record(id).result))
+        assert alive(int(workers.path("forked").read_text()))
+    finally:
+        os.kill(int(workers.path("forked").read_text()), signal.SIGKILL)
 
 
 def test_a_worker_that_cannot_write_ends_too_when_its_supervisor_is_killed(

@@ -15,13 +15,13 @@ from ..app import TaskQ
 from ..aws.port import AwsPort
 from ..clock import Clock
 from ..errors import ConfigError
-from ..forced_end import end_process
+from ..forced_end import LastResort, end_process
 from ..queues import SCHEDULES_DEAD_LETTERS
 from ..scheduler.specs import NO_SCHEDULER
 from ..worker.supervisor import CHILD_VARIABLE
 from .arguments import add_app_positional, add_common
 from .log_options import add_log_options, load_app_with_logs
-from .worker import stop_with_supervisor
+from .worker import EXIT_SECONDS, stop_with_supervisor
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -48,7 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     app = _app(arguments)
     if not arguments.force:
         _refuse_aws()
-    asyncio.run(_serve(app))
+    exit_guard = LastResort(
+        "the scheduler has ended, but threads or exit handlers of the app's module keep the process: it ends without them",
+        action="scheduler_exit_forced",
+        logger=logger.name,
+    )
+    asyncio.run(_serve(app, exit_guard))
     return 0
 
 
@@ -90,7 +95,7 @@ def _refuse_aws() -> None:
         )
 
 
-async def _serve(app: TaskQ) -> None:
+async def _serve(app: TaskQ, exit_guard: LastResort) -> None:
     from ..scheduler.local_clock import LocalClock
 
     services = app.services.new_async()
@@ -103,6 +108,7 @@ async def _serve(app: TaskQ) -> None:
         dead_letters = _queue_name(app, SCHEDULES_DEAD_LETTERS)
         clock = LocalClock(store, notes, port.client("sqs"), dead_letters, services.flow, app.clock)
         await clock.serve(stop)
+        exit_guard.arm(EXIT_SECONDS, 0)
     finally:
         await port.close()
         await services.close()

@@ -209,6 +209,15 @@ def local_up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         child.communicate(timeout=30)
 
 
+def test_a_thread_of_the_apps_module_does_not_keep_the_process(schedulers: Schedulers) -> None:
+    with schedulers.path("shop_tasks.py").open("a") as module:
+        module.write("\nimport threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\n")
+    child = schedulers.start_scheduler()
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 0
+    assert "scheduler_exit_forced" in schedulers.output()
+
+
 def test_the_local_stack_makes_and_fires_what_is_declared(
     local_up: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

@@ -125,8 +125,12 @@ def _inline(value: Any) -> str | None:
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        # YAML 1.1 takes an exponent for a number only after a point.
+        text = repr(value)
+        return str(int(value)) if value.is_integer() and "e" not in text else re.sub(r"^(-?\d+)e", r"\1.0e", text)
+    if isinstance(value, int):
+        return str(value)
     if not isinstance(value, str):
         raise TypeError(f"a template holds no {type(value).__name__}: {value!r:.80}")
     if _PLAIN.fullmatch(value) and not value.endswith(":") and ": " not in value and value.lower() not in _RESERVED:

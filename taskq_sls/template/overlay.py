@@ -7,14 +7,15 @@ be rendered again at any time, and ``--check`` still works.
 from __future__ import annotations
 
 import json
-import re
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from .document import Document, plain
-from .emitter import Noted, Tag, Text
+from .emitter import Noted, Tag
+from .references import check_references
 
 SECTIONS = (
     "Description",
@@ -29,7 +30,8 @@ SECTIONS = (
 )
 """Sections that an overlay may change (CloudFormation user guide, template anatomy)."""
 
-_REFERENCE = re.compile(r"\$\{([^!}][^}]*)\}")
+DEEPEST = 50
+"""Levels of an overlay's values; an alias of YAML can make a value hold itself."""
 
 
 def load_overlay(file: Path) -> dict[str, Any]:
@@ -45,13 +47,35 @@ def load_overlay(file: Path) -> dict[str, Any]:
         raise ConfigError(f"--overlay {file}: {error}") from None
     found = _parsed(file, text)
     if not isinstance(found, Mapping):
-        raise ConfigError(f"--overlay {file}: it is {type(found).__name__}, and must map sections to what they get")
+        kind = "empty" if found is None else type(found).__name__
+        raise ConfigError(f"--overlay {file}: it is {kind}, and must map sections to what they get")
     for name, content in found.items():
         if name not in SECTIONS:
             raise ConfigError(f"--overlay {file}: section {name!r} is unknown; use {', '.join(SECTIONS)}")
-        if name != "Description" and not isinstance(content, Mapping):
-            raise ConfigError(f"--overlay {file}: section {name} must be a mapping")
+        expected, kind = (str, "text") if name == "Description" else (Mapping, "a mapping")
+        if not isinstance(content, expected):
+            raise ConfigError(f"--overlay {file}: section {name} must be {kind}")
+        _check_values(content, f"--overlay {file}: {name}")
     return dict(found)
+
+
+def _check_values(value: Any, place: str, depth: int = 0) -> None:
+    """Refuse a value that no template can hold. A null in a mapping removes its key, and stands nowhere else."""
+    if depth > DEEPEST:
+        raise ConfigError(f"{place}: it is nested deeper than {DEEPEST} levels, or holds itself")
+    if isinstance(value, Tag):
+        _check_values(value.value, f"{place}.!{value.name}", depth + 1)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str | int):
+                raise ConfigError(f"{place}: the key {key!r} is of type {type(key).__name__}; put it in quotes")
+            if inner is not None:
+                _check_values(inner, f"{place}.{key}" if depth < 5 else place, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_values(inner, place, depth + 1)
+    elif not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ConfigError(f"{place}: {value!r:.80} is no text, number, boolean, list or mapping")
 
 
 def merge(document: Document, overlay: Mapping[str, Any], file: str) -> Document:
@@ -73,6 +97,8 @@ def merge(document: Document, overlay: Mapping[str, Any], file: str) -> Document
         if not isinstance(resource, Mapping):
             raise ConfigError(f"--overlay {file}: resource {name} must be a mapping")
         type = resource.get("Type")
+        if "Type" in resource and not isinstance(type, str):
+            raise ConfigError(f"--overlay {file}: the Type of resource {name} must be text")
         if name not in known and type is None:
             near = ", ".join(_near(name, known)) or ", ".join(known)
             raise ConfigError(
@@ -83,85 +109,24 @@ def merge(document: Document, overlay: Mapping[str, Any], file: str) -> Document
                 f"--overlay {file}: resource {name} is an {plain(known[name])['Type']}, and cannot become an {type}"
             )
     merged: Document = _merged(document, overlay)
-    _check_references(merged, file)
+    check_references(merged, f"--overlay {file}")
     return merged
 
 
 def _merged(base: Any, change: Any) -> Any:
     if isinstance(base, Noted):
         return base._replace(value=_merged(base.value, change))
-    if not isinstance(base, Mapping) or not isinstance(change, Mapping):
+    if not isinstance(change, Mapping):
         return change
-    found = dict(base)
+    # A function in its long form, such as Fn::If, is a value like that of a short tag.
+    merges = isinstance(base, Mapping) and not any(key == "Ref" or str(key).startswith("Fn::") for key in change)
+    found = dict(base) if merges else {}
     for key, value in change.items():
         if value is None:
             found.pop(key, None)
         else:
-            found[key] = _merged(found[key], value) if key in found else value
+            found[key] = _merged(found.get(key), value)
     return found
-
-
-def _check_references(document: Document, file: str) -> None:
-    names = {kind: set(plain(document.get(kind, {}))) for kind in ("Parameters", "Resources", "Conditions", "Mappings")}
-    for where, kind, name in _references(document):
-        # SAM makes resources of its own, whose names begin with that of their function.
-        made = kind == "Resources" and any(name.startswith(known) for known in names["Resources"])
-        known = names["Resources"] | names["Parameters"] if kind == "Resources" else names[kind]
-        if name not in known and not made and not name.startswith("AWS::"):
-            raise ConfigError(
-                f"--overlay {file}: {where} refers to {name!r}, which is no longer in the template or never was"
-            )
-
-
-def _references(document: Document) -> Iterator[tuple[str, str, str]]:
-    """Where something is referred to, the section that must have it, and its name."""
-    for part in ("Resources", "Outputs", "Conditions", "Globals"):
-        for id, value in plain(document.get(part, {})).items():
-            for kind, name in _inside(value, set()):
-                yield f"{part}.{id}", kind, name
-
-
-def _inside(value: Any, local: set[str]) -> Iterator[tuple[str, str]]:
-    value = plain(value)
-    if isinstance(value, Tag):
-        value = {"Ref" if value.name in ("Ref", "Condition") else f"Fn::{value.name}": value.value} | (
-            {"Condition": value.value} if value.name == "Condition" else {}
-        )
-        if "Condition" in value:
-            yield "Conditions", value["Condition"]
-            return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _of_key(key, plain(inner), local)
-    elif isinstance(value, list | tuple) and not isinstance(value, Text):
-        for inner in value:
-            yield from _inside(inner, local)
-
-
-def _of_key(key: str, inner: Any, local: set[str]) -> Iterator[tuple[str, str]]:
-    if key == "Ref" and isinstance(inner, str):
-        yield "Resources", inner.partition(".")[0]
-    elif key == "Fn::GetAtt":
-        yield "Resources", (inner if isinstance(inner, str) else inner[0]).partition(".")[0]
-    elif key == "Fn::Sub":
-        text, given = (inner, {}) if isinstance(inner, str | Text) else (plain(inner[0]), plain(inner[1]))
-        for name in _REFERENCE.findall(text.text if isinstance(text, Text) else text):
-            if name not in given:
-                yield "Resources", name.partition(".")[0]
-        yield from _inside(given, local)
-    elif key == "Fn::If":
-        yield "Conditions", inner[0]
-        yield from _inside(list(inner[1:]), local)
-    elif key == "Fn::FindInMap":
-        yield "Mappings", inner[0]
-        yield from _inside(list(inner[1:]), local)
-    elif key == "Condition" and isinstance(inner, str):
-        yield "Conditions", inner
-    elif key == "DependsOn":
-        for name in [inner] if isinstance(inner, str) else inner:
-            yield "Resources", name
-    else:
-        yield from _inside(inner, local)
 
 
 def _near(name: str, known: Mapping[str, Any]) -> list[str]:
@@ -170,11 +135,20 @@ def _near(name: str, known: Mapping[str, Any]) -> list[str]:
     return difflib.get_close_matches(name, known, 3)
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The mapping of `pairs`; the last of two values for a key would silently replace the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
 def _parsed(file: Path, text: str) -> Any:
     if file.suffix == ".json":
         try:
-            return json.loads(text)
-        except ValueError as error:
+            return json.loads(text, object_pairs_hook=_without_duplicates)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"--overlay {file}: it is not JSON: {error}") from None
     try:
         import yaml
@@ -183,7 +157,12 @@ def _parsed(file: Path, text: str) -> Any:
             f"--overlay {file}: reading YAML needs PyYAML: pip install 'taskq-sls[cli]'; or write the overlay as .json"
         ) from None
 
-    loader_of_tags: Any = type("Loader", (yaml.SafeLoader,), {})
+    # A Version such as 2012-10-17 is text to CloudFormation, and no date.
+    resolvers = {
+        letter: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+        for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    loader_of_tags: Any = type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": resolvers})
 
     def tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Tag:
         if isinstance(node, yaml.ScalarNode):
@@ -193,8 +172,16 @@ def _parsed(file: Path, text: str) -> Any:
         assert isinstance(node, yaml.MappingNode)
         return Tag(suffix, loader.construct_mapping(node, deep=True))
 
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+        try:
+            _without_duplicates([(str(key.value), None) for key, _ in node.value])
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+        yield from loader.construct_yaml_map(node)
+
     loader_of_tags.add_multi_constructor("!", tag)
+    loader_of_tags.add_constructor("tag:yaml.org,2002:map", mapping)
     try:
         return yaml.load(text, loader_of_tags)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"--overlay {file}: it is not YAML: {' '.join(str(error).split())}") from None

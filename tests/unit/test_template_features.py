@@ -224,6 +224,42 @@ def test_an_overlay_may_be_json(tmp_path: Path) -> None:
     assert found.resources["TasksTable"]["Properties"]["TableClass"] == "STANDARD"
 
 
+def test_a_json_overlay_with_a_key_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the key 'a' is there twice"):
+        overlaid(tmp_path, '{"Metadata": {"a": 1, "a": 2}}', "o.json")
+
+
+def test_values_of_an_overlay_come_through_as_they_are(tmp_path: Path) -> None:
+    text = """
+    Metadata:
+      numbers: [1234567.5, 1.0e+300, 1.5e-9, 2.0, 123456789012]
+      new: {kept: 1, removed: null}
+      123456789012: account
+      1e5: text
+    Resources:
+      Policy:
+        Type: AWS::IAM::ManagedPolicy
+        Properties: &properties
+          PolicyDocument: {Version: 2012-10-17, Statement: [{Condition: {Bool: {a: b}}}]}
+      Other: {Type: AWS::IAM::ManagedPolicy, Properties: {<<: *properties, Path: /a/}}
+      Service:
+        Type: AWS::ECS::TaskDefinition
+        Properties: {ContainerDefinitions: [{DependsOn: [{ContainerName: a}], Condition: START}]}
+      TasksTable:
+        Properties:
+          SSESpecification: {"Fn::If": [HasKey, {SSEEnabled: true}, !Ref "AWS::NoValue"]}
+    """
+
+    found = overlaid(tmp_path, text)
+
+    metadata = found.template["Metadata"]
+    assert metadata["numbers"] == [1234567.5, 1e300, 1.5e-9, 2, 123456789012]
+    assert metadata["new"] == {"kept": 1}
+    assert metadata[123456789012] == "account"
+    assert found.resources["Other"]["Properties"]["PolicyDocument"]["Version"] == "2012-10-17"
+    assert "SSESpecification" not in found.resources["TasksTable"]["Properties"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -241,6 +277,26 @@ def test_an_overlay_may_be_json(tmp_path: Path) -> None:
         ("Resources: []", "section Resources must be a mapping"),
         ("- 1", "it is list"),
         ("a: [", "it is not YAML"),
+        ("", "it is empty"),
+        ("Description: [a]", "section Description must be text"),
+        ("Metadata: {a: !!binary aGk=}", "Metadata.a: b'hi' is no text, number"),
+        ("Metadata: {a: .nan}", "Metadata.a: nan is no text, number"),
+        ("Metadata: {a: [null]}", "Metadata.a: None is no text, number"),
+        ("Metadata: {null: a}", "Metadata: the key None is of type NoneType"),
+        ("Metadata: &a {b: *a}", "nested deeper than 50 levels, or holds itself"),
+        ("Metadata: " + "[" * 2000 + "]" * 2000, "it is not YAML"),
+        ("Metadata: {a: 1, b: 2, a: 3}", "the key 'a' is there twice"),
+        ("Resources: {TasksTable: {Type: null}}", "the Type of resource TasksTable must be text"),
+        ("Resources: {A: {Type: 5}}", "the Type of resource A must be text"),
+        ("Resources: {TasksTable: {DependsOn: 5}}", "refers to 5, which is no name"),
+        ("Resources: {TasksTable: {Condition: [x]}}", r"refers to \['x'\], which is no name"),
+        ("Outputs: {A: {Value: !Ref TasksTableX}}", "refers to 'TasksTableX'"),
+        *((f"Outputs: {{A: {{Value: !{tag}}}}}", "which is no name") for tag in ("If []", "GetAtt []", "Sub [a, b]")),
+        *(
+            (f"Outputs: {{A: {{Value: {{{name}: 5}}}}}}", "5, which is no name")
+            for name in ("Ref", "Fn::Sub", "Fn::If")
+        ),
+        ("Conditions: {A: !And [{Condition: Nope}, !Condition HasKey]}", "Conditions.A refers to 'Nope'"),
     ],
 )
 def test_an_overlay_that_fits_nothing_is_refused(tmp_path: Path, text: str, message: str) -> None:

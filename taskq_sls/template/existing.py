@@ -28,12 +28,34 @@ def use_existing(document: Document, ids: Sequence[str]) -> Document:
     Raises:
         ConfigError: there is no such resource, or it is of another type.
     """
-    for id in ids:
-        document = _replaced(document, id)
+    for id in dict.fromkeys(ids):
+        _replace(document, id)
+    document = name_by_parameters(document, ids)
     if ids:
         _drop_unused(document, "Conditions", ("Globals", "Resources", "Outputs"))
         _drop_unused(document, "Parameters", ("Globals", "Resources", "Outputs", "Conditions"))
     return document
+
+
+def name_by_parameters(document: Document, ids: Sequence[str]) -> Document:
+    """The document with the attributes of resources that exist already replaced by their parameters."""
+
+    def by_parameter(value: Any) -> Any:
+        if isinstance(value, Tag) and value.name == "GetAtt" and isinstance(value.value, str):
+            id, _, attribute = value.value.partition(".")
+            return Tag("Ref", id + _suffix(attribute)) if id in ids else value
+        if isinstance(value, Tag) and isinstance(value.value, Text):
+            return value._replace(value=value.value._replace(text=by_parameter(value.value.text)))
+        if isinstance(value, str):
+            return re.sub(
+                r"\$\{(\w+)\.(\w+)\}",
+                lambda found: f"${{{found[1]}{_suffix(found[2])}}}" if found[1] in ids else found[0],
+                value,
+            )
+        return value
+
+    changed: Document = mapped(document, by_parameter) if ids else document
+    return changed
 
 
 def _suffix(attribute: str) -> str:
@@ -57,7 +79,7 @@ def _drop_unused(document: Document, name: str, users: Iterable[str]) -> None:
         del found[unused]
 
 
-def _replaced(document: Document, id: str) -> Document:
+def _replace(document: Document, id: str) -> None:
     resources = section(document, "Resources")
     if id not in resources:
         near = difflib.get_close_matches(id, resources, 3) or list(resources)
@@ -75,15 +97,3 @@ def _replaced(document: Document, id: str) -> Document:
     }
     if type == "AWS::SQS::Queue":
         parameters[f"{id}Name"] = {"Type": "String", "MaxLength": 80, "Description": f"Name of {id}"}
-
-    def by_parameter(value: Any) -> Any:
-        if isinstance(value, Tag) and value.name == "GetAtt" and str(value.value).startswith(f"{id}."):
-            return Tag("Ref", id + _suffix(value.value.partition(".")[2]))
-        if isinstance(value, Tag) and isinstance(value.value, Text):
-            return value._replace(value=value.value._replace(text=by_parameter(value.value.text)))
-        if isinstance(value, str):
-            return re.sub(rf"\$\{{{id}\.(\w+)\}}", lambda found: f"${{{id}{_suffix(found[1])}}}", value)
-        return value
-
-    changed: Document = mapped(document, by_parameter)
-    return changed

@@ -32,14 +32,16 @@ def check_references(document: Document, place: str) -> None:
     for where, kind, name in _references(document):
         if not isinstance(name, str):
             raise ConfigError(f"{place}: {where} refers to {name!r:.80}, which is no name")
-        made = kind == "Resources" and name.startswith(transformed)
-        known = names["Resources"] | names["Parameters"] if kind == "Resources" else names[kind]
+        known = names["Resources"] | names["Parameters"] if kind == "Values" else names[kind]
+        made = kind in ("Values", "Resources") and name.startswith(transformed)
         if name not in known and not made and not name.startswith("AWS::"):
             raise ConfigError(f"{place}: {where} refers to {name!r}, which is no longer in the template or never was")
 
 
 def _references(document: Document) -> Iterator[tuple[str, str, Any]]:
-    """Where something is referred to, the section that must have it, and its name."""
+    """Where something is referred to, the section that must have it, and its name. "Values" are
+    resources and parameters.
+    """
     for part in ("Resources", "Outputs", "Conditions", "Globals"):
         for id, value in plain(document.get(part, {})).items():
             where, value = f"{part}.{id}", plain(value)
@@ -75,7 +77,8 @@ def _of_key(key: Any, inner: Any, conditions: bool) -> Iterator[tuple[str, Any]]
     """References in a function or a property. A function without the name that it needs refers to None."""
     first, *rest = _as_list(inner) or [None]
     if key in ("Ref", "Fn::GetAtt"):
-        yield "Resources", first.partition(".")[0] if isinstance(first, str) else first
+        kind = "Resources" if key == "Fn::GetAtt" else "Values"
+        yield kind, first.partition(".")[0] if isinstance(first, str) else first
     elif key == "Fn::Sub":
         text = first.text if isinstance(first, Text) else first
         given = plain(rest[0]) if rest else {}
@@ -84,7 +87,8 @@ def _of_key(key: Any, inner: Any, conditions: bool) -> Iterator[tuple[str, Any]]
             return
         for name in _REFERENCE.findall(text):
             if name not in given:
-                yield "Resources", name.partition(".")[0]
+                id, attribute, _ = name.partition(".")
+                yield "Resources" if attribute else "Values", id
         yield from _inside(given)
     elif key in ("Fn::If", "Fn::FindInMap"):
         yield "Conditions" if key == "Fn::If" else "Mappings", first

@@ -14,7 +14,7 @@ from .dashboard import dashboard
 from .document import Document, plain
 from .emitter import Noted, dump
 from .events import event_resources
-from .existing import use_existing
+from .existing import name_by_parameters, use_existing
 from .outputs import outputs
 from .parameters import conditions, function_globals, mappings, parameters
 from .plan import Plan, TemplateOptions
@@ -87,6 +87,7 @@ def _adapted(plan: Plan, document: Document) -> Document:
         from .features import apply_features
 
         apply_features(document, plan, options.features)
+        document = name_by_parameters(document, options.existing)
     if options.overlay is None:
         return document
     from .overlay import load_overlay, merge

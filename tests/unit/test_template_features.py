@@ -163,6 +163,22 @@ def test_what_exists_already_is_named_by_parameters_wherever_it_is_used() -> Non
     assert "their-queue" in everything
 
 
+def test_features_use_what_exists_already(tmp_path: Path) -> None:
+    ids = tuple(
+        name
+        for type in ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::S3::Bucket")
+        for name in Stack(render(full_app())).of_type(type)
+    )
+    (tmp_path / "empty.yaml").write_text("{}")  # an overlay checks all references
+
+    for exclusive in ("snapstart", "provisioned"):
+        features = [name for name in FEATURES if name == exclusive or name not in ("snapstart", "provisioned")]
+        found = stack(*features, existing=ids * 2, overlay=str(tmp_path / "empty.yaml"))
+
+        assert not set(ids) & set(found.resources)
+        assert "ProducerPolicy" in found.resources
+
+
 @pytest.mark.parametrize(
     ("id", "message"),
     [("TaskTable", "did you mean TasksTable"), ("ScheduleRole", "it is an AWS::IAM::Role; only AWS::SQS::Queue")],
@@ -271,6 +287,8 @@ def test_values_of_an_overlay_come_through_as_they_are(tmp_path: Path) -> None:
         ("Resources: {TasksTable: {Condition: Nope}}", "Resources.TasksTable refers to 'Nope'"),
         ("Resources: {TasksTable: {DependsOn: Nope}}", "refers to 'Nope'"),
         ("Outputs: {A: {Value: !GetAtt Nope.Arn}}", "Outputs.A refers to 'Nope'"),
+        ("Outputs: {A: {Value: !GetAtt Prefix.Arn}}", "Outputs.A refers to 'Prefix'"),
+        ('Outputs: {A: {Value: !Sub "${Prefix.Arn}"}}', "Outputs.A refers to 'Prefix'"),
         ('Outputs: {A: {Value: !Sub "${Nope}"}}', "Outputs.A refers to 'Nope'"),
         ("Outputs: {A: {Value: !If [Nope, 1, 2]}}", "Outputs.A refers to 'Nope'"),
         ("Resourcen: {}", "section 'Resourcen' is unknown"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,7 +72,13 @@ def hide_values(text: str, values: Iterable[str]) -> str:
     forms = {
         form
         for value in values
-        for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+        for form in (
+            value,
+            repr(value)[1:-1],
+            ascii(value)[1:-1],
+            json.dumps(value)[1:-1],
+            json.dumps(value, ensure_ascii=False)[1:-1],
+        )
     }
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, MASK)
@@ -97,12 +105,16 @@ def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0)
         return
     if isinstance(given, Mapping):
         for name, value in given.items():
+            if within:
+                yield from hidden_texts(name, names, within, depth + 1)
             yield from hidden_texts(value, names, within or hidden(name, names), depth + 1)
     elif isinstance(given, list | tuple):
         for value in given:
             yield from hidden_texts(value, names, within, depth + 1)
     elif within and isinstance(given, str | int | float) and type(given) is not bool and len(str(given)) >= SHORTEST:
         yield str(given)
+        if isinstance(given, str):
+            yield from _bytes_in(given)
     elif isinstance(given, str) and (inner := _parsed(given, names)) is not None:
         yield from hidden_texts(inner, names, within, depth + 1)
 
@@ -134,6 +146,18 @@ def _parsed(text: str, names: Names) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _bytes_in(text: str) -> Iterator[str]:
+    """The bytes that `text` may be the base64 of, which is how they travel, as text and as Python writes them."""
+    try:
+        data = base64.b64decode(text.encode("ascii"), b"-_", validate=True)
+    except ValueError:
+        return
+    if len(data) >= SHORTEST:
+        yield repr(data)[2:-1]
+        with contextlib.suppress(UnicodeDecodeError):
+            yield data.decode()
 
 
 def _mentions(text: str, names: Names) -> bool:

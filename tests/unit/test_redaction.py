@@ -286,6 +286,40 @@ def test_nothing_that_is_recorded_or_logged_tells_a_hidden_field(kind: str, capl
     assert record.progress is None or record.progress.note == f"logging in with {MASK}"
 
 
+class Key(BaseModel):
+    password: bytes
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (bytes, SECRET.encode(), repr),
+        (bytes, SECRET.encode(), bytes.decode),
+        (bytes, b"\xffhunter2", repr),
+        (Key, Key(password=SECRET.encode()), repr),
+        (dict[str, str], {SECRET: "x"}, repr),
+        (str, "hunt\u00fcer2", ascii),
+    ],
+)
+def test_bytes_keys_and_letters_are_hidden_as_exceptions_write_them(kind: Any, value: Any, text: Callable[[Any], str]):
+    app = TaskQ("shop", redact=["password"])
+
+    def login(password: Any) -> None:
+        raise ValueError(f"not {text(password)}")
+
+    login.__annotations__["password"] = kind
+    task = app.task(name="shop:login", retry=Retry(max_attempts=1))(login)
+    with in_memory(app) as memory:
+        handle = task.enqueue(value)
+        memory.run_until_idle()
+        record = app.results.get(handle.id)
+
+    assert record is not None
+    assert record.error is not None
+    assert MASK in record.error.message
+    assert "hunt" not in repr(record.error)
+
+
 def test_a_hidden_name_inside_of_json_text_hides_the_text():
     assert redact(["{not json, password", '{"user": "ann"}', ' [{"password": 1}]'], NAMES) == [
         "{not json, password",

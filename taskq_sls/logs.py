@@ -183,15 +183,16 @@ class TextFormatter(logging.Formatter):
     def _source(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> list[str]:
         """Who speaks, and what it says."""
         message = escaped(record.getMessage())
+        logger = escaped(record.name, one_line=True)
         ours = record.name.partition(".")[0] == "taskq_sls"
         if "task_id" not in fields:
-            return [message if ours else f"{record.name}: {message}"]
+            return [message if ours else f"{logger}: {message}"]
         name = escaped(str(fields.get("task_name", "task")), one_line=True)
         message = message.removeprefix(name).lstrip(": ")
         return [
             name,
             self._paint(escaped(str(fields["task_id"]), one_line=True), "2"),
-            message if ours else f"{record.name}: {message}",
+            message if ours else f"{logger}: {message}",
         ]
 
     def _paint(self, text: str, code: str) -> str:

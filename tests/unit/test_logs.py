@@ -286,3 +286,9 @@ def test_a_closed_stderr_fails_no_code_that_logs(monkeypatch: pytest.MonkeyPatch
     configure("INFO", "text")
     closed.close()
     logging.getLogger("shop").error("a line")
+
+
+def test_a_logger_whose_name_a_caller_chose_carries_no_escapes_to_the_terminal() -> None:
+    record = logging.LogRecord("tenant.\x1b[2J\nfine", logging.INFO, "p", 1, "read", (), None)
+
+    assert TextFormatter().format(record).endswith(r"tenant.\u001b[2J\u000afine: read")

@@ -15,8 +15,9 @@ from .delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
 from .episodes import Episode
 from .errors import ArgumentsError, AwsError, MissingResource, PayloadMissing
 from .failures import POISON_MAX_DELAY, poison
-from .message import Message
+from .message import ErrorInfo, Message
 from .middleware.logging import fields
+from .plan import Plan
 from .recorder import PERSIST_FOR, Attempt, Recorder
 from .results.base import ResultBackend
 from .results.records import (
@@ -29,6 +30,7 @@ from .results.records import (
     Refused,
     State,
     TaskRecord,
+    of_another_task,
     replaceable,
 )
 from .results.verdicts import read_refusal
@@ -185,15 +187,63 @@ class Admission:
 
         So its handle learns of the end, and a redrive can open the next run: it opens a failed task only.
         """
-        outcome = poison(delivery, reason, detail)
+        outcome = poison(delivery, reason, detail, self._waits.poison_receives(delivery))
         if not isinstance(outcome, DeadLetter):
             return outcome
+        try:
+            ended = await self._end_unclaimed(delivery, message, (), outcome, create=reason == "unknown_task")
+        except MissingResource:
+            return outcome  # an app that records nothing may have no table
+        except Exception as error:
+            if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
+                return outcome  # no record that could be ended
+            self._faults.fault(error)
+            ended = False
+        return RetryIn(POISON_MAX_DELAY, reason) if ended is False else outcome._replace(recorded=bool(ended))
+
+    async def end_of_receives(self, delivery: Delivery, message: Message, plan: Plan, outcome: Outcome) -> Outcome:
+        """End a task whose message was received for the last time, and is not done.
+
+        SQS would move it without a reason, and its record would wait for ever. A task that runs elsewhere, and one that a
+        schedule brings anew, goes on.
+        """
+        if not isinstance(outcome, RetryIn | Release) or (isinstance(outcome, RetryIn) and outcome.later is not None):
+            return outcome
+        why = f"hidden: {outcome.reason}" if isinstance(outcome, RetryIn) else "released"
+        text = (
+            f"its message was received {delivery.receive_count} times, the last one that queue {delivery.queue!r} allows, and "
+            f"is not done ({why}); raise max_receive_count, or see what spends its receives"
+        )
+        letter = DeadLetter("receives", ErrorInfo("OutOfReceives", text))
+        if plan.options.record in ("started", "queued"):
+            try:
+                ended = await self._end_unclaimed(delivery, message, (plan.name, *plan.aliases), letter)
+            except Exception as error:
+                self._faults.fault(error)
+                return outcome
+            if not ended:
+                return outcome
+            letter = letter._replace(recorded=True)
+        logger.error(
+            "%s: %s", plan.name, text, extra={"action": "task_closed", "task_id": message.id, "reason": "receives"}
+        )
+        return letter
+
+    async def _end_unclaimed(
+        self, delivery: Delivery, message: Message, names: tuple[str, ...], letter: DeadLetter, *, create: bool = True
+    ) -> bool | None:
+        """End the record of a task that nobody works on. False: somebody does. None: there is nothing to end.
+
+        Args:
+            names: the task's other names.
+            create: make a record where there is none, so that a handle learns of the end.
+        """
         now = self._clock.time()
-        end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=outcome.error, reason=outcome.reason)
+        end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=letter.error, reason=letter.reason)
         claim = Claim(
             message.id,
             message.run,
-            message.task,
+            names[0] if names else message.task,
             delivery.queue,
             os.urandom(8).hex(),
             now,
@@ -204,32 +254,24 @@ class Admission:
             message.labels,
             message.parent,
             message.unique_key,
+            aliases=(message.task, *names),
         )
-        try:
+        record = await self._results.get(message.id, now=now)
+        if record is None and create:
+            await self._results.put_queued(claim)
             record = await self._results.get(message.id, now=now)
-            if reason == "unknown_task" and (record is None or replaceable(record, claim)):
-                answer = await self._results.claim(claim)
-                fence = Fence(claim.id, claim.run, 1, claim.owner)
-                if answer == Claimed(1) and await self._results.finish(fence, end):
-                    return outcome._replace(recorded=True)
-                return RetryIn(POISON_MAX_DELAY, reason)
-            if record is None or record.run != message.run or record.status.terminal:
-                return outcome
-            if record.task != message.task:
-                return outcome  # its id belongs to another task
-            if await self._results.close_idle(record, end):
-                return outcome._replace(recorded=True)
-        except MissingResource:
-            return outcome  # an app that records nothing may have no table
-        except Exception as error:
-            if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
-                return outcome  # no record that could be ended
-            self._faults.fault(error)
-        return RetryIn(POISON_MAX_DELAY, reason)
+        if record is None or of_another_task(record, claim):
+            return None
+        if create and replaceable(record, claim):
+            fence = Fence(claim.id, claim.run, 1, claim.owner)
+            return await self._results.claim(claim) == Claimed(1) and await self._results.finish(fence, end) is not None
+        if record.run != message.run or record.status.terminal:
+            return None
+        return await self._results.close_idle(record, end)
 
     async def unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
         """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""
-        outcome = poison(attempt.delivery, reason, str(error))
+        outcome = poison(attempt.delivery, reason, str(error), self._waits.poison_receives(attempt.delivery))
         if not isinstance(outcome, DeadLetter) or attempt.plan.options.record == "none":
             return outcome
         outcome = outcome._replace(recorded=True)

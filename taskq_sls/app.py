@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -238,6 +239,7 @@ class TaskQ(ByName, Declaring):
             lambda: services.schedules is not None and services.schedules.creates,
             self.meter(services, hours_every=hours_every),
             lambda: self.registry.names,
+            self._receives,
         )
 
     def worker(self, **options: Any) -> Worker:
@@ -293,6 +295,10 @@ class TaskQ(ByName, Declaring):
         from .web.serverless import ApiHandler
 
         return ApiHandler(self.api(**options), base_path=base_path)
+
+    def _receives(self, queue: str) -> float:
+        declared = self.queues.get(queue)
+        return math.inf if declared is None else float(declared.receives_before_redrive)
 
     def _hold(self, queue: str) -> float:
         declared = self.queues.get(queue)

@@ -141,7 +141,9 @@ class Declaring:
         where = f"task {resolved}"
         middlewares = (*self.middleware, *checked_middleware(where, middleware))
         merged = self._defaults.merged(where, options, TASK_OPTIONS, declared_options(middlewares))
-        self.check_queue(where, merged)
+        from .waits import check_receives  # not for producers, which only send
+
+        check_receives(where, merged.retry, self.check_queue(where, merged))
         return define(self._app, function, resolved, merged, middlewares, self.threads, localns, aliases)
 
     def on_event(

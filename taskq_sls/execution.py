@@ -110,7 +110,12 @@ class Execution:
         delay = retry.delay(context.attempt, error)
         if reason is None and self._waits.outlasts(attempt.delivery, delay):
             reason = "retention"
-        if reason is None:
+        again = (
+            None if reason else self._waits.back_in(attempt.delivery, attempt.message, context.attempt, delay, "failed")
+        )
+        if again is not None and again.later is None and self._waits.is_last_receive(attempt.delivery):
+            again, reason = None, "receives"  # SQS would move the message, and its record would wait for ever
+        if again is not None:
             logger.warning(
                 "%s failed (attempt %d of %d), again in %.1f s: %s: %s",
                 context.task,
@@ -122,11 +127,11 @@ class Execution:
                 extra={**fields(context, "task_retrying"), "delay": round(delay, 3)},
             )
             end = self._recorder.end(attempt, State.RETRYING, error=info, next_in=delay)
-            again = self._waits.back_in(attempt.delivery, attempt.message, context.attempt, delay, "failed")
             try:
                 return await self._recorder.store(attempt, end, again)
             except ResultError as refused:  # the record is full: no attempt of the task could be stored
                 reason, info = "result", describe(refused)
+        assert reason is not None
         logger.error(
             "%s failed for good (%s, attempt %d): %s: %s",
             context.task,

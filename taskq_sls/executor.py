@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
@@ -73,6 +74,7 @@ class Executor:
         scheduling: whether a one-time schedule can bring a message back; asked when one is wanted.
         meter: what counts the attempts, or None. Its driver writes what it has counted.
         names: of all tasks, for the log: a near one is offered for a name that is unknown.
+        receives: receives of a message before SQS moves it to the dead-letter queue, by logical queue name.
 
     Attributes:
         running: attempts under way, by owner token. A driver's heartbeat renews their leases.
@@ -91,6 +93,7 @@ class Executor:
         scheduling: Callable[[], bool] = lambda: False,
         meter: Meter | None = None,
         names: Callable[[], Iterable[str]] = tuple,
+        receives: Callable[[str], float] = lambda queue: math.inf,
     ) -> None:
         self._names = names
         self.meter = meter
@@ -98,7 +101,7 @@ class Executor:
         self._results = results
         self._payloads = payloads
         self._recorder = Recorder(results, flow, clock, payloads, meter)
-        self._waits = Waits(clock, scheduling)
+        self._waits = Waits(clock, scheduling, receives)
         self._admission = Admission(results, self._recorder, self._waits, clock, hold, meter)
         self._execution = Execution(self._recorder, self._waits, clock, meter)
         self._clock = clock
@@ -129,7 +132,7 @@ class Executor:
             if message.schedule is not None and not message.id:
                 message = self._fired(message, delivery)
         except UndecodableMessage as error:
-            return poison(delivery, error.reason, str(error))
+            return poison(delivery, error.reason, str(error), self._waits.poison_receives(delivery))
         problem = ""
         try:
             plan = self._plan_of(message.task)
@@ -145,6 +148,8 @@ class Executor:
             outcome = await self._start(delivery, message, plan, deadline, control)
         else:
             outcome = Release(0)
+        if plan is not None and self._waits.is_last_receive(delivery):
+            outcome = await self._admission.end_of_receives(delivery, message, plan, outcome)
         if message.unique_key is not None and isinstance(outcome, Done | DeadLetter):
             # The task is over, whoever ended it; and its end is written, so that nothing is freed too early.
             await give_back(self._results, message.task, message.unique_key, message.id)

@@ -65,10 +65,11 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
     return f"no task is named {name!r} in this app" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
-def poison(delivery: Delivery, reason: str, detail: str) -> Outcome:
+def poison(delivery: Delivery, reason: str, detail: str, most_receives: float = POISON_RECEIVES) -> Outcome:
     """The outcome of a message that cannot be decoded, found or bound: back off, in the end dead-letter.
 
     Args:
+        most_receives: receives after which it is dead-lettered.
         reason: ``undecodable``, ``unknown_version``, ``unknown_task``, ``arguments``, ``payload_missing`` or
             ``claim_refused``.
     """
@@ -78,7 +79,7 @@ def poison(delivery: Delivery, reason: str, detail: str) -> Outcome:
         "queue": delivery.queue,
         "message_id": delivery.message_id,
     }
-    if delivery.receive_count >= POISON_RECEIVES:
+    if delivery.receive_count >= most_receives:
         logger.error("a message goes to the dead-letter queue (%s): %s", reason, detail, extra=fields)
         return DeadLetter(reason, ErrorInfo(reason, detail))
     delay = min(POISON_MAX_DELAY, POISON_DELAY * 2 ** max(0, delivery.receive_count - 1))

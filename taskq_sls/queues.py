@@ -36,7 +36,8 @@ class Queue:
         batch_window: seconds Lambda may wait to fill a batch, 0 to 300; not on FIFO.
         max_concurrency: most Lambda invocations at once, 2 to 1,000; None for no cap.
         max_receive_count: receives before SQS itself moves a message to the dead-letter queue; the net for
-            what dies before it can be claimed. Default 100, on FIFO 1,000.
+            what dies before it can be claimed. 1 to 1,000; default 100, on FIFO 1,000. A task may have no more attempts than
+            nine tenths of them.
         function_policy: IAM statements for what the tasks of that function need besides, each with Effect, Action and
             Resource, and if need be Condition and Sid.
         function_environment: environment variables of that function beside the library's own, 3,300 bytes in all. In
@@ -118,6 +119,12 @@ class Queue:
     def receives_before_redrive(self) -> int:
         """`max_receive_count`, or its default for this type of queue."""
         return self.max_receive_count or (1_000 if self.fifo else 100)
+
+    @property
+    def receives_for_attempts(self) -> int:
+        """Receives that attempts may use. A tenth, at least one, is for those that are no attempts, such as releases."""
+        most = self.receives_before_redrive
+        return max(1, most - max(1, most // 10))
 
     @property
     def queue_visibility(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,13 @@ class Retry:
     def horizon(self) -> float:
         """The longest that all delays together can take, in seconds."""
         return sum(self._ceiling(attempt) for attempt in range(1, self.max_attempts))
+
+    def receives(self, longest_wait: float) -> int:
+        """Receives that all attempts take, if a wait longer than `longest_wait` seconds is made in several steps."""
+        if self.max_delay <= longest_wait:
+            return self.max_attempts
+        waits = (self._ceiling(attempt) for attempt in range(1, self.max_attempts))
+        return self.max_attempts + sum(max(0, math.ceil(wait / longest_wait) - 1) for wait in waits)
 
     def _ceiling(self, attempt: int) -> float:
         try:

@@ -183,7 +183,11 @@ class Enqueuer(ByName, Generic[P, R]):
             ConfigError: an option is unknown, out of range, or does not fit the queue.
         """
         merged = self._options.merged(f"task {self.name}", options, CALL_OPTIONS, {})
-        self._app.check_queue(f"task {self.name}", merged)
+        queue = self._app.check_queue(f"task {self.name}", merged)
+        if self._definition.plan is not None and merged.queue != self._options.queue:
+            from .waits import check_receives  # few enqueues choose another queue
+
+            check_receives(f"task {self.name}", merged.retry, queue)
         return Enqueuer(self._app, self._definition, merged)
 
     # -- preparing and sending ----------------------------------------------------------------------------------

@@ -6,13 +6,33 @@ from collections.abc import Callable
 
 from .clock import Clock
 from .delivery import Delivery, RetryIn
+from .errors import ConfigError
+from .failures import POISON_RECEIVES
 from .message import Message
+from .queues import Queue
 from .results.records import RETENTION
-from .retry import SAFETY
+from .retry import SAFETY, Retry
 from .settle import LONGEST_HOP
 
 LAST_WAIT = 60.0
 """Seconds between two tries to have a schedule bring a message that its queue will drop before long."""
+
+
+def check_receives(where: str, retry: Retry, queue: Queue) -> None:
+    """Refuse more attempts than the queue has receives: SQS would move the message while its task waits for a retry.
+
+    Raises:
+        ConfigError: it has not enough of them.
+    """
+    needed, most = retry.receives(LONGEST_HOP), queue.receives_for_attempts
+    if needed > most:
+        wait = f" and waits above {LONGEST_HOP // 3600} h" if needed > retry.max_attempts else ""
+        raise ConfigError(
+            f"{where}: max_attempts={retry.max_attempts}{wait} take {needed} receives, and queue {queue.name!r} has "
+            f"{most} for attempts, of max_receive_count={queue.receives_before_redrive} (a tenth is kept for receives that are "
+            "no attempts): SQS would move the message to the dead-letter queue before the last one. Lower max_attempts, or "
+            "raise Queue(max_receive_count=...), up to 1,000"
+        )
 
 
 class Waits:
@@ -20,11 +40,21 @@ class Waits:
 
     Args:
         scheduling: whether a one-time schedule can bring a message back; asked when one is wanted.
+        receives: receives of a message before SQS moves it to the dead-letter queue, by logical queue name.
     """
 
-    def __init__(self, clock: Clock, scheduling: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock, scheduling: Callable[[], bool], receives: Callable[[str], float]) -> None:
         self._clock = clock
         self._scheduling = scheduling
+        self._receives = receives
+
+    def is_last_receive(self, delivery: Delivery) -> bool:
+        """Whether SQS will move the message to the dead-letter queue in place of another receive."""
+        return delivery.receive_count >= self._receives(delivery.queue)
+
+    def poison_receives(self, delivery: Delivery) -> float:
+        """Receives after which a message that nobody here can run is dead-lettered: before SQS would move it."""
+        return min(POISON_RECEIVES, self._receives(delivery.queue))
 
     def outlasts(self, delivery: Delivery, delay: float) -> bool:
         """Whether the wait ends after the queue has dropped the message, and nothing else could bring it."""

@@ -196,7 +196,9 @@ def _selection(app: TaskQ, arguments: argparse.Namespace) -> Selection:
 
 def _look(app: TaskQ, queue: str | None, selection: Selection, limit: int) -> Listing:
     with Bar("fit") as bar:
-        look = list_dead_letters(app, app.services.blocking(), queue, selection, limit=limit, on_progress=bar)
+        look = list_dead_letters(
+            app, app.services.blocking(), queue, selection, limit=limit, end_moved=True, on_progress=bar
+        )
         return call_sync("list_dead_letters", look)
 
 

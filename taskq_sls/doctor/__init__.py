@@ -11,6 +11,7 @@ from .account import check_account
 from .bucket import check_bucket
 from .clock import check_clock
 from .finding import Finding, Level, fail, ok, warn
+from .overdue import check_overdue
 from .packages import check_packages
 from .queues import check_queues
 from .schedules import check_schedules
@@ -38,6 +39,7 @@ async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
         return findings
     findings += await check_queues(port.client("sqs"), app.settings, list(app.queues.values()))
     findings += await check_table(port.client("dynamodb"), app.settings.table)
+    findings += await check_overdue(app, port)
     if app.settings.bucket is not None:
         findings += await check_bucket(port.client("s3"), app.settings.bucket)
     if app.settings.schedule_group is not None:

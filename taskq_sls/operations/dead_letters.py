@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..app import TaskQ
-from ..errors import ConfigError
+from ..errors import AwsError, ConfigError
 from ..services import Services
 from .dead_letter import DeadLetterGroup, DeadLetterView, groups_of, view_of
 from .opening import close_records
 from .reading import Reading, existing_queues
 from .selection import ALL, Selection
+
+logger = logging.getLogger("taskq_sls.operations")
 
 MOST_LISTED = 10_000
 """Most messages that one listing looks at: each is hidden from others while it lasts."""
@@ -83,6 +86,7 @@ async def list_dead_letters(
     *,
     limit: int = 100,
     most_seen: int = MOST_LISTED,
+    end_moved: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Listing:
     """The dead letters of an app's queues that fit a selection; all stay where they are.
@@ -93,6 +97,7 @@ async def list_dead_letters(
         queue: only those of this queue, or in this dead-letter queue.
         limit: most dead letters to find, 1 or more.
         most_seen: most messages to look at, 1 or more.
+        end_moved: end the tasks of messages that SQS moved and that nobody works on, FAILED with reason ``redriven``.
 
     Raises:
         ConfigError: there is no such queue, or a number is out of range.
@@ -113,6 +118,8 @@ async def list_dead_letters(
                 now = app.clock.time()
                 views = [view_of(delivery, one) for delivery in deliveries]
                 found += [view for view in views if selection.holds(view, now)]
+                if end_moved:
+                    await _end_moved(app, services, views)
                 tell(on_progress, reading, len(found), 0)
                 if selection.most is not None and len(found) >= selection.most:
                     break
@@ -120,6 +127,13 @@ async def list_dead_letters(
         missed += reading.missed
     missed += len(found[limit:])
     return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed, queues.missing)
+
+
+async def _end_moved(app: TaskQ, services: Services, views: Sequence[DeadLetterView]) -> None:
+    try:
+        await close_records(app, services, views)
+    except (AwsError, ConfigError) as error:  # the listing is what was asked for
+        logger.warning("tasks whose messages SQS moved cannot be ended: %s", error, extra={"action": "close_fault"})
 
 
 async def purge(

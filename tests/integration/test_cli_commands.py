@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
 from taskq_sls.clock import SystemClock
+from taskq_sls.flow import drive
+from taskq_sls.results.records import Claim, Fence, Finish, State
 
 SHOP = """
 from datetime import date, timedelta
@@ -434,6 +437,20 @@ def test_doctor_warns_of_a_queue_that_differs_from_its_declaration(
 
     assert (found["level"], found["subject"]) == ("warn", "queue slow")
     assert told in found["detail"]
+
+
+def test_doctor_names_tasks_whose_retry_is_overdue(run: Run, provisioned: None, diagnose: Diagnose) -> None:
+    results, now = load_app("shop:app").services.blocking().results, time.time()
+    for id, due in (("late", now - 1_000), ("waits", now + 60)):
+        claim = Claim(id, 0, "shop:resize", "default", id, now - 2_000, now, 3, now + 2e6, now - 2_000)
+        drive(results.claim(claim))
+        drive(results.finish(Fence(id, 0, 1, id), Finish(State.RETRYING, now - 2_000, now + 2e6, next_at=due)))
+
+    (found,) = diagnose(0)
+
+    assert (found["level"], found["subject"]) == ("warn", "tasks")
+    assert found["detail"] == "1 wait for a retry that was due more than 15 minutes ago: late"
+    assert "taskq dlq ls" in found["fix"]
 
 
 def test_doctor_warns_of_a_queue_url_that_nothing_uses(

@@ -77,7 +77,7 @@ class Ledger:
             return
         if after.run < before.run:
             self.breaks("a lower run never writes", _step(operation, before, after))
-        redriven = before.status is State.FAILED and after.run > before.run
+        redriven = before.status is State.FAILED and after.run == before.run + 1
         moved = before.status.terminal and (
             (after.status, after.run, after.result_json) != (before.status, before.run, before.result_json)
         )

@@ -44,7 +44,7 @@ def broken_in(seed: int) -> tuple[dict[str, list[str]], Counter[str]]:
 
 RULES = {
     "every task is in one final state": "every task ends in exactly one final state for its run",
-    "a terminal state is final": "terminal states are written once; only a redrive of a failure opens a new run",
+    "a terminal state is final": "terminal states are written once; only a redrive of a failure opens the next run",
     "what is finished does not run again": "a duplicate delivery of a finished, cancelled or expired task does not run",
     "SUCCEEDED means that it ran to its end": "the recorded effect exists, and is that of the attempt the record names",
     "no two attempts run at once while a lease holds": "two deliveries of the same task never run at the same time",

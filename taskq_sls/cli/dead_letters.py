@@ -77,6 +77,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     if not found.dead_letters:
         found = _look(app, arguments.queue, Selection(message_ids=frozenset({arguments.id})), 1)
     if not found.dead_letters:
+        warn_of_missing(app, found.missing)
         more = f"; about {found.missed} could not be looked at, see `taskq dlq ls`" if found.missed else ""
         note(f"error: no dead letter of task or message {arguments.id!r} among {found.seen}{more}")
         return 1

@@ -299,6 +299,9 @@ def test_a_missing_dead_letter_queue_is_named_and_the_others_are_searched(
     assert {letter["id"] for letter in found["dead_letters"]} == {"one", "two"}
     assert found["missing"] == purged["missing"] == redriven["missing"] == ["ledger-dlq.fifo"]
 
+    assert main(["dlq", "show", "nobody", *APP]) == 1
+    assert "warning: queue shop-ledger-dlq.fifo does not exist" in capsys.readouterr().err
+
 
 def test_a_redriven_task_runs_again(run: Run, dead: list[str]) -> None:
     assert run("dlq", "redrive", *APP, "--id", "one", "--args", '["good.png", 3]') == "1 sent, of 3 looked at\n"

@@ -89,6 +89,18 @@ def test_warm_workers_are_behind_an_alias_that_moves_gradually(feature: str, set
     assert "AutoPublishAlias" not in found.functions["ApiFunction"], "its URL and permissions name the function itself"
 
 
+def test_the_role_that_moves_an_alias_has_the_boundary_too() -> None:
+    found = stack("alias", "boundary", "vpc")
+
+    for worker in WORKERS:
+        assert found._raw[worker]["Properties"]["DeploymentPreference"]["Role"] == {
+            "Fn::GetAtt": ["DeploymentRole", "Arn"]
+        }
+    role = found.of_type("AWS::IAM::Role")["DeploymentRole"]
+    assert role["PermissionsBoundary"] == "given PermissionsBoundaryArn"
+    assert role["ManagedPolicyArns"][0].endswith(":iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited")
+
+
 def test_snapstart_needs_python_3_12() -> None:
     assert "python3.11" not in stack("snapstart").template["Parameters"]["Runtime"]["AllowedValues"]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..document import Document, plain, resources_of, section
-from ..intrinsics import ref
+from ..intrinsics import arn_of, ref, sub
 from ..names import queue_id
 from ..parameters import RUNTIMES
 from ..plan import Plan
-from ..policies import allow
+from ..policies import allow, role
 
 ALIAS = "live"
 
@@ -92,17 +92,24 @@ def add_architectures(document: Document, plan: Plan) -> None:
 
 
 def add_alias(document: Document, plan: Plan) -> None:
+    """CodeDeploy's role is one of the template: a boundary would not reach the one that SAM makes."""
     section(document, "Parameters")["Deployment"] = {
         "Type": "String",
         "Default": "AllAtOnce",
         "AllowedValues": list(DEPLOYMENTS),
         "Description": "How traffic moves to a new version of the workers",
     }
+    deployer = role("codedeploy.amazonaws.com")
+    # Invokes hooks, moves aliases and reads alarms, without the rights of AWSCodeDeployRoleForLambda on SNS and S3.
+    arn = sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited")
+    deployer["Properties"]["ManagedPolicyArns"] = [arn]
+    section(document, "Resources")["DeploymentRole"] = deployer
     for id, properties in workers_of(document, plan):
         properties["AutoPublishAlias"] = ALIAS
         properties["DeploymentPreference"] = {
             "Type": ref("Deployment"),
             "Alarms": [ref(f"{id}ErrorsAlarm")],
+            "Role": arn_of("DeploymentRole"),
         }
 
 

@@ -89,9 +89,10 @@ def may_quote(value: object, names: Names) -> bool:
     """True if an error may quote `value`: with names to hide, only a number or a text in which none of them occurs. The
     inside of anything else is not known.
     """
-    if not names or value is None or isinstance(value, bool | int | float):
+    # A class of the caller's own may have any text.
+    if not names or value is None or type(value) in (bool, int, float):
         return True
-    return isinstance(value, str) and not _mentions(value, names)
+    return type(value) is str and not _mentions(value, names)
 
 
 def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:

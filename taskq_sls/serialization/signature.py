@@ -192,17 +192,15 @@ class Signature:
             name = parameter = self._order[index]
         else:
             name, parameter = self._rest, f"{self._rest}[{index - len(self._order)}]"
-        subject = f"{self._name}: the parameter {parameter!r}"
-        if hidden(name, self.redact):
-            return ArgumentsError(refusal.explain_without_value(subject))
-        return self._explained(subject, refusal)
+        return self._explained(f"{self._name}: the parameter {parameter!r}", refusal, hidden(name, self.redact))
 
     def _refused_result(self, refusal: Inexact) -> ArgumentsError:
-        return self._explained(f"{self._name}: the result", refusal)
+        return self._explained(f"{self._name}: the result", refusal, False)
 
-    def _explained(self, subject: str, refusal: Inexact) -> ArgumentsError:
+    def _explained(self, subject: str, refusal: Inexact, secret: bool) -> ArgumentsError:
         # A name may also be that of a field deeper in the value, so that any name at all hides what is inside.
-        if self.redact and (refusal.path or not may_quote(refusal.value, self.redact)):
+        if secret or (self.redact and (refusal.path or not may_quote(refusal.value, self.redact))):
+            refusal.__cause__ = None  # pydantic's error quotes the value, and a traceback shows causes
             return ArgumentsError(refusal.explain_without_value(subject))
         return ArgumentsError(refusal.explain(subject))
 

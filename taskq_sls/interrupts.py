@@ -1,8 +1,8 @@
 """Interrupts of sync tasks: an exception raised in their thread, but not while the code there holds certain locks.
 
 An exception that another thread raises may strike between any two bytecodes: also between `lock.acquire()` and the
-`try` behind it, and then nobody releases that lock. So an interrupt waits while its thread logs, or calls AWS through a
-shared client, and is raised as soon as that call is over. Locks that the task's own code takes are not covered: a
+`try` behind it, and then nobody releases that lock. So an interrupt waits while its thread logs, imports a module for
+the first time, or calls AWS through a shared client, and is raised as soon as that is over. Locks that the task's own code takes are not covered: a
 `with` statement over a lock of `threading` has no such gap in CPython 3.11 to 3.13 (no interrupt is raised between the
 return of `__enter__` and the block), while `acquire()` and locks whose `__enter__` is written in Python (`Condition`,
 and so `queue.Queue`) have one.
@@ -11,11 +11,10 @@ and so `queue.Queue`) have one.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,12 +63,41 @@ class Interruptible:
 
     def send(self) -> None:
         """Interrupt it, from another thread; at the end of what must not be interrupted, if it is inside such code."""
+        import ctypes  # before the lock is taken: an import takes locks, and defers interrupts by this one
+
         with _changes:
             self.interrupted = True
             if self._deferred:
                 self._due = True
             elif self.thread is not None:
-                _raise_in(self.thread)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.thread), ctypes.py_object(TaskInterrupted)
+                )
+
+    def send_later(self) -> None:
+        """Have another thread send an interrupt in a moment."""
+
+    def lost(self) -> None:
+        """In its thread: an interrupt struck where exceptions are ignored, and is to be sent again."""
+        before = self._deferred
+        while True:
+            try:
+                with _changes:
+                    self._deferred = before + 1  # this code would ignore it too
+                for _ in range(2):  # as in `end`
+                    pass
+                break
+            except TaskInterrupted:
+                continue
+        while not before:
+            self.send_later()
+            with _changes:
+                if not self._due:
+                    self._deferred = 0
+                    return
+                self._due = False
+        with _changes:
+            self._deferred, self._due = before, True
 
     def end(self) -> None:
         """In its thread: when this has returned, no interrupt is on its way.
@@ -124,12 +152,17 @@ class Interruptible:
             raise TaskInterrupted
 
 
+def interruptible() -> Interruptible | None:
+    """What runs in this thread and can be interrupted."""
+    return getattr(_here, "call", None)
+
+
 def uninterrupted(function: Callable[P, T]) -> Callable[P, T]:
     """The same function; an interrupt that comes while it runs is raised when it has ended."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        call: Interruptible | None = getattr(_here, "call", None)
+        call = interruptible()
         if call is None:
             return function(*args, **kwargs)
         call.defer()
@@ -137,55 +170,6 @@ def uninterrupted(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         finally:
             call.resume()
-
-    return run
-
-
-def spare_logging() -> None:
-    """From now on, in this process: interrupts wait until a call of `logging` in their thread is over.
-
-    Up to Python 3.12 `logging` takes its locks by `acquire` and `release`; in all versions its handlers call code that
-    does (queues, exporters, whatever the handler is made of).
-    """
-    with _changes:
-        if logging.Logger.handle in _spared:
-            return
-        for owner, name, wrap in (
-            (logging.Logger, "handle", uninterrupted),
-            (logging.Handler, "acquire", _deferring),
-            (logging.Handler, "release", _resuming),
-            (logging, "_acquireLock", _deferring),  # up to 3.12
-            (logging, "_releaseLock", _resuming),
-        ):
-            if (function := getattr(owner, name, None)) is not None:
-                spared = wrap(function)
-                _spared.add(spared)
-                setattr(owner, name, spared)
-
-
-_spared: set[Any] = set()
-"""The functions that `spare_logging` has put in."""
-
-
-def _deferring(acquire: Callable[P, T]) -> Callable[P, T]:
-    @functools.wraps(acquire)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        call: Interruptible | None = getattr(_here, "call", None)
-        if call is not None:
-            call.defer()
-        return acquire(*args, **kwargs)
-
-    return run
-
-
-def _resuming(release: Callable[P, T]) -> Callable[P, T]:
-    @functools.wraps(release)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        result = release(*args, **kwargs)
-        call: Interruptible | None = getattr(_here, "call", None)
-        if call is not None:
-            call.resume()
-        return result
 
     return run
 
@@ -198,10 +182,3 @@ def _in_forked_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_forked_child)
-
-
-def _raise_in(thread: int) -> None:
-    """Raise `TaskInterrupted` in a thread at its next bytecode."""
-    import ctypes
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TaskInterrupted))

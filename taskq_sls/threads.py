@@ -9,6 +9,7 @@ it has not been told yet.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import threading
@@ -17,7 +18,11 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .interrupts import Interruptible, TaskInterrupted, spare_logging
+from .interrupts import Interruptible, TaskInterrupted
+from .spared_locks import spare_locks
+
+AGAIN_SECONDS = 0.01
+"""After which an interrupt that was ignored is sent again."""
 
 IDLE_SECONDS = 30.0
 """How long a thread without work is kept."""
@@ -86,6 +91,10 @@ class _Job(Interruptible):
             self.send()
             return True
         return False
+
+    def send_later(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+            self.loop.call_soon_threadsafe(self.loop.call_later, AGAIN_SECONDS, self.send)
 
     def outcome(self) -> Any:
         if self.abandoned:
@@ -189,7 +198,7 @@ class Threads:
                 return
             self._threads += 1
             self._waking = True
-        spare_logging()
+        spare_locks()
         threading.Thread(target=self._work, name="taskq-task", daemon=True).start()
 
     def _work(self) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import io
 import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +165,43 @@ async def test_a_call_to_aws_through_a_shared_client_is_not_interrupted(monkeypa
     monkeypatch.setattr(clients, "get", lambda service: Client())
     assert await run_interrupted(clients.invoke, "sqs", "send_message", {}) == []
     assert done == ["sent"]
+
+
+async def test_an_import_is_completed_before_the_interrupt_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imported_in_a_task.py").write_text(
+        "from taskq_sls import interrupts\ninterrupts._here.call.send()\nloaded = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert await run_interrupted(importlib.import_module, "imported_in_a_task") == []
+        assert sys.modules["imported_in_a_task"].loaded
+    finally:
+        sys.modules.pop("imported_in_a_task", None)
+
+
+async def test_an_import_that_fails_leaves_the_task_interruptible() -> None:
+    def task() -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("no_such_module_anywhere")
+        assert interrupts._here.call._deferred == 0
+
+    await Threads().run(task)
+
+
+async def test_an_interrupt_that_strikes_where_exceptions_are_ignored_is_sent_again() -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            interrupt_this_thread()
+
+    def task() -> None:
+        Interrupted()
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            pass
+
+    assert await run_interrupted(task) == []
 
 
 TRACED = """

@@ -339,13 +339,26 @@ def test_workers_live_through_an_outage_under_load_and_say_so_once(
         time.sleep(1.2)
         # From here on no call succeeds.
         early = early or [child.actions for child in children]
-    until(lambda: all(child.actions["poll_fault"] for child in children), 60, "all have noticed")
+    # A worker whose claims fail first stops polling before a poll has failed.
+    until(
+        lambda: all(child.actions["poll_fault"] or child.actions["polls_paused"] for child in children),
+        60,
+        "all have noticed",
+    )
     late = [child.actions for child in children]
     wire.fault = None
     lasted = time.monotonic() - begins
 
     until(lambda: fleet.settled(kinds), 120, "everything is settled")
-    until(lambda: all(child.actions["poll_fault_over"] for child in children), 60, "all poll again")
+    until(
+        lambda: all(
+            child.actions["poll_fault"] == child.actions["poll_fault_over"]
+            and child.actions["polls_paused"] == child.actions["polls_resumed"]
+            for child in children
+        ),
+        90,
+        "all poll again",
+    )
     assert [child.process.poll() for child in children] == [None] * 3
     stop_cleanly(fleet, children)
 
@@ -359,4 +372,4 @@ def test_workers_live_through_an_outage_under_load_and_say_so_once(
     for before, after in zip(early, late, strict=True):
         said = {action: after[action] - before[action] for action in EPISODES}
         assert max(said.values()) <= 1, said
-    assert [child.actions["poll_fault"] for child in children] == [1] * 3
+    assert max(child.actions["poll_fault"] for child in children) <= 1

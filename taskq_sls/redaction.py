@@ -95,6 +95,14 @@ def may_quote(value: object, names: Names) -> bool:
     return type(value) is str and not _mentions(value, names)
 
 
+def outline(value: object) -> str:
+    """The type of `value`, and the names in a mapping, for an error about something that is not expected: its values are
+    not known, and may be secrets.
+    """
+    kind = type(value).__name__
+    return f"{kind} with {', '.join(map(repr, value))[:200] or 'nothing'}" if isinstance(value, Mapping) else kind
+
+
 def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:
     """The hidden values in `given` as a message could tell them: texts and numbers of `SHORTEST` characters or more.
 

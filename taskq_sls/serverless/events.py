@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import ConfigError, EventError, TaskQError, UnmatchedEvent
 from ..events import Event, Route
 from ..flow import drive
+from ..redaction import outline
 from ..sending import Prepared
 from ..services import Services
 from ..unique import Sent, send_unique
@@ -124,13 +125,13 @@ def read_event(event: object) -> Event:
         ConfigError: it is something else; names the handler that takes it, where there is one.
     """
     if not isinstance(event, Mapping):
-        raise _not_an_event(f"it got {event!r:.80}")
+        raise _not_an_event(f"it got {outline(event)}")
     if isinstance(records := event.get("Records"), list):
         raise _not_an_event(_about_records(records))
     texts = [event.get(name) for name in ("id", "source", "detail-type", "time")]
     if not all(isinstance(text, str) and text for text in texts) or not isinstance(event.get("detail"), Mapping):
         raise _not_an_event(
-            f"it got {dict(event)!r:.200}, without the id, source, detail-type, time and detail of one; the target of "
+            f"it got {outline(event)}, without the id, source, detail-type, time and detail of one; the target of "
             "the rule must pass on the whole event, without an input transformer"
         )
     id, source, detail_type, time = map(str, texts)

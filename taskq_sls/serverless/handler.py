@@ -15,6 +15,7 @@ from ..delivery import Delivery
 from ..errors import ConfigError, TaskQError
 from ..executor import Executor
 from ..forced_end import end_process
+from ..redaction import outline
 from ..services import Services
 from .batch import Batch
 from .loop import IdleSelector, new_event_loop, run_to_end
@@ -216,11 +217,11 @@ class LambdaHandler:
 def _records(event: Any) -> list[dict[str, Any]]:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list):
-        raise ConfigError(f"this handler takes SQS events; it got {str(event)[:200]!r} without a list of Records")
+        raise ConfigError(f"this handler takes SQS events; it got {outline(event)}, without a list of Records")
     for record in records:
         source = record.get("eventSource", record.get("EventSource", "aws:sqs")) if isinstance(record, dict) else None
         if source != "aws:sqs" or not isinstance(record.get("messageId"), str):
-            raise ConfigError(f"this handler takes SQS events; it got a record of {source}: {str(record)[:200]!r}")
+            raise ConfigError(f"this handler takes SQS events; it got a record of {source!r:.80}: {outline(record)}")
     return records
 
 

@@ -475,11 +475,16 @@ def test_a_record_whose_claim_the_table_refuses_as_invalid_is_poison(
         {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "x"}}]},
         {"Records": [{"eventSource": "aws:s3", "s3": {}}]},
         {"Records": [{"eventSource": "aws:sqs", "body": "x"}]},
+        {"password": "hunter2"},
+        {"Records": [{"eventSource": "aws:sqs", "body": "hunter2"}]},
+        "hunter2",
     ],
 )
 def test_an_event_that_is_not_from_sqs_is_refused(bench: Bench, event: Any) -> None:
-    with pytest.raises(ConfigError, match="takes SQS events"):
+    with pytest.raises(ConfigError, match="takes SQS events") as error:
         bench.handler(event, None)
+
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": True}, {"margin": -1}, {"margin": 901}])

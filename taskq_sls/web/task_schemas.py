@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from ..app import TaskQ
 from ..errors import ConfigError
@@ -32,10 +33,14 @@ def add_task_schemas(app: TaskQ, document: _Schema, template: str) -> None:
         return
     components: _Schema = document["components"]["schemas"]
     mapping: dict[str, str] = {}
+    names: list[str] = []
+    components[ANY_TASK] = {}
     for task in tasks:
-        name = _component_name(task.name, components)
-        components[name] = _schema_of(task, components, template)
+        names.append(name := _component_name(task.name, components))
+        components[name] = {}  # taken before the models of the app are added
         mapping[task.name] = template.format(model=name)
+    for task, name in zip(tasks, names, strict=True):
+        components[name] = _schema_of(task, components, template)
     components[ANY_TASK] = {
         "title": ANY_TASK,
         "oneOf": [{"$ref": reference} for reference in mapping.values()],
@@ -119,7 +124,8 @@ def _annotation(parameter: inspect.Parameter, components: _Schema, template: str
         in_a_list: Any = list[parameter.annotation]  # type: ignore[name-defined]  # an annotation is a value here
         adapter: TypeAdapter[Any] = TypeAdapter(in_a_list, config=ConfigDict(ser_json_bytes="base64"))
         schema = adapter.json_schema(by_alias=False, ref_template=template)
-    except PydanticUserError:
+        json.dumps(schema)
+    except Exception:  # pydantic's, for a type without a schema, or one of the app's own hooks
         return {}
     for name, definition in schema.pop("$defs", {}).items():
         if components.setdefault(name, definition) != definition:

@@ -102,3 +102,38 @@ def test_without_a_task_that_is_open_to_http_any_task_is_described():
         document = api.client.get("/v1/openapi.json").json()
 
     assert fits(document, {"task": "shop:any", "args": [1]})
+
+
+class EnqueueAnyTask(BaseModel):
+    amount: int
+
+
+class EnqueueTask_shop_pay(BaseModel):  # the name that the task's schema has
+    amount: int
+
+
+class Odd(BaseModel):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> Any:
+        raise NotImplementedError("no schema")
+
+
+def test_models_that_take_a_name_or_have_no_schema_leave_the_document_whole():
+    app = TaskQ("shop")
+
+    @app.task(name="shop:open", http=True)
+    def open_(given: EnqueueTask_shop_pay) -> None: ...
+
+    @app.task(name="shop:pay", http=True)
+    def pay(given: EnqueueAnyTask) -> None: ...
+
+    @app.task(name="shop:odd", http=True)
+    def odd(given: Odd) -> None: ...
+
+    with served(app) as api:
+        document = api.client.get("/v1/openapi.json").json()
+
+    assert fits(document, {"task": "shop:open", "args": [{"amount": 1}]})
+    assert fits(document, {"task": "shop:pay", "args": [{"amount": 1}]})
+    assert fits(document, {"task": "shop:odd", "args": [{}]})
+    assert len(document["components"]["schemas"]["EnqueueAnyTask"]["oneOf"]) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from .context import TaskContext
@@ -103,6 +103,8 @@ class Declaring:
         """
         if isinstance(aliases, str):
             raise ConfigError(f"aliases={aliases!r} must be a list of names: aliases=[{aliases!r}]")
+        if not isinstance(aliases, Iterable):
+            raise ConfigError(f"aliases={aliases!r} must be a list of names; leave it out if there are none")
         localns = caller_locals(2)
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:

@@ -38,7 +38,10 @@ def label_problem(labels: Mapping[Any, Any]) -> str | None:
             return f"labels must map text to text; {name!r:.80} or its value is of type {kind}"
         if not name:
             return "a label has an empty name; give it one"
-        size += _utf8_bytes(name) + _utf8_bytes(value)
+        try:
+            size += _utf8_bytes(name) + _utf8_bytes(value)
+        except UnicodeEncodeError:
+            return f"the label {name!r:.80} holds half of a surrogate pair, which UTF-8 cannot carry; clean the text"
     if size <= MAX_LABELS_BYTES:
         return None
     return (
@@ -70,4 +73,4 @@ def _infinite(value: Any) -> bool:
 
 
 def _utf8_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode())

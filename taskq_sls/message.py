@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ VERSION = 1
 """The envelope version this library writes. It reads this one and all before it."""
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,100}")
-"""Task ids: up to 100 characters, so that ``{id}:{run}:{attempt}`` fits SQS's 128 for a deduplication id."""
+"""Task ids: up to 100 characters, so that a deduplication id fits SQS's 128."""
 
 
 class ErrorInfo(NamedTuple):
@@ -222,6 +223,15 @@ def dead_letter_body(body: str) -> str:
         return message._replace(run=min(message.run + 1, MAX_RUN), attempt=0).encode()
     except (UndecodableMessage, ArgumentsError):
         return body
+
+
+def deduplication_id(id: str, task: str, run: int, attempt: int) -> str:
+    """The deduplication id of a message on a FIFO queue.
+
+    The task's name is in it: SQS drops a message whose deduplication id it has seen, and a second task under an id has to
+    arrive, so that its caller is told.
+    """
+    return f"{id}:{run}:{attempt}:{zlib.crc32(task.encode(errors='surrogatepass')) & 0xFFFFFF:06x}"
 
 
 def new_id(now: float) -> str:

@@ -136,10 +136,10 @@ def define(
         raise ConfigError(
             f"task {name}: {function!r} is a builtin, which says nothing of its parameters; wrap it in a def"
         )
-    if _is_method(function):
-        raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
     if isinstance(function, type) or not callable(function):
         raise ConfigError(f"task {name}: {repr_of(function)} is not a function")
+    if _is_method(function, name):
+        raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
     is_async = is_coroutine_function(function)
     wants_context = _wants_context(function, name, localns)
 
@@ -180,10 +180,17 @@ def define(
     return (AsyncTask if is_async else SyncTask)(app, definition)
 
 
-def _is_method(function: Callable[..., Any]) -> bool:
+def _is_method(function: Callable[..., Any], name: str) -> bool:
     """Whether it is defined in a class body and takes an object first."""
     outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
-    first = next(iter(inspect.signature(function).parameters), None)
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"task {name}: the signature of {repr_of(function)} cannot be read: {error}; set __signature__ to an "
+            "inspect.Signature, or wrap it in a def"
+        ) from None
+    first = next(iter(parameters), None)
     return bool(outer) and not outer.endswith("<locals>") and first in ("self", "cls")
 
 

@@ -29,11 +29,15 @@ class RetryLater(Exception):
         message: for the log and the record.
 
     Raises:
-        ConfigError: `seconds` is out of range.
+        ConfigError: `seconds` is out of range, or no number.
     """
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        if not 0 <= seconds <= LONGEST_WAIT:
+        try:
+            fits = 0 <= seconds <= LONGEST_WAIT
+        except TypeError:  # a timedelta, a text, None
+            fits = False
+        if not fits:
             raise ConfigError(f"RetryLater({seconds!r}): give 0 to {LONGEST_WAIT:,.0f} seconds (a year)")
         self.seconds = float(seconds)
         super().__init__(message or f"asked to be tried again in {seconds:g} s")

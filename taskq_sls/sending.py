@@ -17,7 +17,7 @@ from .errors import (
     PayloadTooLarge,
     TaskQError,
 )
-from .message import Message
+from .message import Message, deduplication_id
 from .middleware.base import Middleware
 from .results.records import Call, KeyLock
 from .services import Services
@@ -145,7 +145,7 @@ def _outgoing(prepared: Prepared, message: Message, body: str) -> Outgoing:
         message.id,
         prepared.delay,
         prepared.group,
-        f"{message.id}:{message.run}:{message.attempt}" if prepared.fifo else None,
+        deduplication_id(message.id, message.task, message.run, message.attempt) if prepared.fifo else None,
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..delivery import DeadLetter, Delivery
 from ..errors import UndecodableMessage
-from ..message import dead_letter_body, decode
+from ..message import dead_letter_body, decode, deduplication_id
 from .base import MAX_BODY_BYTES, EntryError
 from .packing import body_refusal, illegal, message_bytes, utf8_bytes
 
@@ -74,7 +74,7 @@ def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) ->
     try:
         message = decode(body)
         task, id = message.task, message.id
-        dedup = f"{id}:{message.run}:{message.attempt}" if id else ""
+        dedup = deduplication_id(id, task, message.run, message.attempt) if id else ""
     except UndecodableMessage:
         task = dedup = ""
     attributes = dead_letter_attributes(delivery, dead_letter, task=task, now=now, room=room)

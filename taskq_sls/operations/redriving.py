@@ -14,6 +14,7 @@ from ..brokers.base import MAX_BATCH, MAX_BODY_BYTES, Outgoing
 from ..brokers.packing import utf8_bytes
 from ..delivery import Delivery
 from ..errors import ConfigError, PayloadMissing
+from ..message import deduplication_id
 from ..services import Services
 from .dead_letter import DeadLetterQueue, DeadLetterView, view_of
 from .dead_letters import OnProgress, Problem, check_whole, tell
@@ -209,7 +210,7 @@ class _Work:
                 message = message._replace(run=run, attempt=0)
             if message is not view.message:
                 body = message.encode()
-            dedup = f"{view.id}:{run}:{message.attempt}"
+            dedup = deduplication_id(view.id or view.message_id, message.task, run, message.attempt)
         elif self._edit is not None:
             raise ConfigError(f"message {view.message_id} cannot be read, and so not edited: {view.undecodable}")
         if (size := utf8_bytes(body)) > MAX_BODY_BYTES:

@@ -327,7 +327,7 @@ def test_a_fifo_dead_letter_goes_back_with_its_group(run: Run, dead: list[str]) 
     received = sqs().receive_message(QueueUrl=url("ledger.fifo"), MessageSystemAttributeNames=["All"])
     (message,) = received["Messages"]
     assert message["Attributes"]["MessageGroupId"] == "g"
-    assert message["Attributes"]["MessageDeduplicationId"] == "three:1:0"
+    assert message["Attributes"]["MessageDeduplicationId"].startswith("three:1:0:")
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -17,6 +17,7 @@ from taskq_sls.brokers.base import Broker, Outgoing
 from taskq_sls.delivery import Delivery
 from taskq_sls.errors import AwsError, EnqueueError, TaskQError
 from taskq_sls.flow import AsyncFlow, drive
+from taskq_sls.message import deduplication_id
 from taskq_sls.queues import dead_letter_name
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.memory import MemoryResults
@@ -362,7 +363,7 @@ class Storm:
                 message = read(letter.body)
                 if message is None or message.run >= MOST_RUNS or self.dice.random() < 0.2:
                     continue
-                dedup = f"{message.id}:{message.run}:0" if queue.endswith(".fifo") else None
+                dedup = deduplication_id(message.id, message.task, message.run, 0) if queue.endswith(".fifo") else None
                 group = letter.group if queue.endswith(".fifo") else None
                 try:
                     answers = await self.broker.send([Outgoing(queue, letter.body, message.id, 0, group, dedup)])

@@ -22,7 +22,7 @@ from taskq_sls.brokers.dead_letters import (
 from taskq_sls.brokers.normalise import delivery_from_lambda_record, delivery_from_receive
 from taskq_sls.brokers.packing import illegal, message_bytes, pack, refusal, utf8_bytes
 from taskq_sls.delivery import DeadLetter, Delivery
-from taskq_sls.message import ErrorInfo, Message
+from taskq_sls.message import ErrorInfo, Message, deduplication_id
 
 DELIVERY = Delivery("default", "body", "receipt", "id", 3, 1_700_000_000.25)
 
@@ -102,7 +102,7 @@ class TestDeadLetterText:
     def test_the_deduplication_id_names_the_run_of_the_copy(self) -> None:
         delivery = DELIVERY._replace(body=Message("id-1", "t", run=1, attempt=3).encode(), group="g")
         copy = dead_letter_copy(delivery, DeadLetter("r"), 0.0)
-        assert (copy.dedup, copy.group) == ("id-1:2:0", "g")
+        assert (copy.dedup, copy.group) == (deduplication_id("id-1", "t", 2, 0), "g")
 
     @pytest.mark.parametrize("body", ["not json", '{"v": 1, "task": "t", "schedule": {"name": "d-nightly"}}'])
     def test_without_an_id_the_deduplication_id_comes_from_the_message(self, body: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from rig import Rig, delivery
 from starlette.background import BackgroundTask
 
-from taskq_sls import ArgumentsError, Middleware, Retry, State, TaskContext, TaskQ
+from taskq_sls import ArgumentsError, ConfigError, Middleware, Retry, State, TaskContext, TaskQ
 from taskq_sls.delivery import DeadLetter
 from taskq_sls.testing import in_memory
 from tests.support import process_functions as functions
@@ -72,6 +72,30 @@ def test_a_context_is_still_passed_behind_a_changed_signature() -> None:
 
     with in_memory(app):
         assert job.enqueue(date(2026, 11, 30)).result() == "1 2026 the database"
+
+
+class Methods:
+    @classmethod
+    def of_the_class(cls, number: int) -> int:
+        return number
+
+
+def of_no_signature() -> None: ...
+
+
+of_no_signature.__signature__ = "(number)"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (vars(Methods)["of_the_class"], "task job: .*classmethod.* is not a function"),
+        (of_no_signature, "task job: the signature of .* cannot be read.*set __signature__ to an inspect.Signature"),
+    ],
+)
+def test_an_object_that_cannot_be_called_or_read_is_refused_as_a_task(function: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TaskQ("shop").task(name="job")(function)
 
 
 # -- coroutines -------------------------------------------------------------------------------------------------

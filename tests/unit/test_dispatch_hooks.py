@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -426,7 +427,7 @@ def test_a_fifo_message_carries_its_group_and_a_deduplication_id_of_its_own() ->
     with memory:
         job.with_options(queue="ledger.fifo", group="g", id="task-9").enqueue(1)
         job.with_options(group="tenant").enqueue(1)
-        assert seen == [("g", "task-9:0:0"), ("tenant", None)]
+        assert seen == [("g", f"task-9:0:0:{zlib.crc32(job.name.encode()) & 0xFFFFFF:06x}"), ("tenant", None)]
 
 
 @both

@@ -32,6 +32,8 @@ def test_a_queue_that_would_share_the_dead_letter_queue_of_schedules_is_refused(
 def test_aliases_given_as_one_text_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"aliases=\['old:x'\]"):
         TaskQ("x").task(aliases="old:x")
+    with pytest.raises(ConfigError, match="aliases=None must be a list of names"):
+        TaskQ("x").task(aliases=None)  # type: ignore[call-overload]  # what is tested
 
 
 def test_queues_of_a_worker_given_as_one_text_are_refused() -> None:

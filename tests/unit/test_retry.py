@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -167,8 +168,8 @@ def test_values_out_of_range_are_refused_with_their_name(values: dict[str, Any])
         Retry(**values)
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 366 * DAY + 1, 1e12])
-def test_a_delay_that_is_none_is_refused(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 366 * DAY + 1, 1e12, "5", None, timedelta(1)])
+def test_a_delay_that_is_none_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigError, match="give 0 to 31,622,400 seconds"):
         RetryLater(seconds)
 

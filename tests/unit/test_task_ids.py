@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from rig import NOW, Rig, delivery
 
-from taskq_sls import ConfigError, State, TaskFailed, TaskQ
+from taskq_sls import ConfigError, Queue, Retry, State, TaskFailed, TaskQ
 from taskq_sls.delivery import DeadLetter, Done, RetryIn
+from taskq_sls.envelope import MAX_RUN
+from taskq_sls.message import deduplication_id
 from taskq_sls.results.records import CancelAnswer
 from taskq_sls.scheduler.firing import firing_id
 from taskq_sls.testing import in_memory
@@ -53,6 +55,39 @@ def test_the_second_task_with_an_id_is_dead_lettered_and_its_caller_is_told(capl
         assert (caught.value.reason, caught.value.task) == ("id_taken", "shop:export")
         assert second.status() is State.FAILED
     assert [getattr(record, "reason", None) for record in caplog.records] == ["id_taken"]
+
+
+@pytest.mark.parametrize("second_level", ["started", "queued"])
+def test_on_a_fifo_queue_the_second_task_with_an_id_is_not_dropped_as_a_repetition(second_level: str) -> None:
+    app = TaskQ("shop", queues=[Queue("ledger.fifo")])
+
+    @app.task(name="shop:first", retry=Retry(max_attempts=1))
+    def first() -> None:
+        raise OSError
+
+    @app.task(name="shop:second", record=second_level)
+    def second() -> str:
+        return "second"
+
+    with in_memory(app) as memory:
+        handles = [task.with_options(id="a", group="g").enqueue() for task in (first, second)]
+        memory.run_until_idle()
+
+        ends = []
+        for handle in handles:
+            try:
+                ends.append(handle.result(timeout=0))
+            except TaskFailed as error:
+                ends.append(error.reason)
+        letters = [letter.attributes["taskq.reason"] for letter in memory.dead_letters()]
+    assert (sorted(ends), sorted(letters)) in [
+        (["exhausted", "id_taken"], ["exhausted", "id_taken"]),
+        (["id_taken", "second"], ["id_taken"]),
+    ]
+
+
+def test_the_deduplication_id_of_the_longest_id_fits() -> None:
+    assert len(deduplication_id("x" * 100, "t" * 200, MAX_RUN, 1_000)) <= 128
 
 
 def test_cancelling_the_second_task_leaves_the_first_alone() -> None:

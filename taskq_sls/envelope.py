@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_LABELS_BYTES = 4_096
-"""Most bytes of all labels of a task, names and values, in UTF-8. Labels share the 400 KB of an item with the result."""
+"""Most bytes of all labels of a task, names and values, in UTF-8. Labels share the 400 KB of an item with the result.
+
+Of what is sent: messages and schedules of versions without this limit are read, and passed on."""
 
 MAX_RUN = 100_000
 """Highest run. Each redrive adds one, so that no message of ours comes near it."""
@@ -29,8 +31,12 @@ _LONG_BODY = 150
 _STEP = 64
 
 
-def label_problem(labels: Mapping[Any, Any]) -> str | None:
-    """Why labels cannot be sent or recorded, or None. Without their values: some may be hidden."""
+def label_problem(labels: Mapping[Any, Any], most: int | None = MAX_LABELS_BYTES) -> str | None:
+    """Why labels cannot be sent or recorded, or None. Without their values: some may be hidden.
+
+    Args:
+        most: bytes of all of them; None where a message is read or passed on.
+    """
     size = 0
     for name, value in labels.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -42,11 +48,9 @@ def label_problem(labels: Mapping[Any, Any]) -> str | None:
             size += _utf8_bytes(name) + _utf8_bytes(value)
         except UnicodeEncodeError:
             return f"the label {name!r:.80} holds half of a surrogate pair, which UTF-8 cannot carry; clean the text"
-    if size <= MAX_LABELS_BYTES:
+    if most is None or size <= most:
         return None
-    return (
-        f"labels come to {size:,} bytes, above the limit of {MAX_LABELS_BYTES:,}; put large values into the arguments"
-    )
+    return f"labels come to {size:,} bytes, above the limit of {most:,}; put large values into the arguments"
 
 
 def time_problem(value: float) -> str | None:

@@ -62,9 +62,9 @@ class Message(NamedTuple):
 
         Raises:
             ArgumentsError: a string holds half of a surrogate pair, which UTF-8 cannot carry, a number
-                is NaN or infinite, which JSON lacks, or the labels are too large or not text.
+                is NaN or infinite, which JSON lacks, or the labels are not text.
         """
-        if self.labels and (problem := label_problem(self.labels)):
+        if self.labels and (problem := label_problem(self.labels, None)):
             raise ArgumentsError(f"task {self.task}: {problem}")
         body: dict[str, Any] = {"v": VERSION}
         if self.id:  # the firing of a schedule gets its id where it is received
@@ -88,6 +88,17 @@ class Message(NamedTuple):
         if "\ufffe" in text or "\uffff" in text:
             text = text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
         return text
+
+
+def new_body(message: Message) -> str:
+    """The body of a message that is sent for the first time.
+
+    Raises:
+        ArgumentsError: the labels are too large, or as for `Message.encode`.
+    """
+    if message.labels and (problem := label_problem(message.labels)):
+        raise ArgumentsError(f"task {message.task}: {problem}")
+    return message.encode()
 
 
 _KNOWN = Message._fields.index("unknown")
@@ -183,7 +194,7 @@ def _with_care(body: str, fields: dict[str, Any]) -> Message:
         raise UndecodableMessage("undecodable", "the envelope has no id")
     if (trace := get("trace")) and set(map(type, trace.values())) != {str}:
         raise _unusable("trace", trace, "with values that are not str")
-    if (labels := get("labels")) and (problem := label_problem(labels)):
+    if (labels := get("labels")) and (problem := label_problem(labels, None)):
         raise UndecodableMessage("undecodable", problem)
     return Message(
         id or "",

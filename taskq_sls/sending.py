@@ -17,7 +17,7 @@ from .errors import (
     PayloadTooLarge,
     TaskQError,
 )
-from .message import Message, deduplication_id
+from .message import Message, deduplication_id, new_body
 from .middleware.base import Middleware
 from .results.records import Call, KeyLock
 from .services import Services
@@ -121,7 +121,7 @@ def _tell(held: Sequence[Held | None], answers: Sequence[Answer]) -> None:
 
 
 async def _send_bodies(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
-    bodies = [message.encode() for message in messages]
+    bodies = [new_body(message) for message in messages]
     found: dict[int, Answer] = {}
     large = [index for index, body in enumerate(bodies) if _is_large(body, prepared[index])]
     if large:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..brokers.base import Answer
 from ..dispatch import dispatch
-from ..message import Message
+from ..message import Message, new_body
 from ..scheduler.specs import ScheduleSpec
 from ..sending import Prepared
 from ..services import Services
@@ -23,7 +23,7 @@ async def capture(services: Services, prepared: Sequence[Prepared]) -> list[Sche
         if isinstance(message, Exception):
             raise message
         assert one.spec is not None
-        captured.append(one.spec._replace(body=message.encode()))
+        captured.append(one.spec._replace(body=new_body(message)))
     return captured
 
 

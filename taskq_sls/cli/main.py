@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _replace_closed_streams()
     _print_everything()
     try:
-        status = _run(words)
+        status = _run(words, own_process=argv is None)
     except BrokenPipeError:
         _forget_output()
         return FINE
@@ -74,9 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, own_process: bool) -> int:
     try:
         arguments = _parser().parse_args(words)
+        # A program that calls `main` itself goes on after the command, which then must not end its process.
+        arguments.own_process = own_process
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except SystemExit as stop:  # --help and --version

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         action="scheduler_exit_forced",
         logger=logger.name,
     )
-    asyncio.run(_serve(app, exit_guard))
+    asyncio.run(_serve(app, exit_guard if arguments.own_process else None))
     return 0
 
 
@@ -95,7 +95,7 @@ def _refuse_aws() -> None:
         )
 
 
-async def _serve(app: TaskQ, exit_guard: LastResort) -> None:
+async def _serve(app: TaskQ, exit_guard: LastResort | None) -> None:
     from ..scheduler.local_clock import LocalClock
 
     services = app.services.new_async()
@@ -108,7 +108,8 @@ async def _serve(app: TaskQ, exit_guard: LastResort) -> None:
         dead_letters = _queue_name(app, SCHEDULES_DEAD_LETTERS)
         clock = LocalClock(store, notes, port.client("sqs"), dead_letters, services.flow, app.clock)
         await clock.serve(stop)
-        exit_guard.arm(EXIT_SECONDS, 0)
+        if exit_guard is not None:
+            exit_guard.arm(EXIT_SECONDS, 0)
     finally:
         await port.close()
         await services.close()

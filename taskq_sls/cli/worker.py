@@ -109,6 +109,8 @@ def _work(arguments: argparse.Namespace) -> int:
         logger="taskq_sls.worker",
     )
     worker = _worker(arguments)
+    if not arguments.own_process:
+        return _STATUS.get(worker.run(), STOPPED)
     worker.when_ended = lambda why: exit_guard.arm(EXIT_SECONDS, _STATUS.get(why, STOPPED))
     try:
         why = worker.run()

@@ -21,6 +21,7 @@ from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
 from taskq_sls.clock import SystemClock
 from taskq_sls.flow import drive
+from taskq_sls.forced_end import LastResort
 from taskq_sls.results.records import Claim, Fence, Finish, State
 
 SHOP = """
@@ -647,3 +648,17 @@ def test_a_burst_worker_runs_what_there_is_and_ends(
     (succeeded,) = [line for line in lines if line.get("action") == "task_succeeded"]
     assert (succeeded["task_id"], succeeded["attempt"], succeeded["queue"]) == (id, 1, "default")
     assert json.loads(run("result", id, *APP, "--json"))["status"] == "SUCCEEDED"
+
+
+def test_a_program_that_calls_the_command_itself_outlives_it(
+    run: Run, provisioned: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed: list[str] = []
+    monkeypatch.setattr(LastResort, "arm", lambda guard, *given: armed.append(guard._action))
+
+    assert main(["worker", "shop:app", "--burst", "--queues", "default"]) == 0
+    assert "worker_exit_forced" not in armed
+
+    monkeypatch.setattr(sys, "argv", ["taskq", "worker", "shop:app", "--burst", "--queues", "default"])
+    assert main() == 0
+    assert "worker_exit_forced" in armed, "the command's own process ends although a task left threads"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import logging
 import os
 import threading
 from collections import deque
@@ -18,14 +19,20 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .episodes import Episode
 from .interrupts import Interruptible, TaskInterrupted
 from .spared_locks import spare_locks
+
+logger = logging.getLogger("taskq_sls.worker")
 
 AGAIN_SECONDS = 0.01
 """After which an interrupt that was ignored is sent again."""
 
 IDLE_SECONDS = 30.0
 """How long a thread without work is kept."""
+
+START_AGAIN_SECONDS = 1.0
+"""Seconds after which a pool without threads tries again to start one that the system has refused."""
 
 
 def default_threads() -> int:
@@ -126,6 +133,7 @@ class Threads:
         self._waking = False
         self._closed = False
         self._awaited: set[_Job] = set()
+        self._faults = Episode(logger, "threads for sync tasks cannot be started", "thread_fault")
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Run ``function(*args)`` in a thread, with a copy of the caller's context variables.
@@ -199,7 +207,27 @@ class Threads:
             self._threads += 1
             self._waking = True
         spare_locks()
-        threading.Thread(target=self._work, name="taskq-task", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="taskq-task", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:  # the limit of threads, or of memory
+            with self._lock:
+                self._threads -= 1
+                self._waking = False
+                if self._threads > 0:  # one that runs a function looks at the jobs after it
+                    return
+            self._wake_later(error)
+        else:
+            self._faults.clear()
+
+    def _wake_later(self, error: BaseException) -> None:
+        """Try again to start the first thread while functions wait for it: none of them has begun."""
+        self._faults.fault(error)
+        with contextlib.suppress(RuntimeError):  # no loop runs here
+            asyncio.get_running_loop().call_later(START_AGAIN_SECONDS, self._wake_again)
+
+    def _wake_again(self) -> None:
+        if self._jobs:
+            self._wake()
 
     def _work(self) -> None:
         while True:

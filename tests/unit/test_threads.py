@@ -75,6 +75,35 @@ async def test_as_many_functions_run_at_once_as_the_limit_allows() -> None:
         await asyncio.gather(*(pool.run(together.wait, 60) for _ in range(4)))
 
 
+async def test_functions_wait_for_a_thread_that_the_system_refuses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threads_module, "START_AGAIN_SECONDS", 0.01)
+    start, refusals, begun, release = threading.Thread.start, 0, [], threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal refusals
+        refusals += 1
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool = Threads(4)
+    first = asyncio.ensure_future(pool.run(lambda: begun.append("first") or release.wait(60)))
+    await until(lambda: refusals > 2)  # the first thread is asked for again and again
+    assert not first.done()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    await until(lambda: begun == ["first"])
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)  # now the thread that runs takes the next function too
+    second = asyncio.ensure_future(pool.run(begun.append, "second"))
+    await asyncio.sleep(0)
+    assert not second.done()
+    release.set()
+    await asyncio.wait_for(asyncio.gather(first, second), 60)
+    assert begun == ["first", "second"]
+    assert [record.levelname for record in caplog.records if "cannot be started" in record.getMessage()] == ["WARNING"]
+
+
 async def test_functions_that_wait_for_others_take_none_of_their_places() -> None:
     pool = Threads(1)
     loop = asyncio.get_running_loop()

@@ -16,6 +16,9 @@ logger = logging.getLogger("taskq_sls.task")
 
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
+MAX_FRAMES = 1_100
+"""Frames of an exception that are read; above Python's own limit of recursion, so that few tracebacks are cut."""
+
 POISON_RECEIVES = 10
 """Receives after which a message that nobody here can run goes to the dead-letter queue."""
 
@@ -41,10 +44,23 @@ def describe(error: BaseException) -> ErrorInfo:
     try:
         if isinstance(error.__cause__, RemoteTraceback):
             return error.__cause__.info
-        lines = "".join(_without_own_frames(traceback.TracebackException.from_exception(error)).format())
+        lines = "".join(_without_own_frames(_limited(error)).format())
     except BaseException:  # attributes of the exception's class that raise, or too deep a group of exceptions
         lines = f"{name}: {text}\n"
     return ErrorInfo(name, text, lines)
+
+
+def _limited(error: BaseException) -> traceback.TracebackException:
+    """The traceback with the innermost `MAX_FRAMES` frames; of its causes with the outermost ones.
+
+    A frame costs up to 80 microseconds of the worker's event loop, and recursion may leave a million.
+    """
+    start = end = error.__traceback__
+    for _ in range(MAX_FRAMES):
+        end = end and end.tb_next
+    while start and end:
+        start, end = start.tb_next, end.tb_next
+    return traceback.TracebackException(type(error), error, start, limit=MAX_FRAMES)
 
 
 def _without_own_frames(whole: traceback.TracebackException) -> traceback.TracebackException:

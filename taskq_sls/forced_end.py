@@ -7,9 +7,11 @@ reads makes every writer wait. Code that has to end such a process must not depe
 from __future__ import annotations
 
 import _thread
+import contextlib
 import json
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -47,13 +49,19 @@ def end_process(status: int, message: str, *, action: str, logger: str, with_sta
 
 
 def exit_after(seconds: float, status: int) -> None:
-    """Have another thread end the process after so many seconds, should this one be kept from it."""
+    """Have another thread end the process after so many seconds, should this one be kept from it.
+
+    If no thread can be started, SIGALRM ends it.
+    """
 
     def wait() -> None:
         time.sleep(seconds)
         os._exit(status)
 
-    _thread.start_new_thread(wait, ())
+    try:
+        _thread.start_new_thread(wait, ())
+    except (RuntimeError, MemoryError):
+        _alarm(seconds)
 
 
 def write_line(message: str, *, action: str, logger: str, with_stacks: bool = False) -> None:
@@ -93,7 +101,8 @@ def stacks() -> str:
 class LastResort:
     """Ends the process at a given time unless it is cancelled before.
 
-    `arm` and `cancel` may be called anywhere, in a signal handler too.
+    `arm` and `cancel` may be called anywhere, in a signal handler too. If no thread can be started, because a limit of
+    threads or memory is reached, SIGALRM ends the process.
 
     Args:
         message: the reason, written when the time has come.
@@ -107,7 +116,7 @@ class LastResort:
         self._logger = logger
         self._at: float | None = None
         self._status = 1
-        self._watched = False
+        self._watched = self._alarmed = False
 
     @property
     def armed(self) -> bool:
@@ -121,11 +130,19 @@ class LastResort:
         self._at = at if self._at is None else min(at, self._at)
         if not self._watched:
             self._watched = True
-            _thread.start_new_thread(self._watch, ())
+            try:
+                _thread.start_new_thread(self._watch, ())
+            except (RuntimeError, MemoryError):
+                self._watched = False
+                self._alarmed = True
+                _alarm(self._at - time.monotonic())
 
     def cancel(self) -> None:
         """Do not end the process."""
         self._at = None
+        if self._alarmed:
+            self._alarmed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _watch(self) -> None:
         while True:
@@ -139,6 +156,13 @@ class LastResort:
             if left <= 0:
                 end_process(self._status, self._message, action=self._action, logger=self._logger)
             time.sleep(min(left, 0.2))
+
+
+def _alarm(seconds: float) -> None:
+    """End the process by SIGALRM; handlers of it are taken away where that is possible, in the main thread."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
 
 def _write(data: bytes) -> None:

@@ -25,7 +25,7 @@ from .enqueue import add_to as add_enqueue
 from .init import add_to as add_init
 from .local import add_to as add_local
 from .metrics import add_to as add_metrics
-from .output import note, say
+from .output import flush_stdout, note, say
 from .provision import add_to as add_provision
 from .queues import add_to as add_queues
 from .results import add_to as add_results
@@ -80,7 +80,7 @@ def _run(words: list[str], *, own_process: bool) -> int:
         # A program that calls `main` itself goes on after the command, which then must not end its process.
         arguments.own_process = own_process
         status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        flush_stdout()
     except SystemExit as stop:  # --help and --version
         return stop.code if isinstance(stop.code, int) else FINE
     except TaskQError as error:
@@ -97,7 +97,7 @@ def _run(words: list[str], *, own_process: bool) -> int:
 
 def _report(error: Exception, text: str, words: list[str]) -> None:
     try:
-        sys.stdout.flush()
+        flush_stdout()
     except BrokenPipeError:
         raise
     except OSError:  # the disk is full, where stdout is a file

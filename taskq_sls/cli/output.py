@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -18,6 +19,12 @@ def say(text: str = "", *, error: bool = False, end: str = "\n") -> None:
     ``top`` and progress bars passes here: ids, labels and errors come from callers, and a terminal obeys them.
     """
     print(escaped(text), end=end, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def flush_stdout() -> None:
+    """Print whatever is buffered. Code of a task may have closed or removed stdout: then nothing is."""
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:

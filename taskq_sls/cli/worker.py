@@ -23,6 +23,7 @@ from ..worker.worker import GRACE_SECONDS, LAST_RESORT_SECONDS, POLL_WAIT_SECOND
 from .apps import app_target
 from .arguments import add_app_positional, add_common, address, seconds, whole
 from .log_options import add_log_options, load_app_with_logs
+from .output import flush_stdout
 
 # Arguments that a worker process gets from its supervisor, as they were given.
 _PASSED_ON = (
@@ -46,6 +47,8 @@ KILL_SECONDS = 10.0
 
 PARENT_SECONDS = 1.0
 """Seconds between two looks at whether the supervisor is still the parent of a worker process."""
+
+logger = logging.getLogger("taskq_sls.worker")
 
 _STATUS = {"stuck": STUCK, "recycle": RECYCLE, "fault": FAULT}
 
@@ -114,15 +117,19 @@ def _work(arguments: argparse.Namespace) -> int:
     worker.when_ended = lambda why: exit_guard.arm(EXIT_SECONDS, _STATUS.get(why, STOPPED))
     try:
         why = worker.run()
-    except BaseException:
-        exit_guard.arm(EXIT_SECONDS, BAD_INPUT)
-        raise
+    except BaseException as error:
+        if not (worker.has_received and isinstance(error, Exception)):
+            exit_guard.arm(EXIT_SECONDS, BAD_INPUT)
+            raise
+        exit_guard.arm(EXIT_SECONDS, FAULT)
+        logger.error("the event loop of the worker broke: it ends", exc_info=error, extra={"action": "worker_fault"})
+        return FAULT
     status = _STATUS.get(why, STOPPED)
     exit_guard.arm(EXIT_SECONDS, status)
     if why == "stuck":
         # An orderly exit waits for threads, and one of them does not end.
         logging.shutdown()
-        sys.stdout.flush()
+        flush_stdout()
         os._exit(STUCK)
     return status
 
@@ -186,14 +193,20 @@ def child_command(arguments: argparse.Namespace, number: int) -> Sequence[str]:
 def stop_with_supervisor() -> None:
     """Stop cleanly when the supervisor is gone: then the pipe that is our stdin ends, or we have another parent.
 
-    The second is for a pipe that a process keeps open which the supervisor has forked.
+    The second is for a pipe that a process keeps open which the supervisor has forked. A task may close its stdin;
+    then the descriptor may be one of its connections next, which is not read.
     """
-    supervisor = os.getppid()
+    supervisor, pipe = os.getppid(), os.fstat(0)
+
+    def is_pipe() -> bool:
+        return os.path.samestat(pipe, os.fstat(0))
 
     def wait() -> None:
         while os.getppid() == supervisor:
             try:
-                if select.select([0], [], [], PARENT_SECONDS)[0] and not os.read(0, 1):
+                if not is_pipe():
+                    time.sleep(PARENT_SECONDS)
+                elif select.select([0], [], [], PARENT_SECONDS)[0] and is_pipe() and not os.read(0, 1):
                     break
             except OSError:  # a task has closed it
                 time.sleep(PARENT_SECONDS)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,6 +18,11 @@ logger = logging.getLogger("taskq_sls.worker")
 
 AWAIT_SECONDS = 1.0
 """Seconds within which such an exception has to reach code that awaits it."""
+
+MAX_BREAKS = 10
+"""Exceptions of the event loop itself within `AWAIT_SECONDS` after which it is not run again: its selector was closed,
+for example.
+"""
 
 T = TypeVar("T")
 
@@ -58,7 +65,12 @@ class Escapes:
         return result
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, main: asyncio.Task[T] | None, error: BaseException) -> T:
+        breaks: deque[float] = deque(maxlen=MAX_BREAKS)
         while main is not None and not main.done():
+            if isinstance(error, Exception):  # of the loop itself, or of a signal handler
+                breaks.append(time.monotonic())
+                if len(breaks) == MAX_BREAKS and breaks[-1] - breaks[0] < AWAIT_SECONDS:
+                    raise error
             # Code that awaits the one that raised, such as an attempt, gets the exception when the loop goes on.
             self._open.append((error, error.__traceback__))
             loop.call_later(AWAIT_SECONDS, self._decide)

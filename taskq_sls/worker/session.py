@@ -293,6 +293,7 @@ class Session:
     # -- deliveries ---------------------------------------------------------------------------------------------
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
+        self._worker.has_received = True
         self._holds.add(deliveries)
         for chain in chains(deliveries, self._is_fifo):
             left = list(chain)

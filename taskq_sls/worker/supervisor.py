@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from ..forced_end import LastResort
-from .process_slot import Slot
+from .process_slot import SETTLED, Slot
 from .reloading import watch_python_files
 
 STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
@@ -160,13 +160,19 @@ class Supervisor:
     def _start(self, slot: Slot) -> None:
         environment = dict(os.environ if self._environment is None else self._environment)
         environment[CHILD_VARIABLE] = str(slot.number)
-        child = subprocess.Popen(
-            list(self._command(slot.number)),
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            process_group=0,
-        )
+        try:
+            child = subprocess.Popen(
+                list(self._command(slot.number)),
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=self._output,
+                process_group=0,
+            )
+        except BlockingIOError as error:  # a limit of processes, reached for now
+            pause = slot.backoff.pause(0.0)
+            logger.error("worker process %d cannot be started: %s", slot.number, error, extra=_fields("crashed", slot))
+            slot.start_at = time.monotonic() + pause
+            return
         slot.started(child)
         threading.Thread(target=self._wait, args=(slot, child), name=f"taskq-wait-{slot.number}", daemon=True).start()
         logger.debug("worker process %d started, pid %d", slot.number, child.pid, extra=_fields("started", slot))
@@ -200,6 +206,7 @@ class Supervisor:
     def _ended(self, slot: Slot, child: subprocess.Popen[bytes]) -> None:
         """Decide what becomes of a slot whose child has ended."""
         status, lived, reloading = child.returncode, slot.ended(), slot.reloading
+        unfit = status == BAD_INPUT and lived < SETTLED  # later it is a task's code that ended the process
         slot.reloading = False
         if self._stopping:
             # A process that was told before it could listen ends by the signal itself.
@@ -229,12 +236,12 @@ class Supervisor:
                 extra=_fields("stuck", slot),
             )
             slot.start_at = time.monotonic()
-        elif status == BAD_INPUT and self._watch is not None:
+        elif unfit and self._watch is not None:
             logger.error(
                 "worker process %d cannot start; waiting for a change", slot.number, extra=_fields("bad", slot)
             )
             slot.waiting = True
-        elif status == BAD_INPUT:
+        elif unfit:
             self._status = BAD_INPUT
             self._stop(signal.SIGTERM)
         else:

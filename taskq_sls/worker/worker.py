@@ -94,6 +94,7 @@ class Worker:
         self._health_address = health
         self.health: HealthServer | None = None
         self.done = 0
+        self.has_received = False
         self._os_signals = self._arrivals = 0
         self._last_resort = LastResort(
             "some code of this worker will not end, and keeps its event loop: the process ends without it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -12,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from taskq_sls.worker import process_slot
+from taskq_sls.worker import process_slot, supervisor
 from taskq_sls.worker.supervisor import CHILD_VARIABLE, Supervisor
 from tests.support.worker_processes import alive
 
@@ -188,6 +190,30 @@ def test_a_process_that_crashes_is_started_again_and_the_others_go_on(
 def test_a_process_that_cannot_work_stops_all_with_status_2(children: Children) -> None:
     code = "sys.exit(2) if number == 0 else time.sleep(60)"
     assert Supervisor(children.running(code), 2).run() == 2
+
+
+def test_a_process_that_has_worked_for_long_is_started_again_whatever_its_status(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SETTLED", 0.0)
+    assert Supervisor(children.running("os._exit(2 if nth == 1 else 0)"), 1, burst=True).run() == 0
+    assert children.starts == [0, 0]
+
+
+def test_a_process_that_the_system_refuses_is_started_later(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = subprocess.Popen, []
+
+    def refuse(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        if len(refused) < 2:
+            refused.append(args)
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert Supervisor(children.running("sys.exit(0)"), 1, burst=True).run() == 0
+    assert (len(refused), children.starts) == (2, [0])
 
 
 def test_a_signal_is_passed_on_and_all_are_waited_for(children: Children, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 
 TASKS = """
-import asyncio, sys
+import asyncio, os, socket, sys, time
 from pathlib import Path
 from taskq_sls import Queue, Retry, TaskQ
 
@@ -60,6 +60,31 @@ async def created() -> None:
 @app.task
 async def callback() -> None:
     asyncio.get_running_loop().call_soon(sys.exit, 0)
+
+
+@app.task
+async def break_the_loop() -> None:
+    def refuse():
+        raise RuntimeError("no clock")
+
+    asyncio.get_running_loop().time = refuse
+
+
+@app.task
+async def close_the_selector() -> None:
+    asyncio.get_running_loop()._selector.close()
+
+
+@app.task
+def close_the_streams() -> None:
+    os.close(0)
+    sys.stdout.close()
+    sys.stderr = None
+    left, right = socket.socketpair()
+    assert left.fileno() == 0   # as a connection of the worker's might be
+    right.sendall(b"answer")
+    time.sleep(3)   # longer than between two looks at the supervisor
+    assert left.recv(6) == b"answer"
 
 
 @app.task
@@ -118,3 +143,25 @@ def test_a_task_that_cancels_everything_ends_its_worker_with_an_error_and_a_stat
     assert worker.wait(60) == FAULT
     assert "was cancelled by other code" in workers.output()
     assert workers.depth() == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("break_the_loop", "RuntimeError: no clock"), ("close_the_selector", "closed epoll")]
+)
+def test_a_task_that_breaks_the_event_loop_ends_its_worker_with_a_status_that_is_started_again(
+    workers: WorkerProcesses, name: str, error: str
+) -> None:
+    worker = workers.start()
+    workers.enqueue(name)
+    assert worker.wait(60) == FAULT
+    assert error in workers.output()
+
+
+def test_a_task_may_close_the_streams_of_a_supervised_worker(workers: WorkerProcesses) -> None:
+    supervisor = workers.start("--max-tasks", "1")
+    id = workers.enqueue("close_the_streams")
+    until(lambda: workers.ended_as(id))
+    assert workers.record(id).error is None
+    until(lambda: "worker_process_recycled" in workers.output())
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(60) == 0

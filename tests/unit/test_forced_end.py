@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -67,6 +68,33 @@ def test_it_ends_although_nobody_reads_stderr() -> None:
 def test_it_ends_although_stderr_is_closed() -> None:
     child = subprocess.Popen(["/bin/sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, END])
     assert child.wait(60) == 7
+
+
+LIMITED = """
+import _thread, signal, sys, time
+from taskq_sls import forced_end
+
+def refuse(function, args):
+    raise RuntimeError("can't start new thread")
+
+_thread.start_new_thread = refuse
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+last_resort = forced_end.LastResort("no way on", action="ended", logger="taskq_sls.test")
+last_resort.arm(0.01)
+last_resort.cancel()
+time.sleep(0.1)
+print("alive", flush=True)
+last_resort.arm(600)
+{arm}
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("arm", ["last_resort.arm(0.01)", "forced_end.exit_after(0.01, 7)"])
+def test_it_ends_although_no_thread_can_be_started(arm: str) -> None:
+    script = LIMITED.replace("{arm}", arm)
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False)
+    assert (child.returncode, child.stdout) == (-signal.SIGALRM, "alive\n"), child.stderr
 
 
 def test_stacks_name_threads_and_functions() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BeforeValidator
 from rig import Rig, delivery
 
-from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, rate
+from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, failures, rate
 from taskq_sls.delivery import DeadLetter, RetryIn
 from taskq_sls.failures import RemoteTraceback, describe
 from taskq_sls.message import ErrorInfo
@@ -92,6 +92,34 @@ def test_every_exception_has_a_text(error: BaseException) -> None:
     assert [type(part) for part in info] == [str, str, str]
     assert info.type
     assert info.traceback
+
+
+def test_of_endless_recursion_the_innermost_frames_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "MAX_FRAMES", 20)
+
+    def descend(depth: int) -> None:
+        descend(depth - 1) if depth else int("no number")
+
+    def fail() -> None:
+        try:
+            descend(50)
+        except ValueError as error:
+            raise KeyError("x") from error
+
+    with pytest.raises(KeyError) as raised:
+        fail()
+    cause = raised.value.__cause__
+    assert isinstance(cause, ValueError)
+    assert "in descend" in describe(cause).traceback
+    assert "in fail" not in describe(cause).traceback  # the outermost frame
+    assert 'int("no number")' in describe(cause).traceback
+    assert "in test_of_endless_recursion" in describe(raised.value).traceback
+    assert "[Previous line repeated 16 more times]" in describe(raised.value).traceback
+
+    monkeypatch.setattr(failures, "MAX_FRAMES", 51)
+    assert "in fail" not in describe(cause).traceback
+    monkeypatch.setattr(failures, "MAX_FRAMES", 52)
+    assert "in fail" in describe(cause).traceback
 
 
 def test_what_can_be_shown_is_shown() -> None:

@@ -25,7 +25,7 @@ def called_function(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Whether a call returns a coroutine: of ``async def``, an async ``__call__``, or marked as such."""
+    """True if a call returns a coroutine: of ``async def``, an async ``__call__``, or marked as such."""
     while isinstance(function, functools.partial):
         function = function.func
     return (

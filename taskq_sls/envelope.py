@@ -61,7 +61,7 @@ def time_problem(value: float) -> str | None:
 
 
 def holds_infinity(body: str, values: Iterable[Any]) -> bool:
-    """Whether a value that was read from `body` is, or contains, a number too large for a float."""
+    """True if a value that was read from `body` is, or contains, a number too large for a float."""
     if _LARGE_EXPONENT.search(body) is None and (len(body) < _LONG_BODY or _LONG_NUMBER.search(body[::_STEP]) is None):
         return False
     return any(map(_infinite, values))

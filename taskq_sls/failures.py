@@ -74,7 +74,7 @@ def _without_own_frames(whole: traceback.TracebackException) -> traceback.Traceb
 
 
 def unknown_task(name: str, known: Iterable[str]) -> str:
-    """What is wrong with a message of an unknown task, and the known name that it may have meant."""
+    """The error of a message of an unknown task, with the known name that it may have meant."""
     import difflib  # only an unknown task needs it, and a cold start should not pay for it
 
     close = difflib.get_close_matches(name, list(known), n=1)

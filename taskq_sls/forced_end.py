@@ -120,7 +120,7 @@ class LastResort:
 
     @property
     def armed(self) -> bool:
-        """Whether the process will be ended."""
+        """True if the process will be ended."""
         return self._at is not None
 
     def arm(self, seconds: float, status: int = 1) -> None:

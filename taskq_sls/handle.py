@@ -169,7 +169,7 @@ class TaskHandle(ByName, Generic[R]):
         return self._value(record)
 
     def _id_taken(self, record: TaskRecord) -> bool:
-        """Whether another task has used the id first: this one is dead-lettered, and has no record of its own."""
+        """True if another task has used the id first: this one is dead-lettered, and has no record of its own."""
         return self._app.registry.different_tasks(self.task, record.task)
 
     def _value(self, record: TaskRecord) -> R:

@@ -153,7 +153,7 @@ class Interruptible:
 
 
 def interruptible() -> Interruptible | None:
-    """What runs in this thread and can be interrupted."""
+    """The interruptible code of this thread."""
     return getattr(_here, "call", None)
 
 

@@ -92,7 +92,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _not_written(record: logging.LogRecord) -> bool:
-    """Whether no handler below the root logger has written the record to stdout or stderr."""
+    """True if no handler below the root logger has written the record to stdout or stderr."""
     logger = logging.root.manager.loggerDict.get(record.name)
     while isinstance(logger, logging.Logger) and logger is not logging.root:
         if any(_is_console(handler) and record.levelno >= handler.level for handler in logger.handlers):

@@ -93,11 +93,11 @@ class Registry:
         return None if task is None else task.plan
 
     def same_task(self, name: str, other: str) -> bool:
-        """Whether both are names of one task: the same name, or name and alias of a task that is registered here."""
+        """True if both are names of one task: the same name, or name and alias of a task that is registered here."""
         return name == other or ((task := self.get(name)) is not None and task is self.get(other))
 
     def different_tasks(self, name: str, other: str) -> bool:
-        """Whether the names are of two tasks that are both registered here."""
+        """True if the names are of two tasks that are both registered here."""
         task, second = self.get(name), self.get(other)
         return task is not None and second is not None and task is not second
 

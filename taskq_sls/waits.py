@@ -49,7 +49,7 @@ class Waits:
         self._receives = receives
 
     def is_last_receive(self, delivery: Delivery) -> bool:
-        """Whether SQS will move the message to the dead-letter queue in place of another receive."""
+        """True if SQS will move the message to the dead-letter queue in place of another receive."""
         return delivery.receive_count >= self._receives(delivery.queue)
 
     def poison_receives(self, delivery: Delivery) -> float:

@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
 
     @property
     def version(self) -> str:
-        """Of Python, such as ``3.13``."""
+        """The Python version, such as ``3.13``."""
         return self.runtime.removeprefix("python")
 
     @property

@@ -102,6 +102,6 @@ def plain_code(code: str) -> str:
 
 
 def is_item_too_large(code: str, message: str) -> bool:
-    """Whether DynamoDB refused a write since the item would pass 400 KB. Repeating it cannot help."""
+    """True if DynamoDB refused a write since the item would pass 400 KB. Repeating it cannot help."""
     # "Item size has exceeded the maximum allowed size"; of an update: "Item size to update has exceeded ...".
     return code == "ValidationException" and message.lower().startswith("item size")

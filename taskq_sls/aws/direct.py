@@ -81,7 +81,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def wanted() -> bool:
-    """Whether calls are made directly: ``TASKQ_DIRECT_CALLS``, on or off (the default).
+    """True if calls are made directly: ``TASKQ_DIRECT_CALLS``, on or off (the default).
 
     Raises:
         ConfigError: it is neither.

@@ -85,7 +85,7 @@ async def close_records(app: TaskQ, services: Services, dead_letters: Sequence[D
 
 
 def _of_its_task(app: TaskQ, record: TaskRecord, one: DeadLetterView) -> bool:
-    """Whether a record is of the dead letter's task, and not of another one that has used the id first."""
+    """True if a record is of the dead letter's task, and not of another one that has used the id first."""
     return one.task is not None and app.registry.same_task(record.task, one.task)
 
 

@@ -52,7 +52,7 @@ async def queue_stats(app: TaskQ, services: Services, *, ages: bool = True) -> l
         AwsError: a queue cannot be asked.
     """
     broker = services.broker
-    dead = {one.source: one.name for one in (await dead_letter_queues(app, services)).found}
+    dead = {letters.source: letters.name for letters in (await dead_letter_queues(app, services)).found}
     names = list(app.queues)
     asked = [*names, *dead.values()]
     depths = dict(zip(asked, await services.flow.map(broker.depth, asked, CALLS_AT_ONCE), strict=True))

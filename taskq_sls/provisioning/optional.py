@@ -30,7 +30,7 @@ async def unless_refused(missing: list[str], what: str, step: Awaitable[T]) -> T
 
 
 def is_refused(error: AwsError) -> bool:
-    """Whether the endpoint does not take a request, however often and by whomever it is made."""
+    """True if the endpoint does not take a request, however often and by whomever it is made."""
     if error.status == NOT_IMPLEMENTED:
         return True
     return 400 <= error.status < 500 and not error.transient and error.code not in DENIED_CODES

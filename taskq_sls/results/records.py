@@ -283,7 +283,7 @@ def takeable(record: Standing, claim: Claim) -> bool:
 
 
 def replaceable(record: Standing, claim: Claim) -> bool:
-    """Whether a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
+    """True if a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
 
     A run further ahead is refused: a forged one would turn away the redrives that follow.
     """
@@ -293,12 +293,12 @@ def replaceable(record: Standing, claim: Claim) -> bool:
 
 
 def of_another_task(record: Standing, claim: Claim) -> bool:
-    """Whether the record's id was used by another task first."""
+    """True if the record's id was used by another task first."""
     return record.task != claim.task and record.task not in claim.aliases
 
 
 def unstarted(record: Standing, claim: Claim) -> bool:
-    """Whether the task of a claim is queued in its run, and no attempt has started."""
+    """True if the task of a claim is queued in its run, and no attempt has started."""
     waits = record.status is QUEUED and record.run == claim.run and record.attempt == 0
     return waits and not of_another_task(record, claim)
 

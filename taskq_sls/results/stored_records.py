@@ -81,7 +81,7 @@ def unreadable_item(id: str, error: Exception) -> Item:
 
 
 def is_unreadable(item: Item) -> bool:
-    """Whether an item stands in place of one that botocore cannot parse."""
+    """True if an item stands in place of one that botocore cannot parse."""
     return _FAULT in item
 
 

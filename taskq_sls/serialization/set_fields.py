@@ -21,7 +21,7 @@ _CONSTANT_FACTORIES = (list, dict, set, frozenset, tuple, deque, str, bytes, int
 
 
 def holds_models(schema: Any) -> bool:
-    """Whether values of a pydantic core schema may hold models."""
+    """True if values of a pydantic core schema may hold models."""
     waiting = [schema]
     while waiting:
         part = waiting.pop()
@@ -65,7 +65,7 @@ def fields_to_write(model: BaseModel) -> set[str]:
 
 
 def _is_default(field: FieldInfo, value: Any) -> bool:
-    """Whether a field that is left out is read as `value`, by this code and by another version of it."""
+    """True if a field that is left out is read as `value`, by this code and by another version of it."""
     if get_origin(field.annotation) is Literal:
         return False
     if field.default_factory is not None and field.default_factory not in _CONSTANT_FACTORIES:

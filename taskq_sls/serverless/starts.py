@@ -16,7 +16,7 @@ LOAD_CHECK_SECONDS = 0.005
 
 
 class StartLimits:
-    """What limits the starts of one invocation's records: the time that remains, and the load of the event loop.
+    """Limits the starts of one invocation's records: the time that remains, and the load of the event loop.
 
     Args:
         cutoff: epoch seconds at which work must have ended, or None: then nothing is refused.

@@ -11,7 +11,7 @@ from .policies import document, run_tasks
 
 
 def access_resources(plan: Plan) -> dict[str, Any]:
-    """What running tasks may do; nothing where no function runs any."""
+    """The rights of running tasks; nothing if no function runs any."""
     workers = [f"{queue_id(queue.name)}WorkerRole" for queue in plan.workers]
     if not workers:
         return {}

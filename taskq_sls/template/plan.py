@@ -71,7 +71,7 @@ class TemplateOptions:
             parts = value.split(".")
             if len(parts) < 2 or not all(part.isidentifier() and not iskeyword(part) for part in parts):
                 raise ConfigError(f"{name}={value!r} must be MODULE.ATTRIBUTE, such as handlers.worker.handler")
-        if len(set(self.stages)) < len(self.stages) or not all(_STAGE.fullmatch(one) for one in self.stages):
+        if len(set(self.stages)) < len(self.stages) or not all(_STAGE.fullmatch(stage) for stage in self.stages):
             raise ConfigError(
                 f"stages={self.stages!r} must be different names of letters and digits, such as dev, live"
             )

@@ -39,7 +39,7 @@ def check_references(document: Document, place: str) -> None:
 
 
 def _references(document: Document) -> Iterator[tuple[str, str, Any]]:
-    """Where something is referred to, the section that must have it, and its name. "Values" are
+    """Places that refer to something, the section that must have it, and its name. "Values" are
     resources and parameters.
     """
     for part in ("Resources", "Outputs", "Conditions", "Globals"):

@@ -69,7 +69,7 @@ def _schema_of(task: Task[..., Any], components: _Schema, template: str) -> _Sch
     except ConfigError:  # an annotation that names nothing yet: any arguments
         parameters = None
     if parameters is not None:
-        schemas = {one.name: _annotation(one, components, template) for one in parameters}
+        schemas = {parameter.name: _annotation(parameter, components, template) for parameter in parameters}
         properties["args"] = _positional(parameters, schemas)
         properties["kwargs"] = _named(parameters, schemas)
         if properties["kwargs"].get("required"):
@@ -86,11 +86,11 @@ def _schema_of(task: Task[..., Any], components: _Schema, template: str) -> _Sch
 
 
 def _positional(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
-    rest = next((one for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL), None)
-    positional = [one for one in parameters if one.kind in _POSITIONAL]
+    rest = next((parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_POSITIONAL), None)
+    positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
     schema: _Schema = {"title": "Args", "type": "array"}
     if positional:
-        schema["prefixItems"] = [schemas[one.name] for one in positional]
+        schema["prefixItems"] = [schemas[parameter.name] for parameter in positional]
     # Generators of clients refuse `items: false`, so that the length is what limits it.
     schema["items"] = {} if rest is None else schemas[rest.name]
     if rest is None:
@@ -99,17 +99,17 @@ def _positional(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schem
 
 
 def _named(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
-    rest = next((one for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD), None)
+    rest = next((parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD), None)
     # Any but these may be given by position.
     required = [
-        one.name
-        for one in parameters
-        if one.kind is inspect.Parameter.KEYWORD_ONLY and one.default is inspect.Parameter.empty
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is inspect.Parameter.empty
     ]
     return {
         "title": "Kwargs",
         "type": "object",
-        "properties": {one.name: schemas[one.name] for one in parameters if one.kind in _NAMED},
+        "properties": {parameter.name: schemas[parameter.name] for parameter in parameters if parameter.kind in _NAMED},
         "additionalProperties": False if rest is None else schemas[rest.name],
         **({"required": required} if required else {}),
     }

@@ -171,7 +171,7 @@ class Fetcher:
 
     @property
     def held_back(self) -> bool:
-        """Whether the queue is not polled because claims fail."""
+        """True if the queue is not polled because claims fail."""
         return self._outage is not None and self._outage.lasts
 
     async def _pause(self, seconds: float) -> bool:

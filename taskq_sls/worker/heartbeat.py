@@ -239,7 +239,7 @@ class Heartbeat:
 
 
 def _is_refusal(error: TaskQError) -> bool:
-    """Whether the table answered that it does not take this write."""
+    """True if the table answered that it does not take this write."""
     return isinstance(error, AwsError) and not error.transient and error.code not in DENIED_CODES
 
 

@@ -1,4 +1,4 @@
-"""Whether the event loop turns, asked from another thread, and if not, what its thread is doing."""
+"""Checks from another thread if the event loop turns, and if not, what its thread is doing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class LoopWatch:
         self._turned = True
 
     def _place(self) -> tuple[bool, FrameType | None]:
-        """Whether the loop is inside a task's own code, and the call of `logging` that this code has made."""
+        """True if the loop is inside a task's own code, and the call of `logging` that this code has made."""
         task = asyncio.current_task(self._loop)
         running = list(self._running())
         if task is None or not running:  # a callback, or nobody's code
@@ -119,7 +119,7 @@ def _frames(innermost: FrameType | None, outermost: FrameType | None) -> list[Fr
 
 
 def _is_of_attempt(task: asyncio.Task[Any], outermost: FrameType, running: Collection[TaskContext]) -> bool:
-    """Whether an attempt runs in `task`, or made it: tasks that code creates inherit its context variables."""
+    """True if an attempt runs in `task`, or made it: tasks that code creates inherit its context variables."""
     if any(context._task is task for context in running):
         return True
     variables: contextvars.Context | None = None

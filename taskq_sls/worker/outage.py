@@ -45,7 +45,7 @@ class Outage:
 
     @property
     def begins(self) -> bool:
-        """Whether the last claim failed."""
+        """True if the last claim failed."""
         return self._queue in self._failing
 
     async def wait(self, pause: Callable[[float], Awaitable[bool]]) -> None:

@@ -71,7 +71,7 @@ class Watchdog:
 
     @property
     def live(self) -> bool:
-        """Whether the loop turns, or runs a task's own code."""
+        """True if the loop turns, or runs a task's own code."""
         return not self._given_up and self._watch.stalled < self._visibility
 
     def _run(self) -> None:

@@ -211,7 +211,7 @@ class Worker:
             self._stop_asked.set()
 
     def outlives_cancel(self) -> bool:
-        """Whether a cancellation of the worker's own task came from other code than its caller's or its own.
+        """True if a cancellation of the worker's own task came from other code than its caller's or its own.
 
         In a loop that `run` has made, only a second signal cancels that task.
         """

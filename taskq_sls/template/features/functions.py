@@ -57,7 +57,7 @@ def add_vpc(document: Document, plan: Plan) -> None:
                 "DescribeNetworkInterfaces",
                 "DescribeSubnets",
             ]
-            statement = allow("UseNetwork", [f"ec2:{one}" for one in actions], "*")
+            statement = allow("UseNetwork", [f"ec2:{action}" for action in actions], "*")
             plain(properties["Policies"][0]["PolicyDocument"])["Statement"].append(statement)
 
 
@@ -118,7 +118,7 @@ def add_snapstart(document: Document, plan: Plan) -> None:
     # Lambda developer guide, SnapStart: Python 3.12 and later.
     parameters["Runtime"] = {
         **plain(parameters["Runtime"]),
-        "AllowedValues": [one for one in RUNTIMES if one > "python3.11"],
+        "AllowedValues": [runtime for runtime in RUNTIMES if runtime > "python3.11"],
     }
     for _, properties in workers_of(document, plan):
         properties["SnapStart"] = {"ApplyOn": "PublishedVersions"}

@@ -30,7 +30,7 @@ HEADERS = {
 }
 
 _OF_ADDRESSES = "".join(map(chr, range(0x21, 0x7F)))
-"""What an address may hold as it is; it is quoted already."""
+"""Characters that an address may hold unquoted: it is quoted already."""
 
 PART = "taskq-part"
 """The header by which the script asks for the part of a page that changes."""
@@ -50,7 +50,7 @@ def rendered(request: Request, app: str, view: View, principal: Principal | None
 
 def redirect(page: str) -> Response:
     """To another page, by its relative address."""
-    # What a form or a query gave may hold letters that no header can carry.
+    # A form or a query may hold letters that no header can carry.
     return Response(status_code=303, headers={"Location": quote(page, safe=_OF_ADDRESSES), **HEADERS})
 
 

@@ -8,12 +8,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..context import TaskContext
 from ..delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..errors import AwsError, TaskQError
 from ..executor import Executor
 from ..groups import GroupLocks, chains
-from ..middleware.logging import fields
 from ..services import Services
 from .closing import in_new_thread
 from .fetcher import Fetcher
@@ -27,6 +25,7 @@ from .reporting import Reporter
 from .saturation import SaturationWatch
 from .settler import Settler
 from .slots import Slots
+from .stuck import LOOK_SECONDS, StuckWatch
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -42,12 +41,6 @@ STUCK = "stuck"
 FAULT = "fault"
 """Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, `max_tasks` / `max_memory`, an attempt
 that ignored its time limit up to its `hard_timeout`, or code of a task that cancelled or exited more than its attempt."""
-
-STUCK_LOOK = 0.5
-"""Seconds between two looks at whether an attempt ignores its time limit."""
-
-CLOSE_LOOK = 0.05
-"""The same while a time limit has struck and the attempt has not ended: most that a look counts of a blocked loop."""
 
 STOP_SECONDS = 5.0
 """How long attempts that were stopped at the end of the grace period may take to really end."""
@@ -89,11 +82,10 @@ class Session:
         self._ending = False
         self._running: dict[asyncio.Task[None], list[Delivery]] = {}
         self._retry_due = 0.0
-        # Attempts that have ignored their time limit up to their `hard_timeout`.
-        self._deaf: set[TaskContext] = set()
         app = worker.app
         app.threads.limit = worker.threads
         self._executor: Executor = app.executor(services, state, hours_every=HOURS_EVERY)
+        self._stuck = StuckWatch(self._executor, lambda: worker.ask_to_end(STUCK))
         self._beat_services = app.services.new_blocking(read_timeout=5.0, connect_timeout=3.0)
         self._reporter = Reporter(worker, self._executor, self._beat_services, lambda: self._stopping)
         self._heartbeat = Heartbeat(
@@ -137,7 +129,7 @@ class Session:
         self._watchdog.start()
         polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
         saturation = SaturationWatch(worker, self._executor, self._slots, self._fetchers, self._services.broker)
-        helpers = [asyncio.create_task(self._watch_stuck()), asyncio.create_task(saturation.run())]
+        helpers = [asyncio.create_task(self._stuck.run()), asyncio.create_task(saturation.run())]
         if self._executor.meter is not None:
             helpers.append(asyncio.create_task(self._write_counters(self._executor.meter)))
         if worker.burst:
@@ -250,45 +242,8 @@ class Session:
 
     async def _wait_for_tasks(self, until: float) -> None:
         """Wait for what runs; but what has ignored its time limit up to its `hard_timeout` will not end."""
-        while len(self._running) > len(self._stuck()) and (left := until - time.monotonic()) > 0:
-            await asyncio.wait(self._running, timeout=min(left, STUCK_LOOK))
-
-    def _stuck(self) -> list[TaskContext]:
-        return [context for context in self._executor.running.values() if context in self._deaf]
-
-    async def _watch_stuck(self) -> None:
-        """End the worker over code that cannot be ended otherwise: its message is left to its lease.
-
-        Only the time in which the loop turned counts: an attempt cannot end while another task blocks the loop.
-        """
-        loop = asyncio.get_running_loop()
-        struck: set[TaskContext] = set()
-        looked = loop.time()
-        while True:
-            pause = CLOSE_LOOK if struck else STUCK_LOOK
-            await asyncio.sleep(pause)
-            blocked, looked = loop.time() - looked - pause, loop.time()
-            before, struck = struck, set()
-            for context in list(self._executor.running.values()):
-                if context._stuck_at is None:
-                    continue
-                struck.add(context)
-                context._stuck_at += blocked
-                if context._stuck_at <= looked and context in before and context not in self._deaf:
-                    self._deaf.add(context)
-                    self._end_over(context)
-            self._deaf &= struck
-
-    def _end_over(self, context: TaskContext) -> None:
-        logger.critical(
-            "%s has ignored its time limit of %g s for %g s more: this worker ends, and its message is left to its "
-            "lease; run_in='process' would have let the task alone be killed",
-            context.task,
-            context.timeout,
-            (context._stuck_after or 0) - (context.timeout or 0),
-            extra=fields(context, "worker_stuck"),
-        )
-        self._worker.ask_to_end(STUCK)
+        while len(self._running) > self._stuck.count() and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(self._running, timeout=min(left, LOOK_SECONDS))
 
     # -- deliveries ---------------------------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ class Lane(Generic[T, A]):
             # Without the argument `context`, which task factories written before Python 3.11 do not take.
             context = _shared_context([entry.context for entry in entries])
             task = context.run(asyncio.get_running_loop().create_task, request)
+            task.add_done_callback(functools.partial(self._ended, entries))  # a factory may return something else
         except BaseException as error:
             request.close()
             _fail(entries, error)
@@ -85,7 +86,6 @@ class Lane(Generic[T, A]):
                 raise
             return
         self._running.add(task)
-        task.add_done_callback(functools.partial(self._ended, entries))
 
     def _ended(self, entries: list[_Waiting[T, A]], task: asyncio.Task[None]) -> None:
         self._running.discard(task)

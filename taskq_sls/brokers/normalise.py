@@ -51,7 +51,7 @@ def _system(attributes: Mapping[str, Any] | None) -> tuple[int, float, str | Non
         receive_count = 1
     try:
         sent_at = int(attributes.get("SentTimestamp", 0)) / 1000
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         sent_at = 0.0
     return receive_count, sent_at, attributes.get("MessageGroupId")
 

@@ -161,7 +161,10 @@ class TestNormalise:
         record = {**self.RECORD, "messageAttributes": attributes}
         assert delivery_from_lambda_record(record, "q").attributes == {"AWSTraceHeader": "Root=1"}
 
-    @pytest.mark.parametrize("attributes", [None, "x", [], {}, {"ApproximateReceiveCount": "?", "SentTimestamp": "?"}])
+    @pytest.mark.parametrize(
+        "attributes",
+        [None, "x", [], {}, {"ApproximateReceiveCount": "?", "SentTimestamp": "?"}, {"SentTimestamp": "9" * 400}],
+    )
     def test_missing_and_unreadable_attributes_have_safe_values(self, attributes: object) -> None:
         expected = Delivery("q", "b", "r", "i", 1, 0.0)
         record = {"body": "b", "receiptHandle": "r", "messageId": "i", "attributes": attributes}

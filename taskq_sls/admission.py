@@ -161,6 +161,10 @@ class Admission:
             last_moment = attempt.delivery.sent_at + RETENTION - SAFETY / 2
             if refused.record.status is State.RETRYING and attempt.claim.now > last_moment:
                 return await self._out_of_time(attempt, refused.record)
+            if verdict.outcome.reason == "unknown_state":
+                why = refused.record.error.message if refused.record.error else f"its state is {refused.record.status}"
+                text = "%s waits: its record is not one that this version can act upon (%s)"
+                logger.warning(text, attempt.context.task, why, extra=fields(attempt.context, "unknown_state"))
             return self._waits.back_in(attempt.delivery, attempt.message, refused.record.attempt, *verdict.outcome[:2])
         if not await self._results.close_abandoned(refused.record, verdict.close):
             return RetryIn(1.0, "contended")

@@ -352,10 +352,14 @@ async def test_the_record_names_queue_labels_and_parent(queue: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["PAUSED", "UNREADABLE"])
-async def test_a_task_in_a_state_that_is_not_known_is_not_run_and_its_message_waits(state: str) -> None:
+async def test_a_task_in_a_state_that_is_not_known_is_not_run_and_its_message_waits(
+    state: str, caplog: pytest.LogCaptureFixture
+) -> None:
     rig = Counted(OSError())
     await rig.again()
     rig.results._rows["task-1"].status = State.read(state)
     rig.clock.travel(DAY)
+    rig.results._rows["task-1"].error = None
     assert await rig.again() == RetryIn(900, "unknown_state")
+    assert f"waits: its record is not one that this version can act upon (its state is {state})" in caplog.text
     assert rig.runs == [(0, 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from .context import _current
 from .delivery import DONE, LOST, DeadLetter, Outcome
 from .errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
 from .failures import describe
+from .forked_ends import end_fork
 from .message import Message
 from .middleware.logging import fields
 from .recorder import Attempt, Recorder
@@ -59,6 +61,7 @@ class Execution:
         token = _current.set(context)
         result: object = None
         error: BaseException | None = None
+        process = os.getpid()
         try:
             result = await attempt.plan.onion(context)
         except BaseException as raised:  # even SystemExit is only the end of an attempt
@@ -72,6 +75,8 @@ class Execution:
                 # Our own stop has done its work; what follows must be able to wait.
                 while task.cancelling():
                     task.uncancel()
+        if os.getpid() != process:  # its event loop shares the selector with ours
+            end_fork(error)
         # From here on no stop can interrupt: the end must become durable.
         if error is None:
             try:

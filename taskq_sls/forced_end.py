@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from time import monotonic, sleep  # code of tasks may replace those of the module
 from typing import NoReturn
 
 WRITE_SECONDS = 1.0
@@ -55,7 +56,7 @@ def exit_after(seconds: float, status: int) -> None:
     """
 
     def wait() -> None:
-        time.sleep(seconds)
+        sleep(seconds)
         os._exit(status)
 
     try:
@@ -126,7 +127,7 @@ class LastResort:
     def arm(self, seconds: float, status: int = 1) -> None:
         """End the process after so many seconds with this status. Of several calls the earliest time counts."""
         self._status = status
-        at = time.monotonic() + seconds
+        at = monotonic() + seconds
         self._at = at if self._at is None else min(at, self._at)
         if not self._watched:
             self._watched = True
@@ -135,7 +136,7 @@ class LastResort:
             except (RuntimeError, MemoryError):
                 self._watched = False
                 self._alarmed = True
-                _alarm(self._at - time.monotonic())
+                _alarm(self._at - monotonic())
 
     def cancel(self) -> None:
         """Do not end the process."""
@@ -152,10 +153,10 @@ class LastResort:
                     return
                 self._watched = True
                 continue
-            left = at - time.monotonic()
+            left = at - monotonic()
             if left <= 0:
                 end_process(self._status, self._message, action=self._action, logger=self._logger)
-            time.sleep(min(left, 0.2))
+            sleep(min(left, 0.2))
 
 
 def _alarm(seconds: float) -> None:

@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from .episodes import Episode
+from .forked_ends import end_fork
 from .interrupts import Interruptible, TaskInterrupted
 from .spared_locks import spare_locks
 
@@ -77,12 +78,15 @@ class _Job(Interruptible):
             self.ticket.pop()
         except IndexError:
             return
+        process = os.getpid()
         try:
             try:
                 self.begin()
                 self.value = self.context.run(self.function, *self.args)
             except BaseException as error:
                 self.error = error
+            if os.getpid() != process:  # else it would run the next functions here too
+                end_fork(self.error)
             self.end()
         except TaskInterrupted as late:
             # It struck after the function's last line. A value counts; an error that was not kept yet is lost.

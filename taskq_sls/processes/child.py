@@ -22,6 +22,7 @@ from typing import Any
 
 from ..context import NO_STATE, TaskContext, _current
 from ..errors import ArgumentsError, ConfigError
+from ..forked_ends import end_fork
 from ..forked_signals import reset_in_forks
 from ..interrupts import TaskInterrupted
 from ..results.records import Progress
@@ -100,10 +101,10 @@ class _Child:
                 _import(request["target"][0], self._forwarder)
                 reply = _call(request, context)
                 if os.getpid() != self._process:
-                    _end_fork(None)
+                    end_fork(None)
             except BaseException as error:
                 if os.getpid() != self._process:
-                    _end_fork(error)
+                    end_fork(error)
                 reply = _failure(error)
             self._interruptible = False
         except TaskInterrupted as late:
@@ -253,20 +254,6 @@ def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
 
 def _failure(error: BaseException) -> tuple[str, Any]:
     return "interrupted" if isinstance(error, TaskInterrupted) else "failed", pack(error)
-
-
-def _end_fork(error: BaseException | None) -> None:
-    """A process that the task forked came to the end of the task's code: it ends as a program would."""
-    status = 0 if error is None else 1
-    try:
-        if isinstance(error, SystemExit):
-            status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        elif error is not None:
-            traceback.print_exception(error)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-    finally:
-        os._exit(status & 0xFF)
 
 
 def _plain(progress: Progress | None) -> tuple[Any, ...] | None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
+
+from ..forked_ends import end_fork
 
 logger = logging.getLogger("taskq_sls.worker")
 
@@ -55,9 +58,12 @@ class Escapes:
             main = asyncio.current_task()
             return await coroutine
 
+        process = os.getpid()
         try:
             result = runner.run(noted())
         except BaseException as error:
+            if os.getpid() != process:
+                end_fork(error)
             # Assigned in the coroutine, which mypy does not see.
             begun: asyncio.Task[T] | None = main
             result = self._go_on(runner.get_loop(), begun, error)

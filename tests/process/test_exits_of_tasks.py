@@ -62,12 +62,36 @@ async def callback() -> None:
     asyncio.get_running_loop().call_soon(sys.exit, 0)
 
 
+def fork(status: int) -> int:
+    if (child := os.fork()) == 0:
+        sys.exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@app.task
+def fork_in_a_thread() -> int:
+    return fork(3)
+
+
+@app.task
+async def fork_in_a_coroutine() -> int:
+    return fork(4)
+
+
+@app.task
+async def fork_in_a_gathered_coroutine() -> int:
+    async def part() -> int:
+        return fork(5)
+
+    return sum(await asyncio.gather(part()))
+
+
 @app.task
 async def break_the_loop() -> None:
     def refuse():
         raise RuntimeError("no clock")
 
-    asyncio.get_running_loop().time = refuse
+    time.monotonic = time.sleep = refuse
 
 
 @app.task
@@ -165,3 +189,18 @@ def test_a_task_may_close_the_streams_of_a_supervised_worker(workers: WorkerProc
     until(lambda: "worker_process_recycled" in workers.output())
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(60) == 0
+
+
+def test_a_process_that_a_task_forks_ends_with_the_code_of_the_task(workers: WorkerProcesses) -> None:
+    worker = workers.start()
+    for name, status in (
+        ("fork_in_a_thread", 3),
+        ("fork_in_a_coroutine", 4),
+        ("fork_in_a_gathered_coroutine", 5),
+    ):
+        id = workers.enqueue(name)
+        until(lambda id=id: workers.ended_as(id))
+        assert workers.record(id).result == status
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    assert "no running event loop" not in workers.output()  # the event loop of the worker went on in none of them

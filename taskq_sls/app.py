@@ -306,6 +306,8 @@ class TaskQ(ByName, Declaring):
 
 
 def _by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
+    if isinstance(queues, Queue):
+        raise ConfigError(f"TaskQ({app!r}): queues must be a list; give queues=[Queue({queues.name!r})]")
     declared = [Queue("default")] if queues is None else list(queues)
     if not declared:
         raise ConfigError(f"TaskQ({app!r}, queues=[]): declare at least one Queue")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .by_name import ByName, find_task
@@ -253,7 +253,7 @@ def error_of(record: TaskRecord) -> TaskError | None:
 
 
 def wait_all(
-    handles: Sequence[TaskHandle[R]],
+    handles: Iterable[TaskHandle[R]],
     timeout: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     *,
@@ -271,8 +271,10 @@ def wait_all(
         WaitInTask: called inside a running task without `allow_wait`.
         TaskError: of the first task, in order, that did not succeed; after all have ended.
         ResultTimeout: some had not ended in time.
+        ConfigError: `handles` are no handles, or of several apps, or of tasks that record nothing.
     """
     check_may_wait("wait_all()", timeout, allow_wait)
+    handles = _listed(handles)
     if not handles:
         return []
     app = _one_app(handles)
@@ -280,7 +282,7 @@ def wait_all(
 
 
 async def await_all(
-    handles: Sequence[TaskHandle[R]],
+    handles: Iterable[TaskHandle[R]],
     timeout: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     *,
@@ -288,6 +290,7 @@ async def await_all(
 ) -> list[R]:
     """`wait_all` for async code."""
     check_may_wait("await_all()", timeout, allow_wait)
+    handles = _listed(handles)
     if not handles:
         return []
     app = _one_app(handles)
@@ -308,6 +311,15 @@ def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
         "none is left to run the tasks they wait for. Return here and let the last task enqueue the next step, look "
         "with timeout=0, or pass allow_wait=True if enough slots are always left"
     )
+
+
+def _listed(handles: Iterable[TaskHandle[R]]) -> list[TaskHandle[R]]:
+    listed = list(handles) if isinstance(handles, Iterable) else None
+    if listed is None or not all(isinstance(handle, TaskHandle) for handle in listed):
+        raise ConfigError(
+            f"wait_all: {handles!r:.80} must be a list of handles, as enqueue and enqueue_many return them"
+        )
+    return listed
 
 
 def _one_app(handles: Sequence[TaskHandle[Any]]) -> TaskQ:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .errors import ConfigError
 from .queues import dead_letter_name, physical_name
@@ -76,6 +76,8 @@ class Settings(NamedTuple):
             raise ConfigError(f"prefix {prefix!r} (TASKQ_PREFIX): use 1 to 40 letters, digits, '-' or '_'")
         if queue_urls is None:
             queue_urls = _urls(os.environ.get("TASKQ_QUEUE_URLS"))
+        elif not _are_urls(queue_urls):
+            raise ConfigError(f"queue_urls={queue_urls!r:.80} must map queue names to URLs")
         bucket = bucket or os.environ.get("TASKQ_BUCKET") or None
         if bucket is not None and not BUCKET.fullmatch(bucket):
             raise ConfigError(
@@ -121,6 +123,10 @@ def _urls(text: str | None) -> dict[str, str]:
         raise ConfigError(
             f"TASKQ_QUEUE_URLS is not JSON ({error}); it maps queue names to URLs: {text[:80]!r}"
         ) from None
-    if not isinstance(urls, dict) or not all(isinstance(url, str) and url for url in urls.values()):
+    if not _are_urls(urls):
         raise ConfigError(f"TASKQ_QUEUE_URLS must be a JSON object of queue names to URLs, not {text[:80]!r}")
-    return urls
+    return cast(dict[str, str], urls)
+
+
+def _are_urls(given: Any) -> bool:
+    return isinstance(given, dict) and all(isinstance(url, str) and url for url in given.values())

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from taskq_sls import ConfigError, Queue, TaskQ, TaskQError
+from taskq_sls import ConfigError, Queue, TaskQ, TaskQError, wait_all
 from taskq_sls.errors import AwsError
 from taskq_sls.results.stored_records import record_of
 from taskq_sls.testing import in_memory
@@ -27,6 +27,28 @@ def test_a_queue_that_would_share_the_dead_letter_queue_of_schedules_is_refused(
     with pytest.raises(ConfigError, match="'schedules' would share its dead-letter queue"):
         TaskQ("x", queues=[Queue("schedules")])
     assert list(TaskQ("x", queues=[Queue("schedules.fifo")]).queues) == ["schedules.fifo"]
+
+
+def test_a_queue_in_place_of_a_list_and_urls_that_are_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"queues must be a list; give queues=\[Queue\('a'\)\]"):
+        TaskQ("x", queues=Queue("a"))  # type: ignore[arg-type]  # what is tested
+    for urls in ("https://sqs/x", {"default": 5}, {"default": ""}):
+        with pytest.raises(ConfigError, match=r"queue_urls=.* must map queue names to URLs"):
+            _ = TaskQ("x", queue_urls=urls).settings  # type: ignore[arg-type]  # what is tested
+
+
+def test_what_is_waited_for_may_be_any_iterable_of_handles_and_nothing_else() -> None:
+    app = TaskQ("x")
+
+    @app.task(name="x:job")
+    def job(number: int) -> int:
+        return number
+
+    with in_memory(app):
+        assert wait_all(job.enqueue(number) for number in range(3)) == [0, 1, 2]
+        for wrong in (job.enqueue(1), [1], "ab", None):
+            with pytest.raises(ConfigError, match="must be a list of handles"):
+                wait_all(wrong)  # type: ignore[arg-type]  # what is tested
 
 
 def test_aliases_given_as_one_text_are_refused() -> None:

@@ -19,6 +19,8 @@ from taskq_sls.serialization import compile_signature
 from taskq_sls.testing import in_memory
 from taskq_sls.web.models.tasks import detail
 
+OLD_PYDANTIC = tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11)
+
 
 class Patch(BaseModel):
     a: int = 1
@@ -138,7 +140,11 @@ def sets(value: Any) -> Any:
         (Cat | Dog, Dog(kind="dog")),
         (Root, Root([Patch(a=1)])),
         (Aliased, Aliased(givenName="x")),
-        (Aliased, Aliased(Other=3)),
+        pytest.param(
+            Aliased,
+            Aliased(Other=3),
+            marks=pytest.mark.skipif(OLD_PYDANTIC, reason="before 2.11 pydantic reads by one of two aliases only"),
+        ),
     ],
 )
 def test_the_fields_that_were_set_come_back_and_no_others(annotation: Any, value: Any) -> None:

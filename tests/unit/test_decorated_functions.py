@@ -83,7 +83,7 @@ class Methods:
 def of_no_signature() -> None: ...
 
 
-of_no_signature.__signature__ = "(number)"  # type: ignore[attr-defined]
+of_no_signature.__signature__ = 5  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

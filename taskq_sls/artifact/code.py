@@ -34,7 +34,7 @@ INSTALLERS_OWN = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 """Files of an installed package that tell about the installation."""
 
 UNPACKED_AT = "/var/task"
-"""Where Lambda unpacks the code: tracebacks name it."""
+"""The folder in which Lambda unpacks the code: tracebacks name it."""
 
 EPOCH = 315_532_800
 """1 January 1980, the first moment that a zip file can tell: the modification time of every file."""

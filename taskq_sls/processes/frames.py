@@ -12,7 +12,7 @@ _MARK = b"\xf7tq1"
 """Begins every message: other bytes that get between them (code that writes to any descriptor it finds) are noticed."""
 
 MAX_BYTES = 1 << 30
-"""Of one message."""
+"""Largest size of one message, in bytes."""
 
 
 class FrameError(Exception):

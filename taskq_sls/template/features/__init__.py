@@ -1,4 +1,4 @@
-"""What a template can have beside its defaults, each by its name: ``taskq template --with NAME``.
+"""Optional features of a template, each by its name: ``taskq template --with NAME``.
 
 A feature is a function that changes a rendered document in place. Its parameters have no default where no value would
 do for everybody: who asks for a feature gives its values at the deployment.

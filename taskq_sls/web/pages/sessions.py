@@ -1,4 +1,4 @@
-"""Who has logged in: a signed cookie. The table holds only the sessions that were ended before their time.
+"""Sessions of the dashboard: a signed cookie. The table holds only the sessions that were ended before their time.
 
 The cookie names the token that was given, never the token itself, and when it ends. It is signed with a random key, of
 which the table holds one for each day (as a lock, which the first login of the day makes), and with the token's hash.

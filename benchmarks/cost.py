@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 from taskq_sls import Queue, TaskQ
-from taskq_sls.template import render
+from taskq_sls.deploy.template import render
 
 MILLION = 1_000_000
 

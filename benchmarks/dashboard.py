@@ -26,14 +26,14 @@ from typing import Any
 from taskq_sls import Queue, TaskQ
 from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.port import AwsClient
-from taskq_sls.clock import SystemClock
-from taskq_sls.flow import AsyncFlow
-from taskq_sls.message import ErrorInfo
+from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.core.message import ErrorInfo
+from taskq_sls.metrics.counters import BUCKETS, Counters, MetricStore, Slot
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.dynamodb import DynamoResults
+from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.layout import INDEXES
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.metrics import BUCKETS, Counters, MetricStore, Slot
 from taskq_sls.results.records import DAY, Claim, Finish, State
 from taskq_sls.results.workers import WorkerReport, WorkerReports
 from taskq_sls.testing import in_memory

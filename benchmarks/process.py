@@ -14,9 +14,9 @@ from typing import Any
 
 from taskq_sls import TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import SystemClock
-from taskq_sls.delivery import Delivery
-from taskq_sls.message import Message, new_id
+from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.delivery import Delivery
+from taskq_sls.core.message import Message, new_id
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.serverless import LambdaHandler
 

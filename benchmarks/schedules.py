@@ -22,14 +22,14 @@ import time
 from typing import Any
 
 from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.clock import ManualClock, SystemClock
-from taskq_sls.flow import AsyncFlow
-from taskq_sls.scheduler.expressions import parse
-from taskq_sls.scheduler.local_clock import LocalClock
+from taskq_sls.core.clock import ManualClock, SystemClock
+from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.scheduler.clock_state_memory import MemoryNotes
+from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.notes_memory import MemoryNotes
-from taskq_sls.scheduler.pacing import CRUD_PER_SECOND
-from taskq_sls.scheduler.specs import ScheduleSpec, StoredSchedule
+from taskq_sls.scheduler.parse import parse
+from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND
+from taskq_sls.scheduler.spec import ScheduleSpec, StoredSchedule
 from taskq_sls.worker.memory import resident_bytes
 
 START = 1_800_000_000.0
@@ -145,10 +145,10 @@ async def measure_loading(count: int) -> None:
     """Over the local AWS, a small sample."""
     import os
 
-    from taskq_sls.offline.server import MotoServer
-    from taskq_sls.provisioning.schedules import provision_schedule_group
+    from taskq_sls.core.settings import Settings
+    from taskq_sls.deploy.provision.schedules import provision_schedule_group
+    from taskq_sls.local_aws.server import MotoServer
     from taskq_sls.scheduler.eventbridge import EventBridgeStore
-    from taskq_sls.settings import Settings
 
     with MotoServer() as server:
         os.environ.update(server.environment())

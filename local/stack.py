@@ -13,9 +13,9 @@ from pathlib import Path
 
 from taskq_sls import TaskQ
 from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.flow import call_sync
-from taskq_sls.offline.stack import LocalStack
-from taskq_sls.provisioning import provision
+from taskq_sls.core.flow import call_sync
+from taskq_sls.deploy.provision import provision
+from taskq_sls.local_aws.stack import LocalStack
 
 STOPPING = 15.0
 """Seconds a worker gets to finish what it holds after SIGTERM, before it is killed."""

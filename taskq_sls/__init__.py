@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .app import TaskQ
-from .context import TaskContext, current_task
+from .client.handle import TaskHandle, await_all, wait_all
+from .client.task import Task
+from .core.context import TaskContext, current_task
+from .core.loggers import guard_loggers
+from .core.queues import Queue
+from .core.retry import Retry, RetryLater
 from .errors import (
     ArgumentsError,
     AwsError,
@@ -30,17 +35,13 @@ from .errors import (
     TaskTimeout,
     WaitInTask,
 )
-from .handle import TaskHandle, await_all, wait_all
-from .loggers import guard_loggers
 from .middleware import Middleware
-from .queues import Queue
 from .results.records import Progress, State, TaskRecord
-from .retry import Retry, RetryLater
-from .task import Task
 
 if TYPE_CHECKING:
-    from .scheduler.expressions import at, cron, rate
-    from .schedules import Schedule, ScheduleHandle
+    from .client.schedule_handle import ScheduleHandle
+    from .client.schedule_value import Schedule
+    from .scheduler.parse import at, cron, rate
 
 __version__ = "0.1.0"
 
@@ -87,11 +88,11 @@ __all__ = [
 ]
 
 _TIMED = {
-    "at": "scheduler.expressions",
-    "cron": "scheduler.expressions",
-    "rate": "scheduler.expressions",
-    "Schedule": "schedules",
-    "ScheduleHandle": "schedules",
+    "at": "scheduler.parse",
+    "cron": "scheduler.parse",
+    "rate": "scheduler.parse",
+    "Schedule": "client.schedule_value",
+    "ScheduleHandle": "client.schedule_handle",
 }
 """Where the names of timed tasks live: imported at first use, since most Lambda containers need none of them."""
 

@@ -12,32 +12,32 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from .brokers.base import Broker
-from .by_name import ByName, find_app, place_of
-from .clock import Clock, SystemClock
-from .declaring import Declaring, checked_middleware, declared_options
+from .client.app import Declaring, checked_middleware, declared_options
+from .client.by_name import ByName, find_app, place_of
+from .client.registry import Registry
+from .client.results import Results
+from .client.services import ServiceFactory, Services
+from .core.clock import Clock, SystemClock
+from .core.options import APP_OPTIONS, TaskOptions
+from .core.queues import Queue, dead_letter_name, physical_name
+from .core.redaction import Names, redact_arguments
+from .core.settings import Settings
+from .core.threads import Threads
+from .engine.executor import Executor
 from .errors import ConfigError
-from .executor import Executor
-from .lookup import Results
 from .middleware import Middleware, StructuredLogging
-from .options import APP_OPTIONS, TaskOptions
-from .queues import Queue, dead_letter_name, physical_name
-from .redaction import Names, redact_arguments
-from .registry import Registry
 from .results.base import ResultBackend
-from .services import ServiceFactory, Services
-from .settings import Settings
-from .threads import Threads
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from .events import Route
+    from .client.events import Route
+    from .client.metrics import Metrics
+    from .client.schedules import Declarations
+    from .engine.processes.pool import Children
     from .metrics.meter import Meter
-    from .metrics.reading import Metrics
     from .payloads.base import PayloadStore
-    from .processes.pool import Children
     from .scheduler.store import ScheduleStore
-    from .schedules.declared import Declarations
     from .serverless.events import EventHandler, Unmatched
     from .serverless.handler import LambdaHandler
     from .web.serverless import ApiHandler
@@ -195,7 +195,7 @@ class TaskQ(ByName, Declaring):
     def make_children(self) -> Children:
         """The child processes of tasks with ``run_in="process"``, started on demand."""
         if self.children is None:
-            from .processes.pool import Children
+            from .engine.processes.pool import Children
 
             self.children = Children()
         return self.children
@@ -203,7 +203,7 @@ class TaskQ(ByName, Declaring):
     @functools.cached_property
     def metrics(self) -> Metrics:
         """What tasks did over time, for reading."""
-        from .metrics.reading import Metrics  # drivers do not need it
+        from .client.metrics import Metrics  # drivers do not need it
 
         return Metrics(self)
 

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from .context import running_task
-from .control_characters import escaped
+from .core.context import running_task
+from .core.control_characters import escaped
+from .core.loggers import shortened
+from .core.redaction import Names
+from .core.redaction import redact as redacted
 from .errors import ConfigError
-from .loggers import shortened
-from .redaction import Names
-from .redaction import redact as redacted
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("auto", "text", "json", "none")

@@ -101,7 +101,7 @@ async def latency() -> None:
 
 async def claim_and_finish() -> None:
     """The two writes of a recorded task, 50 tasks at once."""
-    from taskq_sls.message import new_id
+    from taskq_sls.core.message import new_id
     from taskq_sls.results.records import Claim, Fence, Finish, State
 
     results: Any = (await app.services.on_loop()).results

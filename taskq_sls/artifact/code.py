@@ -15,11 +15,8 @@ from .installers import interpreter
 LIBRARY_PARTS_LEFT_OUT = (
     "artifact",
     "cli",
-    "doctor",
-    "offline",
-    "provisioning",
-    "scaffold",
-    "template",
+    "deploy",
+    "local_aws",
     "testing",
     "worker",
     "__main__.py",

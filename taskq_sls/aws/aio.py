@@ -12,8 +12,8 @@ from aiobotocore import __version__ as aiobotocore_version
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
-from ..clock import Clock
-from ..flow import AsyncFlow
+from ..core.clock import Clock
+from ..core.flow import AsyncFlow
 from .answers import check_answers
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .direct import HOT, DirectCalls, wanted

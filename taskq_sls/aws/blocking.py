@@ -9,9 +9,9 @@ from typing import Any
 from botocore.config import Config
 from botocore.session import Session
 
-from ..clock import Clock
-from ..flow import BlockingFlow
-from ..interrupts import uninterrupted
+from ..core.clock import Clock
+from ..core.flow import BlockingFlow
+from ..core.interrupts import uninterrupted
 from .answers import check_answers, read_body
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .errors import translate, translate_creation

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..flow import Flow
+from ..core.flow import Flow
 
 CALL_THREADS = 16
 """AWS calls that can be under way at once where botocore runs in threads, as in Lambda."""

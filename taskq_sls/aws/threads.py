@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.flow import AsyncFlow
 from ..errors import ConfigError
-from ..flow import AsyncFlow
 from .blocking import Clients
 from .config import ClientOptions
 from .port import CALL_THREADS

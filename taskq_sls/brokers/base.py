@@ -12,7 +12,7 @@ import abc
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..delivery import DeadLetter, Delivery
+from ..core.delivery import DeadLetter, Delivery
 
 MAX_BATCH = 10
 """Entries in one SQS batch call (SQS API reference, SendMessageBatch)."""

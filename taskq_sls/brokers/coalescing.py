@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..coalescing import Lane
+from ..core.coalescing import Lane
 from .base import MAX_BATCH, Answer, Outgoing
 from .sqs import SqsBroker
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from ..delivery import DeadLetter, Delivery
+from ..core.delivery import DeadLetter, Delivery
+from ..core.message import dead_letter_body, decode, deduplication_id
 from ..errors import UndecodableMessage
-from ..message import dead_letter_body, decode, deduplication_id
 from .base import MAX_BODY_BYTES, EntryError
-from .packing import body_refusal, illegal, message_bytes, utf8_bytes
+from .sqs_limits import body_refusal, illegal, message_bytes, utf8_bytes
 
 MAX_TEXT_BYTES = 16_384
 """Most bytes of one attribute: enough for a traceback, and ten copies still share one batch."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from ..clock import Clock
-from ..delivery import DeadLetter, Delivery
+from ..core.clock import Clock
+from ..core.delivery import DeadLetter, Delivery
+from ..core.queues import Queue, dead_letter_name
 from ..errors import MissingResource
-from ..queues import Queue, dead_letter_name
 from .base import MAX_VISIBILITY, Answer, Broker, EntryError, Outgoing, QueueDepth
 from .dead_letters import dead_letter_copy
 from .memory_queue import MemoryQueue, StoredMessage
-from .packing import BEYOND_LIMIT, refusal, sizes
+from .sqs_limits import BEYOND_LIMIT, refusal, sizes
 
 
 class MemoryBroker(Broker):

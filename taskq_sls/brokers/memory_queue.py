@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..delivery import Delivery
+from ..core.delivery import Delivery
 from .base import MAX_VISIBILITY, Answer, EntryError, QueueDepth
-from .packing import BEYOND_LIMIT
+from .sqs_limits import BEYOND_LIMIT
 
 DEDUP_WINDOW = 300.0
 """Seconds for which a FIFO queue drops a repeated deduplication id, deleted or not (SQS API, SendMessage)."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from ..aws.codes import QUEUE_DOES_NOT_EXIST
 from ..aws.port import AwsClient
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.settings import Settings
 from ..errors import AwsError, MissingResource
-from ..settings import Settings
 
 ABSENT_FOR = 60.0
 """Seconds for which a missing dead-letter queue is believed to be missing."""

@@ -8,17 +8,17 @@ from typing import Any
 
 from ..aws.codes import QUEUE_DOES_NOT_EXIST
 from ..aws.port import AwsClient
-from ..clock import Clock
-from ..delivery import DeadLetter, Delivery
+from ..core.clock import Clock
+from ..core.delivery import DeadLetter, Delivery
+from ..core.flow import Flow
+from ..core.settings import Settings
 from ..errors import AwsError, ConfigError, MissingResource
-from ..flow import Flow
-from ..settings import Settings
 from .base import MAX_BATCH, MAX_VISIBILITY, Answer, Broker, EntryError, Outgoing, QueueDepth
-from .batches import Batch, call_batch, refused_as_expired
 from .dead_letters import DeadLetterCopy, dead_letter_copy
-from .normalise import SYSTEM_ATTRIBUTES, delivery_from_receive
-from .packing import BEYOND_LIMIT, pack, refusal, sizes
 from .queue_urls import QueueUrls
+from .received import SYSTEM_ATTRIBUTES, delivery_from_receive
+from .sqs_batches import Batch, call_batch, refused_as_expired
+from .sqs_limits import BEYOND_LIMIT, pack, refusal, sizes
 
 CALLS_AT_ONCE = 8
 """Most batch calls of one operation under way at once."""

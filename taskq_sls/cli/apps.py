@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from ..app import TaskQ
+from ..client.task import Task
 from ..errors import ConfigError, TaskQError
-from ..task import Task
 
 EXAMPLE = "such as shop.tasks:app"
 

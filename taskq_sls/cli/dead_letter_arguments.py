@@ -5,17 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import (
-    Run,
-    duration,
-    json_array,
-    json_object,
-    label,
-    operator_command,
-    per_second,
-    whole,
-)
-from .veil import add_show_secrets
+from .arguments import Run, duration, json_array, json_object, label, operator_command, per_second, whole
+from .redaction import add_show_secrets
 
 
 def add_commands(commands: Any, run_ls: Run, run_show: Run, run_redrive: Run, run_purge: Run) -> None:

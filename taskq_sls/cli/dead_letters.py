@@ -7,17 +7,16 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ..app import TaskQ
+from ..core.flow import call_sync
 from ..errors import ConfigError, TaskQError
-from ..flow import call_sync
-from ..operations.dead_letter import DeadLetterView, groups_of
+from ..operations.dead_letter_view import DeadLetterView, groups_of
 from ..operations.dead_letters import Listing, list_dead_letters, purge
 from ..operations.editing import Edit
-from ..operations.redriving import redrive
+from ..operations.redrive import redrive
 from ..operations.selection import Selection
 from .apps import load_app
-from .asking import Bar, confirmed, needs_confirmation
 from .dead_letter_arguments import add_commands
-from .dead_letter_text import (
+from .dead_letter_output import (
     GROUP_HEADER,
     HEADER,
     group_cells,
@@ -34,8 +33,9 @@ from .dead_letter_text import (
 )
 from .editor import edit_in_editor
 from .output import note, print_json, print_table, say
+from .prompts import Bar, confirmed, needs_confirmation
+from .redaction import refuse_masks, shown_letter
 from .tasks import named_task
-from .veil import refuse_masks, shown_letter
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from ..aws.blocking import BlockingAws
-from ..doctor import CLIENT_OPTIONS, Finding, examine
+from ..core.flow import call_sync
+from ..deploy.doctor import CLIENT_OPTIONS, Finding, examine
 from ..errors import ConfigError
-from ..flow import call_sync
 from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json
 from .output import coloured, print_json, say

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..operations.dead_letter import DeadLetterView
+from ..operations.dead_letter_view import DeadLetterView
 from ..operations.editing import Edit
-from .veil import unveiled
+from .redaction import unveiled
 
 _PARTS = {"args": list, "kwargs": dict, "labels": dict}
 

@@ -7,22 +7,14 @@ import json
 from typing import Any
 
 from ..app import TaskQ
+from ..client.task import Enqueuer
+from ..core.redaction import redact
 from ..errors import ConfigError
-from ..redaction import redact
 from ..serialization import JsonSignature, Signature
-from ..task import Enqueuer
 from .apps import find_task, load_app
-from .arguments import (
-    add_app_option,
-    add_common,
-    add_json,
-    json_array,
-    json_object,
-    label,
-    seconds,
-)
+from .arguments import add_app_option, add_common, add_json, json_array, json_object, label, seconds
 from .output import note, print_json, say
-from .veil import add_show_secrets
+from .redaction import add_show_secrets
 
 
 def add_to(commands: Any) -> None:

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..scaffold import Project, checked_name, name_for, write
+from ..deploy.scaffold import Project, checked_name, name_for, write
 from .arguments import add_common, add_json
 from .output import print_json, say
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..app import TaskQ
-from ..flow import call_sync
+from ..client.schedule_sync import sync
+from ..core.flow import call_sync
+from ..local_aws.stack import LocalStack
 from ..logs import configure
-from ..offline.stack import LocalStack
-from ..scheduler.plan import Applied
-from ..schedules.syncing import sync
+from ..scheduler.sync import Applied
 from ..worker.supervisor import BAD_INPUT, Supervisor
 from .apps import app_target
 from .arguments import add_common, port

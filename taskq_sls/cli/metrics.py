@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..metrics.counters import Counters
 from ..metrics.window import DAY, Named, Window
-from ..results.metrics import Counters
 from .apps import find_task, load_app
 from .arguments import add_app_option, add_common, add_json, duration, when
 from .output import moment, note, print_json, print_table, say, span

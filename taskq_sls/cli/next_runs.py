@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from ..clock import SystemClock
+from ..core.clock import SystemClock
 from ..errors import ConfigError
-from ..scheduler.expressions import cron, parse
-from ..scheduler.when import When, utc
+from ..scheduler.expressions import When, utc
+from ..scheduler.parse import cron, parse
 from .output import note, print_json, print_table
 
 MOST_RUNS = 10_000

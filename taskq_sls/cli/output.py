@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..control_characters import escaped
+from ..core.control_characters import escaped
 from ..results.records import State, TaskRecord
 
 

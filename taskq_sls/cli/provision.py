@@ -8,8 +8,8 @@ from typing import Any
 
 from ..app import TaskQ
 from ..aws.blocking import BlockingAws
-from ..flow import call_sync
-from ..provisioning import Provisioned, provision
+from ..core.flow import call_sync
+from ..deploy.provision import Provisioned, provision
 from .apps import load_app
 from .arguments import add_app_positional, add_common, add_json
 from .output import note, print_json, print_table

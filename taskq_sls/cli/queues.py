@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..flow import call_sync
+from ..core.flow import call_sync
 from ..operations.overview import recent_workers
 from ..operations.queues import QueueStats, queue_stats
 from ..results.workers import WorkerReport

@@ -6,15 +6,15 @@ import argparse
 from typing import Any
 
 from ..app import TaskQ
+from ..client.waiting import wait_for_records
+from ..core.flow import call_sync
+from ..core.message import check_id
 from ..errors import ConfigError
-from ..flow import call_sync
-from ..message import check_id
 from ..results.records import State, TaskRecord
-from ..waiting import wait_for_records
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
 from .output import note, print_json, print_record, record_fields
-from .veil import add_show_secrets, shown_record
+from .redaction import add_show_secrets, shown_record
 
 NO_RECORD = (
     "there is no record of task {id} in table {table!r}. That can be because it has not started yet (it is recorded "

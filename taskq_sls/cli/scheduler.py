@@ -13,11 +13,11 @@ from typing import Any
 
 from ..app import TaskQ
 from ..aws.port import AwsPort
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.forced_end import LastResort, end_process
+from ..core.queues import SCHEDULES_DEAD_LETTERS
 from ..errors import ConfigError
-from ..forced_end import LastResort, end_process
-from ..queues import SCHEDULES_DEAD_LETTERS
-from ..scheduler.specs import NO_SCHEDULER
+from ..scheduler.spec import NO_SCHEDULER
 from ..worker.supervisor import CHILD_VARIABLE
 from .arguments import add_app_positional, add_common
 from .log_options import add_log_options, load_app_with_logs
@@ -96,7 +96,7 @@ def _refuse_aws() -> None:
 
 
 async def _serve(app: TaskQ, exit_guard: LastResort | None) -> None:
-    from ..scheduler.local_clock import LocalClock
+    from ..scheduler.local_clock.clock import LocalClock
 
     services = app.services.new_async()
     port = _new_port(app.clock)

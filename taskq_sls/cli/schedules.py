@@ -9,15 +9,15 @@ from typing import Any
 
 from ..app import TaskQ
 from ..aws.endpoints import aws_host
+from ..client.schedule_sync import Synced, plan_declared, sync
+from ..core.flow import call_sync
 from ..errors import ConfigError
-from ..flow import call_sync
-from ..scheduler.plan import Plan
-from ..schedules.syncing import Synced, plan_declared, sync
+from ..scheduler.sync import Plan
 from .apps import load_app
 from .arguments import add_app_positional, operator_command, whole
-from .listing import list_schedules, named
 from .next_runs import MOST_RUNS, run_next
 from .output import note, print_json, print_table, say
+from .schedule_rows import list_schedules, named
 
 
 def add_to(commands: Any) -> None:

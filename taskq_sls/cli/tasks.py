@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..app import TaskQ
+from ..core.flow import call_sync
+from ..core.message import check_id
+from ..core.naming import check_task_name
 from ..errors import AwsError, ConfigError
-from ..flow import call_sync
-from ..message import check_id
-from ..naming import check_task_name
 from ..operations.editing import Edit
-from ..operations.tailing import INTERVAL, Tail
+from ..operations.tail import INTERVAL, Tail
 from ..operations.tasks import cancel, retry, show
 from ..results.layout import INDEXED_STATES
 from ..results.records import State, TaskRecord
 from .apps import find_task, load_app
 from .arguments import json_array, json_object, operator_command, when, whole
-from .dead_letter_text import letter_fields, print_letter
+from .dead_letter_output import letter_fields, print_letter
 from .output import (
     age,
     duration_of,
@@ -31,8 +31,8 @@ from .output import (
     say,
     span,
 )
+from .redaction import add_show_secrets, refuse_masks, shown_letter, shown_record
 from .results import NO_RECORD
-from .veil import add_show_secrets, refuse_masks, shown_letter, shown_record
 
 HEADER = ("ID", "TASK", "STATUS", "ATTEMPT", "AGE", "DURATION", "NOTE")
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..clock import SystemClock
+from ..core.clock import SystemClock
+from ..deploy.template import Plan, TemplateOptions, render_plan
+from ..deploy.template.features import FEATURES
 from ..errors import ConfigError
-from ..template import Plan, TemplateOptions, render_plan
-from ..template.features import FEATURES
 from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common
 from .output import note, say

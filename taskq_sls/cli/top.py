@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..app import TaskQ
-from ..control_characters import escaped
+from ..core.control_characters import escaped
+from ..core.flow import call_sync
 from ..errors import AwsError, ConfigError
-from ..flow import call_sync
 from ..operations.overview import Overview, Running, overview
 from ..results.records import TaskRecord
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
 from .output import age, coloured, moment, print_json, progress_text, record_fields
 from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells, worker_fields
+from .redaction import shown_record
 from .screen import Screen, draw
-from .veil import shown_record
 
 AGES_EVERY = 60.0
 """Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""

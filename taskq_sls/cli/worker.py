@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.forced_end import LastResort
 from ..errors import ConfigError
-from ..forced_end import LastResort
 from ..logs import configure
 from ..worker.reloading import check_watchable
 from ..worker.supervisor import BAD_INPUT, CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor

@@ -6,14 +6,14 @@ import logging
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from ..episodes import Episode
-from ..flow import Flow
-from ..results.metrics import BOUNDS, HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
+from ..core.fault_log import Episode
+from ..core.flow import Flow
 from ..results.records import SUCCEEDED, State
+from .counters import BOUNDS, HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from ..context import TaskContext
+    from ..core.context import TaskContext
 
 logger = logging.getLogger("taskq_sls.metrics")
 

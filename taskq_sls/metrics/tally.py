@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..results.metrics import BUCKETS, Counters
 from ..results.records import State
+from .counters import BUCKETS, Counters
 
 
 class Tally:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
+from ..core.flow import Flow
+from ..core.times import Instant, epoch_seconds
 from ..errors import ConfigError
-from ..flow import Flow
-from ..instants import Instant, epoch_seconds
-from ..results.metrics import HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
+from .counters import HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
 
 DAY = 86_400
 

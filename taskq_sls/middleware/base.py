@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
-from ..context import TaskContext
-from ..message import Message
+from ..core.context import TaskContext
+from ..core.message import Message
 
 DispatchNext = Callable[[Message], Any]
 ExecuteNext = Callable[[TaskContext], Any]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
 
-from ..context import TaskContext
+from ..core.context import TaskContext
 from .base import Middleware, overrides
 
 Layer = Callable[[TaskContext], Any]

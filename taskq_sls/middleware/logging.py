@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from ..context import TaskContext
+from ..core.context import TaskContext
 from .base import ExecuteNext, Middleware
 
 logger = logging.getLogger("taskq_sls.task")

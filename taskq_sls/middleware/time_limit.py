@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from ..context import TaskContext
+from ..core.context import TaskContext
 from ..errors import TaskTimeout
 from .base import ExecuteNext, Middleware
 

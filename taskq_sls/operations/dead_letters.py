@@ -1,4 +1,4 @@
-"""Dead letters: list them, and delete those that are not wanted. Their redrive: :mod:`~taskq_sls.operations.redriving`."""
+"""Dead letters: list them, and delete those that are not wanted. Their redrive: :mod:`~taskq_sls.operations.redrive`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..app import TaskQ
+from ..client.services import Services
 from ..errors import AwsError, ConfigError
-from ..services import Services
-from .dead_letter import DeadLetterGroup, DeadLetterView, groups_of, view_of
-from .opening import close_records
-from .reading import Reading, existing_queues
+from .browse import Reading, existing_queues
+from .dead_letter_view import DeadLetterGroup, DeadLetterView, groups_of, view_of
+from .runs import close_records
 from .selection import ALL, Selection
 
 logger = logging.getLogger("taskq_sls.operations")
@@ -91,7 +91,7 @@ async def list_dead_letters(
 ) -> Listing:
     """The dead letters of an app's queues that fit a selection; all stay where they are.
 
-    See :mod:`~taskq_sls.operations.reading` for what a listing can miss.
+    See :mod:`~taskq_sls.operations.browse` for what a listing can miss.
 
     Args:
         queue: only those of this queue, or in this dead-letter queue.

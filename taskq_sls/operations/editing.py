@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
-from ..claim_check import redeem_message
-from ..envelope import label_problem
+from ..client.services import Services
+from ..core.envelope import label_problem
+from ..core.message import Message
 from ..errors import ArgumentsError
-from ..message import Message
-from ..services import Services
+from ..payloads.claim_check import redeem_message
 
 
 class Edit(NamedTuple):

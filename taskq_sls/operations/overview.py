@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..app import TaskQ
+from ..client.services import Services
 from ..errors import ConfigError
 from ..results.base import Query
 from ..results.records import State, TaskRecord
 from ..results.workers import WorkerReport, WorkerReports
-from ..services import Services
 from .queues import QueueStats, queue_stats
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..app import TaskQ
+from ..client.services import Services
 from ..errors import TaskQError
-from ..services import Services
-from .reading import dead_letter_queues
+from .browse import dead_letter_queues
 
 CALLS_AT_ONCE = 16
 

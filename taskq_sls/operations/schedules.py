@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..app import TaskQ
+from ..client.schedule_handle import anchor_of, next_run, store_of
+from ..client.schedule_names import declared_prefix, runtime_prefix
+from ..client.services import Services
 from ..errors import ConfigError
 from ..results.records import TaskRecord
 from ..scheduler.firing import firing_id
-from ..scheduler.kept import when_of
-from ..scheduler.pacing import Pacer
-from ..scheduler.specs import DECLARED, RUNTIME, StoredSchedule
-from ..schedules.handle import anchor_of, next_run, store_of
-from ..schedules.names import declared_prefix, runtime_prefix
-from ..services import Services
+from ..scheduler.normalized import when_of
+from ..scheduler.rate_limit import Pacer
+from ..scheduler.spec import DECLARED, RUNTIME, StoredSchedule
 
 
 class ScheduleView(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .dead_letter import DeadLetterView
+from .dead_letter_view import DeadLetterView
 
 
 class Selection(NamedTuple):

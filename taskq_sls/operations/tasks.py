@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..app import TaskQ
+from ..client.handle import TaskHandle
+from ..client.services import Services
+from ..client.task import Enqueuer
+from ..core.message import check_id
+from ..core.redaction import holds_mask
 from ..errors import ConfigError, NotFound
-from ..handle import TaskHandle
-from ..message import check_id
-from ..redaction import holds_mask
 from ..results.records import CancelAnswer, State, TaskRecord, idle
 from ..serialization import JsonSignature, Signature
-from ..services import Services
-from ..task import Enqueuer
-from .dead_letter import DeadLetterView
+from .dead_letter_view import DeadLetterView
 from .dead_letters import list_dead_letters
 from .editing import Edit
-from .redriving import redrive
+from .redrive import redrive
 from .selection import Selection
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 
-from ..clock import Clock
+from ..core.clock import Clock
 from ..errors import PayloadMissing
 from .base import PayloadStore
 from .layout import DAY, LIFETIMES

@@ -6,22 +6,10 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .records import (
-    CancelAnswer,
-    Claim,
-    Claimed,
-    Fence,
-    Finish,
-    KeyLock,
-    Progress,
-    Refused,
-    Renewed,
-    State,
-    TaskRecord,
-)
+from .records import CancelAnswer, Claim, Claimed, Fence, Finish, KeyLock, Progress, Refused, Renewed, State, TaskRecord
 
 if TYPE_CHECKING:
-    from .metrics import MetricStore
+    from ..metrics.counters import MetricStore
     from .workers import WorkerReports
 
 

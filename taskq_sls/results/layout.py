@@ -9,10 +9,10 @@ A unique key that is taken is the item ``pk = U#<task name>#<key>``, ``sk = LOCK
 the task that holds it, ``locked_at``, ``confirmed`` once its message was accepted, and ``ttl``. It is in no index.
 
 A worker that reports itself is the item ``pk = R#<app>``, ``sk = <worker id>``, in no index; its attributes:
-:mod:`~taskq_sls.results.workers_table`.
+:mod:`~taskq_sls.results.dynamodb.workers`.
 
 What a task did in a minute or an hour is the item ``pk = M#<app>#<shard>``, ``sk = <span>#<time>#<task>#<queue>``, in no
-index: :mod:`~taskq_sls.results.metrics_table`.
+index: :mod:`~taskq_sls.results.dynamodb.counters`.
 
 Two sparse indexes that project keys only, each spread over 8 shards so that no state and no task becomes
 one hot partition:

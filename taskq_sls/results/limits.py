@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic_core import to_json
 
+from ..core.message import ErrorInfo
 from ..errors import PayloadTooLarge
-from ..message import ErrorInfo
 from .records import Call, PastAttempt, Progress
 
 MAX_RESULT_BYTES = 350_000

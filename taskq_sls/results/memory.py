@@ -9,10 +9,11 @@ import heapq
 import threading
 from collections.abc import Iterator, Sequence
 
+from ..metrics.counters import MemoryMetrics
 from .base import Page, Query, ResultBackend
 from .layout import time_key
 from .limits import check_result
-from .metrics import MemoryMetrics
+from .memory_row import Row
 from .paging import by_status, check_query
 from .records import (
     CANCELLED,
@@ -40,7 +41,6 @@ from .records import (
     takeable,
     unstarted,
 )
-from .row import Row
 from .workers import MemoryWorkers
 
 FIRST_SWEEP = 10_000

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, cast
 
-from ..message import ErrorInfo
+from ..core.message import ErrorInfo
 
 DAY = 86_400.0
 

@@ -7,8 +7,8 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from ..errors import ConfigError
+from .expressions import MAX_JITTER, MAX_WINDOW, When
 from .moments import Moment, moment_text, read_moment, up
-from .when import MAX_JITTER, MAX_WINDOW, When
 from .zones import find_zone
 
 MAX_EXPRESSION = 256
@@ -97,7 +97,7 @@ class Bounded(When):
         raise AttributeError(f"{self!r} cannot be changed; make another")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .expressions import parse
+        from .parse import parse
 
         return parse, self._value()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from ..errors import ConfigError, PayloadTooLarge
-from .specs import MAX_INPUT_BYTES, MAX_NAME, ScheduleSpec
-from .when import MAX_WINDOW
+from .expressions import MAX_WINDOW
+from .spec import MAX_INPUT_BYTES, MAX_NAME, ScheduleSpec
 
 NAME = re.compile(rf"[0-9a-zA-Z_.-]{{1,{MAX_NAME}}}")
 """Names of schedules (EventBridge Scheduler API reference)."""
@@ -23,7 +23,7 @@ def check_spec(spec: ScheduleSpec) -> None:
 
     Raises:
         ConfigError: name, expression, window, bounds or message group are not accepted.
-        PayloadTooLarge: the message body is over :data:`~taskq_sls.scheduler.specs.MAX_INPUT_BYTES`.
+        PayloadTooLarge: the message body is over :data:`~taskq_sls.scheduler.spec.MAX_INPUT_BYTES`.
     """
     check_name(spec.name)
     _check_expression(spec)

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 from ..errors import ConfigError
 from .bounded import Bounded, unwrap
-from .fields import Fields, read_fields
+from .cron_fields import Fields, read_fields
+from .cron_search import next_minute, previous_minute
 from .moments import LAST, Moment
-from .search import next_minute, previous_minute
 from .zones import latest_minute_shown, minute_shown, moment_of_minute
 
 DAY = 86_400.0
@@ -69,7 +69,7 @@ class Cron(Bounded):
             ConfigError: names the field, the value and the allowed range; or the expression names both days of the
                 month and days of the week, which Unix joins by "or" and EventBridge cannot say.
         """
-        from .unix import translate
+        from .cron_unix import translate
 
         try:
             return cls(translate(expression), timezone=timezone, start=start, end=end, window=window, jitter=jitter)

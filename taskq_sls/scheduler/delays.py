@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from ..delivery import Delivery
-from ..message import Message
+from ..core.delivery import Delivery
+from ..core.message import Message
 from .firing import delay_name
-from .specs import ScheduleSpec
+from .spec import ScheduleSpec
 
 MINUTE = 60
 """Seconds of EventBridge Scheduler's precision: it fires within the minute that is named (user guide)."""

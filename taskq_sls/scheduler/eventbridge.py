@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..aws.port import AwsClient
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.flow import Flow
+from ..core.settings import Settings
 from ..errors import AwsError, ConfigError, MissingResource, TaskQError
-from ..flow import Flow
-from ..settings import Settings
+from .aws_definitions import definition, stored, summary
+from .change_notifier import News
 from .checks import check_name, check_spec
-from .definitions import definition, stored, summary
-from .kept import as_kept
-from .news import News
-from .notes import ScheduleNotes
-from .specs import NO_SCHEDULER, ScheduleSpec, ScheduleSummary, StoredSchedule
+from .clock_state import ScheduleNotes
+from .normalized import as_kept
+from .spec import NO_SCHEDULER, ScheduleSpec, ScheduleSummary, StoredSchedule
 from .store import STALE_CURSOR, ScheduleStore
 
 PAGE = 100

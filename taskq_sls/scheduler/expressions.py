@@ -1,43 +1,78 @@
-"""The public words for when something runs: `cron`, `rate` and `at`, and reading them back from a store."""
+"""What ``cron(...)``, ``rate(...)`` and ``at(...)`` have in common."""
 
 from __future__ import annotations
 
+import abc
+from datetime import UTC, datetime
+
 from ..errors import ConfigError
-from .at import At
-from .cron import Cron
-from .moments import Moment
-from .rate import Rate
-from .when import When
 
-__all__ = ["at", "cron", "parse", "rate"]
+MAX_WINDOW = 1_440
+"""Longest flexible time window, in minutes (EventBridge Scheduler API reference, FlexibleTimeWindow)."""
 
-cron = Cron
-rate = Rate
-at = At
+MAX_JITTER = 43_200
+"""Longest jitter, in seconds: SQS keeps a message hidden for 12 hours at most."""
 
 
-def parse(
-    expression: str,
-    timezone: str = "UTC",
-    start: Moment | None = None,
-    end: Moment | None = None,
-    window: int = 0,
-    jitter: int = 0,
-) -> When:
-    """Read EventBridge Scheduler's text: ``cron(...)``, ``rate(...)`` or ``at(...)``.
+class When(abc.ABC):
+    """When something runs. A value: equal where expression, time zone, bounds, window and jitter are.
 
-    Args:
-        start, end: as in `cron`; for ``at(...)`` they are ignored, as EventBridge does.
-
-    Raises:
-        ConfigError: it is none of these, or one of them with a fault.
+    Attributes:
+        expression: in EventBridge Scheduler's own words: ``cron(0 12 ? * MON-FRI *)``, ``rate(5 minutes)``,
+            ``at(2026-12-01T09:00:00)``.
+        timezone: IANA name of the zone whose wall clock `expression` reads.
+        start, end: epoch seconds before and after which nothing fires; None for no bound.
+        window: minutes (0 to 1,440) within which EventBridge may choose the moment; 0 for none.
+        jitter: seconds (0 to 43,200) by which each firing is put off, evenly spread and the same for every
+            delivery of one firing.
     """
-    kind, bracket, _ = expression.partition("(") if isinstance(expression, str) else ("", "", "")
-    if bracket and expression.endswith(")"):
-        if kind == "cron":
-            return Cron(expression, timezone=timezone, start=start, end=end, window=window, jitter=jitter)
-        if kind == "rate":
-            return Rate(expression, timezone=timezone, start=start, end=end, window=window, jitter=jitter)
-        if kind == "at":
-            return At(expression, timezone=timezone, window=window, jitter=jitter)
-    raise ConfigError(f"{expression!r} is no expression; give cron(...), rate(...) or at(...)")
+
+    __slots__ = ()
+
+    expression: str
+    timezone: str
+    start: float | None
+    end: float | None
+    window: int
+    jitter: int
+
+    @abc.abstractmethod
+    def next_time(self, after: float, anchor: float | None = None) -> float | None:
+        """The first time strictly after `after`, within the bounds; None when none is left. Epoch seconds.
+
+        Args:
+            anchor: where the grid of a ``rate`` without `start` begins: the creation of its schedule.
+                Default: `after`.
+        """
+
+    @abc.abstractmethod
+    def previous_time(self, before: float, anchor: float | None = None) -> float | None:
+        """The last time strictly before `before`, within the bounds; None when there was none. Epoch seconds."""
+
+    def next(self, after: datetime) -> datetime | None:
+        """The first time strictly after `after`, in this value's time zone; None when none is left.
+
+        Args:
+            after: an aware datetime.
+
+        Raises:
+            ConfigError: `after` is no datetime, or has no time zone.
+        """
+        if not isinstance(after, datetime) or after.tzinfo is None:
+            raise ConfigError(f"{self.expression}.next({after!r}): give a datetime with a time zone")
+        found = self.next_time(after.timestamp())
+        return None if found is None else self.local(found)
+
+    @abc.abstractmethod
+    def local(self, time: float) -> datetime:
+        """Epoch seconds as an aware datetime in this value's time zone."""
+
+    @property
+    def once(self) -> bool:
+        """Whether it fires a single time (``at``)."""
+        return False
+
+
+def utc(time: float) -> datetime:
+    """Epoch seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(time, UTC)

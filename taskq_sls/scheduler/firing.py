@@ -16,10 +16,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from ..envelope import MAX_TIME
+from ..core.envelope import MAX_TIME
+from ..core.message import Message, decode
 from ..errors import ArgumentsError, UndecodableMessage
-from ..message import Message, decode
-from .specs import DELAY
+from .spec import DELAY
 
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 """What EventBridge Scheduler replaces by the scheduled time (user guide, context attributes)."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 
-from ..clock import Clock
+from ..core.clock import Clock
 from .checks import check_name, check_spec
-from .kept import as_kept, is_once, is_rate, when_of
-from .specs import ScheduleSpec, ScheduleSummary, StoredSchedule
+from .expressions import When
+from .normalized import as_kept, is_once, is_rate, when_of
+from .spec import ScheduleSpec, ScheduleSummary, StoredSchedule
 from .store import ScheduleStore
-from .when import When
 
 PAGE = 100
 """Schedules of one page."""

@@ -6,7 +6,7 @@ import math
 
 from ..errors import ConfigError
 from .bounded import Bounded, unwrap
-from .fields import is_number
+from .cron_fields import is_number
 from .moments import LAST, Moment, up
 
 UNITS = {"minute": 60, "hour": 3_600, "day": 86_400}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 
-from .specs import ScheduleSpec, ScheduleSummary, StoredSchedule
+from .spec import ScheduleSpec, ScheduleSummary, StoredSchedule
 
 STALE_CURSOR = "InvalidToken"
 """Code of the error for a page that begins with a schedule which was deleted meanwhile (moto): begin anew."""

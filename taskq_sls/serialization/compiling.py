@@ -8,9 +8,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Never, NoReturn
 
-from ..coroutine_functions import called_function
+from ..core.coroutine_functions import called_function
+from ..core.safe_text import class_name, repr_of, text_of
 from ..errors import ConfigError, UnresolvedAnnotation
-from ..safe_text import class_name, repr_of, text_of
 from .plain import JSON, plain_codec
 from .signature import Codec, Signature, annotation_text
 

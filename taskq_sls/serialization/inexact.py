@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 
-from ..safe_text import qualname
+from ..core.safe_text import qualname
 
 
 class Inexact(Exception):

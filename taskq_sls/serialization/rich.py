@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import VERSION, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from ..safe_text import class_name, text_of
+from ..core.safe_text import class_name, text_of
 from .inexact import Inexact
 from .plain import too_deep
 from .sameness import difference

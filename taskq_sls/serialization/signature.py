@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
+from ..core.redaction import Names, hidden, may_quote, redact_arguments
+from ..core.safe_text import qualname
 from ..errors import ArgumentsError
-from ..redaction import Names, hidden, may_quote, redact_arguments
-from ..safe_text import qualname
 from .inexact import Inexact
 from .plain import JSON, check_key
 

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from ..clock import Clock
-from ..delivery import LOST, Delivery, Outcome, Release
-from ..executor import Executor
-from ..groups import chains, settles
+from ..core.clock import Clock
+from ..core.delivery import LOST, Delivery, Outcome, Release
+from ..engine.executor import Executor
+from ..engine.fifo_groups import chains, settles
 from .loop import IdleSelector
 from .starts import RecordStart, StartLimits
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..client.events import Event, Route
+from ..client.sending import Prepared
+from ..client.services import Services
+from ..client.unique_keys import Sent, send_unique
+from ..core.flow import drive
+from ..core.redaction import outline
 from ..errors import ConfigError, EventError, TaskQError, UnmatchedEvent
-from ..events import Event, Route
-from ..flow import drive
-from ..redaction import outline
-from ..sending import Prepared
-from ..services import Services
-from ..unique import Sent, send_unique
 
 if TYPE_CHECKING:
     from ..app import TaskQ

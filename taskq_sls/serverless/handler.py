@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from ..aws.port import CALL_THREADS
-from ..brokers.normalise import delivery_from_lambda_record
-from ..delivery import Delivery
+from ..brokers.received import delivery_from_lambda_record
+from ..client.services import Services
+from ..core.delivery import Delivery
+from ..core.forced_end import end_process
+from ..core.redaction import outline
+from ..engine.executor import Executor
 from ..errors import ConfigError, TaskQError
-from ..executor import Executor
-from ..forced_end import end_process
-from ..redaction import outline
-from ..services import Services
 from .batch import Batch
 from .loop import IdleSelector, new_event_loop, run_to_end
 from .settling import Settling

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from ..clock import Clock
-from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..services import Services
-from ..settle import bury, hidden_for, hide, hide_faults, put_off
+from ..client.services import Services
+from ..core.clock import Clock
+from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..engine.settling import bury, hidden_for, hide, hide_faults, put_off
 
 logger = logging.getLogger("taskq_sls.serverless")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ..clock import Clock
-from ..plan import Plan
+from ..core.clock import Clock
+from ..engine.plan import Plan
 from .loop import IdleSelector
 
 UNTIMED_NEED_SECONDS = 1.0
@@ -44,7 +44,7 @@ class StartLimits:
 
 
 class RecordStart:
-    """A :class:`~taskq_sls.executor.StartControl` for one record.
+    """A :class:`~taskq_sls.engine.executor.StartControl` for one record.
 
     Args:
         first: True for the first record of a batch, which starts while any time is left.

@@ -12,7 +12,7 @@ seed which calls fail, and `FaultyResults` and `FaultyPort` let them.
 pytest users get the fixture ``taskq_memory``: ``memory = taskq_memory(app)``.
 """
 
-from ..clock import ManualClock
+from ..core.clock import ManualClock
 from .adversary import AdversarialBroker
 from .faults import Fault, Faults, FaultyResults
 from .memory import InMemory, in_memory

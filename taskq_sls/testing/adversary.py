@@ -10,9 +10,9 @@ from typing import TypeVar
 from ..brokers.base import Answer, EntryError, Outgoing, QueueDepth
 from ..brokers.memory import MemoryBroker
 from ..brokers.memory_queue import MemoryQueue, StoredMessage
-from ..clock import Clock
-from ..delivery import DeadLetter, Delivery
-from ..queues import Queue
+from ..core.clock import Clock
+from ..core.delivery import DeadLetter, Delivery
+from ..core.queues import Queue
 from .faults import Faults, check_chance
 
 Item = TypeVar("Item")

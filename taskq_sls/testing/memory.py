@@ -10,19 +10,19 @@ from typing import Any
 from ..app import TaskQ
 from ..brokers.base import Answer, Outgoing
 from ..brokers.memory import MemoryBroker
-from ..clock import ManualClock
-from ..delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..client.schedules import adeclared_specs
+from ..client.services import ServiceFactory, Services
+from ..core.clock import ManualClock
+from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..core.flow import AsyncFlow, BlockingFlow
+from ..core.queues import dead_letter_name
+from ..engine.fifo_groups import settles
+from ..engine.settling import bury, hidden_for, put_off
 from ..errors import TaskQError
-from ..flow import AsyncFlow, BlockingFlow
-from ..groups import settles
 from ..payloads.memory import MemoryPayloads
-from ..queues import dead_letter_name
 from ..results.memory import MemoryResults
 from ..scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
 from ..scheduler.memory import MemorySchedules
-from ..schedules import adeclared_specs
-from ..services import ServiceFactory, Services
-from ..settle import bury, hidden_for, put_off
 
 MOST_DELIVERIES = 100_000
 """Deliveries of one `run_until_idle` before it says that the tasks never end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..aws.port import AwsClient, AwsPort
-from ..flow import Flow
+from ..core.flow import Flow
 from .faults import Faults
 
 

@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from .. import __version__
 from ..app import TaskQ
 from .auth import Gate, Scope, Token
-from .auth.gate import Mode
+from .auth.authenticator import Mode
 from .errors import add_error_handlers
-from .front import Front
+from .guard import Front
 from .long_polls import LongPolls
 from .openapi import describe
 from .pages import add_pages

@@ -23,7 +23,7 @@ from ..errors import (
     PayloadTooLarge,
     TaskQError,
 )
-from ..scheduler.specs import NO_SCHEDULER
+from ..scheduler.spec import NO_SCHEDULER
 from .problems import ProblemError, plain_problem, problem_response
 from .routes import ROUTERS
 

@@ -13,10 +13,10 @@ import math
 from typing import Any, NamedTuple
 
 from ..errors import AwsError
-from ..results.keys import RESEND_AFTER, give_back
 from ..results.records import DAY, KeyLock
-from .calls import Call
+from ..results.unique_keys import RESEND_AFTER, give_back
 from .problems import ProblemError
+from .request_context import Call
 
 logger = logging.getLogger("taskq_sls.web")
 

@@ -6,9 +6,9 @@ import asyncio
 import random
 
 from ..app import TaskQ
+from ..client.waiting import wait_for_records
 from ..errors import ResultTimeout
 from ..results.records import TaskRecord
-from ..waiting import wait_for_records
 from .limits import MAX_LONG_POLLS
 
 CROWDED_SECONDS = 1.0

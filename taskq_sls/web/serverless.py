@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from mangum import Mangum
 
 from ..errors import ConfigError, TaskQError
-from .front import HEADERS
+from .base_path import Placed
+from .guard import HEADERS
 from .limits import MOST_CARRIED, MOST_CARRIED_BY_LOAD_BALANCER
-from .place import Placed
 from .problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:

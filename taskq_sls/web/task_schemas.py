@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from ..app import TaskQ
+from ..client.task import Task
 from ..errors import ConfigError
-from ..task import Task
 
 ENQUEUE, ANY_TASK = "EnqueueTask", "EnqueueAnyTask"
 """Component of a task whose arguments are not known, and of the choice between all tasks."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..forked_ends import end_fork
+from ..core.forked_ends import end_fork
 
 logger = logging.getLogger("taskq_sls.worker")
 

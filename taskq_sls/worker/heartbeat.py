@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable, Mapping
 
 from ..aws.codes import DENIED_CODES
-from ..clock import Clock
-from ..context import TaskContext
-from ..delivery import Delivery
-from ..episodes import Episode
+from ..client.services import Services
+from ..core.clock import Clock
+from ..core.context import TaskContext
+from ..core.delivery import Delivery
+from ..core.fault_log import Episode
+from ..core.flow import drive
+from ..engine.executor import Executor
 from ..errors import AwsError, TaskQError
-from ..executor import Executor
-from ..flow import drive
 from ..middleware.logging import fields
-from ..services import Services
-from .holds import Holds
+from .in_flight import Holds
 
 logger = logging.getLogger("taskq_sls.worker")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..context import TaskContext, _current
+from ..core.context import TaskContext, _current
 
 MAX_COUNTED = 2.0
 """Seconds that one look adds at most: a process that was stopped for an hour has not stood still for an hour."""

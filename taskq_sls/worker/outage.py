@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from ..clock import Clock
+from ..core.clock import Clock
 from ..results.base import ResultBackend
 from ..results.records import Fence
 

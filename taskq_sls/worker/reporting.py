@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..context import TaskContext
-from ..episodes import Episode
-from ..executor import Executor
-from ..flow import drive
+from ..client.services import Services
+from ..core.context import TaskContext
+from ..core.fault_log import Episode
+from ..core.flow import drive
+from ..engine.executor import Executor
 from ..results.workers import REPORT_EVERY, RunningTask, WorkerReport
-from ..services import Services
 
 if TYPE_CHECKING:
     from .worker import Worker

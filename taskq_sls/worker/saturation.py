@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..brokers.base import Broker
-    from ..executor import Executor
-    from .fetcher import Fetcher
+    from ..engine.executor import Executor
+    from .poller import Fetcher
     from .slots import Slots
     from .worker import Worker
 

@@ -8,19 +8,19 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..delivery import LOST, Delivery, Outcome, Release, RetryIn
+from ..client.services import Services
+from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
+from ..engine.executor import Executor
+from ..engine.fifo_groups import GroupLocks, chains
 from ..errors import AwsError, TaskQError
-from ..executor import Executor
-from ..groups import GroupLocks, chains
-from ..services import Services
 from .closing import in_new_thread
-from .fetcher import Fetcher
 from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
-from .holds import Holds
+from .in_flight import Holds
 from .loop_watch import LoopWatch
 from .memory import resident_bytes
 from .outage import Outage
+from .poller import Fetcher
 from .reporting import Reporter
 from .saturation import SaturationWatch
 from .settler import Settler

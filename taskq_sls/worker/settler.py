@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
-from ..delivery import DONE, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..episodes import Episode
+from ..core.delivery import DONE, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..core.fault_log import Episode
+from ..engine.settling import bury, hidden_for, hide, hide_faults, put_off
 from ..errors import AwsError
-from ..settle import bury, hidden_for, hide, hide_faults, put_off
-from .holds import Holds
+from .in_flight import Holds
 
 if TYPE_CHECKING:
     from ..scheduler.store import ScheduleStore

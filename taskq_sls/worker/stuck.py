@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ..context import TaskContext
-from ..executor import Executor
+from ..core.context import TaskContext
+from ..engine.executor import Executor
 from ..middleware.logging import fields
 
 logger = logging.getLogger("taskq_sls.worker")

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from ..forced_end import LastResort
-from .process_slot import SETTLED, Slot
+from ..core.forced_end import LastResort
 from .reloading import watch_python_files
+from .worker_process import SETTLED, Slot
 
 STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
 """Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped,

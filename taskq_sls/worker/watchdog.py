@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from ..forced_end import EXIT_SECONDS, exit_after, write_line
+from ..core.forced_end import EXIT_SECONDS, exit_after, write_line
 from .heartbeat import Heartbeat
 from .loop_watch import LoopWatch, log_call
 from .supervisor import STUCK

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..client.services import Services
+from ..core.forced_end import LastResort
+from ..core.forked_signals import reset_in_forks
+from ..core.queues import Queue
+from ..core.threads import default_threads
 from ..errors import AwsError, ConfigError
-from ..forced_end import LastResort
-from ..forked_signals import reset_in_forks
-from ..queues import Queue
-from ..services import Services
-from ..threads import default_threads
 from .closing import DefaultExecutor, close_runner
 from .escapes import Escapes
 from .health import HealthServer
@@ -281,7 +281,7 @@ async def _check(app: TaskQ, services: Services, queues: Sequence[Queue]) -> Non
 
 def _refuse_in_import() -> None:
     """A script that starts a worker when it is imported would start one in every child process, without end."""
-    child = sys.modules.get("taskq_sls.processes.child")
+    child = sys.modules.get("taskq_sls.engine.processes.child")
     if child is not None and child.importing:
         raise ConfigError(
             'a child process of run_in="process" imports this module, and it starts a worker: put that under '

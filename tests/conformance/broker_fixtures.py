@@ -25,10 +25,10 @@ from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.brokers.base import Broker, Outgoing
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.brokers.sqs import SqsBroker
-from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import Delivery
-from taskq_sls.queues import Queue, dead_letter_name
-from taskq_sls.settings import Settings
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.delivery import Delivery
+from taskq_sls.core.queues import Queue, dead_letter_name
+from taskq_sls.core.settings import Settings
 from tests.support import emulators
 
 BROKERS = ("memory", "blocking", "threaded", "async", pytest.param("fauxqs", marks=pytest.mark.emulator))

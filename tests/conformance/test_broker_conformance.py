@@ -9,9 +9,9 @@ from broker_fixtures import BrokerBench
 
 from taskq_sls.brokers import dead_letters
 from taskq_sls.brokers.base import MAX_BODY_BYTES, MAX_VISIBILITY, EntryError, Outgoing, QueueDepth
-from taskq_sls.delivery import DeadLetter, Delivery
+from taskq_sls.core.delivery import DeadLetter, Delivery
+from taskq_sls.core.message import ErrorInfo, Message, decode
 from taskq_sls.errors import MissingResource, PayloadTooLarge
-from taskq_sls.message import ErrorInfo, Message, decode
 
 
 def bodies(deliveries: list[Delivery]) -> list[str]:

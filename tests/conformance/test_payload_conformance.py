@@ -14,9 +14,9 @@ from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsPort
 from taskq_sls.aws.threads import ThreadedAws
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
 from taskq_sls.errors import MissingResource, PayloadMissing
-from taskq_sls.flow import drive
 from taskq_sls.payloads.base import PayloadStore
 from taskq_sls.payloads.layout import message_key
 from taskq_sls.payloads.memory import MemoryPayloads

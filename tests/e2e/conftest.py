@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
 from tests.e2e.gaps import mend
 from tests.e2e.machine import ROOT
 from tests.e2e.ministack import MiniStack

@@ -141,7 +141,7 @@ def build_code(folder: Path) -> None:
 
 def sqs_event(messages: Sequence[Mapping[str, Any]], queue_arn: str) -> dict[str, Any]:
     """The event that an event source mapping makes of received messages."""
-    from taskq_sls.offline.records import event_of, record_of
+    from taskq_sls.local_aws.event_records import event_of, record_of
 
     return event_of([record_of(message, queue_arn=queue_arn, region="us-east-1") for message in messages])
 

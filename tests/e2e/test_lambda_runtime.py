@@ -12,9 +12,9 @@ import pytest
 
 from taskq_sls import Queue, TaskQ
 from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.flow import call_sync, drive
-from taskq_sls.offline.server import MotoServer
-from taskq_sls.provisioning import provision
+from taskq_sls.core.flow import call_sync, drive
+from taskq_sls.deploy.provision import provision
+from taskq_sls.local_aws.server import MotoServer
 from tests.e2e.lambda_runtime import LambdaRuntime, build_code, sqs_event
 from tests.e2e.machine import ROOT
 from tests.e2e.stack import body, client

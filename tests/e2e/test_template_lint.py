@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taskq_sls.template import TemplateOptions, render
-from taskq_sls.template.features import FEATURES
+from taskq_sls.deploy.template import TemplateOptions, render
+from taskq_sls.deploy.template.features import FEATURES
 from tests.e2e.machine import SAM_ENVIRONMENT, interpreter
 from tests.support.template_apps import full_app
 

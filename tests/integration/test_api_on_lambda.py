@@ -205,7 +205,7 @@ def test_what_a_front_would_not_carry_is_answered_by_a_problem(
         async def get(*arguments: Any, **options: Any) -> TaskRecord:
             return record
 
-        monkeypatch.setattr("taskq_sls.results.dynamodb.DynamoResults.get", get)
+        monkeypatch.setattr("taskq_sls.results.dynamodb.backend.DynamoResults.get", get)
         ask = asking(handler, FRONTS[name], headers)
         most = "MOST_CARRIED_BY_LOAD_BALANCER" if name == "load balancer" else "MOST_CARRIED"
         assert ask("GET", "/v1/tasks/a")[0] == (422 if name == "load balancer" else 200)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import services as services_module
-from taskq_sls.services import Services
+from taskq_sls.client import services as services_module
+from taskq_sls.client.services import Services
 from tests.support.aws_bench import AwsBench, until
 
 MakeBench = Callable[..., AwsBench]

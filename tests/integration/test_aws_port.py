@@ -27,9 +27,9 @@ from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.codes import QUEUE_DOES_NOT_EXIST, plain_code
 from taskq_sls.aws.config import LIBRARY_VERSION
 from taskq_sls.aws.threads import ThreadedAws
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import AsyncFlow, BlockingFlow, drive
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.flow import AsyncFlow, BlockingFlow, drive
 
 PORTS: dict[str, Callable[..., Any]] = {"blocking": BlockingAws, "threaded": ThreadedAws, "async": AsyncAws}
 
@@ -608,7 +608,7 @@ class TestSharing:
         script = f"""
             import asyncio, os, sys
             from taskq_sls.aws.{module} import {name}
-            from taskq_sls.clock import SystemClock
+            from taskq_sls.core.clock import SystemClock
 
             port = {name}(SystemClock())
 

@@ -19,9 +19,9 @@ from moto import mock_aws
 from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
-from taskq_sls.clock import SystemClock
-from taskq_sls.flow import drive
-from taskq_sls.forced_end import LastResort
+from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.flow import drive
+from taskq_sls.core.forced_end import LastResort
 from taskq_sls.results.records import Claim, Fence, Finish, State
 
 SHOP = """

@@ -18,11 +18,11 @@ from moto import mock_aws
 from taskq_sls import rate
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
-from taskq_sls.clock import ManualClock
-from taskq_sls.flow import drive
-from taskq_sls.offline.server import MotoServer
+from taskq_sls.client.schedule_sync import plan_declared, sync
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.local_aws.server import MotoServer
 from taskq_sls.results.records import Claim, Fence, Finish, State
-from taskq_sls.schedules.syncing import plan_declared, sync
 
 SHOP = """
 from taskq_sls import TaskQ, Queue, Schedule, at, cron, rate

@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 
 from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.direct import HOT, LARGEST
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
 from taskq_sls.errors import AwsError, ConfigError
 from tests.integration.test_aws_port import WireServer, environment, http, reset
 

@@ -10,9 +10,9 @@ import boto3
 import pytest
 
 from taskq_sls import Queue, TaskQ
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import EventError
-from taskq_sls.flow import drive
-from taskq_sls.message import Message, decode
 from tests.support.aws_bench import AwsBench
 
 MakeBench = Callable[..., AwsBench]

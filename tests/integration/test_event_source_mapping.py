@@ -15,16 +15,16 @@ from typing import Any
 import boto3
 import pytest
 
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.queues import Queue
 from taskq_sls.errors import ConfigError, MissingResource
-from taskq_sls.offline.container import InlineContainer, InvocationFailed, ProcessContainer
-from taskq_sls.offline.context import LambdaContext
-from taskq_sls.offline.function import Function
-from taskq_sls.offline.mapping import EventSourceMapping
-from taskq_sls.offline.pool import ContainerPool
-from taskq_sls.offline.records import InvalidAnswer, failed_ids
-from taskq_sls.offline.server import MotoServer
-from taskq_sls.queues import Queue
+from taskq_sls.local_aws.container import InlineContainer, InvocationFailed, ProcessContainer
+from taskq_sls.local_aws.container_pool import ContainerPool
+from taskq_sls.local_aws.context import LambdaContext
+from taskq_sls.local_aws.event_records import InvalidAnswer, failed_ids
+from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
+from taskq_sls.local_aws.function import Function
+from taskq_sls.local_aws.server import MotoServer
 
 Handler = Callable[[Any, Any], Any]
 
@@ -448,7 +448,7 @@ def test_a_batch_that_finds_no_free_container_goes_back_and_has_cost_a_receive(
 def test_a_mapping_outlives_errors_of_its_queue(
     sqs: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskq_sls.offline.mapping.PAUSE", 0.1)
+    monkeypatch.setattr("taskq_sls.local_aws.event_source_mapping.PAUSE", 0.1)
     url = make_queue(sqs)
     seen = Seen()
 

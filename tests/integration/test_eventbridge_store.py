@@ -15,17 +15,17 @@ from moto.server import ThreadedMotoServer
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
 from taskq_sls.brokers.sqs import SqsBroker
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.core.queues import Queue
+from taskq_sls.core.settings import Settings
+from taskq_sls.deploy.provision import provision
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
-from taskq_sls.flow import drive
-from taskq_sls.provisioning import provision
-from taskq_sls.queues import Queue
+from taskq_sls.scheduler.change_notifier import ASK_AGAIN_ALIVE, ASK_AGAIN_DEAD
+from taskq_sls.scheduler.clock_state_memory import MemoryNotes
+from taskq_sls.scheduler.clock_state_table import TableNotes
 from taskq_sls.scheduler.eventbridge import WAITS, EventBridgeStore
-from taskq_sls.scheduler.news import ASK_AGAIN_ALIVE, ASK_AGAIN_DEAD
-from taskq_sls.scheduler.notes_memory import MemoryNotes
-from taskq_sls.scheduler.notes_table import TableNotes
-from taskq_sls.scheduler.specs import ScheduleSpec
-from taskq_sls.settings import Settings
+from taskq_sls.scheduler.spec import ScheduleSpec
 
 NOW = 1_800_000_000.0
 ROLE = "arn:aws:iam::123456789012:role/shop-scheduler"

@@ -13,16 +13,16 @@ import pytest
 from taskq_sls import PayloadMissing, PayloadTooLarge, Queue, Retry, TaskFailed, await_all
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers.base import MAX_BODY_BYTES
-from taskq_sls.clock import ManualClock
-from taskq_sls.doctor import examine
-from taskq_sls.doctor.bucket import check_bucket
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.deploy.doctor import examine
+from taskq_sls.deploy.doctor.bucket import check_bucket
+from taskq_sls.deploy.provision.buckets import provision_bucket
 from taskq_sls.errors import AwsError
-from taskq_sls.flow import drive
-from taskq_sls.offline.container import InlineContainer
-from taskq_sls.offline.mapping import EventSourceMapping
+from taskq_sls.local_aws.container import InlineContainer
+from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.payloads.layout import LIFETIMES
 from taskq_sls.payloads.s3 import S3Payloads
-from taskq_sls.provisioning.buckets import provision_bucket
 from taskq_sls.results.records import State
 from tests.support.aws_bench import AwsBench, until
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import pytest
 
 from taskq_sls.errors import MissingResource
-from taskq_sls.scheduler import local_clock, repeating
+from taskq_sls.scheduler.local_clock import clock as local_clock
+from taskq_sls.scheduler.local_clock import repeating
 from tests.support.aws_bench import until
 from tests.support.clock_bench import ROLE, ClockBench, backdate, name_of
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from taskq_sls import Queue, Retry, TaskFailed
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
+from taskq_sls.local_aws.container import InlineContainer
+from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
+from taskq_sls.metrics.counters import HOUR, NOTHING
 from taskq_sls.metrics.meter import Meter
-from taskq_sls.offline.container import InlineContainer
-from taskq_sls.offline.mapping import EventSourceMapping
-from taskq_sls.results.metrics import HOUR, NOTHING
 from taskq_sls.worker import session
 from tests.support.aws_bench import AwsBench, until
 

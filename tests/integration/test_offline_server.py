@@ -20,14 +20,14 @@ import pytest
 from botocore.config import Config
 
 from taskq_sls.errors import ConfigError
-from taskq_sls.offline.server import HOST, MotoServer
+from taskq_sls.local_aws.server import HOST, MotoServer
 
 Connect = Callable[[str], Any]
 
 
 @pytest.fixture(autouse=True)
 def only_reasons_wake_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskq_sls.offline.atomic.RECHECK", 60)
+    monkeypatch.setattr("taskq_sls.local_aws.serialized_moto.RECHECK", 60)
 
 
 @pytest.fixture
@@ -440,7 +440,7 @@ def test_the_endpoint_of_a_server_that_does_not_run_is_refused() -> None:
 
 
 def test_importing_the_server_loads_neither_moto_nor_botocore() -> None:
-    code = "import sys, taskq_sls.offline.server, taskq_sls.offline.mapping, taskq_sls.offline.container; print(*sys.modules)"
+    code = "import sys, taskq_sls.local_aws.server, taskq_sls.local_aws.event_source_mapping, taskq_sls.local_aws.container; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert not {"moto", "botocore", "boto3", "flask"} & set(loaded)

@@ -19,9 +19,9 @@ from taskq_sls import TaskQ
 from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
-from taskq_sls.delivery import DeadLetter
+from taskq_sls.core.delivery import DeadLetter
+from taskq_sls.core.flow import BlockingFlow, drive
 from taskq_sls.errors import AwsError
-from taskq_sls.flow import BlockingFlow, drive
 from taskq_sls.results.workers import RunningTask, WorkerReport
 
 SHOP = """

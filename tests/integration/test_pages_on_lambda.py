@@ -11,8 +11,8 @@ import pytest
 from moto import mock_aws
 
 from taskq_sls import Retry, Schedule, TaskQ, rate
-from taskq_sls.flow import call_sync
-from taskq_sls.schedules.syncing import sync
+from taskq_sls.client.schedule_sync import sync
+from taskq_sls.core.flow import call_sync
 from taskq_sls.web import ApiHandler
 from taskq_sls.web.auth.tokens import SCOPES, new_token
 from tests.support.http_events import FRONTS

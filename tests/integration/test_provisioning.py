@@ -11,12 +11,12 @@ from moto import mock_aws
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
 from taskq_sls.cli import main
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import BlockingFlow, drive
+from taskq_sls.core.queues import Queue
+from taskq_sls.core.settings import Settings
+from taskq_sls.deploy.provision import Provisioned, provision, provision_table
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.flow import BlockingFlow, drive
-from taskq_sls.provisioning import Provisioned, provision, provision_table
-from taskq_sls.queues import Queue
-from taskq_sls.settings import Settings
 
 SETTINGS = Settings("shop", "shop-tasks", bucket="shop-payloads")
 QUEUES = [Queue("default"), Queue("slow", function_timeout=600, max_receive_count=7), Queue("ledger.fifo")]

@@ -11,14 +11,14 @@ from moto import mock_aws
 from taskq_sls import Queue, TaskQ, rate
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
-from taskq_sls.clock import ManualClock
-from taskq_sls.doctor import Finding, examine
-from taskq_sls.doctor.schedules import check_schedules
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.core.settings import Settings
+from taskq_sls.deploy.doctor import Finding, examine
+from taskq_sls.deploy.doctor.schedules import check_schedules
+from taskq_sls.deploy.provision import Provisioned, provision
+from taskq_sls.deploy.provision.schedules import provision_schedule_group
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.flow import drive
-from taskq_sls.provisioning import Provisioned, provision
-from taskq_sls.provisioning.schedules import provision_schedule_group
-from taskq_sls.settings import Settings
 
 ROLE = "arn:aws:iam::123456789012:role/shop-scheduler"
 SETTINGS = Settings("shop", "shop-tasks", schedule_group="shop-timed", schedule_role_arn=ROLE)

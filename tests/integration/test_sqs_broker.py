@@ -13,11 +13,11 @@ from moto import mock_aws
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers.base import EntryError, Outgoing
 from taskq_sls.brokers.sqs import SqsBroker
-from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import DeadLetter, Delivery
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.delivery import DeadLetter, Delivery
+from taskq_sls.core.flow import drive
+from taskq_sls.core.settings import Settings
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
-from taskq_sls.flow import drive
-from taskq_sls.settings import Settings
 
 Interference = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 

@@ -11,9 +11,9 @@ import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskQ, at
 from taskq_sls.brokers.base import Outgoing
-from taskq_sls.flow import drive
-from taskq_sls.offline.records import event_of, record_of
-from taskq_sls.template import render
+from taskq_sls.core.flow import drive
+from taskq_sls.deploy.template import render
+from taskq_sls.local_aws.event_records import event_of, record_of
 from tests.support.aws_bench import AwsBench
 from tests.support.permissions import Recorder, lacking, recorder
 from tests.support.template import ACCOUNT, REGION, Stack

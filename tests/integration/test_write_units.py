@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.cost import CALLS, UNITS, UNITS_PER_RETRY
 from taskq_sls import Queue, Retry, TaskContext
-from taskq_sls.offline.records import event_of, record_of
+from taskq_sls.local_aws.event_records import event_of, record_of
 from tests.support.aws_bench import AwsBench
 from tests.support.write_units import Meter, meter, write_units
 

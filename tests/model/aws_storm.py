@@ -9,9 +9,9 @@ from moto.backends import get_backend
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers.sqs import SqsBroker
-from taskq_sls.flow import AsyncFlow, Flow, drive
-from taskq_sls.provisioning import provision
-from taskq_sls.results.dynamodb import DynamoResults
+from taskq_sls.core.flow import AsyncFlow, Flow, drive
+from taskq_sls.deploy.provision import provision
+from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.testing import FaultyPort
 from tests.model.aws_witness import MotoTruth, WitnessedPort
 from tests.model.sim_worker import BeatFlow

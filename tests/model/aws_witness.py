@@ -8,11 +8,11 @@ from moto.backends import get_backend
 from moto.dynamodb.models.dynamo_type import DynamoType
 
 from taskq_sls.aws.port import AwsClient, AwsPort
-from taskq_sls.clock import Clock
-from taskq_sls.flow import Flow
+from taskq_sls.core.clock import Clock
+from taskq_sls.core.flow import Flow
+from taskq_sls.results.dynamodb.stored_records import record_of
 from taskq_sls.results.layout import record_key
 from taskq_sls.results.records import State, TaskRecord
-from taskq_sls.results.stored_records import record_of
 from tests.model.ledger import GRACE, Ledger
 from tests.model.witness import check_durable, name_of, read
 

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 from taskq_sls import TaskQ
 from taskq_sls.brokers.base import Broker
-from taskq_sls.clock import Clock
-from taskq_sls.context import TaskContext
-from taskq_sls.delivery import Delivery, Outcome, Release
+from taskq_sls.client.services import Services
+from taskq_sls.core.clock import Clock
+from taskq_sls.core.context import TaskContext
+from taskq_sls.core.delivery import Delivery, Outcome, Release
+from taskq_sls.core.flow import AsyncFlow, BlockingFlow
+from taskq_sls.engine.fifo_groups import GroupLocks, chains
 from taskq_sls.errors import TaskQError
-from taskq_sls.flow import AsyncFlow, BlockingFlow
-from taskq_sls.groups import GroupLocks, chains
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.services import Services
 from taskq_sls.worker.heartbeat import Heartbeat
-from taskq_sls.worker.holds import Holds
+from taskq_sls.worker.in_flight import Holds
 from taskq_sls.worker.settler import Settler
 from tests.model.ledger import Run
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from taskq_sls import Queue, Retry, RetryLater, TaskContext, TaskQ, TaskRecord
 from taskq_sls.brokers.base import Broker, Outgoing
-from taskq_sls.delivery import Delivery
+from taskq_sls.client.services import Services
+from taskq_sls.core.delivery import Delivery
+from taskq_sls.core.flow import AsyncFlow, drive
+from taskq_sls.core.message import deduplication_id
+from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.errors import AwsError, EnqueueError, TaskQError
-from taskq_sls.flow import AsyncFlow, drive
-from taskq_sls.message import deduplication_id
-from taskq_sls.queues import dead_letter_name
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.services import Services
 from taskq_sls.testing import Faults, FaultyResults
 from tests.model.ledger import Ledger, Run
 from tests.model.sim_worker import BeatFlow, Crashed, SimWorker

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskq_sls.brokers.base import Outgoing
-from taskq_sls.delivery import DeadLetter, Delivery
+from taskq_sls.core.delivery import DeadLetter, Delivery
+from taskq_sls.core.flow import BlockingFlow, drive
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.flow import BlockingFlow, drive
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import DAY, Claim, Claimed, Fence, Finish, State
 from taskq_sls.testing import AdversarialBroker, Faults, FaultyPort, FaultyResults, ManualClock

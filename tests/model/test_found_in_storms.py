@@ -11,13 +11,13 @@ import pytest
 from taskq_sls import State, TaskContext, TaskQ
 from taskq_sls.brokers.base import Outgoing
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.delivery import Delivery, Done, Release
-from taskq_sls.flow import drive
-from taskq_sls.message import Message
+from taskq_sls.core.delivery import Delivery, Done, Release
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import Message
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import Claim, Claimed, Refused
 from taskq_sls.testing import ManualClock, in_memory
-from taskq_sls.worker.holds import Holds
+from taskq_sls.worker.in_flight import Holds
 from taskq_sls.worker.settler import Settler
 
 

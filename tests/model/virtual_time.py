@@ -11,7 +11,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
 
 T = TypeVar("T")
 

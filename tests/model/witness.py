@@ -8,11 +8,11 @@ from typing import Any
 
 from taskq_sls.brokers.base import Answer
 from taskq_sls.brokers.memory_queue import StoredMessage
-from taskq_sls.clock import Clock
-from taskq_sls.delivery import DeadLetter, Delivery
+from taskq_sls.core.clock import Clock
+from taskq_sls.core.delivery import DeadLetter, Delivery
+from taskq_sls.core.message import Message, decode
+from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.errors import UndecodableMessage
-from taskq_sls.message import Message, decode
-from taskq_sls.queues import dead_letter_name
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import (
     CancelAnswer,

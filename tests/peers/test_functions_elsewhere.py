@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskFailed
-from taskq_sls.flow import drive
-from taskq_sls.offline.container import InlineContainer
-from taskq_sls.offline.mapping import EventSourceMapping
+from taskq_sls.core.flow import drive
+from taskq_sls.local_aws.container import InlineContainer
+from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.serverless import LambdaHandler
 from tests.support.aws_bench import AwsBench
 

@@ -12,9 +12,9 @@ from moto import mock_aws
 
 from taskq_sls import Queue, Retry, State, TaskContext, TaskQ
 from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.clock import SystemClock
-from taskq_sls.flow import drive
-from taskq_sls.provisioning import provision
+from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.flow import drive
+from taskq_sls.deploy.provision import provision
 
 
 @pytest.fixture

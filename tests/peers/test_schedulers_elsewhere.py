@@ -9,7 +9,7 @@ import pytest
 
 from taskq_sls import TaskQ, cron
 from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.clock import SystemClock
+from taskq_sls.core.clock import SystemClock
 from taskq_sls.testing import in_memory
 from tests.support.aws_bench import until
 from tests.support.clock_bench import ClockBench, backdate, name_of

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from taskq_sls import TaskQError
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
 from tests.support.aws_bench import AwsBench
 
 MakeBench = Callable[..., AwsBench]

@@ -13,15 +13,15 @@ import pytest
 
 from taskq_sls import EnqueueError, Queue, Retry, State, TaskContext, TaskQ
 from taskq_sls.brokers.base import Outgoing
-from taskq_sls.delivery import DeadLetter, Delivery, Done, Lost, Outcome, Release, RetryIn
+from taskq_sls.client.services import Services
+from taskq_sls.core.delivery import DeadLetter, Delivery, Done, Lost, Outcome, Release, RetryIn
+from taskq_sls.core.flow import BlockingFlow, drive
+from taskq_sls.engine.settling import bury, hidden_for
 from taskq_sls.errors import AwsError, TaskQError
-from taskq_sls.flow import BlockingFlow, drive
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.services import Services
-from taskq_sls.settle import bury, hidden_for
 from taskq_sls.testing import AdversarialBroker, Faults, FaultyResults, ManualClock, in_memory
 from taskq_sls.worker.heartbeat import Heartbeat
-from taskq_sls.worker.holds import Holds
+from taskq_sls.worker.in_flight import Holds
 
 HOLD = 5
 NOW = 1_800_000_000.0

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from taskq_sls.worker import process_slot, supervisor
+from taskq_sls.worker import supervisor
+from taskq_sls.worker import worker_process as process_slot
 from taskq_sls.worker.supervisor import CHILD_VARIABLE, Supervisor
 from tests.support.worker_processes import alive
 

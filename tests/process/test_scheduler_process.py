@@ -17,9 +17,9 @@ import pytest
 from moto.scheduler.models import scheduler_backends
 
 from taskq_sls import Queue
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
 from taskq_sls.scheduler.firing import firing_id
-from taskq_sls.scheduler.specs import ScheduleSpec
+from taskq_sls.scheduler.spec import ScheduleSpec
 from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 

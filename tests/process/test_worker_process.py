@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, TaskQ
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
 from taskq_sls.results.records import State, TaskRecord
 from tests.support.aws_bench import AwsBench
 

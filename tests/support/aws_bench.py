@@ -18,11 +18,11 @@ import pytest
 from taskq_sls import Queue, TaskQ
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers.base import QueueDepth
-from taskq_sls.clock import SystemClock
-from taskq_sls.flow import drive
-from taskq_sls.offline.atomic import AtomicApplication
-from taskq_sls.offline.server import MotoServer
-from taskq_sls.provisioning import provision
+from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.flow import drive
+from taskq_sls.deploy.provision import provision
+from taskq_sls.local_aws.serialized_moto import AtomicApplication
+from taskq_sls.local_aws.server import MotoServer
 from taskq_sls.results.records import TaskRecord
 from taskq_sls.worker import Worker
 

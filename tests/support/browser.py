@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from taskq_sls.flow import drive
-from taskq_sls.results.metrics import BUCKETS, Counters, Slot
+from taskq_sls.client.schedule_sync import sync
+from taskq_sls.core.flow import drive
+from taskq_sls.metrics.counters import BUCKETS, Counters, Slot
 from taskq_sls.results.workers import RunningTask, WorkerReport
-from taskq_sls.schedules.syncing import sync
 from tests.support.api import Served
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
 from taskq_sls.results.records import TaskRecord
 from tests.support.aws_bench import AwsBench, Wire
 

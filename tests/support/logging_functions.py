@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging.config
 import sys
 
-child = sys.modules.get("taskq_sls.processes.child")
+child = sys.modules.get("taskq_sls.engine.processes.child")
 
 if child is not None and child.importing:
     console = {"handlers": ["console"], "level": "WARNING", "propagate": False}

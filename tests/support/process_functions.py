@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from taskq_sls import RetryLater, TaskContext, TaskHandle, TaskQ, current_task
-from taskq_sls.processes import frames
-from taskq_sls.processes.frames import frame
+from taskq_sls.engine.processes import frames
+from taskq_sls.engine.processes.frames import frame
 
 
 @dataclass

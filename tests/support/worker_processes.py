@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taskq_sls.flow import drive
+from taskq_sls.core.flow import drive
 from taskq_sls.results.records import State, TaskRecord
 from tests.support.aws_bench import AwsBench
 

@@ -9,12 +9,12 @@ from typing import Any
 from faults import FaultyBroker, FaultyResults
 
 from taskq_sls import TaskQ, TaskRecord
-from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import Delivery, Outcome
-from taskq_sls.executor import Executor
-from taskq_sls.flow import drive
-from taskq_sls.message import Message
-from taskq_sls.queues import Queue
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.delivery import Delivery, Outcome
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import Message
+from taskq_sls.core.queues import Queue
+from taskq_sls.engine.executor import Executor
 
 NOW = 1_800_000_000.0
 HOLD = 60.0

@@ -11,11 +11,11 @@ from starlette.requests import HTTPConnection
 
 from taskq_sls import ConfigError
 from taskq_sls.web.auth import Gate, new_token
-from taskq_sls.web.auth.failures import MOST, MOST_SOURCES, WINDOW, Failures
-from taskq_sls.web.auth.gate import COOKIE, iam_identity, source_of
+from taskq_sls.web.auth.authenticator import COOKIE, iam_identity, source_of
+from taskq_sls.web.auth.login_limiter import MOST, MOST_SOURCES, WINDOW, Failures
 from taskq_sls.web.auth.tokens import read_tokens
-from taskq_sls.web.calls import needs
 from taskq_sls.web.problems import ProblemError
+from taskq_sls.web.request_context import needs
 from tests.support.api import api_app, served
 
 ARN = "arn:aws:sts::123456789012:assumed-role/operator/ann"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskq_sls.web.auth import Gate, Token
-from taskq_sls.web.front import Front, seconds_left
+from taskq_sls.web.guard import Front, seconds_left
 from taskq_sls.web.limits import LONGEST_REQUEST
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from taskq_sls import TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import SystemClock
+from taskq_sls.core.clock import SystemClock
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.web import front, long_polls
+from taskq_sls.web import guard as front
+from taskq_sls.web import long_polls
 from taskq_sls.web.auth.tokens import new_token
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, Retry, TaskQ
+from taskq_sls.core.redaction import MASK
 from taskq_sls.errors import AwsError
 from taskq_sls.payloads.memory import MemoryPayloads
-from taskq_sls.redaction import MASK
 from taskq_sls.web.limits import LONGEST_WAIT, MAX_ANSWER, MAX_BATCH, MAX_PAGE, MAX_REQUEST
 from tests.support.api import Served, served
 

@@ -15,17 +15,8 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import (
-    ConfigError,
-    Queue,
-    Retry,
-    State,
-    TaskContext,
-    TaskFailed,
-    TaskQ,
-    current_task,
-)
-from taskq_sls.flow import warn_on_loop
+from taskq_sls import ConfigError, Queue, Retry, State, TaskContext, TaskFailed, TaskQ, current_task
+from taskq_sls.core.flow import warn_on_loop
 from taskq_sls.testing import in_memory
 
 

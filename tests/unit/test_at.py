@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from taskq_sls import ConfigError
-from taskq_sls.scheduler.expressions import at, parse
+from taskq_sls.scheduler.parse import at, parse
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NINE = datetime(2026, 12, 1, 9, tzinfo=UTC)

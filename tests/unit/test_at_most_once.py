@@ -7,7 +7,7 @@ import asyncio
 from rig import Rig, delivery, until
 
 from taskq_sls import Retry, State
-from taskq_sls.delivery import DONE, DeadLetter
+from taskq_sls.core.delivery import DONE, DeadLetter
 from taskq_sls.errors import AwsError
 
 

@@ -19,10 +19,10 @@ from taskq_sls.brokers.dead_letters import (
     dead_letter_attributes,
     dead_letter_copy,
 )
-from taskq_sls.brokers.normalise import delivery_from_lambda_record, delivery_from_receive
-from taskq_sls.brokers.packing import illegal, message_bytes, pack, refusal, utf8_bytes
-from taskq_sls.delivery import DeadLetter, Delivery
-from taskq_sls.message import ErrorInfo, Message, deduplication_id
+from taskq_sls.brokers.received import delivery_from_lambda_record, delivery_from_receive
+from taskq_sls.brokers.sqs_limits import illegal, message_bytes, pack, refusal, utf8_bytes
+from taskq_sls.core.delivery import DeadLetter, Delivery
+from taskq_sls.core.message import ErrorInfo, Message, deduplication_id
 
 DELIVERY = Delivery("default", "body", "receipt", "id", 3, 1_700_000_000.25)
 

@@ -10,9 +10,9 @@ from faults import throttled
 from rig import HOLD, NOW, Rig, delivery, message
 
 from taskq_sls import Retry, State, TaskContext, TaskQ
-from taskq_sls.delivery import DeadLetter, Done, Lost, RetryIn
-from taskq_sls.flow import drive
-from taskq_sls.message import dead_letter_body, decode
+from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import dead_letter_body, decode
 from taskq_sls.results.records import DAY, TAKEOVER_GRACE, Claim, Claimed
 from taskq_sls.testing import in_memory
 

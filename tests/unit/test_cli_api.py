@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from taskq_sls.cli import main
-from taskq_sls.web.auth.failures import MOST
+from taskq_sls.web.auth.login_limiter import MOST
 from taskq_sls.web.auth.tokens import find, read_tokens
 
 SHOP = """

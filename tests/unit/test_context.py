@@ -13,8 +13,8 @@ import pytest
 from rig import Rig, delivery, until
 
 from taskq_sls import TaskContext, TaskQ, TaskQError, current_task
-from taskq_sls.context import running_task
-from taskq_sls.delivery import Done
+from taskq_sls.core.context import running_task
+from taskq_sls.core.delivery import Done
 from taskq_sls.testing import in_memory
 
 

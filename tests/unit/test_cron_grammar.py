@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError
-from taskq_sls.scheduler.expressions import at, cron, parse, rate
+from taskq_sls.scheduler.parse import at, cron, parse, rate
 
 UNDEFINED = "undefined in the documentation of EventBridge Scheduler"
 

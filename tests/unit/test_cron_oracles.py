@@ -10,7 +10,7 @@ from aws_croniter import AwsCroniter
 from croniter import CroniterBadDateError, croniter
 from hypothesis import given, settings
 
-from taskq_sls.scheduler.expressions import cron
+from taskq_sls.scheduler.parse import cron
 from tests.unit.cron_texts import WEEKDAYS, expressions, times
 
 CRONITER_YEARS = (1970, 2099)

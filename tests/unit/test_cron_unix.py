@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskq_sls import ConfigError
-from taskq_sls.scheduler.expressions import cron
+from taskq_sls.scheduler.parse import cron
 from tests.unit.cron_texts import MONTHS, WEEKDAYS, times
 
 

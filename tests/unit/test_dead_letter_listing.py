@@ -6,9 +6,9 @@ import pytest
 from graveyard import NOW, Graveyard
 
 from taskq_sls import ConfigError
-from taskq_sls.operations.dead_letter import DeadLetterView
+from taskq_sls.operations.browse import HOLD, Reading
+from taskq_sls.operations.dead_letter_view import DeadLetterView
 from taskq_sls.operations.dead_letters import Listing, list_dead_letters, purge
-from taskq_sls.operations.reading import HOLD, Reading
 from taskq_sls.operations.selection import Selection
 
 

@@ -16,7 +16,7 @@ from rig import Rig, delivery
 from starlette.background import BackgroundTask
 
 from taskq_sls import ArgumentsError, ConfigError, Middleware, Retry, State, TaskContext, TaskQ
-from taskq_sls.delivery import DeadLetter
+from taskq_sls.core.delivery import DeadLetter
 from taskq_sls.testing import in_memory
 from tests.support import process_functions as functions
 

@@ -10,14 +10,14 @@ from rig import NOW
 
 from taskq_sls import ConfigError, Queue, State, TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import ManualClock
-from taskq_sls.flow import drive
-from taskq_sls.message import decode
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import decode
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.specs import ScheduleSpec
+from taskq_sls.scheduler.spec import ScheduleSpec
 from taskq_sls.testing import in_memory
 
 DAY = 86_400.0

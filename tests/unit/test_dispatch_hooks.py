@@ -14,8 +14,8 @@ from rig import until
 
 from taskq_sls import ArgumentsError, ConfigError, EnqueueError, Middleware, MissingResource, Queue, TaskQ
 from taskq_sls.brokers.base import EntryError
+from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import SuspendedError
-from taskq_sls.message import Message, decode
 from taskq_sls.testing import InMemory, in_memory
 
 

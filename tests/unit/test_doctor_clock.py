@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from taskq_sls.clock import ManualClock
-from taskq_sls.doctor.clock import check_clock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.deploy.doctor.clock import check_clock
 from taskq_sls.errors import AwsError
-from taskq_sls.flow import drive
 
 NOW = 1_800_000_000.0
 

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from taskq_sls.scheduler.expressions import cron
-from taskq_sls.scheduler.when import When
+from taskq_sls.scheduler.expressions import When
+from taskq_sls.scheduler.parse import cron
 
 HOUR = 3_600
 

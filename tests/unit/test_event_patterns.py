@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moto.events.models import EventPattern
 
 from taskq_sls import ConfigError
-from taskq_sls.event_patterns import check_pattern, matches
+from taskq_sls.client.event_patterns import check_pattern, matches
 
 Fields = dict[str, Any]
 

@@ -18,8 +18,8 @@ import pytest
 
 from taskq_sls import ArgumentsError, ConfigError, Middleware, Queue, TaskContext, TaskQ
 from taskq_sls.aws.blocking import Clients
+from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import EventError, UnmatchedEvent
-from taskq_sls.message import Message, decode
 from taskq_sls.testing import in_memory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -570,17 +570,17 @@ def test_the_handler_imports_nothing_that_the_worker_s_does_not():
     assert {name for name in events - worker if not name.startswith("_")} <= {
         "copy",
         "hashlib",  # botocore loads it too
-        "taskq_sls.event_arguments",
-        "taskq_sls.event_patterns",
+        "taskq_sls.client.event_arguments",
+        "taskq_sls.client.event_patterns",
         "taskq_sls.events",
         "taskq_sls.scheduler",  # for the ids of events, which those of firings share
         "taskq_sls.scheduler.firing",
-        "taskq_sls.scheduler.specs",
+        "taskq_sls.scheduler.spec",
         "taskq_sls.serverless.events",
         "platform",
         "uuid",  # of ids made from names; it imports platform
     }
-    assert not worker & {"taskq_sls.events", "taskq_sls.event_patterns", "taskq_sls.serverless.events"}
+    assert not worker & {"taskq_sls.events", "taskq_sls.client.event_patterns", "taskq_sls.serverless.events"}
 
 
 # -- what is shown to users -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from faults import denied, refused, throttled
 from rig import HOLD, NOW, Rig, delivery, message, until
 
 from taskq_sls import ConfigError, MissingResource, Retry, State, TaskContext, TaskFailed
-from taskq_sls.delivery import DeadLetter, Done, Lost, Release, RetryIn
+from taskq_sls.core.delivery import DeadLetter, Done, Lost, Release, RetryIn
 from taskq_sls.errors import AwsError
 from taskq_sls.results.records import Claim
 from taskq_sls.testing import in_memory

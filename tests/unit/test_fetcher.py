@@ -10,12 +10,12 @@ import pytest
 from faults import FaultyResults, denied
 
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import Delivery
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.delivery import Delivery
+from taskq_sls.core.queues import Queue
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.queues import Queue
-from taskq_sls.worker.fetcher import Fetcher
 from taskq_sls.worker.outage import Outage
+from taskq_sls.worker.poller import Fetcher
 from taskq_sls.worker.slots import Slots
 
 
@@ -139,7 +139,7 @@ RUBBISH = json.JSONDecodeError("Expecting value", "credentials of a process", 0)
 async def test_after_the_first_good_poll_every_exception_is_a_passing_fault(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("taskq_sls.worker.fetcher.random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("taskq_sls.worker.poller.random.uniform", lambda low, high: 0.0)
     bench = Bench(backlog=5, slots=100)
     bench.broker.fault = fault
     bench.broker.gate.set()

@@ -12,7 +12,7 @@ import pytest
 from rig import NOW, Rig, delivery
 
 from taskq_sls import State, TaskContext
-from taskq_sls.delivery import DONE, DeadLetter, Delivery, Release, RetryIn
+from taskq_sls.core.delivery import DONE, DeadLetter, Delivery, Release, RetryIn
 from taskq_sls.scheduler.firing import SCHEDULED_TIME, dated, firing_id, scheduled_time
 
 AT = NOW // 60 * 60 - 60

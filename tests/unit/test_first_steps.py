@@ -9,7 +9,7 @@ import pytest
 
 from taskq_sls import ConfigError, Queue, TaskQ, TaskQError, wait_all
 from taskq_sls.errors import AwsError
-from taskq_sls.results.stored_records import record_of
+from taskq_sls.results.dynamodb.stored_records import record_of
 from taskq_sls.testing import in_memory
 
 

@@ -11,9 +11,9 @@ import warnings
 
 import pytest
 
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import AsyncFlow, BlockingFlow, call_sync, drive
 from taskq_sls.errors import SuspendedError
-from taskq_sls.flow import AsyncFlow, BlockingFlow, call_sync, drive
 
 tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
 
@@ -215,7 +215,7 @@ AFTER_MAIN = """
 import asyncio, atexit, threading
 from taskq_sls import Middleware, Queue, TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import SystemClock
+from taskq_sls.core.clock import SystemClock
 from taskq_sls.results.memory import MemoryResults
 
 class Plain(Middleware):  # makes enqueue_many send one by one, in threads

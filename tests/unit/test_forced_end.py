@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import forced_end
-from taskq_sls.forced_end import LastResort, stacks
+from taskq_sls.core import forced_end
+from taskq_sls.core.forced_end import LastResort, stacks
 
 END = """
 import logging, threading
-from taskq_sls.forced_end import end_process
+from taskq_sls.core.forced_end import end_process
 
 logging.basicConfig()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from taskq_sls.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
-from taskq_sls.groups import GroupLocks, chains, settles
+from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
+from taskq_sls.engine.fifo_groups import GroupLocks, chains, settles
 
 
 def delivery(body: str, group: str | None = "g", queue: str = "ledger.fifo") -> Delivery:

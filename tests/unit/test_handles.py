@@ -25,10 +25,10 @@ from taskq_sls import (
     await_all,
     wait_all,
 )
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import ErrorInfo
 from taskq_sls.errors import TaskError
-from taskq_sls.flow import drive
-from taskq_sls.message import ErrorInfo
 from taskq_sls.results.records import DAY, Claim
 from taskq_sls.testing import InMemory, in_memory
 
@@ -301,7 +301,7 @@ def test_handles_without_records_cannot_be_waited_for() -> None:
 
 def test_a_thread_waits_for_what_another_one_ends() -> None:
     from taskq_sls.brokers.memory import MemoryBroker
-    from taskq_sls.clock import SystemClock
+    from taskq_sls.core.clock import SystemClock
 
     clock = SystemClock()
     broker = MemoryBroker(clock, ["default"])

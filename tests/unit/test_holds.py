@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from taskq_sls.delivery import Delivery
-from taskq_sls.worker.holds import Holds
+from taskq_sls.core.delivery import Delivery
+from taskq_sls.worker.in_flight import Holds
 
 
 def delivery(name: str, queue: str = "default") -> Delivery:

@@ -15,11 +15,11 @@ from rig import NOW, Rig
 
 from taskq_sls import Queue, Retry, RetryLater, TaskQ
 from taskq_sls.brokers.dead_letters import ATTEMPTS, DEAD_LETTERED_AT
-from taskq_sls.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from taskq_sls.message import Message
-from taskq_sls.operations.dead_letter import RETRY_ATTEMPTS, SCHEDULED_TIME, DeadLetterQueue, view_of
+from taskq_sls.core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from taskq_sls.core.message import Message
+from taskq_sls.operations.dead_letter_view import RETRY_ATTEMPTS, SCHEDULED_TIME, DeadLetterQueue, view_of
 from taskq_sls.operations.dead_letters import list_dead_letters, purge
-from taskq_sls.operations.redriving import redrive
+from taskq_sls.operations.redrive import redrive
 from taskq_sls.scheduler.memory import MemorySchedules
 
 NUMBERS = ["0", "-1", "1", "1e-200", "5e-324", "1e400", "-1e400", "1.5", "253402300799", "253402300800", "9" * 400]

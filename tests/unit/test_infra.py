@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra import build_artifact
-from taskq_sls.template.parameters import DEFAULT_RUNTIME, RUNTIMES
-from taskq_sls.template.plan import STAGES
+from taskq_sls.deploy.template.parameters import DEFAULT_RUNTIME, RUNTIMES
+from taskq_sls.deploy.template.plan import STAGES
 from tests.support.template import Stack
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ import pytest
 
 from taskq_sls import __version__
 from taskq_sls.cli import main
-from taskq_sls.scaffold.names import LONGEST, checked_name
-from taskq_sls.scaffold.project import FILES, contents
-from taskq_sls.settings import PREFIX
-from taskq_sls.template.parameters import DEFAULT_RUNTIME
+from taskq_sls.core.settings import PREFIX
+from taskq_sls.deploy.scaffold.names import LONGEST, checked_name
+from taskq_sls.deploy.scaffold.project import FILES, contents
+from taskq_sls.deploy.template.parameters import DEFAULT_RUNTIME
 from tests.support.template import Stack
 
 SOURCES = Path(sys.modules[checked_name.__module__].__file__ or "").parent / "files"

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import interrupts
 from taskq_sls.aws.blocking import Clients
 from taskq_sls.aws.config import ClientOptions
-from taskq_sls.threads import Threads
+from taskq_sls.core import interrupts
+from taskq_sls.core.threads import Threads
 
 BEFORE_3_13 = pytest.mark.skipif(sys.version_info >= (3, 13), reason="logging holds it by `with`, which has no gap")
 
@@ -206,7 +206,7 @@ async def test_an_interrupt_that_strikes_where_exceptions_are_ignored_is_sent_ag
 
 TRACED = """
 import asyncio, sys, threading, time
-from taskq_sls.threads import Threads
+from taskq_sls.core.threads import Threads
 
 begun = threading.Event()
 

@@ -14,8 +14,8 @@ from test_lambda_handler import Bench, Event, ids
 from taskq_sls import Queue, TaskContext
 from taskq_sls.aws.port import CALL_THREADS
 from taskq_sls.aws.threads import ThreadedAws
-from taskq_sls.clock import ManualClock
-from taskq_sls.plan import Plan
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.engine.plan import Plan
 from taskq_sls.results.records import State
 from taskq_sls.serverless.loop import BUSY_SECONDS, new_event_loop
 from taskq_sls.serverless.starts import RecordStart, StartLimits

@@ -15,14 +15,15 @@ from moto import mock_aws
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
-from taskq_sls.clock import ManualClock
-from taskq_sls.flow import AsyncFlow
-from taskq_sls.scheduler import local_clock, sender
-from taskq_sls.scheduler.filling import spread
-from taskq_sls.scheduler.local_clock import LocalClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.scheduler.clock_state_memory import MemoryNotes
+from taskq_sls.scheduler.local_clock import clock as local_clock
+from taskq_sls.scheduler.local_clock import sender
+from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.notes_memory import MemoryNotes
-from taskq_sls.scheduler.specs import ScheduleSpec, StoredSchedule
+from taskq_sls.scheduler.placeholders import spread
+from taskq_sls.scheduler.spec import ScheduleSpec, StoredSchedule
 from taskq_sls.testing.faults import Faults
 from taskq_sls.testing.ports import FaultyClient
 

@@ -16,7 +16,7 @@ from rig import Rig
 
 import taskq_sls
 from taskq_sls import Retry
-from taskq_sls.loggers import NAMES
+from taskq_sls.core.loggers import NAMES
 from taskq_sls.logs import JsonFormatter
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskq_sls.context import TaskContext, _current
+from taskq_sls.core.context import TaskContext, _current
 from taskq_sls.errors import ConfigError
 from taskq_sls.logs import JsonFormatter, TextFormatter, configure
 

@@ -9,11 +9,11 @@ import pytest
 
 from taskq_sls.brokers.base import Outgoing
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import Delivery
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.delivery import Delivery
+from taskq_sls.core.flow import drive
+from taskq_sls.core.queues import Queue
 from taskq_sls.errors import ConfigError
-from taskq_sls.flow import drive
-from taskq_sls.queues import Queue
 
 DAY = 86_400
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskq_sls.envelope import MAX_RUN
+from taskq_sls.core.envelope import MAX_RUN
+from taskq_sls.core.message import VERSION, Message, check_id, dead_letter_body, decode, new_body, new_id
 from taskq_sls.errors import ArgumentsError, ConfigError, UndecodableMessage
-from taskq_sls.message import VERSION, Message, check_id, dead_letter_body, decode, new_body, new_id
 
 NOW = 1_795_331_159.075
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -13,8 +13,8 @@ import pytest
 from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.metrics import sparkline
-from taskq_sls.flow import drive
-from taskq_sls.results.metrics import BUCKETS, MINUTE, Counters, Slot
+from taskq_sls.core.flow import drive
+from taskq_sls.metrics.counters import BUCKETS, MINUTE, Counters, Slot
 from taskq_sls.testing import in_memory
 
 NOW = 1_800_000_000

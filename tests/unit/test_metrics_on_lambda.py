@@ -11,13 +11,13 @@ import pytest
 
 from taskq_sls import TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.brokers.normalise import delivery_from_lambda_record
-from taskq_sls.clock import ManualClock
-from taskq_sls.flow import drive
-from taskq_sls.message import Message
-from taskq_sls.offline.context import LambdaContext
+from taskq_sls.brokers.received import delivery_from_lambda_record
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import Message
+from taskq_sls.local_aws.context import LambdaContext
+from taskq_sls.metrics.counters import MINUTE, Counters, MemoryMetrics, Slot
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.metrics import MINUTE, Counters, MemoryMetrics, Slot
 from taskq_sls.serverless import LambdaHandler
 from taskq_sls.serverless import handler as handler_module
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError, TaskQ
-from taskq_sls.clock import ManualClock
-from taskq_sls.flow import drive
-from taskq_sls.metrics.reading import Metrics
-from taskq_sls.results.metrics import BUCKETS, HOUR, MINUTE, NOTHING, Counters, Slot
+from taskq_sls.client.metrics import Metrics
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import drive
+from taskq_sls.metrics.counters import BUCKETS, HOUR, MINUTE, NOTHING, Counters, Slot
 from taskq_sls.testing import in_memory
 
 NOW = 1_800_000_000.0 + 30 * 60 + 20  # half past, and 20 seconds

@@ -11,7 +11,7 @@ import pytest
 from rig import Rig, delivery
 
 from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ, current_task
-from taskq_sls.delivery import DeadLetter, Done, Release, RetryIn
+from taskq_sls.core.delivery import DeadLetter, Done, Release, RetryIn
 from taskq_sls.testing import in_memory
 
 ONCE = Retry(max_attempts=1)

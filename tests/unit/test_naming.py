@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError, TaskQ
-from taskq_sls.naming import check_task_name, task_name
+from taskq_sls.core.naming import check_task_name, task_name
 
 
 def at_the_top() -> None: ...

@@ -15,10 +15,10 @@ import pytest
 from taskq_sls import ConfigError
 from taskq_sls.cli import main
 from taskq_sls.cli.arguments import duration
-from taskq_sls.cli.asking import Bar, needs_confirmation
 from taskq_sls.cli.completion import SHELLS, completed
 from taskq_sls.cli.editor import read_edited
 from taskq_sls.cli.main import _parser
+from taskq_sls.cli.prompts import Bar, needs_confirmation
 from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
 from taskq_sls.cli.top import _show, frame
 from taskq_sls.cli.worker import child_command
@@ -248,7 +248,7 @@ def test_an_unknown_option_is_told_with_the_one_that_was_meant(capsys: pytest.Ca
 def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr("taskq_sls.cli.asking._columns", lambda: 40)
+    monkeypatch.setattr("taskq_sls.cli.prompts._columns", lambda: 40)
 
     with Bar("sent") as bar:
         bar(Progress(10, 40, 9, 1))

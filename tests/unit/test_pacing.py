@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.flow import AsyncFlow, BlockingFlow, drive
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.flow import AsyncFlow, BlockingFlow, drive
-from taskq_sls.scheduler.pacing import CRUD_PER_SECOND, LISTS_PER_SECOND, PATIENCE, Pacer
+from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, PATIENCE, Pacer
 
 
 def blocking(clock: ManualClock, per_second: float) -> Pacer:

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import taskq_sls
-from taskq_sls.offline.moto_version import LOWEST
+from taskq_sls.local_aws.moto_version import LOWEST
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,9 +54,7 @@ resize.plan
     )
 
     assert loaded & HEAVY == set()
-    rooms = {
-        f"taskq_sls.{room}" for room in ("cli", "worker", "serverless", "testing", "offline", "provisioning", "web")
-    }
+    rooms = {f"taskq_sls.{room}" for room in ("cli", "worker", "serverless", "testing", "local_aws", "deploy", "web")}
     assert loaded & rooms == set()
 
 
@@ -73,8 +71,7 @@ handler = app.lambda_handler()
 
     assert loaded & (HEAVY - {"botocore", "boto3"}) == set()
     assert (
-        loaded & {f"taskq_sls.{room}" for room in ("cli", "worker", "testing", "offline", "provisioning", "web")}
-        == set()
+        loaded & {f"taskq_sls.{room}" for room in ("cli", "worker", "testing", "local_aws", "deploy", "web")} == set()
     )
 
 

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from taskq_sls.errors import AwsError
 from taskq_sls.web.auth import new_token
-from taskq_sls.web.auth.failures import MOST
+from taskq_sls.web.auth.login_limiter import MOST
+from taskq_sls.web.pages.routes import ACTIONS, LOGOUT, PAGES
 from taskq_sls.web.pages.sessions import LIFETIME, PLAIN, SECURE
-from taskq_sls.web.pages.site import ACTIONS, LOGOUT, PAGES
 from tests.support.api import api_app, served
 from tests.support.http_events import ARN, function_url
 from tests.support.pages import BROWSER, SITE, Dashboard, browser_of, dashboard

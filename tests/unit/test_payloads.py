@@ -27,16 +27,16 @@ from taskq_sls import (
     wait_all,
 )
 from taskq_sls.brokers.base import MAX_BODY_BYTES, Outgoing
-from taskq_sls.claim_check import message_deposit
-from taskq_sls.clock import ManualClock
-from taskq_sls.delivery import DONE, LOST, DeadLetter, Release, RetryIn
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Release, RetryIn
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import Message, dead_letter_body, decode
+from taskq_sls.core.settings import Settings
 from taskq_sls.errors import AwsError
-from taskq_sls.flow import drive
-from taskq_sls.message import Message, dead_letter_body, decode
+from taskq_sls.payloads.claim_check import message_deposit
 from taskq_sls.payloads.layout import DAY, LIFETIMES, message_key, result_key
 from taskq_sls.payloads.memory import MemoryPayloads
 from taskq_sls.results.limits import MAX_RESULT_BYTES
-from taskq_sls.settings import Settings
 from taskq_sls.testing import in_memory
 
 BIG = "x" * MAX_BODY_BYTES

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError, RetryLater, TaskQ, TaskQError, errors
+from taskq_sls.client.handle import TaskHandle
 from taskq_sls.errors import (
     AwsError,
     DuplicateTask,
@@ -24,7 +25,6 @@ from taskq_sls.errors import (
     TaskFailed,
     UndecodableMessage,
 )
-from taskq_sls.handle import TaskHandle
 from tests.support import template_command_app as small
 from tests.support.template_command_app import app as small_app
 from tests.support.template_command_app import tidy

@@ -12,8 +12,8 @@ import pytest
 from rig import Rig, delivery
 
 from taskq_sls import Middleware, Retry
-from taskq_sls.delivery import DONE, DeadLetter
-from taskq_sls.processes.frames import FrameError, Inbox, frame
+from taskq_sls.core.delivery import DONE, DeadLetter
+from taskq_sls.engine.processes.frames import FrameError, Inbox, frame
 from tests.support import process_functions as functions
 
 ONCE = Retry(max_attempts=1)
@@ -94,7 +94,7 @@ async def test_a_context_that_cannot_be_sent_is_a_failed_attempt(rig: Rig, monke
         raise TypeError("cannot pickle it")
 
     await result_of(rig, in_process(rig, functions.process_id), id="before")
-    monkeypatch.setattr("taskq_sls.processes.pool._picklable", fail)
+    monkeypatch.setattr("taskq_sls.engine.processes.pool._picklable", fail)
     error = await error_of(rig, in_process(rig, functions.sleep))
     assert error.message == "cannot pickle it"
 
@@ -108,7 +108,7 @@ async def test_a_result_that_is_too_large_to_travel_is_refused_with_the_limit(ri
 
 
 async def test_a_request_that_is_too_large_is_a_failed_attempt(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskq_sls.processes.frames.MAX_BYTES", 10_000)
+    monkeypatch.setattr("taskq_sls.engine.processes.frames.MAX_BYTES", 10_000)
     error = await error_of(rig, in_process(rig, functions.size_of), "x" * 20_000)
     assert "is too large to pass between a worker and its child process" in error.message
 

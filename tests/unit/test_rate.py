@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError
-from taskq_sls.scheduler.expressions import rate
+from taskq_sls.scheduler.parse import rate
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError, Middleware, Retry, TaskQ
-from taskq_sls.message import Message
+from taskq_sls.core.message import Message
 from taskq_sls.testing import InMemory, in_memory
 
 

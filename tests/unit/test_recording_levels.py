@@ -9,7 +9,7 @@ from faults import FaultyResults, denied, refused, throttled
 from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, MissingResource, Retry, State, TaskContext, TaskExpired, TaskFailed, TaskQ
-from taskq_sls.delivery import DeadLetter, Done, Lost, RetryIn
+from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.testing import InMemory, in_memory
 
 LEVELS = ("none", "finished", "started", "queued")

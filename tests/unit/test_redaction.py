@@ -14,9 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, TaskQError, current_task
-from taskq_sls.logs import configure
-from taskq_sls.message import decode
-from taskq_sls.redaction import (
+from taskq_sls.core.message import decode
+from taskq_sls.core.redaction import (
     DEEPEST,
     MASK,
     hidden_texts,
@@ -26,6 +25,7 @@ from taskq_sls.redaction import (
     redact_arguments,
     redacted_names,
 )
+from taskq_sls.logs import configure
 from taskq_sls.testing import in_memory
 
 NAMES = redacted_names(["password", "API-Key"])

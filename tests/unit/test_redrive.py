@@ -10,12 +10,12 @@ from graveyard import NOW, Graveyard
 
 from taskq_sls import ArgumentsError, ConfigError
 from taskq_sls.brokers.base import EntryError
-from taskq_sls.delivery import DONE
-from taskq_sls.flow import drive
-from taskq_sls.message import Message
+from taskq_sls.core.delivery import DONE
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import Message
 from taskq_sls.operations.dead_letters import Progress
 from taskq_sls.operations.editing import Edit
-from taskq_sls.operations.redriving import Redriven, redrive
+from taskq_sls.operations.redrive import Redriven, redrive
 from taskq_sls.operations.selection import Selection
 from taskq_sls.results.records import DAY, Finish, KeyLock, State
 
@@ -418,9 +418,9 @@ def test_a_firing_goes_to_the_queue_it_was_meant_for_and_makes_the_task_of_its_t
 
 @pytest.mark.parametrize("by_sqs", [False, True], ids=["copied", "moved"])
 def test_a_firing_whose_clock_left_the_time_out_is_redriven_as_the_task_it_was(yard: Graveyard, by_sqs: bool) -> None:
-    from taskq_sls.delivery import DeadLetter, Delivery
+    from taskq_sls.core.delivery import DeadLetter, Delivery
+    from taskq_sls.engine.settling import bury
     from taskq_sls.scheduler.firing import firing_id
-    from taskq_sls.settle import bury
 
     delivery = Delivery("default", FIRING, "receipt", "sqs-1", 3, NOW + 5)
     yard.clock.travel(600)
@@ -448,7 +448,7 @@ def test_a_firing_is_no_new_run_even_where_its_task_has_failed(yard: Graveyard) 
 
 
 def test_a_firing_for_a_fifo_queue_gets_the_group_of_its_schedule(yard: Graveyard) -> None:
-    from taskq_sls.scheduler.specs import ScheduleSpec
+    from taskq_sls.scheduler.spec import ScheduleSpec
 
     spec = ScheduleSpec("d-shop.x", "rate(1 hour)", "UTC", "ledger.fifo", FIRING, group="books")
     assert drive(yard.schedules.create(spec))

@@ -10,9 +10,9 @@ import pytest
 from rig import Rig
 
 from taskq_sls import ConfigError, TaskQ
-from taskq_sls.context import TaskContext
+from taskq_sls.core.context import TaskContext
+from taskq_sls.core.flow import drive
 from taskq_sls.errors import AwsError
-from taskq_sls.flow import drive
 from taskq_sls.results.workers import MemoryWorkers, RunningTask, WorkerReport
 from taskq_sls.worker import reporting
 from taskq_sls.worker.reporting import NAMED_BYTES, REPORT_EVERY, Reporter, oldest

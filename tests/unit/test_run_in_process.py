@@ -20,8 +20,8 @@ import pytest
 from rig import Rig, delivery, until
 
 from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ
-from taskq_sls.delivery import DONE, LOST, DeadLetter, Release, RetryIn
-from taskq_sls.processes import process as process_module
+from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Release, RetryIn
+from taskq_sls.engine.processes import process as process_module
 from taskq_sls.testing import in_memory
 from tests.support import logging_functions
 from tests.support import process_functions as functions
@@ -115,7 +115,7 @@ async def test_children_without_a_task_end_after_a_while(rig: Rig, monkeypatch: 
     task = in_process(rig, functions.process_id)
     child = await result_of(rig, task)
     assert rig.app.children is not None
-    monkeypatch.setattr("taskq_sls.processes.pool.IDLE_SECONDS", -1.0)
+    monkeypatch.setattr("taskq_sls.engine.processes.pool.IDLE_SECONDS", -1.0)
     assert exists(child)
     rig.app.children._trim(asyncio.get_running_loop())
     assert not exists(child)
@@ -478,7 +478,7 @@ app = TaskQ("shop")
 def job() -> None: ...
 
 if __name__ == "__main__":
-    from taskq_sls.context import TaskContext
+    from taskq_sls.core.context import TaskContext
     context = TaskContext("a", "job")
     try:
         asyncio.run(job.plan.onion(context))

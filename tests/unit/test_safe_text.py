@@ -9,11 +9,12 @@ import pytest
 from pydantic import BeforeValidator
 from rig import Rig, delivery
 
-from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, failures, rate
-from taskq_sls.delivery import DeadLetter, RetryIn
-from taskq_sls.failures import RemoteTraceback, describe
-from taskq_sls.message import ErrorInfo
-from taskq_sls.safe_text import class_name, repr_of, text_of
+from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, rate
+from taskq_sls.core.delivery import DeadLetter, RetryIn
+from taskq_sls.core.message import ErrorInfo
+from taskq_sls.core.safe_text import class_name, repr_of, text_of
+from taskq_sls.engine import attempt as failures
+from taskq_sls.engine.attempt import RemoteTraceback, describe
 from taskq_sls.serialization import compile_signature
 from taskq_sls.testing import in_memory
 

@@ -28,9 +28,9 @@ from taskq_sls import (
     cron,
     rate,
 )
-from taskq_sls.flow import drive
-from taskq_sls.scheduler.specs import ScheduleSpec
-from taskq_sls.schedules import adeclared_specs, declared_specs
+from taskq_sls.client.schedules import adeclared_specs, declared_specs
+from taskq_sls.core.flow import drive
+from taskq_sls.scheduler.spec import ScheduleSpec
 from taskq_sls.testing import InMemory, in_memory
 
 NOW = datetime.fromtimestamp(1_800_000_000, UTC)
@@ -363,7 +363,7 @@ def test_options_are_checked_at_once_even_where_arguments_cannot_be(app: TaskQ) 
 
 
 def test_names_that_come_out_the_same_are_refused(app: TaskQ, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskq_sls.schedules.declared.declared_name", lambda *parts: "d-shop.same-00000000")
+    monkeypatch.setattr("taskq_sls.client.schedules.declared_name", lambda *parts: "d-shop.same-00000000")
 
     with pytest.raises(ConfigError, match=r"'d-shop\.same-00000000' is the name of another schedule too"):
         app.task(schedule=[HOURLY, rate("2 hours")])(lone_job)
@@ -447,7 +447,7 @@ def test_an_app_without_schedules_imports_nothing_of_them() -> None:
 
     code = (
         "import sys; from taskq_sls import TaskQ; app = TaskQ('a'); app.task(name='a:b')(lambda: None); app.schedules\n"
-        "assert not [m for m in sys.modules if m.startswith('taskq_sls.schedules') or m == 'taskq_sls.scheduler.cron']"
+        "assert not [m for m in sys.modules if m.startswith('taskq_sls.client.schedule') or m == 'taskq_sls.scheduler.cron']"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

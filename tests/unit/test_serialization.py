@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
+from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import ArgumentsError, ConfigError
-from taskq_sls.message import Message, decode
 from taskq_sls.serialization import JsonSignature, Signature, compile_signature
 from taskq_sls.serialization.sameness import difference
 

@@ -17,32 +17,45 @@ import taskq_sls
 LIBRARY = Path(taskq_sls.__file__).parent
 
 SHARED = [
-    "task.py",
-    "handle.py",
-    "dispatch.py",
-    "onions.py",
-    "sending.py",
-    "claim_check.py",
-    "schedules",
+    *(
+        f"client/{name}.py"
+        for name in (
+            "task",
+            "handle",
+            "waiting",
+            "dispatch",
+            "dispatch_hooks",
+            "sending",
+            "unique_keys",
+            "schedules",
+            "schedule_capture",
+            "schedule_handle",
+            "schedule_message",
+            "schedule_names",
+            "schedule_sync",
+            "schedule_updates",
+            "schedule_value",
+        )
+    ),
     *(
         f"scheduler/{name}.py"
         for name in (
             "store",
             "eventbridge",
             "memory",
-            "notes",
-            "notes_table",
-            "notes_memory",
-            "pacing",
+            "clock_state",
+            "clock_state_table",
+            "clock_state_memory",
+            "rate_limit",
             "overlap",
-            "news",
+            "change_notifier",
         )
     ),
     "brokers",
     "results",
     "payloads",
-    "provisioning",
-    "doctor",
+    "deploy/provision",
+    "deploy/doctor",
     "operations",
 ]
 """What a sync call can drive."""
@@ -52,10 +65,10 @@ BANNED_MODULES = {"asyncio", "anyio", "trio", "concurrent", "time"}
 HOOKS = "plain dispatch hooks of async callers run in a thread; sync callers have left before, by the blocking flow"
 
 ALLOWED = {
-    ("onions.py", "asyncio.CancelledError"): HOOKS,
-    ("onions.py", "asyncio.current_task"): HOOKS,
-    ("onions.py", "asyncio.get_running_loop"): HOOKS,
-    ("onions.py", "asyncio.run_coroutine_threadsafe"): HOOKS,
+    ("client/dispatch_hooks.py", "asyncio.CancelledError"): HOOKS,
+    ("client/dispatch_hooks.py", "asyncio.current_task"): HOOKS,
+    ("client/dispatch_hooks.py", "asyncio.get_running_loop"): HOOKS,
+    ("client/dispatch_hooks.py", "asyncio.run_coroutine_threadsafe"): HOOKS,
 }
 """(file, what it uses): why it never runs in a sync call."""
 

@@ -10,9 +10,9 @@ import pytest
 from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, Queue, Retry, State, TaskFailed, TaskQ
-from taskq_sls.delivery import DeadLetter, Done, RetryIn
-from taskq_sls.envelope import MAX_RUN
-from taskq_sls.message import deduplication_id
+from taskq_sls.core.delivery import DeadLetter, Done, RetryIn
+from taskq_sls.core.envelope import MAX_RUN
+from taskq_sls.core.message import deduplication_id
 from taskq_sls.results.records import CancelAnswer
 from taskq_sls.scheduler.firing import firing_id
 from taskq_sls.testing import in_memory

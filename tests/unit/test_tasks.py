@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 from faults import FaultyBroker
 
-from taskq_sls import (
-    ArgumentsError,
-    ConfigError,
-    PayloadTooLarge,
-    Queue,
-    TaskContext,
-    TaskQ,
-)
-from taskq_sls.message import decode
+from taskq_sls import ArgumentsError, ConfigError, PayloadTooLarge, Queue, TaskContext, TaskQ
+from taskq_sls.core.message import decode
 from taskq_sls.testing import in_memory
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, Schedule, TaskQ, cron, rate
+from taskq_sls.deploy.template import Plan, TemplateOptions, render
+from taskq_sls.deploy.template.names import queue_id
 from taskq_sls.errors import ConfigError
-from taskq_sls.template import Plan, TemplateOptions, render
-from taskq_sls.template.names import queue_id
 from tests.support.template import Stack
 from tests.support.template_apps import AWKWARD, full_app
 
@@ -280,7 +280,7 @@ def test_two_routes_of_one_task_are_two_rules() -> None:
 
 def test_the_text_depends_on_the_app_alone() -> None:
     program = (
-        "from tests.support.template_apps import full_app; from taskq_sls.template import render; "
+        "from tests.support.template_apps import full_app; from taskq_sls.deploy.template import render; "
         "print(render(full_app()), end='')"
     )
     texts = set()

@@ -12,15 +12,15 @@ import pytest
 
 from local.tasks import app as reference_app
 from taskq_sls import TaskQ
+from taskq_sls.client.schedules import declared_specs
+from taskq_sls.core.queues import Queue, dead_letter_name
+from taskq_sls.deploy.template import TemplateOptions, render
+from taskq_sls.deploy.template.names import queue_id
+from taskq_sls.deploy.template.plan import margin
 from taskq_sls.payloads.layout import LIFETIMES
-from taskq_sls.queues import Queue, dead_letter_name
 from taskq_sls.results.layout import INDEXES
-from taskq_sls.scheduler.expressions import parse as parse_expression
 from taskq_sls.scheduler.firing import read_firing
-from taskq_sls.schedules import declared_specs
-from taskq_sls.template import TemplateOptions, render
-from taskq_sls.template.names import queue_id
-from taskq_sls.template.plan import margin
+from taskq_sls.scheduler.parse import parse as parse_expression
 from tests.support.template import KEY, Stack
 from tests.support.template_apps import full_app
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq_sls.template.emitter import Noted, Tag, Text, dump
+from taskq_sls.deploy.template.emitter import Noted, Tag, Text, dump
 from tests.support.template import parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(

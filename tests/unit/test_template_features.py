@@ -9,8 +9,8 @@ import pytest
 
 from taskq_sls import ConfigError
 from taskq_sls.cli import main
-from taskq_sls.template import TemplateOptions, render
-from taskq_sls.template.features import FEATURES
+from taskq_sls.deploy.template import TemplateOptions, render
+from taskq_sls.deploy.template.features import FEATURES
 from tests.support.template import Stack, parse
 from tests.support.template_apps import full_app
 

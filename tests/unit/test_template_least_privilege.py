@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from local.tasks import app as reference_app
-from taskq_sls.template import render
-from taskq_sls.template.names import queue_id
+from taskq_sls.deploy.template import render
+from taskq_sls.deploy.template.names import queue_id
 from tests.support.template import KEY, Stack
 from tests.support.template_apps import full_app
 

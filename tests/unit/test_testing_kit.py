@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, Retry, Schedule, State, TaskContext, TaskFailed, TaskQ, TaskQError, cron, rate
-from taskq_sls.clock import SystemClock
+from taskq_sls.core.clock import SystemClock
 from taskq_sls.testing import InMemory, ManualClock, in_memory
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from rig import until
 
-from taskq_sls import threads as threads_module
-from taskq_sls.interrupts import TaskInterrupted
-from taskq_sls.threads import Threads, default_threads
+from taskq_sls.core import threads as threads_module
+from taskq_sls.core.interrupts import TaskInterrupted
+from taskq_sls.core.threads import Threads, default_threads
 
 
 def count(spins: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from rig import Rig, delivery
 
 from taskq_sls import Middleware, Retry, State, TaskContext
-from taskq_sls.delivery import DeadLetter, Done, RetryIn
+from taskq_sls.core.delivery import DeadLetter, Done, RetryIn
 
 SHORT = 0.05
 LONG_ENOUGH_TO_BEGIN = 1.0

@@ -28,8 +28,8 @@ from taskq_sls import (
     wait_all,
 )
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.clock import SystemClock
-from taskq_sls.delivery import DeadLetter
+from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.delivery import DeadLetter
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.testing import in_memory
 from taskq_sls.worker import Worker, saturation

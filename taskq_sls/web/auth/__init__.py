@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .gate import Gate, Principal
+from .authenticator import Gate, Principal
 from .tokens import SCOPES, Scope, Token, new_token
 
 __all__ = ["SCOPES", "Gate", "Principal", "Scope", "Token", "new_token"]

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ...app import TaskQ
-from ...operations.dead_letter import DeadLetterGroup, DeadLetterView
+from ...core.redaction import redact
+from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView
 from ...operations.dead_letters import Problem as Kept
 from ...operations.selection import Selection
-from ...redaction import redact
 from ..limits import MAX_DEAD_LETTERS, clipped
 from .tasks import Given, moment, shown_labels
 from .times import Moment

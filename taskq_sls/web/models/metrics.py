@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
+from ...metrics.counters import Counters as Counted
 from ...metrics.window import Window
-from ...results.metrics import Counters as Counted
 
 
 class Counters(BaseModel):

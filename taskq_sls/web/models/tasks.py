@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...app import TaskQ
-from ...message import ID_PATTERN
-from ...redaction import MASK, redact
+from ...core.message import ID_PATTERN
+from ...core.redaction import MASK, redact
 from ...results import records
 from ...results.records import State, TaskRecord
 from ..limits import MAX_ANSWER, MAX_BATCH, MAX_LABELS, clipped

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .site import add_pages
+from .routes import add_pages
 
 __all__ = ["add_pages"]

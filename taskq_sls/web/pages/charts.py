@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from .components import table
 from .html import NOTHING, Html, tag
-from .parts import table
 
 WIDTH, HEIGHT = 600, 160
 """Units of a drawing; browsers scale it to the page."""

@@ -7,14 +7,14 @@ import json
 from starlette.requests import Request
 
 from ...brokers.base import MAX_BODY_BYTES
-from ..calls import Call
 from ..limits import MOST_SEEN
 from ..models.dead_letters import DeadLetter, DeadLetterDetail, DeadLetters
+from ..request_context import Call
 from ..routes.dead_letters import get_dead_letter, get_dead_letters
-from .disposal import ALL
+from .components import area, as_json, choice, facts, field, labels, section, table, time
+from .dead_letter_actions import ALL
 from .html import NOTHING, Child, Html, link, markup, tag
 from .layout import crumb
-from .parts import area, as_json, choice, facts, field, labels, section, table, time
 from .view import View
 
 SHOWN = 100

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from ...errors import TaskQError
 from ..auth import Gate
 from ..problems import ProblemError
-from .answers import error_page, redirect, rendered
+from .components import notice
 from .forms import read_form
 from .html import Html, tag
-from .parts import notice
+from .responses import error_page, redirect, rendered
 from .sessions import LIFETIME, Sessions
 from .view import View
 

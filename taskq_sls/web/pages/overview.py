@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from starlette.requests import Request
 
 from ...app import TaskQ
+from ...client.services import Services
 from ...errors import TaskQError
 from ...metrics.window import Window
 from ...operations.overview import live_workers
@@ -18,13 +19,12 @@ from ...operations.queues import QueueStats, oldest_ages, queue_stats
 from ...results.base import Query
 from ...results.records import State, TaskRecord
 from ...results.workers import WorkerReport
-from ...services import Services
-from ..calls import Call
 from ..limits import clipped
-from .answers import told
+from ..request_context import Call
 from .charts import Line, bar, chart
+from .components import duration, notice, section, table, time
 from .html import Child, Html, link, markup, tag
-from .parts import duration, notice, section, table, time
+from .responses import told
 from .view import View
 
 EVERY = 15

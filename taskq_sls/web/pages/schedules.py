@@ -8,12 +8,12 @@ from itertools import islice
 
 from starlette.requests import Request
 
+from ...client.schedule_handle import next_run
 from ...operations.schedules import ScheduleView, kind_of, list_schedules
-from ...schedules.handle import next_run
-from ..calls import Call
-from .actions import SAID
+from ..request_context import Call
+from .components import action, notice, section, status, table, time
 from .html import NOTHING, Child, Html, link, markup, tag
-from .parts import action, notice, section, status, table, time
+from .task_actions import SAID
 from .timeline import DAY, Step, moments, strip
 from .view import View
 

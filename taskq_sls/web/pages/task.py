@@ -7,26 +7,26 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from ...claim_check import redeem_result
+from ...core.redaction import holds_mask
 from ...errors import PayloadMissing
-from ...operations.dead_letter import DeadLetterView
+from ...operations.dead_letter_view import DeadLetterView
 from ...operations.dead_letters import list_dead_letters
 from ...operations.selection import Selection
-from ...redaction import holds_mask
+from ...payloads.claim_check import redeem_result
 from ...results.limits import MAX_CALL_BYTES
 from ...results.records import State, TaskRecord
-from ..calls import Call
 from ..limits import MOST_SEEN
 from ..models.tasks import Arguments, TaskDetail, detail
 from ..problems import ProblemError
+from ..request_context import Call
 from ..routes.tasks import NO_RECORD
-from .actions import SAID
-from .finding import Found, Search, find, find_among
-from .further import further
+from .attempts_timeline import life
+from .components import action, area, as_json, duration, facts, field, labels, notice, section, status, table, time
 from .html import NOTHING, Html, link, markup, tag
 from .layout import crumb
-from .life import life
-from .parts import action, area, as_json, duration, facts, field, labels, notice, section, status, table, time
+from .pagination import further
+from .search import Found, Search, find, find_among
+from .task_actions import SAID
 from .view import View
 
 EVERY = 5

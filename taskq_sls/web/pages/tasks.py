@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...message import ID_PATTERN
+from ...core.message import ID_PATTERN
 from ...results.records import State, TaskRecord
-from ..calls import Call
 from ..limits import clipped
 from ..models.tasks import TaskSummary, summary
 from ..problems import ProblemError
+from ..request_context import Call
 from ..routes.filters import read_labels
-from .answers import redirect
-from .finding import OPEN, Search, by_state, find
-from .further import further, names_of
+from .active_tasks import NEWEST, Unended, unended
+from .components import choice, duration, field, labels, section, status, table, time
 from .html import NOTHING, Child, Html, address, link, markup, tag
-from .parts import choice, duration, field, labels, section, status, table, time
-from .unended import NEWEST, Unended, unended
+from .pagination import further, names_of
+from .responses import redirect
+from .search import OPEN, Search, by_state, find
 from .view import View
 
 EVERY = 5

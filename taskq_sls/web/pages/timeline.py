@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from .components import duration, time
 from .html import Child, Html, tag
-from .parts import duration, time
 
 WIDTH, HEIGHT = 240, 20
 """Units of a strip."""

@@ -7,13 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from ...app import TaskQ
+from ...core.redaction import MASK, holds_mask
 from ...errors import ConfigError
 from ...operations.dead_letters import list_dead_letters, purge
 from ...operations.editing import Edit
-from ...operations.redriving import redrive
+from ...operations.redrive import redrive
 from ...operations.selection import Selection
-from ...redaction import MASK, holds_mask
-from ..calls import BODY, Caller, allowed
 from ..limits import MAX_DEAD_LETTERS, MOST_SEEN
 from ..models.dead_letters import (
     Chosen,
@@ -29,6 +28,7 @@ from ..models.dead_letters import (
     RedriveDone,
 )
 from ..problems import ProblemError
+from ..request_context import BODY, Caller, allowed
 from .filters import check_shown, read_labels
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])

@@ -10,15 +10,15 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Response
 
 from ...app import TaskQ
-from ...dispatch import raise_failures
+from ...client.dispatch import raise_failures
+from ...client.sending import Prepared
+from ...client.task import Task
+from ...client.unique_keys import Existing, send_unique
 from ...errors import ArgumentsError, ConfigError, TaskQError
-from ...sending import Prepared
-from ...task import Task
-from ...unique import Existing, send_unique
-from ..calls import BODY, Call, Caller, allowed
 from ..idempotency import MAX_KEY, Request, begin, finish, give_up
 from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
 from ..problems import ProblemError
+from ..request_context import BODY, Call, Caller, allowed
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 

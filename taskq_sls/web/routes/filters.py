@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...app import TaskQ
-from ...redaction import hidden
+from ...core.redaction import hidden
 from ..problems import ProblemError
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from ...errors import AwsError, TaskQError
-from ..calls import Caller, allowed
 from ..limits import LONGEST_CHECK
 from ..models.queues import Health, Ready
 from ..problems import Check, ProblemError
+from ..request_context import Caller, allowed
 
 logger = logging.getLogger("taskq_sls.web")
 

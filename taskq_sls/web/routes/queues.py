@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query
 
 from ...operations.overview import live_workers, overview
 from ...operations.queues import queue_stats
-from ..calls import Caller, allowed
 from ..models.metrics import MetricHistory
 from ..models.queues import Metrics, Queues, QueueState, Worker, Workers
 from ..models.tasks import moment, summary
 from ..models.times import Moment
+from ..request_context import Caller, allowed
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 

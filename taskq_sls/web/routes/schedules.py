@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
+from ...client.schedule_handle import ScheduleHandle
 from ...errors import ConfigError
 from ...operations.schedules import ScheduleView, is_of, kind_of, list_schedules, show_schedule
-from ...scheduler.expressions import parse
-from ...schedules.handle import ScheduleHandle
-from ..calls import BODY, Call, Caller, allowed
+from ...scheduler.parse import parse
 from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
 from ..models.tasks import moment
 from ..problems import ProblemError
+from ..request_context import BODY, Call, Caller, allowed
 from .enqueueing import find_task
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])

@@ -6,18 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
 
-from ...claim_check import redeem_result
+from ...core.redaction import MASK, holds_mask
 from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing
 from ...operations import tasks as operations
 from ...operations.editing import Edit
-from ...redaction import MASK, holds_mask
+from ...payloads.claim_check import redeem_result
 from ...results.records import State
-from ..calls import BODY, Caller, allowed
 from ..limits import LONGEST_WAIT, MAX_PAGE
 from ..long_polls import LongPolls
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
 from ..models.times import Moment
 from ..problems import ProblemError
+from ..request_context import BODY, Caller, allowed
 from .enqueueing import find_task
 from .filters import read_labels
 

@@ -12,11 +12,11 @@ from moto.server import ThreadedMotoServer
 from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsPort
-from taskq_sls.clock import ManualClock
-from taskq_sls.provisioning import provision_table
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.deploy.provision import provision_table
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.batching import BatchingDynamoResults
-from taskq_sls.results.dynamodb import DynamoResults
+from taskq_sls.results.dynamodb.backend import DynamoResults
+from taskq_sls.results.dynamodb.batching import BatchingDynamoResults
 from taskq_sls.results.memory import MemoryResults
 
 tables = (f"tasks-{number}" for number in itertools.count())

@@ -5,7 +5,7 @@ from typing import Any
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
-from taskq_sls.results.dynamodb import DynamoResults
+from taskq_sls.results.dynamodb.backend import DynamoResults
 
 Hook = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any] | None]]
 

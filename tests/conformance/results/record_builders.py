@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from taskq_sls.message import ErrorInfo
+from taskq_sls.core.message import ErrorInfo
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import DAY, Claim, Claimed, Fence, Finish, State
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from record_builders import NOW, a_claim
 
 from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.flow import drive
-from taskq_sls.message import ErrorInfo
-from taskq_sls.provisioning import provision_table
+from taskq_sls.core.flow import drive
+from taskq_sls.core.message import ErrorInfo
+from taskq_sls.deploy.provision import provision_table
 from taskq_sls.results.base import Query, ResultBackend
-from taskq_sls.results.dynamodb import DynamoResults
+from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import Claim, Claimed, Fence, Finish, Progress, State
 

@@ -3,7 +3,7 @@
 import pytest
 from record_builders import NOW, a_claim, failed, retrying, run, start, succeeded
 
-from taskq_sls.message import ErrorInfo
+from taskq_sls.core.message import ErrorInfo
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.limits import CUT, MAX_CALL_BYTES, MAX_PAST_ERROR_BYTES
 from taskq_sls.results.records import KEPT_ATTEMPTS, PastAttempt, State, TaskRecord

@@ -7,7 +7,7 @@ from record_builders import NOW, a_claim, normalise_numbers, start
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.dynamodb import RACES, DynamoResults
+from taskq_sls.results.dynamodb.backend import RACES, DynamoResults
 from taskq_sls.results.records import KeyLock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

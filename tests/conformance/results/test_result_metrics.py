@@ -3,9 +3,9 @@
 import pytest
 from record_builders import NOW
 
+from taskq_sls.metrics.counters import BUCKETS, HOUR, KEPT_FOR, MINUTE, Counters, MetricStore, Slot
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.dynamodb import DynamoResults
-from taskq_sls.results.metrics import BUCKETS, HOUR, KEPT_FOR, MINUTE, Counters, MetricStore, Slot
+from taskq_sls.results.dynamodb.backend import DynamoResults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,16 +16,16 @@ from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsPort
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.brokers.sqs import SqsBroker
-from taskq_sls.clock import ManualClock
-from taskq_sls.provisioning import provision, provision_table
-from taskq_sls.queues import Queue
+from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.queues import Queue
+from taskq_sls.core.settings import Settings
+from taskq_sls.deploy.provision import provision, provision_table
+from taskq_sls.scheduler.clock_state import ScheduleNotes
+from taskq_sls.scheduler.clock_state_memory import MemoryNotes
+from taskq_sls.scheduler.clock_state_table import TableNotes
 from taskq_sls.scheduler.eventbridge import EventBridgeStore
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.notes import ScheduleNotes
-from taskq_sls.scheduler.notes_memory import MemoryNotes
-from taskq_sls.scheduler.notes_table import TableNotes
 from taskq_sls.scheduler.store import ScheduleStore
-from taskq_sls.settings import Settings
 
 QUEUES = (Queue("default"), Queue("slow"), Queue("ledger.fifo"))
 

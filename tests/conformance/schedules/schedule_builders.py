@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from taskq_sls.scheduler.specs import ScheduleSpec, ScheduleSummary
+from taskq_sls.scheduler.spec import ScheduleSpec, ScheduleSummary
 from taskq_sls.scheduler.store import ScheduleStore
 
 ROLE = "arn:aws:iam::123456789012:role/taskq-scheduler"

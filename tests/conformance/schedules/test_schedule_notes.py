@@ -3,7 +3,7 @@
 import pytest
 from schedule_builders import NOW
 
-from taskq_sls.scheduler.notes import ALIVE_FOR, Change, ScheduleNotes
+from taskq_sls.scheduler.clock_state import ALIVE_FOR, Change, ScheduleNotes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

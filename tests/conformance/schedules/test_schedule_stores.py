@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from schedule_builders import BODY, NOW, a_spec, all_pages, spec_in
 
-from taskq_sls.clock import ManualClock
+from taskq_sls.core.clock import ManualClock
 from taskq_sls.errors import ConfigError, MissingResource, PayloadTooLarge
-from taskq_sls.scheduler.kept import as_kept
-from taskq_sls.scheduler.specs import MAX_INPUT_BYTES
+from taskq_sls.scheduler.normalized import as_kept
+from taskq_sls.scheduler.spec import MAX_INPUT_BYTES
 from taskq_sls.scheduler.store import ScheduleStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

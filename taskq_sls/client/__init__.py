@@ -1,0 +1,1 @@
+"""The app and its tasks: declaring, enqueueing, schedules, events, handles and results."""

@@ -1,0 +1,193 @@
+"""EventBridge events that become tasks: routes, declared with ``@app.on_event`` on a task."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.options import CALL_OPTIONS, TaskOptions
+from ..errors import ArgumentsError, ConfigError
+from ..scheduler.firing import firing_id
+from .event_arguments import MISSING, Source, argument_sources
+from .event_patterns import check_pattern, matches
+from .sending import Prepared
+from .task import Task
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+
+BUS = re.compile(r"[/.\-_A-Za-z0-9]{1,256}")
+"""Names of event buses (EventBridge API reference, CreateEventBus)."""
+
+ROUTE_OPTIONS = tuple(name for name in CALL_OPTIONS if name not in ("id", "overlap", "misfire"))
+"""Options of an enqueue that `on_event` takes. A task's id comes from its event."""
+
+Texts = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+"""``"aws.s3"``, ``{"prefix": "shop."}``, or a list of such alternatives."""
+
+
+class Event(NamedTuple):
+    """An EventBridge event. `time` is epoch seconds; `fields` is the whole event as it came."""
+
+    id: str
+    source: str
+    detail_type: str
+    time: float
+    fields: Mapping[str, Any]
+
+    def task_id(self, task: str) -> str:
+        """The id of the task it makes: the same however often the event comes, and a new one for each replay.
+
+        A UUID that begins with the event's time, to the second, so that ids sort by time.
+        """
+        replay = self.fields.get("replay-name")
+        # The ":" keeps events and schedules apart: no schedule group has one.
+        return firing_id(f"event:{self.id}" if replay is None else f"event:{self.id}:{replay}", task, self.time)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Route:
+    """Events of one pattern become one task each.
+
+    Attributes:
+        task: the task's name.
+        bus: name of the event bus; None for the account's default bus. An event does not tell its bus, so it counts
+            for the rule that is made of the route, and not for what `matches` says.
+        sources: where each parameter comes from.
+        options: options of the enqueue, laid over the task's.
+    """
+
+    app: TaskQ
+    task: str
+    bus: str | None
+    sources: tuple[Source, ...]
+    options: Mapping[str, Any]
+    wanted: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Route {self.wanted} to {self.task}>"
+
+    def pattern(self) -> dict[str, Any]:
+        """The pattern as JSON for an EventBridge rule; a copy."""
+        return copy.deepcopy(dict(self.wanted))
+
+    def matches(self, event: Event) -> bool:
+        """Whether the pattern matches."""
+        return matches(self.wanted, event.fields)
+
+    def prepare(self, event: Event) -> Prepared:
+        """The task's message for an event.
+
+        Raises:
+            ArgumentsError: the event lacks what a parameter needs, or holds what does not fit its annotation.
+            ConfigError: an annotation cannot be resolved, or an option does not fit the queue.
+        """
+        # By name and not kept: whoever decorates or imports the function again replaces its task.
+        task = self.app.registry.get(self.task)
+        assert task is not None
+        values: dict[str, Any] = {}
+        for source in self.sources:
+            value = source.read(event.fields)
+            if value is not MISSING:
+                values[source.parameter] = value
+            elif source.required:
+                raise ArgumentsError(
+                    f"task {self.task}: the parameter {source.parameter!r} takes {'.'.join(source.path)!r} of the event, which "
+                    f"event {event.id} does not have; give it a default, or name another place: on_event(arguments="
+                    f"{{{source.parameter!r}: ...}})"
+                )
+        # The event is JSON, as a message is: the task's annotations say what becomes of it.
+        args, kwargs = task._definition.signature().decode([], values)
+        options = self._options(task)
+        return task._prepare(args, kwargs, options._replace(id=event.task_id(task.name)))
+
+    def check(self, task: Task[..., Any]) -> None:
+        """Raise ConfigError where an option is wrong or does not fit the queue."""
+        self._options(task)
+
+    def _options(self, task: Task[..., Any]) -> TaskOptions:
+        where = f"on_event of task {task.name}"
+        merged = task.options.merged(where, self.options, ROUTE_OPTIONS, {})
+        self.app.check_queue(where, merged, sending=True)
+        return merged
+
+
+def declare(
+    app: TaskQ,
+    task: Task[..., Any],
+    wanted: Mapping[str, Any],
+    bus: str | None,
+    arguments: Mapping[str, str] | None,
+    options: Mapping[str, Any],
+) -> Route:
+    """Add a route to the app's, in place of an equal one: a module that is imported again declares it again.
+
+    Args:
+        wanted: from `route_pattern`.
+
+    Raises:
+        ConfigError: the task is another app's, or bus, arguments or options are wrong.
+    """
+    where = f"on_event of task {task.name}"
+    if task._app is not app:
+        raise ConfigError(f"{where}: the task is of TaskQ({task._app.name!r}), not of TaskQ({app.name!r})")
+    if bus is not None and (not isinstance(bus, str) or not BUS.fullmatch(bus)):
+        raise ConfigError(f"{where}: bus={bus!r} must be a name of 1 to 256 letters, digits and / . - _, or None")
+    if "id" in options:
+        raise ConfigError(f"{where}: id={options['id']!r}: the id of its task is made from each event; leave it out")
+    sources = argument_sources(where, task, arguments)
+    route = Route(app, task.name, None if bus == "default" else bus, sources, MappingProxyType(dict(options)), wanted)
+    route.check(task)
+    _add(app.routes, route)
+    return route
+
+
+def hand_over(routes: list[Route], former: str, task: Task[..., Any]) -> None:
+    """Give the routes of a former task to another one of the same function.
+
+    Raises:
+        ConfigError: an option of a route does not fit the task's queue.
+    """
+    moved = [route for route in routes if route.task == former]
+    routes[:] = [route for route in routes if route.task != former]
+    for route in moved:
+        route.check(task)
+        _add(routes, replace(route, task=task.name))
+
+
+def _add(routes: list[Route], route: Route) -> None:
+    for index, other in enumerate(routes):
+        if (other.task, other.bus, other.wanted) == (route.task, route.bus, route.wanted):
+            routes[index] = route
+            return
+    routes.append(route)
+
+
+def route_pattern(source: Texts, detail_type: Texts | None, detail: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The pattern of a route, checked.
+
+    Raises:
+        ConfigError: a part is no pattern, or uses what is not evaluated here.
+    """
+    pattern: dict[str, Any] = {"source": _alternatives("source", source)}
+    if detail_type is not None:
+        pattern["detail-type"] = _alternatives("detail_type", detail_type)
+    if detail is not None:
+        pattern["detail"] = detail
+    return check_pattern("on_event", pattern)
+
+
+def _alternatives(name: str, given: Texts) -> list[str | Mapping[str, Any]]:
+    wanted = [given] if isinstance(given, str | Mapping) else list(given) if isinstance(given, list | tuple) else []
+    fits = all(
+        (isinstance(one, str) and one) or (isinstance(one, Mapping) and list(one) == ["prefix"]) for one in wanted
+    )
+    if not wanted or not fits:
+        raise ConfigError(
+            f'on_event: {name}={given!r:.80} must be text, {{"prefix": text}}, or a list of such alternatives'
+        )
+    return wanted

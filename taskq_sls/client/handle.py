@@ -1,0 +1,336 @@
+"""Handles: what an enqueue returns, and how a caller waits for results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..core.context import running_task
+from ..core.flow import call_sync
+from ..errors import ConfigError, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskStalled, WaitInTask
+from ..results.records import DAY, MIN_RESULT_TTL, UNREADABLE, CancelAnswer, State, TaskRecord
+from ..results.unique_keys import give_back
+from ..serialization import JsonSignature
+from .by_name import ByName, find_task
+from .services import Services
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+    from ..scheduler.store import ScheduleStore
+
+R = TypeVar("R")
+
+
+class TaskHandle(ByName, Generic[R]):
+    """A task that was enqueued.
+
+    Attributes:
+        id: the task's id.
+        task: the task's name.
+        queue: logical name of the queue it went to.
+    """
+
+    __slots__ = ("_app", "_decode", "_record", "_unique_key", "id", "queue", "task")
+
+    def __init__(
+        self,
+        app: TaskQ,
+        id: str,
+        task: str,
+        queue: str,
+        record: str,
+        decode: Callable[[str], R] | None,
+        unique_key: str | None = None,
+    ) -> None:
+        self._app = app
+        self.id = id
+        self.task = task
+        self.queue = queue
+        self._record = record
+        self._decode = decode
+        self._unique_key = unique_key
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.task} {self.id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        task = self._app.registry.get(self.task)
+        module = None if task is None or self._decode is None else task.__module__
+        decodes = self._decode is not None
+        return _restored, (self._app, self.id, self.task, self.queue, self._record, self._unique_key, module, decodes)
+
+    def status(self) -> State:
+        """The task's state now. A sent task without a record is QUEUED.
+
+        Raises:
+            ConfigError: the task records nothing.
+            AwsError: the table cannot be read.
+        """
+        return call_sync("status", self._status(self._app.services.blocking()))
+
+    async def astatus(self) -> State:
+        """`status` for async code."""
+        return await self._status(await self._app.services.on_loop())
+
+    def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+        """Wait for the task to end, and return what it returned.
+
+        Looks at the table at growing, jittered intervals (50 ms to 2 s); a look that fails is repeated.
+
+        Args:
+            timeout: seconds to wait, 0 or more; 0 looks once; None waits as long as it takes.
+            allow_wait: wait inside a running task too. The task keeps its slot or thread meanwhile: if all of them
+                wait, nothing is left to run the tasks they wait for. Not needed with ``timeout=0``.
+
+        Raises:
+            WaitInTask: called inside a running task without `allow_wait`.
+            TaskFailed: it ended FAILED; carries the remote traceback.
+            TaskCancelled: it was cancelled.
+            TaskExpired: it was too old to be run.
+            TaskStalled: its worker vanished and nobody took it up for 15 minutes.
+            ResultTimeout: `timeout` passed; the task goes on.
+            ConfigError: the task records nothing (``record="none"``).
+        """
+        check_may_wait("result()", timeout, allow_wait)
+        return call_sync("result", self._result(self._app.services.blocking(waiting=True), timeout))
+
+    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+        """`result` for async code."""
+        check_may_wait("aresult()", timeout, allow_wait)
+        return await self._result(await self._app.services.on_loop(waiting=True), timeout)
+
+    def cancel(self) -> CancelAnswer:
+        """Cancel the task.
+
+        Returns:
+            ``answer`` is ``cancelled`` (it will not start again), ``requested`` (it runs; an async task is
+            cancelled at its worker's next heartbeat, a sync one can look at ``ctx.cancelled``) or
+            ``too_late`` (it had ended as ``status`` says).
+
+        Raises:
+            ConfigError: the task is recorded below ``started``.
+        """
+        return call_sync("cancel", self._cancel(self._app.services.blocking()))
+
+    async def acancel(self) -> CancelAnswer:
+        """`cancel` for async code."""
+        return await self._cancel(await self._app.services.on_loop())
+
+    async def _status(self, services: Services) -> State:
+        self._needs_record("status()")
+        record = await services.results.get(self.id, now=self._app.clock.time())
+        if record is None:
+            return State.QUEUED
+        return State.FAILED if self._id_taken(record) else record.status
+
+    async def _cancel(self, services: Services) -> CancelAnswer:
+        if self._record not in ("started", "queued"):
+            raise ConfigError(
+                f"cancel(): task {self.task} has record={self._record!r}; cancelling needs record='started' or 'queued'"
+            )
+        now = self._app.clock.time()
+        if self._app.registry.get(self.task) is not None:
+            record = await services.results.get(self.id, now=now)
+            if record is not None and self._id_taken(record):
+                return CancelAnswer("too_late", State.FAILED)
+        answer = await services.results.cancel(
+            self.id, task=self.task, queue=self.queue, now=now, ttl=now + MIN_RESULT_TTL + DAY
+        )
+        if self._unique_key is not None and answer.status.terminal:
+            await give_back(services.results, self.task, self._unique_key, self.id)
+        if answer.answer == "cancelled" and services.schedules is not None:
+            await self._drop_schedules(services, services.schedules, now)
+        return answer
+
+    async def _drop_schedules(self, services: Services, schedules: ScheduleStore, now: float) -> None:
+        """Remove the one-time schedules that may yet bring the task: of its delay, and of its last retry."""
+        from ..scheduler.firing import delay_name  # only where a scheduler is configured
+
+        record = await services.results.get(self.id, now=now)
+        names = {delay_name(self.id, 0, 0)}
+        if record is not None:
+            names.add(delay_name(self.id, record.run, record.attempt))
+        for name in names:
+            await schedules.delete(name)
+
+    async def _result(self, services: Services, timeout: float | None) -> R:
+        self._needs_record("result()")
+        from .waiting import wait_for_records  # who only sends, or only works, waits for nothing
+
+        record = (await wait_for_records(self._app, services, [self.id], timeout))[self.id]
+        return self._value(record)
+
+    def _id_taken(self, record: TaskRecord) -> bool:
+        """True if another task has used the id first: this one is dead-lettered, and has no record of its own."""
+        return self._app.registry.different_tasks(self.task, record.task)
+
+    def _value(self, record: TaskRecord) -> R:
+        if self._id_taken(record):
+            from ..engine.claim_refused import id_taken_by  # hardly any id is used twice
+
+            raise TaskFailed(
+                id=self.id,
+                task=self.task,
+                error_type="ClaimRefused",
+                error_message=id_taken_by(record, self.task),
+                traceback="",
+                attempts=0,
+                reason="id_taken",
+            )
+        error = error_of(record)
+        if error is not None:
+            raise error
+        if record.result_json is None:
+            if record.result_key is not None:
+                from ..payloads.claim_check import lost_result  # hardly any result is that large
+
+                raise lost_result(record)
+            return None  # type: ignore[return-value]  # a task that returned nothing: R is None
+        if self._decode is None:
+            return record.result  # type: ignore[no-any-return]  # by name: plain JSON
+        return self._decode(record.result_json)
+
+    def _needs_record(self, call: str) -> None:
+        if self._record == "none":
+            raise ConfigError(f"{call}: task {self.task} has record='none', so its state is kept nowhere")
+
+
+def _restored(
+    app: TaskQ, id: str, task: str, queue: str, record: str, unique_key: str | None, module: str | None, decodes: bool
+) -> TaskHandle[Any]:
+    """A handle from its pickle; `module` is that of a task registered in the app."""
+    decode: Callable[[str], Any] | None = None
+    if module is not None:
+        decode = find_task(app, task, module)._definition.signature().decode_result
+    elif decodes:
+        decode = JsonSignature(task).decode_result
+    return TaskHandle(app, id, task, queue, record, decode, unique_key)
+
+
+def error_of(record: TaskRecord) -> TaskError | None:
+    """The error that stands for a task's end, or None if it succeeded."""
+    if record.status is State.SUCCEEDED:
+        return None
+    if record.status is State.CANCELLED:
+        return TaskCancelled(f"task {record.task} {record.id} was cancelled", id=record.id, task=record.task)
+    if record.status is State.EXPIRED:
+        return TaskExpired(
+            f"task {record.task} {record.id} was older than its expires_in when its turn came, and did not run",
+            id=record.id,
+            task=record.task,
+        )
+    if record.status is State.FAILED:
+        info = record.error
+        return TaskFailed(
+            id=record.id,
+            task=record.task,
+            error_type=info.type if info else "?",
+            error_message=info.message if info else "?",
+            traceback=info.traceback if info else "",
+            attempts=record.attempt,
+            reason=record.reason,
+        )
+    if record.status == UNREADABLE:
+        return TaskError(
+            f"the record of task {record.task} {record.id} cannot be read: {record.error.message if record.error else '?'}",
+            id=record.id,
+            task=record.task,
+        )
+    return TaskStalled(
+        f"task {record.task} {record.id} is {record.status} since attempt {record.attempt}, but its lease or its next "
+        "attempt ended over 15 minutes ago and nobody took it up: are workers running?",
+        id=record.id,
+        task=record.task,
+    )
+
+
+def wait_all(
+    handles: Iterable[TaskHandle[R]],
+    timeout: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    allow_wait: bool = False,
+) -> list[R]:
+    """Wait for many tasks with one batched read per look, and return their results in order.
+
+    Args:
+        handles: of one app.
+        timeout: seconds for all together; None waits as long as it takes.
+        on_progress: called with (ended, total) whenever more have ended.
+        allow_wait: wait inside a running task too; see `TaskHandle.result`.
+
+    Raises:
+        WaitInTask: called inside a running task without `allow_wait`.
+        TaskError: of the first task, in order, that did not succeed; after all have ended.
+        ResultTimeout: some had not ended in time.
+        ConfigError: `handles` are no handles, or of several apps, or of tasks that record nothing.
+    """
+    check_may_wait("wait_all()", timeout, allow_wait)
+    handles = _listed(handles)
+    if not handles:
+        return []
+    app = _one_app(handles)
+    return call_sync("wait_all", _wait_all(app, app.services.blocking(waiting=True), handles, timeout, on_progress))
+
+
+async def await_all(
+    handles: Iterable[TaskHandle[R]],
+    timeout: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    allow_wait: bool = False,
+) -> list[R]:
+    """`wait_all` for async code."""
+    check_may_wait("await_all()", timeout, allow_wait)
+    handles = _listed(handles)
+    if not handles:
+        return []
+    app = _one_app(handles)
+    return await _wait_all(app, await app.services.on_loop(waiting=True), handles, timeout, on_progress)
+
+
+def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
+    """Refuse to wait inside a running task, unless the caller allows it.
+
+    Raises:
+        WaitInTask: a task is running here, and the call would wait.
+    """
+    context = running_task()
+    if context is None or allow_wait or timeout == 0:
+        return
+    raise WaitInTask(
+        f"{call} inside the running task {context.task}: it would keep its slot while it waits, and when all slots wait, "
+        "none is left to run the tasks they wait for. Return here and let the last task enqueue the next step, look "
+        "with timeout=0, or pass allow_wait=True if enough slots are always left"
+    )
+
+
+def _listed(handles: Iterable[TaskHandle[R]]) -> list[TaskHandle[R]]:
+    listed = list(handles) if isinstance(handles, Iterable) else None
+    if listed is None or not all(isinstance(handle, TaskHandle) for handle in listed):
+        raise ConfigError(
+            f"wait_all: {handles!r:.80} must be a list of handles, as enqueue and enqueue_many return them"
+        )
+    return listed
+
+
+def _one_app(handles: Sequence[TaskHandle[Any]]) -> TaskQ:
+    apps = {id(handle._app): handle._app for handle in handles}
+    if len(apps) > 1:
+        raise ConfigError(f"wait_all: the handles belong to {len(apps)} apps; wait for each app's handles apart")
+    return handles[0]._app
+
+
+async def _wait_all(
+    app: TaskQ,
+    services: Services,
+    handles: Sequence[TaskHandle[R]],
+    timeout: float | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[R]:
+    for handle in handles:
+        handle._needs_record("wait_all()")
+    from .waiting import wait_for_records
+
+    records = await wait_for_records(app, services, [handle.id for handle in handles], timeout, on_progress)
+    return [handle._value(records[handle.id]) for handle in handles]

@@ -1,0 +1,146 @@
+"""``app.metrics``: what happened when, per task and queue, from counters that drivers have written.
+
+Counters are those of whole minutes (kept 8 days) and whole hours (kept 60 days), in UTC. They arrive a minute late:
+a worker writes a minute when it is over, a Lambda container at the end of an invocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ..core.flow import call_sync
+from ..core.times import Instant
+from ..metrics.window import Named, Point, Window, read_window
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+    from ..metrics.counters import Counters
+    from .services import Services
+
+LAST_HOUR = timedelta(hours=1)
+
+
+class Metrics:
+    """Counters of tasks, for reading. Sync methods are plain, async ones have an ``a`` in front.
+
+    Where several of these are wanted for the same time, `window` reads once and answers all of them.
+    Every method raises ConfigError for a time or a step that is malformed.
+    """
+
+    def __init__(self, app: TaskQ) -> None:
+        self._app = app
+
+    def window(
+        self,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: Instant = LAST_HOUR,
+        until: Instant | None = None,
+        step: float | timedelta | None = None,
+    ) -> Window:
+        """All that was counted in a span of time, read once.
+
+        Args:
+            task: only the task of this name.
+            queue: only tasks from this queue (logical name).
+            since: an aware datetime, epoch seconds, or a timedelta back from now; rounded down to whole steps.
+            until: the same, exclusive, rounded up to whole steps. Default: now, with the step that it is in.
+            step: seconds of a point: whole minutes below an hour, else whole hours. Default: what fits the span: 1
+                minute up to 3 hours, 5 minutes up to 12 hours, 1 hour up to 14 days, else a day.
+
+        Raises:
+            ConfigError: a time or step is malformed, or there would be more than 1,500 points.
+            MissingResource: there is no table.
+        """
+        return call_sync("window", self._window(self._app.services.blocking(), task, queue, since, until, step))
+
+    async def awindow(
+        self,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: Instant = LAST_HOUR,
+        until: Instant | None = None,
+        step: float | timedelta | None = None,
+    ) -> Window:
+        """`window` for async code."""
+        return await self._window(await self._app.services.on_loop(), task, queue, since, until, step)
+
+    def series(
+        self,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: Instant = LAST_HOUR,
+        until: Instant | None = None,
+        step: float | timedelta | None = None,
+    ) -> Sequence[Point]:
+        """A point for every step, the oldest first, those in which nothing happened too. Arguments as of `window`.
+
+        ``point.time`` is the beginning of the step, ``point.counters`` has the counts, ``p50``, ``p95``, ``p99``.
+        """
+        return self.window(task=task, queue=queue, since=since, until=until, step=step).points
+
+    async def aseries(
+        self,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: Instant = LAST_HOUR,
+        until: Instant | None = None,
+        step: float | timedelta | None = None,
+    ) -> Sequence[Point]:
+        """`series` for async code."""
+        return (await self.awindow(task=task, queue=queue, since=since, until=until, step=step)).points
+
+    def totals(
+        self,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: Instant = LAST_HOUR,
+        until: Instant | None = None,
+    ) -> Counters:
+        """All of it together. Arguments as of `window`."""
+        return self.window(task=task, queue=queue, since=since, until=until).totals
+
+    async def atotals(
+        self,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: Instant = LAST_HOUR,
+        until: Instant | None = None,
+    ) -> Counters:
+        """`totals` for async code."""
+        return (await self.awindow(task=task, queue=queue, since=since, until=until)).totals
+
+    def failing(
+        self, *, queue: str | None = None, since: Instant = LAST_HOUR, until: Instant | None = None, limit: int = 10
+    ) -> list[Named]:
+        """The tasks that fail most, the worst first: by tasks failed for good, then by attempts that are retried.
+
+        Tasks without a failure are left out.
+        """
+        return self.window(queue=queue, since=since, until=until).failing(limit)
+
+    async def afailing(
+        self, *, queue: str | None = None, since: Instant = LAST_HOUR, until: Instant | None = None, limit: int = 10
+    ) -> list[Named]:
+        """`failing` for async code."""
+        return (await self.awindow(queue=queue, since=since, until=until)).failing(limit)
+
+    async def _window(
+        self,
+        services: Services,
+        task: str | None,
+        queue: str | None,
+        since: Instant,
+        until: Instant | None,
+        step: float | timedelta | None,
+    ) -> Window:
+        store, now = services.results.metrics, self._app.clock.time()
+        return await read_window(store, services.flow, self._app.name, now, task, queue, since, until, step)

@@ -1,0 +1,173 @@
+"""``app.results``: reading records from user code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ..core.flow import call_sync
+from ..core.option_checks import checked_labels
+from ..core.times import Instant, epoch_seconds
+from ..errors import ArgumentsError, ConfigError
+from ..results.base import Page, Query
+from ..results.records import State, TaskRecord
+from .services import Services
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+
+
+class Results:
+    """Records of tasks, for reading. Sync methods are plain, async ones have an ``a`` in front."""
+
+    def __init__(self, app: TaskQ) -> None:
+        self._app = app
+
+    def get(self, id: str) -> TaskRecord | None:
+        """The record of a task, or None where there is none (not recorded yet, or expired).
+
+        A result that was too large for the table is read from the bucket.
+
+        Raises:
+            PayloadMissing: it is gone from there.
+        """
+        return call_sync("get", self._get(self._app.services.blocking(), id))
+
+    async def aget(self, id: str) -> TaskRecord | None:
+        """`get` for async code."""
+        return await self._get(await self._app.services.on_loop(), id)
+
+    def get_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """The records that exist, by id; one read per 100 ids. Results in the bucket stay there, as in `list`."""
+        return call_sync("get_many", self._get_many(self._app.services.blocking(), ids))
+
+    async def aget_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """`get_many` for async code."""
+        return await self._get_many(await self._app.services.on_loop(), ids)
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        most_read: int | None = None,
+    ) -> Page:
+        """A page of records, newest first.
+
+        Results that are in the bucket are not read: such a record has a `result_key`, and no `result`.
+
+        Args:
+            status: only tasks in this state. QUEUED tasks are recorded only at ``record="queued"``.
+            task: only tasks of this name. Without it, the tasks registered in this app.
+            since: an aware datetime, epoch seconds, or a timedelta back from now. Compared with the time the
+                state was entered where `status` is RETRYING or terminal, else with the time of the enqueue.
+            until: the same, exclusive.
+            limit: 1 to 1,000.
+            cursor: ``page.cursor`` of the page before.
+            labels: only tasks that have all of these.
+            most_read: records that are looked at for a page, 1 or more, where labels, or `status` and `task` together,
+                leave out some (RUNNING and QUEUED always do); it may then hold less than `limit`, and yet have a
+                cursor. None: as many as it takes, which may be all.
+
+        Raises:
+            ConfigError: a filter is malformed.
+        """
+        query = self._query(status, task, since, until, limit, cursor, labels, most_read)
+        return call_sync("list", self._list(self._app.services.blocking(), query))
+
+    async def alist(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        most_read: int | None = None,
+    ) -> Page:
+        """`list` for async code."""
+        return await self._list(
+            await self._app.services.on_loop(),
+            self._query(status, task, since, until, limit, cursor, labels, most_read),
+        )
+
+    def _query(
+        self,
+        status: str | None,
+        task: str | None,
+        since: Instant | None,
+        until: Instant | None,
+        limit: int,
+        cursor: str | None,
+        labels: Mapping[str, str] | None,
+        most_read: int | None,
+    ) -> Query:
+        state: State | None = None
+        if status is not None:
+            try:
+                state = State(status.upper())
+            except (ValueError, AttributeError):
+                raise ConfigError(f"status={status!r} is not a state; use one of {', '.join(State)}") from None
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1000:
+            raise ConfigError(f"limit={limit!r} must be a whole number of 1 to 1000")
+        if most_read is not None and (isinstance(most_read, bool) or not isinstance(most_read, int) or most_read < 1):
+            raise ConfigError(f"most_read={most_read!r} must be a whole number of 1 or more, or None")
+        if task is not None:
+            tasks: tuple[str, ...] = (task,)
+        elif state in (None, State.QUEUED, State.RUNNING):
+            tasks = self._app.registry.names
+            if not tasks:
+                raise ConfigError(
+                    "list() without task= looks under the app's tasks, and none is registered: give task="
+                )
+        else:
+            tasks = ()
+        begin, end = self._seconds("since", since), self._seconds("until", until)
+        return Query(
+            tasks, state, begin, end, limit, cursor, checked_labels("list()", "labels", labels or {}), most_read
+        )
+
+    def _seconds(self, name: str, when: Instant | None) -> float | None:
+        return None if when is None else epoch_seconds(name, when, self._app.clock.time())
+
+    async def _get(self, services: Services, id: str) -> TaskRecord | None:
+        record = await services.results.get(_text(id), now=self._app.clock.time())
+        if record is not None and record.result_key is not None:
+            from ..payloads.claim_check import redeem_result  # hardly any result is that large
+
+            record = await redeem_result(services.payloads, record)
+        return None if record is None else self._decoded(record)
+
+    async def _get_many(self, services: Services, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        records = await services.results.get_many(list(dict.fromkeys(map(_text, ids))), now=self._app.clock.time())
+        return {id: self._decoded(record) for id, record in records.items()}
+
+    async def _list(self, services: Services, query: Query) -> Page:
+        page = await services.results.list(query, now=self._app.clock.time())
+        return Page([self._decoded(record) for record in page], page.cursor)
+
+    def _decoded(self, record: TaskRecord) -> TaskRecord:
+        if record.result_json is None:
+            return record
+        task = self._app.registry.get(record.task)
+        value = json.loads(record.result_json)
+        if task is not None:
+            try:
+                value = task.plan.signature.decode_result(record.result_json)
+            except ArgumentsError:
+                pass  # written by another version of the task: the plain JSON is what there is
+        return record._replace(result=value)
+
+
+def _text(id: str) -> str:
+    if not isinstance(id, str):
+        raise ConfigError(f"id={id!r:.80} is {type(id).__name__}: a task's id is a str, such as handle.id")
+    return id

@@ -1,0 +1,175 @@
+"""From a task, a time and arguments to the schedule whose input is the whole message.
+
+The message has no id and no times: the receiver makes both of the scheduled time, which the clock fills in. It goes
+through the dispatch hooks once, when the schedule is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..brokers.sqs_limits import utf8_bytes
+from ..core.message import Message
+from ..errors import ArgumentsError, AwsError, ConfigError, PayloadTooLarge
+from ..scheduler.firing import SCHEDULED_TIME
+from ..scheduler.spec import MAX_INPUT_BYTES, ScheduleSpec
+from .dispatch import dispatch
+from .dispatch_hooks import dispatch_hooks
+from .sending import NotSent, Prepared
+from .services import Services
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+    from ..core.options import TaskOptions
+    from ..core.queues import Queue
+    from ..scheduler.expressions import When
+    from .task import Definition
+
+ROOM_FOR_HOOKS = 16 * 1024
+"""Bytes of a schedule's input that are left to dispatch hooks, such as trace headers."""
+
+_PLACEHOLDER = "<aws.scheduler."
+
+
+class Timed(NamedTuple):
+    """A task with the options of its schedule.
+
+    Args:
+        where: what is being scheduled, for messages.
+        parent, depth: the running task that makes the schedule, and how long the chain is.
+    """
+
+    where: str
+    app: TaskQ
+    definition: Definition
+    options: TaskOptions
+    when: When
+    parent: str | None = None
+    depth: int = 0
+
+    def check(self) -> Queue:
+        """The queue, if it and the options fit a schedule.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        where, options = self.where, self.options
+        if options.delay:
+            raise ConfigError(
+                f"{where}: delay={options.delay:g} on a schedule, which says itself when to run; leave delay out (with_options"
+                "(delay=0)), or spread the runs with jitter="
+            )
+        if options.unique_key is not None:
+            raise ConfigError(
+                f"{where}: unique_key={options.unique_key!r} on a schedule, whose runs have an id each; leave it out, and use "
+                "overlap='skip' to have one run at a time"
+            )
+        queue = self.app.check_queue(where, options, sending=True)
+        if queue.fifo and self.when.jitter:
+            raise ConfigError(
+                f"{where}: jitter={self.when.jitter} on FIFO queue {queue.name!r}: a run that waits would hold up its whole "
+                "group; use window= (whole minutes), or a standard queue"
+            )
+        if options.expires_in is not None and options.expires_in <= self.when.jitter:
+            raise ConfigError(
+                f"{where}: expires_in={options.expires_in:g} may end before jitter={self.when.jitter} does: such runs would "
+                "never start; raise expires_in, or lower jitter"
+            )
+        return queue
+
+    def prepare(self, name: str, group: str, args: tuple[Any, ...], kwargs: dict[str, Any], **fields: Any) -> Prepared:
+        """The checked schedule, ready for the dispatch hooks.
+
+        Args:
+            name: of the schedule.
+            group: the schedule group.
+            fields: further ones of the ScheduleSpec.
+
+        Raises:
+            ConfigError, ArgumentsError, PayloadTooLarge: options, queue, arguments or their size do not fit.
+        """
+        queue = self.check()
+        options, when = self.options, self.when
+        json_args, json_kwargs = self.definition.signature().encode(args, kwargs)
+        message = Message(
+            "",
+            self.definition.name,
+            json_args,
+            json_kwargs,
+            schedule=schedule_field(name, group, options, when),
+            parent=self.parent,
+            depth=self.depth,
+            labels=dict(options.labels),
+        )
+        check_body(self.where, message.encode())
+        spec = ScheduleSpec(
+            name,
+            when.expression,
+            when.timezone,
+            options.queue,
+            "",
+            when.start,
+            when.end,
+            when.window,
+            group=options.group if queue.fifo else None,
+            **fields,
+        )
+        hooks = dispatch_hooks(self.definition.middlewares)
+        return Prepared(message, options.queue, queue.fifo, 0, options.group, hooks, None, None, spec)
+
+
+def schedule_field(name: str, group: str, options: TaskOptions, when: When) -> dict[str, Any]:
+    """The ``schedule`` field of an envelope; what is as usual is left out."""
+    field: dict[str, Any] = {"name": name, "group": group, "at": SCHEDULED_TIME}
+    if options.overlap != "allow":
+        field["overlap"] = options.overlap
+    if options.misfire != "once":
+        field["misfire"] = options.misfire
+    if when.jitter:
+        field["jitter"] = when.jitter
+    if options.expires_in is not None:
+        field["expires_in"] = options.expires_in
+    return field
+
+
+def check_body(where: str, body: str) -> None:
+    """Whether a message can be the input of a schedule, and comes out as it went in.
+
+    Raises:
+        PayloadTooLarge: it is too long. Objects in a bucket do not outlive the months that a schedule may.
+        ArgumentsError: the clock would replace something in it.
+    """
+    size, limit = utf8_bytes(body), MAX_INPUT_BYTES - ROOM_FOR_HOOKS
+    if size > limit:
+        raise PayloadTooLarge(
+            f"{where}: the message is {size:,} bytes with its arguments, and a schedule carries {limit:,} (EventBridge "
+            "Scheduler takes 256 KB); pass where the data is instead of the data"
+        )
+    if body.count(_PLACEHOLDER) > 1:
+        raise ArgumentsError(
+            f"{where}: an argument or label holds {_PLACEHOLDER!r}, which EventBridge Scheduler would replace; write "
+            "it otherwise"
+        )
+
+
+async def create(services: Services, prepared: Mapping[str, Prepared]) -> None:
+    """Send schedules through the dispatch hooks to the store. By name; one that stands already is left as it is.
+
+    Raises:
+        AwsError: a schedule could not be made, or nobody knows whether it was.
+        ConfigError: there is no scheduler, group or role.
+        Exception: what a dispatch hook raised.
+    """
+    for name, end in zip(prepared, await dispatch(services, list(prepared.values())), strict=True):
+        if isinstance(end, NotSent):
+            error = end.error
+            raise AwsError(
+                "create_schedule",
+                error.code,
+                f"schedule {name}: {error.message}",
+                transient=error.transient,
+                ambiguous=error.ambiguous,
+            )
+        if isinstance(end, Exception):
+            raise end

@@ -1,0 +1,273 @@
+"""Broker, result backend and payload store over a port, once for sync callers and once per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib.util
+import sys
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..aws.port import AwsClient, AwsPort
+from ..brokers.base import Broker
+from ..core.clock import Clock
+from ..core.flow import AsyncFlow, BlockingFlow, Flow
+from ..core.settings import Settings
+from ..errors import ConfigError
+from ..results.base import ResultBackend
+
+if TYPE_CHECKING:
+    from ..payloads.base import PayloadStore
+    from ..scheduler.clock_state import ScheduleNotes
+    from ..scheduler.store import ScheduleStore
+
+SHORT: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
+"""Options of clients that poll for results, in seconds: ``result(timeout=5)`` must not hang in one call for 30."""
+
+
+class Services:
+    """What a producer or a driver works with; each part is made at first use.
+
+    A Lambda invocation that succeeds needs no queue client, a producer no table, and hardly anybody a bucket.
+
+    Attributes:
+        client: makes the client of another AWS service, by its name; None where there is no AWS.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        make_broker: Callable[[], Broker],
+        make_results: Callable[[], ResultBackend],
+        close: Callable[[], Awaitable[None]],
+        make_payloads: Callable[[], PayloadStore | None] = lambda: None,
+        make_schedules: Callable[[Services], tuple[ScheduleStore, ScheduleNotes] | None] = lambda _: None,
+        client: Callable[[str], AwsClient] | None = None,
+    ) -> None:
+        self.client = client
+        self.flow = flow
+        self.close = close
+        self._make_schedules = make_schedules
+        self._make_broker = make_broker
+        self._make_results = make_results
+        self._make_payloads = make_payloads
+
+    @functools.cached_property
+    def broker(self) -> Broker:
+        return self._make_broker()
+
+    @functools.cached_property
+    def results(self) -> ResultBackend:
+        return self._make_results()
+
+    @functools.cached_property
+    def payloads(self) -> PayloadStore | None:
+        """Where large payloads go; None where no bucket is configured."""
+        return self._make_payloads()
+
+    @property
+    def schedules(self) -> ScheduleStore | None:
+        """Where schedules are kept; None where no scheduler is configured."""
+        return None if self._scheduling is None else self._scheduling[0]
+
+    @property
+    def notes(self) -> ScheduleNotes | None:
+        """What clocks and producers tell each other; None where no scheduler is configured."""
+        return None if self._scheduling is None else self._scheduling[1]
+
+    @functools.cached_property
+    def _scheduling(self) -> tuple[ScheduleStore, ScheduleNotes] | None:
+        return self._make_schedules(self)
+
+
+class ServiceFactory:
+    """Makes services from the app's settings.
+
+    Args:
+        broker: a broker to use instead of SQS, or None.
+        results: a result backend to use instead of DynamoDB, or None.
+        payloads: a payload store to use instead of S3, or None.
+        schedules: a schedule store to use instead of EventBridge Scheduler, or None.
+        aws_options: options of the AWS clients (see ``taskq_sls.aws.config.ClientOptions``).
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        clock: Clock,
+        broker: Broker | None,
+        results: ResultBackend | None,
+        aws_options: dict[str, Any],
+        payloads: PayloadStore | None = None,
+        schedules: ScheduleStore | None = None,
+    ) -> None:
+        self._settings = settings
+        self._payloads = payloads
+        self._schedules = schedules
+        self._clock = clock
+        self._broker = broker
+        self._results = results
+        self._aws_options = aws_options
+        self._blocking: dict[bool, Services] = {}
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Services]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._closers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def blocking(self, *, waiting: bool = False, prepare: Sequence[str] = ()) -> Services:
+        """For sync callers: never suspends, shared by all threads, safe after fork.
+
+        Args:
+            waiting: for polls of a result: calls give up soon, since the poll is repeated anyway.
+            prepare: AWS services whose clients are made now instead of at their first calls.
+        """
+        services = self._blocking.get(waiting)
+        if services is None:
+            services = self._blocking[waiting] = self.new_blocking(prepare=prepare, **(SHORT if waiting else {}))
+        return services
+
+    def new_blocking(self, *, prepare: Sequence[str] = (), **aws_options: Any) -> Services:
+        """Blocking services with clients of their own, such as the heartbeat's."""
+        if self._broker is not None and self._results is not None:
+            return self._over(None, BlockingFlow(self._clock))
+        from ..aws.blocking import BlockingAws
+
+        port = BlockingAws(self._clock, **{**self._aws_options, **aws_options})
+        for service in prepare:
+            port.prepare(service)
+        return self._over(port, port.flow)
+
+    async def on_loop(self, *, waiting: bool = False) -> Services:
+        """For the running loop; closed with it. `waiting` as in `blocking`."""
+        loop = asyncio.get_running_loop()
+        made = self._by_loop.get(loop)
+        if made is None:
+            made = self._by_loop[loop] = {}
+            # asyncio.run and its kin close async generators before the loop: the one way to be told in time.
+            closer = _closing(made)
+            await closer.__anext__()
+            self._closers[loop] = closer
+            await self._close_ended()
+        services = made.get(waiting)
+        if services is None:
+            services = made[waiting] = self.new_async(**(SHORT if waiting else {}))
+        return services
+
+    async def _close_ended(self) -> None:
+        """Close the services of loops that were closed without their async generators: nobody else can any more."""
+        for loop in [loop for loop in list(self._closers) if loop.is_closed()]:
+            self._by_loop.pop(loop, None)
+            if (closer := self._closers.pop(loop, None)) is not None:
+                with contextlib.suppress(Exception):  # connections of a closed loop may not close in order
+                    await closer.aclose()
+
+    def new_async(self, *, light: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
+        """Services for an event loop: aiobotocore where it is installed, else boto3 in threads.
+
+        Args:
+            light: prefer what starts faster (Lambda).
+            prepare: with `light`, make the table's client now instead of at its first call.
+        """
+        if self._broker is not None and self._results is not None:
+            return self._over(None, AsyncFlow(self._clock))
+        options = {**self._aws_options, **aws_options}
+        port: AwsPort
+        if light or not _aiobotocore_usable():
+            from ..aws.threads import ThreadedAws
+
+            threaded = ThreadedAws(self._clock, **options)
+            if prepare and self._results is None:
+                threaded.prepare("dynamodb")
+            port = threaded
+        else:
+            from ..aws.aio import AsyncAws
+
+            port = AsyncAws(self._clock, **options)
+        return self._over(port, port.flow, batching=not light)
+
+    def _over(self, port: AwsPort | None, flow: Flow, *, batching: bool = False) -> Services:
+        def make_broker() -> Broker:
+            if self._broker is not None or port is None:
+                assert self._broker is not None
+                return self._broker
+            if isinstance(flow, BlockingFlow):
+                from ..brokers.sqs import SqsBroker as Sqs
+            else:
+                from ..brokers.coalescing import CoalescingSqsBroker as Sqs
+            return Sqs(port.client("sqs"), flow, self._settings(), self._clock, port.describe)
+
+        def make_results() -> ResultBackend:
+            if self._results is not None or port is None:
+                assert self._results is not None
+                return self._results
+            if batching:
+                from ..results.dynamodb.batching import BatchingDynamoResults
+
+                return BatchingDynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)
+            from ..results.dynamodb.backend import DynamoResults
+
+            return DynamoResults(port.client("dynamodb"), flow, self._settings().table, port.describe)
+
+        def make_payloads() -> PayloadStore | None:
+            if self._payloads is not None or (bucket := self._settings().bucket) is None:
+                return self._payloads
+            if port is None:
+                raise ConfigError(
+                    f"bucket {bucket!r} is configured, but this app has its own broker and results and so no AWS "
+                    "client: give it TaskQ(payloads=...) too, or no bucket"
+                )
+            from ..payloads.s3 import S3Payloads
+
+            return S3Payloads(port.client("s3"), bucket, port.describe)
+
+        def make_schedules(services: Services) -> tuple[ScheduleStore, ScheduleNotes] | None:
+            if self._schedules is not None:
+                from ..scheduler.clock_state_memory import MemoryNotes
+
+                return self._schedules, MemoryNotes()
+            settings = self._settings()
+            if port is None or settings.schedule_group is None:
+                return None
+            from ..scheduler.clock_state_table import TableNotes
+            from ..scheduler.eventbridge import EventBridgeStore
+
+            notes = TableNotes(port.client("dynamodb"), flow, settings.table, settings.schedule_group, port.describe)
+            store = EventBridgeStore(
+                port.client("scheduler"),
+                services.broker.queue_arn,
+                settings,
+                flow,
+                self._clock,
+                port.describe,
+                notes,
+            )
+            return store, notes
+
+        async def close() -> None:
+            if port is not None:
+                await port.close()
+
+        client = None if port is None else port.client
+        return Services(flow, make_broker, make_results, close, make_payloads, make_schedules, client)
+
+
+async def _closing(made: dict[bool, Services]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        for services in made.values():
+            await services.close()
+        made.clear()
+
+
+def _aiobotocore_usable() -> bool:
+    """Installed, and not bypassing moto's in-process mock, which it would: that mock answers botocore only."""
+    mock = sys.modules.get("moto.core.models")
+    if mock is not None and getattr(getattr(mock, "botocore_stubber", None), "enabled", False):
+        return False
+    return importlib.util.find_spec("aiobotocore") is not None

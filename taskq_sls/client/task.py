@@ -1,0 +1,370 @@
+"""Tasks: decorated functions that stay callable and can be enqueued."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+
+from ..brokers.base import MAX_DELAY
+from ..core.context import TaskContext, running_task
+from ..core.coroutine_functions import mark_coroutine_function
+from ..core.flow import call_sync
+from ..core.message import Message, new_id
+from ..core.options import CALL_OPTIONS, TaskOptions
+from ..engine.plan import Plan
+from ..errors import ArgumentsError, ConfigError
+from ..results.records import KeyLock
+from ..serialization import JsonSignature, Signature
+from .by_name import ByName, find_task
+from .dispatch import raise_failures
+from .dispatch_hooks import dispatch_hooks
+from .handle import TaskHandle
+from .sending import Held, Prepared
+from .services import Services
+from .unique_keys import Existing, send_unique
+
+if TYPE_CHECKING:
+    from ..app import TaskQ
+    from ..scheduler.expressions import When
+    from .schedule_handle import ScheduleHandle
+    from .schedule_message import Timed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class Call(Generic[R]):
+    """Arguments for one entry of `enqueue_many`, made by ``task.call(...)``."""
+
+    __slots__ = ("args", "kwargs", "options", "task")
+
+    def __init__(self, task: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
+
+
+class _Positional(Protocol[*Ts, R]):
+    """How a type checker reads a task's parameters as a tuple."""
+
+    @property
+    def enqueue(self) -> Callable[[*Ts], TaskHandle[R]]: ...
+
+
+class Definition(NamedTuple):
+    """What was registered under a task's name.
+
+    Args:
+        signature: compiled at registration, or at first use where an annotation names what is defined later.
+        plan: the same for the executor; None for a task known by name only.
+    """
+
+    name: str
+    options: TaskOptions
+    signature: Callable[[], Signature | JsonSignature]
+    plan: Callable[[], Plan] | None
+    middlewares: tuple[Any, ...]
+    function: Callable[..., Any] | None
+    wants_context: bool
+
+
+class Enqueuer(ByName, Generic[P, R]):
+    """The sending half of a task, with the options of the enqueue laid over those of the task."""
+
+    def __init__(self, app: TaskQ, definition: Definition, options: TaskOptions) -> None:
+        self._app = app
+        self._definition = definition
+        self._options = options
+        self._hooks = dispatch_hooks(definition.middlewares)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function, options = self._definition.function, self._options._asdict()
+        names = CALL_OPTIONS if function is not None else (*CALL_OPTIONS, "record", "record_arguments")
+        given = {name: options[name] for name in names} | {"labels": dict(options["labels"])}
+        return _restored, (self._app, self.name, getattr(function, "__module__", None), given)
+
+    @property
+    def name(self) -> str:
+        """The task's name, as it travels in messages."""
+        return self._definition.name
+
+    @property
+    def options(self) -> TaskOptions:
+        """The options an enqueue here has."""
+        return self._options
+
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Send the task; returns after the queue has accepted it.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
+            PayloadTooLarge: the message is over 1 MiB, and no bucket is configured for its arguments.
+            ConfigError: a queue or option is wrong, or region or credentials are missing.
+            EnqueueError: the queue did not accept it; carries the id, with which repeating is safe.
+            DuplicateTask: the unique key is taken, and ``unique="raise"``.
+        """
+        prepared = [self._prepare(args, kwargs, self._options)]
+        return call_sync("enqueue", self._send(self._app.services.blocking(), prepared))[0]
+
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """`enqueue` for async code."""
+        prepared = [self._prepare(args, kwargs, self._options)]
+        return (await self._send(await self._app.services.on_loop(), prepared))[0]
+
+    @overload
+    def enqueue_many(self: _Positional[*Ts, R], calls: Iterable[tuple[*Ts]]) -> list[TaskHandle[R]]: ...
+    @overload
+    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[TaskHandle[R]]: ...
+    def enqueue_many(self, calls: Iterable[Any]) -> list[TaskHandle[R]]:
+        """Send many, in batches of ten and 1 MiB.
+
+        Args:
+            calls: tuples of positional arguments, or ``task.call(...)`` values.
+
+        Raises:
+            EnqueueError: some entries were not accepted; tells which were and which were not. One whose unique
+                key is taken, with ``unique="raise"``, has a DuplicateTask as its ``error``.
+            ArgumentsError, PayloadTooLarge, ConfigError: as `enqueue`, before anything is sent.
+        """
+        prepared = self._prepare_many(calls)
+        return call_sync("enqueue_many", self._send(self._app.services.blocking(), prepared))
+
+    @overload
+    async def aenqueue_many(self: _Positional[*Ts, R], calls: Iterable[tuple[*Ts]]) -> list[TaskHandle[R]]: ...
+    @overload
+    async def aenqueue_many(self, calls: Iterable[Call[R]]) -> list[TaskHandle[R]]: ...
+    async def aenqueue_many(self, calls: Iterable[Any]) -> list[TaskHandle[R]]:
+        """`enqueue_many` for async code."""
+        prepared = self._prepare_many(calls)
+        return await self._send(await self._app.services.on_loop(), prepared)
+
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """Arguments for one entry of `enqueue_many`, with defaults and keywords."""
+        return Call(self.name, args, kwargs, self._options)
+
+    def schedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
+        """Have the task run at a time, or again and again: ``task.schedule(rate("1 hour"), "eu")``.
+
+        ``with_options`` may say queue, group, labels, expires_in (counted from the scheduled time), overlap, misfire,
+        and id: it makes the schedule's name, so that repeating is safe; a schedule that stands is left as it is.
+        What has a last run (``at``, or an ``end``) is removed after it.
+
+        Args:
+            when: ``cron(...)``, ``rate(...)`` or ``at(...)``.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
+            PayloadTooLarge: the message is over 240 KiB.
+            ConfigError: no run is left, an option does not fit a schedule, or no scheduler is configured.
+            AwsError: the schedule could not be made.
+        """
+        from .schedule_handle import schedule  # not every process makes some
+
+        timed = self._timed(when)
+        return call_sync("schedule", schedule(self._app.services.blocking(), timed, args, kwargs))
+
+    async def aschedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
+        """`schedule` for async code."""
+        from .schedule_handle import schedule
+
+        return await schedule(await self._app.services.on_loop(), self._timed(when), args, kwargs)
+
+    def with_options(self, **options: Any) -> Enqueuer[P, R]:
+        """The same task with other options for the enqueue; see `TaskOptions`.
+
+        They are queue, delay, group, id, labels, expires_in, unique_key, unique_ttl and unique, and for schedules
+        overlap and misfire.
+
+        Raises:
+            ConfigError: an option is unknown, out of range, or does not fit the queue.
+        """
+        merged = self._options.merged(f"task {self.name}", options, CALL_OPTIONS, {})
+        queue = self._app.check_queue(f"task {self.name}", merged)
+        if self._definition.plan is not None and merged.queue != self._options.queue:
+            from ..engine.retention import check_receives  # few enqueues choose another queue
+
+            check_receives(f"task {self.name}", merged.retry, queue)
+        return Enqueuer(self._app, self._definition, merged)
+
+    # -- preparing and sending ----------------------------------------------------------------------------------
+
+    async def _send(self, services: Services, prepared: Sequence[Prepared]) -> list[TaskHandle[R]]:
+        sent = await send_unique(services, prepared)
+        handles = [
+            self._handle(
+                wanted.message.id if isinstance(one, Exception) else one.id,
+                one.queue if isinstance(one, Existing) else wanted.queue,
+                wanted.message.unique_key,
+            )
+            for one, wanted in zip(sent, prepared, strict=True)
+        ]
+        raise_failures(sent, prepared, handles)
+        return handles
+
+    def _handle(self, id: str, queue: str, unique_key: str | None = None) -> TaskHandle[R]:
+        definition = self._definition
+        decode = cast(Callable[[str], R], definition.signature().decode_result)
+        return TaskHandle(self._app, id, definition.name, queue, self._options.record, decode, unique_key)
+
+    def _prepare_many(self, calls: Iterable[Any]) -> list[Prepared]:
+        prepared = []
+        for index, call in enumerate(calls):
+            try:
+                if isinstance(call, Call):
+                    if call.task != self.name:
+                        raise ArgumentsError(
+                            f"task {self.name}: this is a call of task {call.task}; use its enqueue_many"
+                        )
+                    prepared.append(self._prepare(call.args, call.kwargs, call.options))
+                elif isinstance(call, tuple):
+                    prepared.append(self._prepare(call, {}, self._options))
+                else:
+                    raise ArgumentsError(
+                        f"task {self.name}: an entry must be a tuple of arguments or task.call(...), not a {type(call).__name__}"
+                    )
+            except ArgumentsError as error:
+                raise ArgumentsError(f"entry {index}: {error}; nothing was sent") from None
+        ids = {one.message.id for one in prepared}
+        if len(ids) < len(prepared):
+            raise ConfigError(
+                f"task {self.name}: {len(prepared)} entries share ids; give each its own: "
+                "enqueue_many([task.with_options(id=...).call(...), ...])"
+            )
+        return prepared
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> Prepared:
+        definition, app = self._definition, self._app
+        queue = app.check_queue(f"task {definition.name}", options, sending=True)
+        json_args, json_kwargs = definition.signature().encode(args, kwargs)
+        now = app.clock.time()
+        parent, depth = self._place_in_chain()
+        message = Message(
+            options.id or new_id(now),
+            definition.name,
+            json_args,
+            json_kwargs,
+            round(now, 3),
+            0,
+            round(now + options.delay, 3) if options.delay else None,
+            round(now + options.expires_in, 3) if options.expires_in is not None else None,
+            0,
+            None,
+            {},
+            parent,
+            depth,
+            dict(options.labels),
+            options.unique_key,
+        )
+        held = None
+        if options.unique_key is not None:
+            until = math.ceil(now + options.unique_ttl)
+            lock = KeyLock(definition.name, options.unique_key, message.id, options.queue, now, until)
+            held = Held(lock, options.unique == "raise")
+        spec = None
+        if options.delay > MAX_DELAY or (options.delay and queue.fifo):
+            from ..scheduler.delays import delay_spec  # most delays are shorter
+
+            due = now + options.delay
+            spec = delay_spec(
+                id=message.id, run=0, attempt=0, due=due, now=now, queue=options.queue, group=options.group
+            )
+        return Prepared(
+            message,
+            options.queue,
+            queue.fifo,
+            math.ceil(options.delay) if spec is None else 0,
+            options.group,
+            self._hooks,
+            now + options.delay + options.result_ttl if options.record == "queued" else None,
+            held,
+            spec,
+            definition.signature().shown(json_args, json_kwargs)
+            if options.record == "queued" and options.record_arguments
+            else None,
+        )
+
+    def _timed(self, when: When) -> Timed:
+        from .schedule_message import Timed
+        from .schedule_value import check_when
+
+        where = f"task {self.name}: schedule"
+        parent, depth = self._place_in_chain()
+        return Timed(where, self._app, self._definition, self._options, check_when(where, when), parent, depth)
+
+    def _place_in_chain(self) -> tuple[str | None, int]:
+        """The id of the task that runs here, if one does, and how long the chain of tasks gets."""
+        parent, longest = running_task(), self._app.max_depth
+        depth = 0 if parent is None else parent.depth + 1
+        if depth > longest:
+            raise ConfigError(
+                f"task {self.name}: this is task {depth} in a chain of tasks that enqueue each other, and "
+                f"TaskQ(max_depth={longest}) ends it here; raise max_depth if the chain is meant"
+            )
+        return None if parent is None else parent.id, depth
+
+
+def _restored(app: TaskQ, name: str, module: str | None, options: dict[str, Any]) -> Enqueuer[..., Any]:
+    """A ``task.with_options(...)`` or ``app.ref(...)`` from its pickle; `module` is that of a task's function."""
+    task = app.ref(name) if module is None else find_task(app, name, module)
+    labels = MappingProxyType(options["labels"])
+    return Enqueuer(app, task._definition, task._options._replace(**{**options, "labels": labels}))
+
+
+class Task(Enqueuer[P, R]):
+    """A registered task. Calling it runs the function here and now, as if it were not decorated."""
+
+    def __init__(self, app: TaskQ, definition: Definition) -> None:
+        super().__init__(app, definition, definition.options)
+        function = definition.function
+        self.__wrapped__ = function
+        for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+            if hasattr(function, attribute):
+                setattr(self, attribute, getattr(function, attribute))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_task, (self._app, self.name, self.__module__)
+
+    @property
+    def plan(self) -> Plan:
+        """The task compiled for the executor.
+
+        Raises:
+            ConfigError: an annotation cannot be resolved or has no exact JSON form.
+        """
+        compiled = self._definition.plan
+        assert compiled is not None
+        return compiled()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        function = self._definition.function
+        assert function is not None
+        if self._definition.wants_context and not (args and isinstance(args[0], TaskContext)):
+            args = (running_task() or TaskContext("direct-call", self.name), *args)
+        return function(*args, **kwargs)
+
+
+class SyncTask(Task[P, R]):
+    """A task of a plain function."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here. A TaskContext parameter is filled in where none is given."""
+        return cast(R, self._call(args, kwargs))
+
+
+class AsyncTask(Task[P, R]):
+    """A task of a coroutine function."""
+
+    def __init__(self, app: TaskQ, definition: Definition) -> None:
+        super().__init__(app, definition)
+        mark_coroutine_function(self)
+
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here, once awaited. A TaskContext parameter is filled in where none is given."""
+        return cast(R, await self._call(args, kwargs))

@@ -1,0 +1,1 @@
+"""Nouns that every other package uses: messages, deliveries, options, clocks, threads."""

@@ -1,0 +1,265 @@
+"""The envelope: everything needed to run a task, as JSON in the message body.
+
+One encoding (UTF-8 JSON, compact), readable in the SQS console. Empty fields are left out.
+Fields that this version does not know are kept and passed on. A version it does not know is
+reported, never guessed at: see :class:`~taskq_sls.errors.UndecodableMessage`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from ..errors import ArgumentsError, ConfigError, UndecodableMessage
+from .envelope import MAX_RUN, MAX_TEXT, MAX_TIME, holds_infinity, label_problem, time_problem
+
+VERSION = 1
+"""The envelope version this library writes. It reads this one and all before it."""
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,100}")
+"""Task ids: up to 100 characters, so that a deduplication id fits SQS's 128."""
+
+
+class ErrorInfo(NamedTuple):
+    """An exception as text, as it travels in records and dead-letter copies."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Message(NamedTuple):
+    """The decoded envelope. `args` and `kwargs` hold plain JSON values; times are epoch seconds.
+
+    `payload` is the key of the object that holds them where they were too large for a message.
+    """
+
+    id: str
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    enqueued_at: float = 0.0
+    attempt: int = 0
+    not_before: float | None = None
+    expires_at: float | None = None
+    run: int = 0
+    schedule: dict[str, Any] | None = None
+    trace: dict[str, str] = {}
+    parent: str | None = None
+    depth: int = 0
+    labels: dict[str, str] = {}
+    unique_key: str | None = None
+    payload: str | None = None
+    unknown: Mapping[str, Any] = {}
+
+    def encode(self) -> str:
+        """The message body.
+
+        Raises:
+            ArgumentsError: a string holds half of a surrogate pair, which UTF-8 cannot carry, a number
+                is NaN or infinite, which JSON lacks, or the labels are not text.
+        """
+        if self.labels and (problem := label_problem(self.labels, None)):
+            raise ArgumentsError(f"task {self.task}: {problem}")
+        body: dict[str, Any] = {"v": VERSION}
+        if self.id:  # the firing of a schedule gets its id where it is received
+            body["id"] = self.id
+        body["task"] = self.task
+        for name, value in zip(_NAMES, self[2:_KNOWN], strict=True):
+            if value or (value is not None and name in _NULLABLE):
+                body[name] = value
+        if self.unknown:
+            body.update(self.unknown)
+        try:
+            text = to_json(body).decode()
+        except ValueError as error:
+            raise ArgumentsError(f"task {self.task}: the arguments cannot be written as UTF-8 JSON: {error}") from None
+        if "Infinity" in text or "NaN" in text:  # inside a string they are harmless
+            try:
+                from_json(text, allow_inf_nan=False)
+            except ValueError:
+                raise ArgumentsError(f"task {self.task}: an argument is NaN or infinite, which JSON lacks") from None
+        # The only characters that JSON leaves bare and SQS refuses (SendMessage: allowed characters).
+        if "\ufffe" in text or "\uffff" in text:
+            text = text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+        return text
+
+
+def new_body(message: Message) -> str:
+    """The body of a message that is sent for the first time.
+
+    Raises:
+        ArgumentsError: the labels are too large, or as for `Message.encode`.
+    """
+    if message.labels and (problem := label_problem(message.labels)):
+        raise ArgumentsError(f"task {message.task}: {problem}")
+    return message.encode()
+
+
+_KNOWN = Message._fields.index("unknown")
+_NAMES = Message._fields[2:_KNOWN]
+_NULLABLE = frozenset({"not_before", "expires_at"})
+_EMPTY: Mapping[str, Any] = {}
+
+# Types are checked here so that nothing behind this line meets a surprise; bool is an int but not a number.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "task": (str,),
+    "args": (list,),
+    "kwargs": (dict,),
+    "enqueued_at": (int, float),
+    "attempt": (int,),
+    "not_before": (int, float),
+    "expires_at": (int, float),
+    "run": (int,),
+    "schedule": (dict,),
+    "trace": (dict,),
+    "parent": (str,),
+    "depth": (int,),
+    "labels": (dict,),
+    "unique_key": (str,),
+    "payload": (str,),
+}
+
+
+_ORDINARY: dict[str, type] = {"v": int, "id": str, "task": str, "args": list, "kwargs": dict, "enqueued_at": float}
+"""What a message has that nobody gave any option: most of them, which are read without further looks."""
+
+
+def decode(body: str) -> Message:
+    """Read a message body.
+
+    Raises:
+        UndecodableMessage: with reason ``undecodable`` (not an envelope) or ``unknown_version``.
+    """
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except (ValueError, TypeError) as error:  # TypeError: half of a surrogate pair, from a store that is not SQS
+        raise UndecodableMessage("undecodable", f"the body is not JSON: {error}") from None
+    if type(fields) is not dict:
+        raise UndecodableMessage("undecodable", f"the body is a JSON {type(fields).__name__}, not an object")
+    get = fields.get
+    if (
+        [*map(type, fields.values())] == [*map(_ORDINARY.get, fields)]
+        and get("v") == VERSION
+        and 1.0 <= get("enqueued_at", 1.0) < MAX_TIME
+        and 0 < len(get("task", "")) <= MAX_TEXT["task"]
+        and ID_PATTERN.fullmatch(get("id", ""))
+        and not holds_infinity(body, fields.values())
+    ):
+        return Message(fields["id"], fields["task"], get("args") or [], get("kwargs") or {}, get("enqueued_at", 0.0))
+    return _with_care(body, fields)
+
+
+def _with_care(body: str, fields: dict[str, Any]) -> Message:
+    """The message of an envelope that holds what an ordinary one does not; or say what is wrong with it."""
+    version = fields.get("v", 1)
+    if type(version) is not int or version < 0:
+        raise UndecodableMessage("undecodable", f"the envelope version {version!r} is not a number of 0 or more")
+    if version > VERSION:
+        raise UndecodableMessage(
+            "unknown_version", f"the envelope version {version} is newer than {VERSION}, the newest known here"
+        )
+    unknown = _EMPTY
+    for name, value in fields.items():
+        allowed = _TYPES.get(name)
+        if allowed is None:
+            if name != "v":
+                if unknown is _EMPTY:
+                    unknown = {}
+                unknown[name] = value  # type: ignore[index]  # a dict since the line before
+        elif type(value) not in allowed:
+            if value is not None or name in ("id", "task"):
+                raise _unusable(name, value, f"not {allowed[-1].__name__}")
+        elif int in allowed and (problem := time_problem(value)):
+            raise _unusable(name, value, problem)
+        elif name in MAX_TEXT and len(value) > MAX_TEXT[name]:
+            raise _unusable(name, value, f"{len(value):,} characters long; the limit is {MAX_TEXT[name]:,}")
+    if not fields.get("task"):
+        raise UndecodableMessage("undecodable", "the envelope has no task name")
+    if holds_infinity(body, fields.values()):
+        raise UndecodableMessage("undecodable", "the body holds a number that is too large for a 64-bit float")
+    get = fields.get
+    if (get("run") or 0) > MAX_RUN:
+        raise _unusable("run", fields["run"], f"above {MAX_RUN:,}")
+    if id := get("id"):
+        if not ID_PATTERN.fullmatch(id):
+            raise _unusable("id", id, "not 1 to 100 characters of letters, digits and _ . : @ / + = -")
+    elif not get("schedule"):
+        raise UndecodableMessage("undecodable", "the envelope has no id")
+    if (trace := get("trace")) and set(map(type, trace.values())) != {str}:
+        raise _unusable("trace", trace, "with values that are not str")
+    if (labels := get("labels")) and (problem := label_problem(labels, None)):
+        raise UndecodableMessage("undecodable", problem)
+    return Message(
+        id or "",
+        fields["task"],
+        get("args") or [],
+        get("kwargs") or {},
+        get("enqueued_at") or 0.0,
+        get("attempt") or 0,
+        get("not_before"),
+        get("expires_at"),
+        get("run") or 0,
+        get("schedule"),
+        get("trace") or {},
+        get("parent"),
+        get("depth") or 0,
+        get("labels") or {},
+        get("unique_key") or None,
+        get("payload") or None,
+        unknown,
+    )
+
+
+def _unusable(name: str, value: Any, why: str) -> UndecodableMessage:
+    # Arguments and labels may hold what nobody should see, and so may a text in a place where none belongs.
+    quoted = isinstance(value, int | float) or (isinstance(value, str) and name in ("id", "task"))
+    shown = f" {str(value)[:80]!r}" if quoted else ""
+    return UndecodableMessage("undecodable", f"the field {name!r} is {type(value).__name__}{shown}, {why}")
+
+
+def dead_letter_body(body: str) -> str:
+    """The body of a dead-letter copy: unchanged but for ``run + 1`` and attempt 0.
+
+    A body that is not an envelope is copied as it is.
+    """
+    try:
+        message = decode(body)
+        return message._replace(run=min(message.run + 1, MAX_RUN), attempt=0).encode()
+    except (UndecodableMessage, ArgumentsError):
+        return body
+
+
+def deduplication_id(id: str, task: str, run: int, attempt: int) -> str:
+    """The deduplication id of a message on a FIFO queue.
+
+    The task's name is in it: SQS drops a message whose deduplication id it has seen, and a second task under an id has to
+    arrive, so that its caller is told.
+    """
+    return f"{id}:{run}:{attempt}:{zlib.crc32(task.encode(errors='surrogatepass')) & 0xFFFFFF:06x}"
+
+
+def new_id(now: float) -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
+    raw = os.urandom(10)
+    time, noise = f"{int(now * 1000) & 0xFFFF_FFFF_FFFF:012x}", raw.hex()
+    # Put together as text, since an object of class UUID costs as much as the rest of a message. 7 is the version,
+    # and 8 to b is the variant with two random bits.
+    return f"{time[:8]}-{time[8:]}-7{noise[:3]}-{'89ab'[raw[9] & 3]}{noise[3:6]}-{noise[6:18]}"
+
+
+def check_id(id: str) -> str:
+    """A caller-chosen id, checked.
+
+    Raises:
+        ConfigError: it is not 1 to 100 characters of letters, digits and ``_.:@/+=-``.
+    """
+    if not isinstance(id, str) or not ID_PATTERN.fullmatch(id):
+        raise ConfigError(f"id={id!r}: a task id is 1 to 100 characters of letters, digits and _ . : @ / + = -")
+    return id

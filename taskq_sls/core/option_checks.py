@@ -1,0 +1,228 @@
+"""What each option of a task may be: one check for each, where it is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Literal, get_args
+
+from ..errors import ConfigError
+from ..results.records import DAY, MIN_RESULT_TTL
+from .envelope import label_problem
+from .message import check_id
+from .redaction import Names, redacted_names
+from .retry import Retry
+
+RecordLevel = Literal["none", "finished", "started", "queued"]
+RunIn = Literal["thread", "process"]
+UniquePolicy = Literal["return", "raise"]
+Overlap = Literal["allow", "skip"]
+Misfire = Literal["skip", "once", "all"]
+
+MAX_GROUP = 128
+"""Longest MessageGroupId (SQS API reference, SendMessage)."""
+
+LONGEST_DELAY = 366 * DAY
+"""Longest delay, in seconds: a year."""
+
+MAX_TIMEOUT = 43_200.0
+"""Longest time limit of an attempt, in seconds: SQS keeps a message hidden for 12 hours at most."""
+
+MAX_UNIQUE_KEY = 200
+"""Longest unique key, in characters: with the task's name it is part of a primary key (DynamoDB: 2,048 bytes)."""
+
+MAX_UNIQUE_TTL = MIN_RESULT_TTL
+"""Longest life of a unique key, in seconds: no message is older, so no task can still need it."""
+
+
+RESERVED_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|http-[0-9a-f]{16,24}-.*|taskq:.*"
+)
+"""Ids that follow from names others know: of scheduled runs (UUIDs of version 8), of requests over HTTP, of our own tasks.
+Nobody can give them to a task: whoever used one first would keep the task it stands for from running."""
+
+RESERVED_KEY = "schedule:"
+"""Start of the unique keys that keep runs of one schedule from overlapping."""
+
+
+def seconds(where: str, name: str, value: Any, low: float, high: float, hint: str = "") -> float:
+    """A duration as float seconds; accepts a timedelta.
+
+    Raises:
+        ConfigError: not a number, or outside `low` to `high`.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ConfigError(f"{where}: {name}={value!r} must be seconds or a timedelta")
+    if not low <= number <= high:
+        raise ConfigError(f"{where}: {name}={value!r} must be {low:,.12g} to {high:,.12g} seconds{hint}")
+    return float(number)
+
+
+def _queue(where: str, name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: queue={value!r} must be the name of a queue")
+    return value
+
+
+def _delay(where: str, name: str, value: Any) -> float:
+    return seconds(where, name, value, 0, LONGEST_DELAY, " (a year)")
+
+
+def _group(where: str, name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= MAX_GROUP
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+    ):
+        raise ConfigError(f"{where}: group={value!r} must be 1 to {MAX_GROUP} letters, digits or punctuation marks")
+    return value
+
+
+def _id(where: str, name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    id = check_id(value)
+    if RESERVED_ID.fullmatch(id):
+        raise ConfigError(
+            f"{where}: id={id!r} has a reserved form: UUIDs of version 8, 'http-...' and 'taskq:...' are ids of scheduled "
+            "runs, of requests over HTTP and of tasks of taskq itself; put a prefix of your own before it"
+        )
+    return id
+
+
+def checked_labels(where: str, name: str, value: Any) -> Mapping[str, str]:
+    """Labels, if they are: text by name, 4,096 bytes in all.
+
+    Raises:
+        ConfigError: a name or a value is no text, a name is empty, or they are too large.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: labels=... of type {type(value).__name__} must map text to text")
+    if problem := label_problem(value):
+        raise ConfigError(f"{where}: {problem}")
+    return dict(value)
+
+
+def _unique_key(where: str, name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_UNIQUE_KEY or not value.isprintable():
+        raise ConfigError(
+            f"{where}: unique_key={value!r:.300} must be 1 to {MAX_UNIQUE_KEY} printable characters; hash what is longer"
+        )
+    if value.startswith(RESERVED_KEY):
+        raise ConfigError(
+            f"{where}: a unique key must not begin with {RESERVED_KEY!r}: such keys belong to the runs of schedules"
+        )
+    return value
+
+
+def _unique_ttl(where: str, name: str, value: Any) -> float:
+    hint = " (15 days): no message lives longer"
+    return seconds(where, name, value, 1, MAX_UNIQUE_TTL, hint)
+
+
+def _unique(where: str, name: str, value: Any) -> str:
+    if value not in get_args(UniquePolicy):
+        raise ConfigError(
+            f"{where}: unique={value!r} must be 'return' (the handle of the task that holds the key) or 'raise' "
+            "(DuplicateTask)"
+        )
+    return str(value)
+
+
+def _overlap(where: str, name: str, value: Any) -> str:
+    if value not in get_args(Overlap):
+        raise ConfigError(
+            f"{where}: overlap={value!r} must be 'allow', or 'skip' (a run is dropped while the one before has not ended)"
+        )
+    return str(value)
+
+
+def _misfire(where: str, name: str, value: Any) -> str:
+    if value not in get_args(Misfire):
+        raise ConfigError(
+            f"{where}: misfire={value!r} must be 'skip' (nothing is made up for), 'once' (the latest run that was missed) "
+            "or 'all'"
+        )
+    return str(value)
+
+
+def _expires_in(where: str, name: str, value: Any) -> float | None:
+    return None if value is None else seconds(where, name, value, 0.001, LONGEST_DELAY + MIN_RESULT_TTL)
+
+
+def _retry(where: str, name: str, value: Any) -> Retry:
+    if not isinstance(value, Retry):
+        raise ConfigError(f"{where}: retry={value!r} must be a Retry(...)")
+    return value
+
+
+def _timeout(where: str, name: str, value: Any) -> float | None:
+    return None if value is None else seconds(where, name, value, 0.001, MAX_TIMEOUT)
+
+
+def _run_in(where: str, name: str, value: Any) -> str:
+    if value not in get_args(RunIn):
+        raise ConfigError(f"{where}: run_in={value!r} must be one of {', '.join(get_args(RunIn))}")
+    return str(value)
+
+
+def _record(where: str, name: str, value: Any) -> str:
+    if value not in get_args(RecordLevel):
+        raise ConfigError(f"{where}: record={value!r} must be one of {', '.join(get_args(RecordLevel))}")
+    return str(value)
+
+
+def _result_ttl(where: str, name: str, value: Any) -> float:
+    hint = ": a record must outlive the 14 days that SQS keeps a message, or a late duplicate would run again"
+    return seconds(where, name, value, MIN_RESULT_TTL, 5 * 365 * 86_400.0, hint)
+
+
+def _http(where: str, name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: http={value!r} must be True (the HTTP API may enqueue it) or False")
+    return value
+
+
+def _record_arguments(where: str, name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: record_arguments={value!r} must be True (records hold the arguments) or False")
+    return value
+
+
+def _redact(where: str, name: str, value: Any) -> Names:
+    fits = isinstance(value, list | tuple | set | frozenset) and all(isinstance(one, str) and one for one in value)
+    if not fits:
+        raise ConfigError(f'{where}: redact={value!r:.120} must be a list of names, such as ["password"]')
+    return redacted_names(value)
+
+
+CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
+    "queue": _queue,
+    "delay": _delay,
+    "group": _group,
+    "id": _id,
+    "labels": checked_labels,
+    "unique_key": _unique_key,
+    "unique_ttl": _unique_ttl,
+    "unique": _unique,
+    "overlap": _overlap,
+    "misfire": _misfire,
+    "expires_in": _expires_in,
+    "retry": _retry,
+    "timeout": _timeout,
+    "hard_timeout": _timeout,
+    "run_in": _run_in,
+    "record": _record,
+    "result_ttl": _result_ttl,
+    "http": _http,
+    "record_arguments": _record_arguments,
+    "redact": _redact,
+}

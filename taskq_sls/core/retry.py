@@ -1,0 +1,157 @@
+"""When a failed attempt is tried again: a value, and the delays computed from it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
+from ..results.records import RETENTION
+
+Jitter = Literal["full", "equal", "none"]
+
+SAFETY = 3600.0
+"""Seconds before the end of retention at which a message must have come back at the latest."""
+
+
+LONGEST_WAIT = 366 * 86_400.0
+"""Longest floor for a delay, in seconds: a year, as for delays. Schedules further ahead may be refused."""
+
+
+class RetryLater(Exception):
+    """Raise in a task to be tried again after at least `seconds`. Counts as a failed attempt.
+
+    Args:
+        seconds: floor for the delay, 0 to a year. More than the queue keeps a message needs a scheduler.
+        message: for the log and the record.
+
+    Raises:
+        ConfigError: `seconds` is out of range, or no number.
+    """
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        try:
+            fits = 0 <= seconds <= LONGEST_WAIT
+        except TypeError:  # a timedelta, a text, None
+            fits = False
+        if not fits:
+            raise ConfigError(f"RetryLater({seconds!r}): give 0 to {LONGEST_WAIT:,.0f} seconds (a year)")
+        self.seconds = float(seconds)
+        super().__init__(message or f"asked to be tried again in {seconds:g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), self.args), self.__dict__
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and when a failed attempt is tried again.
+
+    The delay after attempt *n* is ``min(max_delay, backoff * factor ** (n - 1))``, then jittered.
+
+    Args:
+        max_attempts: attempts in all, the first included (1 to 1,000). 1 means at most once: an attempt
+            that crashed is not taken over either.
+        backoff: delay after the first attempt, in seconds (0 or more).
+        factor: growth per attempt (1 or more).
+        max_delay: ceiling of one delay, in seconds.
+        jitter: ``full`` draws from 0 to the delay, ``equal`` from half of it to the whole, ``none`` keeps it.
+        retry_on: only these exceptions are tried again. The end of another task (TaskFailed, TaskCancelled,
+            TaskExpired, TaskStalled) and a refused wait (WaitInTask) are tried again only if they, or a base of theirs
+            up to TaskQError, are named here.
+        give_up_on: these never are; wins over `retry_on`.
+
+    The exceptions inside an ExceptionGroup decide, the worst first: any that is never tried again ends the task, else
+    the longest RetryLater counts. A group class named in `retry_on` stands for whatever is inside.
+
+    Raises:
+        ConfigError: a value is out of range, or all delays together pass the 14 days that SQS keeps a message.
+    """
+
+    max_attempts: int = 3
+    backoff: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 600.0
+    jitter: Jitter = "full"
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    give_up_on: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):
+            raise ConfigError(f"Retry(max_attempts={self.max_attempts!r}): give a whole number of 1 to 1000")
+        if not 1 <= self.max_attempts <= 1000:
+            raise ConfigError(f"Retry(max_attempts={self.max_attempts}): give 1 to 1000 attempts, the first included")
+        for name, low in (("backoff", 0.0), ("factor", 1.0), ("max_delay", 0.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < float("inf"):
+                raise ConfigError(f"Retry({name}={value!r}): give a number of {low:g} or more")
+        if self.jitter not in ("full", "equal", "none"):
+            raise ConfigError(f"Retry(jitter={self.jitter!r}): use 'full', 'equal' or 'none'")
+        for name in ("retry_on", "give_up_on"):
+            classes = getattr(self, name)
+            if not isinstance(classes, tuple | list):
+                classes = (classes,)
+            if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+                raise ConfigError(f"Retry({name}={classes!r}): give exception classes")
+            object.__setattr__(self, name, tuple(classes))
+        if self.horizon > RETENTION - SAFETY:
+            raise ConfigError(
+                f"Retry: all delays together come to {self.horizon / 86_400:.1f} days; SQS keeps a message for 14 days. "
+                "Lower max_attempts or max_delay"
+            )
+
+    @property
+    def horizon(self) -> float:
+        """The longest that all delays together can take, in seconds."""
+        return sum(self._ceiling(attempt) for attempt in range(1, self.max_attempts))
+
+    def receives(self, longest_wait: float) -> int:
+        """Receives that all attempts take, if a wait longer than `longest_wait` seconds is made in several steps."""
+        if self.max_delay <= longest_wait:
+            return self.max_attempts
+        waits = (self._ceiling(attempt) for attempt in range(1, self.max_attempts))
+        return self.max_attempts + sum(max(0, math.ceil(wait / longest_wait) - 1) for wait in waits)
+
+    def _ceiling(self, attempt: int) -> float:
+        try:
+            return min(self.max_delay, self.backoff * self.factor ** (attempt - 1))
+        except OverflowError:
+            return self.max_delay
+
+    def delay(self, attempt: int, error: BaseException | None = None) -> float:
+        """Seconds to wait after `attempt` (counted from 1) failed with `error`."""
+        ceiling = self._ceiling(attempt)
+        if self.jitter == "full":
+            ceiling *= random.random()
+        elif self.jitter == "equal":
+            ceiling *= 0.5 + random.random() / 2
+        return max([ceiling, *(each.seconds for each in _inside(error) if isinstance(each, RetryLater))])
+
+    def refuses(self, attempt: int, error: BaseException) -> str | None:
+        """Why `error` in `attempt` is final (``exhausted`` or ``not_retryable``), or None to try again."""
+        groups = tuple(kind for kind in self.retry_on if issubclass(kind, BaseExceptionGroup))
+        if any(isinstance(each, self.give_up_on) for each in _inside(error)):
+            return "not_retryable"
+        if not all(self._is_retried(each) for each in _inside(error, whole=groups)):
+            return "not_retryable"
+        return "exhausted" if attempt >= self.max_attempts else None
+
+    def _is_retried(self, error: BaseException) -> bool:
+        if isinstance(error, RetryLater | BaseExceptionGroup):
+            return True  # of a group, the exceptions inside it decide
+        if isinstance(error, TaskError | WaitInTask):
+            # Another attempt would mostly enqueue the other task again, and end the same.
+            return isinstance(error, tuple(kind for kind in self.retry_on if issubclass(kind, TaskQError)))
+        return isinstance(error, self.retry_on)
+
+
+def _inside(error: BaseException | None, whole: tuple[type[BaseException], ...] = ()) -> Iterator[BaseException]:
+    """The exception, and those inside it if it is a group, except inside groups of the classes in `whole`."""
+    waiting = [] if error is None else [error]
+    while waiting:
+        yield (each := waiting.pop())
+        if isinstance(each, BaseExceptionGroup) and not isinstance(each, whole):
+            waiting.extend(each.exceptions)

@@ -1,0 +1,30 @@
+"""Times as users give them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ..errors import ConfigError
+
+Instant = datetime | timedelta | float
+"""An aware datetime, epoch seconds, or so long before now."""
+
+
+def epoch_seconds(name: str, when: Instant, now: float) -> float:
+    """A time in epoch seconds.
+
+    Args:
+        name: what the caller calls it.
+
+    Raises:
+        ConfigError: a datetime without a zone, or something that is no time.
+    """
+    if isinstance(when, timedelta):
+        return now - when.total_seconds()
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise ConfigError(f"{name}={when.isoformat()} has no time zone; give an aware datetime")
+        return when.timestamp()
+    if isinstance(when, bool) or not isinstance(when, int | float):
+        raise ConfigError(f"{name}={when!r} must be an aware datetime, a timedelta or epoch seconds")
+    return float(when)

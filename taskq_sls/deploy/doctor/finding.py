@@ -1,0 +1,40 @@
+"""One line of a diagnosis."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ...errors import AwsError
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """What was looked at, what was found, and how to mend it."""
+
+    level: Level
+    subject: str
+    detail: str
+    fix: str = ""
+
+
+def ok(subject: str, detail: str = "") -> Finding:
+    return Finding("ok", subject, detail)
+
+
+def warn(subject: str, detail: str, fix: str = "") -> Finding:
+    return Finding("warn", subject, detail, fix)
+
+
+def fail(subject: str, detail: str, fix: str) -> Finding:
+    return Finding("fail", subject, detail, fix)
+
+
+def denied(error: AwsError) -> bool:
+    """Whether a policy refused the call."""
+    return "AccessDenied" in error.code or error.code in ("UnauthorizedOperation", "NotAuthorized")
+
+
+def unanswered(error: AwsError) -> bool:
+    """Whether nothing answered at all."""
+    return error.status == 0

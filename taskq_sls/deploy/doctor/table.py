@@ -1,0 +1,131 @@
+"""The table as it is, against what the result backend needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...aws.port import AwsClient
+from ...errors import AwsError, TaskQError
+from ...results.layout import INDEXES, PARTITION_KEY, RECORD, SORT_KEY, TASK_INDEX, TTL_ATTRIBUTE
+from .finding import Finding, denied, fail, ok, warn
+
+PROVISION = "run `taskq provision MODULE:APP`, or correct the template"
+
+# Nothing of ours has such a key, so a write that needs it there is always refused.
+_NOWHERE = {PARTITION_KEY: {"S": "taskq-doctor"}, SORT_KEY: {"S": RECORD}}
+_IF_THERE = {"ConditionExpression": f"attribute_exists({PARTITION_KEY})"}
+
+
+async def check_table(dynamodb: AwsClient, name: str) -> list[Finding]:
+    """One line if all is fine, else one per fault."""
+    subject = f"table {name}"
+    try:
+        table = (await dynamodb.call("describe_table", TableName=name))["Table"]
+    except AwsError as error:
+        if error.code == "ResourceNotFoundException":
+            return [fail(subject, "does not exist", f"{PROVISION}, or name the right table with TASKQ_TABLE")]
+        if not denied(error):
+            return [fail(subject, str(error), "see the message")]
+        unknown = [warn(subject, f"cannot be looked at: {error.code}", _allow("dynamodb:DescribeTable"))]
+        return unknown + await _check_permissions(dynamodb, name)
+    except TaskQError as error:
+        return [fail(subject, str(error), "see the message")]
+    faults = [*_check_shape(subject, table), *await _check_ttl(dynamodb, name)]
+    indexes = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])}
+    faults += await _check_permissions(dynamodb, name, query=TASK_INDEX.name in indexes)
+    return faults or [ok(subject, f"ACTIVE, indexes {', '.join(sorted(indexes))}")]
+
+
+def _check_shape(subject: str, table: Mapping[str, Any]) -> list[Finding]:
+    faults = []
+    if table["TableStatus"] != "ACTIVE":
+        faults.append(fail(subject, f"is {table['TableStatus']}, not ACTIVE", "wait until it is"))
+    if (keys := _keys(table)) != (PARTITION_KEY, SORT_KEY):
+        faults.append(
+            fail(
+                subject,
+                f"has the keys {', '.join(keys)}, not {PARTITION_KEY}, {SORT_KEY}",
+                "name another table with TASKQ_TABLE",
+            )
+        )
+    found = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", [])}
+    for wanted in INDEXES:
+        index = found.get(wanted.name)
+        if index is None:
+            faults.append(fail(subject, f"lacks the index {wanted.name}: tasks cannot be listed", PROVISION))
+        # moto leaves out the status of some indexes.
+        elif index.get("IndexStatus", "ACTIVE") != "ACTIVE":
+            faults.append(fail(subject, f"index {wanted.name} is {index['IndexStatus']}", "wait until it is ACTIVE"))
+        elif _keys(index) != (wanted.shard, wanted.time):
+            detail = f"index {wanted.name} has the keys {', '.join(_keys(index))}, not {wanted.shard}, {wanted.time}"
+            faults.append(fail(subject, detail, "delete the index and provision again"))
+    return faults
+
+
+def _keys(described: Mapping[str, Any]) -> tuple[str, ...]:
+    schema = sorted(described["KeySchema"], key=lambda key: str(key["KeyType"]))
+    return tuple(key["AttributeName"] for key in schema)
+
+
+async def _check_ttl(dynamodb: AwsClient, name: str) -> list[Finding]:
+    subject = f"table {name}"
+    try:
+        answer = (await dynamodb.call("describe_time_to_live", TableName=name))["TimeToLiveDescription"]
+    except AwsError as error:
+        if denied(error):
+            return [
+                warn(subject, f"its time to live cannot be seen: {error.code}", _allow("dynamodb:DescribeTimeToLive"))
+            ]
+        return [warn(subject, f"its time to live cannot be seen: {error}")]
+    if answer.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
+        return [fail(subject, "has no time to live: records are never deleted", PROVISION)]
+    if answer.get("AttributeName", TTL_ATTRIBUTE) != TTL_ATTRIBUTE:
+        detail = f"its time to live is on {answer['AttributeName']!r}, not on {TTL_ATTRIBUTE!r}"
+        return [fail(subject, detail, "disable it and provision again, or name another table with TASKQ_TABLE")]
+    return []
+
+
+async def _check_permissions(dynamodb: AwsClient, name: str, *, query: bool = True) -> list[Finding]:
+    faults = []
+    for action, operation, parameters in _probes(name, query):
+        try:
+            await dynamodb.call(operation, **parameters)
+        except AwsError as error:
+            if denied(error):
+                detail = f"{action} is not allowed: {error.code}"
+                faults.append(fail(f"table {name}", detail, _allow(action)))
+    return faults
+
+
+def _probes(name: str, query: bool) -> list[tuple[str, str, dict[str, Any]]]:
+    """Calls that read nothing and that can write nothing."""
+    table = {"TableName": name}
+    probes: list[tuple[str, str, dict[str, Any]]] = [
+        ("dynamodb:GetItem", "get_item", {**table, "Key": _NOWHERE}),
+        ("dynamodb:BatchGetItem", "batch_get_item", {"RequestItems": {name: {"Keys": [_NOWHERE]}}}),
+        ("dynamodb:PutItem", "put_item", {**table, "Item": _NOWHERE, **_IF_THERE}),
+        ("dynamodb:UpdateItem", "update_item", {**table, "Key": _NOWHERE, **_IF_THERE, **_TOUCH}),
+    ]
+    if query:
+        probes.append(("dynamodb:Query on the table's indexes", "query", {**table, **_NO_TASKS}))
+    return probes
+
+
+_TOUCH = {
+    "UpdateExpression": "SET #doctor = :now",
+    "ExpressionAttributeNames": {"#doctor": "doctor"},
+    "ExpressionAttributeValues": {":now": {"N": "0"}},
+}
+
+_NO_TASKS = {
+    "IndexName": TASK_INDEX.name,
+    "KeyConditionExpression": "#shard = :nowhere",
+    "ExpressionAttributeNames": {"#shard": TASK_INDEX.shard},
+    "ExpressionAttributeValues": {":nowhere": {"S": "taskq-doctor"}},
+    "Limit": 1,
+}
+
+
+def _allow(actions: str) -> str:
+    return f"allow {actions} in the policy of these credentials"

@@ -1,0 +1,114 @@
+"""The files of a new project: written from templates, with the SAM template rendered from the tasks among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from ... import __version__
+from ...errors import ConfigError
+from ..template import TemplateOptions, render
+from .names import module_of
+
+TEMPLATE = "template.yaml"
+
+FILES = {
+    ".gitignore": "gitignore.txt",
+    "Makefile": "Makefile.txt",
+    "README.md": "README.md.txt",
+    "pyproject.toml": "pyproject.toml.txt",
+    "requirements.txt": "requirements.txt",
+    "requirements-dev.txt": "requirements-dev.txt",
+    "samconfig.toml": "samconfig.toml.txt",
+    "{{module}}/__init__.py": "package.py.txt",
+    "{{module}}/tasks.py": "tasks.py.txt",
+    "handlers/__init__.py": "handlers.py.txt",
+    "handlers/worker.py": "worker.py.txt",
+    "handlers/scheduler.py": "scheduler.py.txt",
+    "tests/test_tasks.py": "test_tasks.py.txt",
+    "tests/test_deployment.py": "test_deployment.py.txt",
+}
+"""Path in the project to the file in ``files/`` that it is made of; none of these is code of the library."""
+
+IGNORED = frozenset({".git"})
+"""What may be in a folder that counts as empty."""
+
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+class Project(NamedTuple):
+    """A project that has been written.
+
+    Args:
+        folder: where.
+        name: of the app, and of its stacks.
+        app: what commands call it, ``module:attribute``.
+        files: paths in the folder.
+    """
+
+    folder: Path
+    name: str
+    app: str
+    files: tuple[str, ...]
+
+
+def write(folder: Path, name: str) -> Project:
+    """Write a project of a checked name into a folder, which is made if there is none.
+
+    Raises:
+        ConfigError: there is something in the folder, or it cannot be written to.
+    """
+    _check_empty(folder)
+    files = contents(name)
+    try:
+        for path, text in files.items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: {error.strerror}; the project is not complete") from None
+    return Project(folder, name, app_of(name), tuple(files))
+
+
+def contents(name: str) -> dict[str, str]:
+    """Path to text of every file of a project, sorted."""
+    values = {"name": name, "module": module_of(name), "app": app_of(name), "version": __version__}
+    files = {_fill(path, values): _fill(_read(source), values) for path, source in FILES.items()}
+    tasks = files[f"{module_of(name)}/tasks.py"]
+    return dict(sorted({**files, TEMPLATE: _rendered(name, tasks)}.items()))
+
+
+def app_of(name: str) -> str:
+    """What commands call the app of a project."""
+    return f"{module_of(name)}.tasks:app"
+
+
+def _rendered(name: str, tasks: str) -> str:
+    # Run here, and not imported from the folder: nothing of the project stays in this process.
+    module = ModuleType(f"{module_of(name)}.tasks")
+    exec(compile(tasks, "tasks.py", "exec", dont_inherit=True), module.__dict__)
+    command = f"taskq template {app_of(name)} --build makefile"
+    return render(module.__dict__["app"], TemplateOptions(build="makefile"), command=command)
+
+
+def _check_empty(folder: Path) -> None:
+    try:
+        found = sorted(path.name for path in folder.iterdir() if path.name not in IGNORED)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}; name a folder that is empty or new") from None
+    if found:
+        raise ConfigError(f"{folder} is not empty ({', '.join(found[:3])}): name a folder that is empty or new")
+
+
+def _read(source: str) -> str:
+    return (resources.files(__package__) / "files" / source).read_text(encoding="utf-8")
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda found: values[found[1]], text)

@@ -1,0 +1,65 @@
+"""CloudFormation's functions, as values of the emitter."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...core.function_settings import PLACES
+from .emitter import Tag, Text
+
+NO_VALUE = Tag("Ref", "AWS::NoValue")
+"""Leaves the property out."""
+
+_PLACE = re.compile(rf"\$\{{(?:{'|'.join(PLACES)})\}}")
+
+
+def ref(name: str) -> Tag:
+    """A parameter's value, or what identifies a resource."""
+    return Tag("Ref", name)
+
+
+def attribute(resource: str, name: str) -> Tag:
+    """An attribute of a resource, such as ``Arn``."""
+    return Tag("GetAtt", f"{resource}.{name}")
+
+
+def arn_of(resource: str) -> Tag:
+    """The ARN of a resource."""
+    return attribute(resource, "Arn")
+
+
+def sub(text: str) -> Tag:
+    """Text with ``${Name}`` replaced."""
+    return Tag("Sub", text)
+
+
+def sub_lines(text: str) -> Tag:
+    """Text of several lines with ``${Name}`` replaced."""
+    return Tag("Sub", Text(text))
+
+
+def literal(text: str) -> str:
+    """Text in which ``${`` stands for itself within `sub`."""
+    return text.replace("${", "${!")
+
+
+def filled(value: Any) -> Any:
+    """A declared value, where texts may name ``PLACES`` that the stack fills in; all other ``${`` stand for themselves."""
+    if isinstance(value, dict):
+        return {name: filled(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one) for one in value]
+    if not isinstance(value, str) or not _PLACE.search(value):
+        return value
+    return sub(re.sub(rf"\$\{{(?!(?:{'|'.join(PLACES)})\}})", "${!", value))
+
+
+def either(condition: str, yes: Any, no: Any) -> Tag:
+    """One of two values."""
+    return Tag("If", [condition, yes, no])
+
+
+def regional_arn(service: str, rest: str) -> Tag:
+    """The ARN of something in the stack's own account and region."""
+    return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{rest}")

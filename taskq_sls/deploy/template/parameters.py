@@ -1,0 +1,143 @@
+"""Parameters, what differs from stage to stage, and what all functions share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.queues import dead_letter_name
+from .emitter import Noted, Tag
+from .environment import environment
+from .intrinsics import ref, sub
+from .plan import Plan
+
+RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
+
+DEFAULT_RUNTIME = "python3.13"
+
+FIRST_LOG_RETENTION, LOG_RETENTION, LAST_LOG_RETENTION = 7, 30, 90
+"""Days in the first stage, in those between, and in production."""
+
+
+def parameters(plan: Plan) -> dict[str, Any]:
+    """The Parameters section."""
+    return {
+        "Stage": {
+            "Type": "String",
+            "Default": plan.options.stages[0],
+            "AllowedValues": list(plan.options.stages),
+            "Description": f"In {plan.options.stages[-1]} the table and the bucket outlive the stack",
+        },
+        "Prefix": Noted(
+            f"An SQS queue's name has at most 80 characters, and the longest here is {_longest(plan)!r}.",
+            {
+                "Type": "String",
+                "Default": plan.app,
+                "AllowedPattern": "[A-Za-z0-9_-]+",
+                "MaxLength": plan.longest_prefix,
+                "Description": "Start of all names: what TASKQ_PREFIX is for producers and workers elsewhere",
+            },
+        ),
+        "DeletionProtection": Noted(
+            "Leave it off until the first deployment has succeeded: a rollback cannot delete a protected table, and the "
+            "next deployment would find its name taken.",
+            _one_of("false", ("false", "true"), "Whether DynamoDB refuses to delete the table"),
+        ),
+        "Runtime": _one_of(DEFAULT_RUNTIME, RUNTIMES, "Must be the one that the code was built for"),
+        "Architecture": _one_of("arm64", ("arm64", "x86_64"), "Must be the one that the code was built for"),
+        "MemorySize": Noted(
+            "A share of a processor comes with the memory: 1,769 MB are a whole one.",
+            _number(1024, 128, 10_240, "MB of the functions whose queue names no function_memory"),
+        ),
+        "MaximumConcurrency": Noted(
+            "Keep the sum over all queues below the account's concurrency: a throttled batch costs each of its "
+            "messages a receive, so that good ones end in the dead-letter queue untouched.",
+            _number(50, 2, 1_000, "Invocations at once for a queue that names no max_concurrency"),
+        ),
+        "LogLevel": _one_of("INFO", ("DEBUG", "INFO", "WARN", "ERROR"), "Least level of the functions' logs"),
+        "Tracing": _one_of("Active", ("Active", "PassThrough"), "X-Ray; PassThrough takes its permissions away"),
+        "OldestMessageAlarm": _number(
+            900, 60, 1_209_600, "Seconds that a message may wait, retries included, before the alarm"
+        ),
+        "AlarmTopicArn": {
+            "Type": "String",
+            "Default": "",
+            "Description": "SNS topic that the alarms tell; empty for none",
+        },
+        "KmsKeyArn": Noted(
+            "The key's policy must let EventBridge Scheduler's role and the functions' roles of this account use it.",
+            {
+                "Type": "String",
+                "Default": "",
+                "AllowedPattern": "(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+)?",
+                "Description": "KMS key for queues, table and bucket; empty for keys that AWS owns",
+            },
+        ),
+    }
+
+
+def mappings(plan: Plan) -> dict[str, Any]:
+    """The Mappings section; nothing where it would be used by nothing, which `sam validate --lint` refuses."""
+    if not plan.has_functions:
+        return {}
+    stages = plan.options.stages
+    days = dict.fromkeys(stages, LOG_RETENTION) | {stages[0]: FIRST_LOG_RETENTION} | {stages[-1]: LAST_LOG_RETENTION}
+    return {"Stages": {stage: {"LogRetention": days[stage]} for stage in stages}}
+
+
+def conditions(plan: Plan) -> dict[str, Any]:
+    """The Conditions section."""
+    return {
+        "IsProduction": Tag("Equals", [ref("Stage"), plan.options.stages[-1]]),
+        "IsProtected": Tag("Equals", [ref("DeletionProtection"), "true"]),
+        **({"IsTraced": Tag("Equals", [ref("Tracing"), "Active"])} if plan.has_functions else {}),
+        "HasKey": Tag("Not", [Tag("Equals", [ref("KmsKeyArn"), ""])]),
+        "HasAlarmTopic": Tag("Not", [Tag("Equals", [ref("AlarmTopicArn"), ""])]),
+    }
+
+
+def function_globals(plan: Plan) -> dict[str, Any]:
+    """The Globals section: what all functions share."""
+    return {
+        "Function": {
+            "CodeUri": plan.options.code_uri,
+            "Runtime": ref("Runtime"),
+            "Architectures": [ref("Architecture")],
+            "MemorySize": ref("MemorySize"),
+            "Tracing": ref("Tracing"),
+            "RecursiveLoop": Noted(
+                "A task may enqueue a task. Lambda's loop detection would drop the sixteenth of such a chain and leave "
+                "its message to the dead-letter queue; TaskQ(max_depth=...) ends endless ones.",
+                "Allow",
+            ),
+            "LoggingConfig": {
+                "LogFormat": "JSON",
+                "ApplicationLogLevel": ref("LogLevel"),
+                "SystemLogLevel": Noted("INFO has the report of each invocation: memory used, and duration.", "INFO"),
+            },
+            "Environment": {"Variables": environment(plan)},
+        }
+    }
+
+
+def _longest(plan: Plan) -> str:
+    names = [dead_letter_name(queue.name) for queue in plan.queues]
+    return max([*names, *plan.physical_names], key=len)
+
+
+def _one_of(default: str, allowed: tuple[str, ...], description: str) -> dict[str, Any]:
+    return {"Type": "String", "Default": default, "AllowedValues": list(allowed), "Description": description}
+
+
+def _number(default: int, low: int, high: int, description: str) -> dict[str, Any]:
+    return {"Type": "Number", "Default": default, "MinValue": low, "MaxValue": high, "Description": description}
+
+
+def log_group(name: str) -> dict[str, Any]:
+    """A log group that forgets; without one Lambda makes one that keeps everything."""
+    return {
+        "Type": "AWS::Logs::LogGroup",
+        "Properties": {
+            "LogGroupName": sub(f"/taskq/${{Prefix}}/{name}"),
+            "RetentionInDays": Tag("FindInMap", ["Stages", ref("Stage"), "LogRetention"]),
+        },
+    }

@@ -1,0 +1,1 @@
+"""Runs deliveries: claims an attempt, runs its function, records how it ended."""

@@ -1,0 +1,285 @@
+"""What runs in a child process: one task at a time, in its main thread, until its parent is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import fcntl
+import importlib
+import inspect
+import logging
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from ...client.task import Task
+from ...core.context import NO_STATE, TaskContext, _current
+from ...core.forked_ends import end_fork
+from ...core.forked_signals import reset_in_forks
+from ...core.interrupts import TaskInterrupted
+from ...errors import ArgumentsError, ConfigError
+from ...results.records import Progress
+from ...serialization import Signature, compile_signature
+from .exceptions import pack
+from .frames import FrameError, Inbox, frame
+from .log_records import Forwarder, Levels, forward, forward_only
+
+PROGRESS_SECONDS = 0.25
+"""How often a change of the progress is told to the parent, which writes it at most once a second."""
+
+importing = False
+"""Whether the module of a task is being imported in a child process."""
+
+
+def main(connection: socket.socket, lifeline: int, levels: Levels) -> None:
+    """Serve the parent at the other end of `connection`; never returns.
+
+    Args:
+        lifeline: a pipe that the parent holds open as long as it lives.
+    """
+    connection.set_inheritable(False)  # a program that the task starts must not keep it open
+    _die_with(lifeline)
+    _Child(connection).serve(levels)
+
+
+class _Child:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._process = os.getpid()
+        self._serial = 0
+        self._lock = threading.Lock()
+        self._jobs: SimpleQueue[tuple[int, dict[str, Any], TaskContext | BaseException]] = SimpleQueue()
+        self._context: TaskContext | None = None
+        self._progress: Progress | None = None
+        # The parent has asked for the end, the function runs, and it has been interrupted.
+        self._asked = self._interruptible = self._struck = False
+        # The main thread is sending, and an interrupt waits for the end of that: half a message would garble the rest.
+        self._sending = self._waiting = False
+
+    def serve(self, levels: Levels) -> None:
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        reset_in_forks(signal.SIGTERM)
+        self._forwarder = forward(levels, lambda record: self._send("log", 0, record))
+        os.register_at_fork(after_in_child=self._in_fork)
+        threading.Thread(target=self._listen, name="taskq-child", daemon=True).start()
+        while True:
+            serial, request, context = self._jobs.get()
+            self._send("began", serial)
+            word, value = contextvars.copy_context().run(self._attempt, request, context)
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except Exception:  # the task closed it, or nobody reads it any more
+                    pass
+            progress = None if isinstance(context, BaseException) else _plain(context._progress)
+            self._context = None
+            try:
+                self._send(word, serial, value, progress)
+            except FrameError as error:
+                self._send("unfit", serial, str(error), progress)
+
+    # -- the attempt, in the main thread ------------------------------------------------------------------------
+
+    def _attempt(self, request: dict[str, Any], context: TaskContext | BaseException) -> tuple[str, Any]:
+        reply: tuple[str, Any] | None = None
+        try:
+            try:
+                if isinstance(context, BaseException):
+                    raise context
+                _current.set(context)
+                self._interruptible = True
+                if self._asked:  # before there was anything to interrupt
+                    raise TaskInterrupted
+                _import(request["target"][0], self._forwarder)
+                reply = _call(request, context)
+                if os.getpid() != self._process:
+                    end_fork(None)
+            except BaseException as error:
+                if os.getpid() != self._process:
+                    end_fork(error)
+                reply = _failure(error)
+            self._interruptible = False
+        except TaskInterrupted as late:
+            # It struck after the function's last line; what the function returned counts.
+            self._interruptible = False
+            reply = reply or _failure(late)
+        return reply
+
+    def _on_terminate(self, number: int, frame: FrameType | None) -> None:
+        """End the function, if it was the parent that wants it.
+
+        A service manager that stops the worker may signal all its processes; then the worker's grace period counts.
+        """
+        if not self._asked or not self._interruptible or self._struck:
+            return
+        if self._sending:
+            self._waiting = True
+            return
+        self._struck = True
+        raise TaskInterrupted("the attempt must end")
+
+    def _send(self, word: str, serial: int, value: Any = None, progress: Any = None) -> None:
+        if os.getpid() != self._process:  # a fork that ran no hook
+            return
+        message = frame((word, serial, value, progress))
+        main = threading.current_thread() is threading.main_thread()
+        self._sending = self._sending or main
+        try:
+            with self._lock:
+                self._connection.sendall(message)
+        except OSError:  # the parent is gone; `_listen` sees it too
+            pass
+        finally:
+            if main:
+                self._sending = False
+        if main and self._waiting:
+            self._waiting = False
+            self._on_terminate(signal.SIGTERM, None)
+
+    def _in_fork(self) -> None:
+        """In a process that the task forks: it is nobody's child process but the task's."""
+        self._connection.close()
+        logging.root.removeHandler(self._forwarder)
+        logging.root.addHandler(logging.StreamHandler())
+
+    # -- the parent's words, in a thread ------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            self._hear_all()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _die()  # nobody would hear the parent any more
+
+    def _hear_all(self) -> None:
+        inbox, poll = Inbox(3), select.poll()
+        poll.register(self._connection, select.POLLIN)
+        while True:
+            if not poll.poll(None if self._context is None else PROGRESS_SECONDS * 1000):
+                self._tell_progress()
+                continue
+            try:
+                data = self._connection.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                return
+            inbox.feed(data)
+            while (message := inbox.next()) is not None:
+                self._hear(*message)
+
+    def _hear(self, word: str, serial: int, value: Any) -> None:
+        if word == "run":
+            self._serial, self._progress = serial, None
+            try:
+                self._context = TaskContext(**pickle.loads(value["context"]), state=NO_STATE)
+            except BaseException as error:
+                self._jobs.put((serial, value, error))
+            else:
+                self._jobs.put((serial, value, self._context))
+            return
+        if serial != self._serial:
+            return
+        if self._context is not None and value is not None:
+            self._context._stop = value
+        if word == "end":
+            self._asked = True
+            # To the main thread, so that it interrupts a call of the system there.
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    def _tell_progress(self) -> None:
+        context = self._context
+        if context is not None and context._progress is not self._progress:
+            self._progress = context._progress
+            self._send("progress", self._serial, None, _plain(self._progress))
+
+
+def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
+    function, signature = _find(request["target"], request["wants_context"])
+    args, kwargs = signature.decode(*request["call"])
+    result = function(context, *args, **kwargs) if request["wants_context"] else function(*args, **kwargs)
+    if inspect.iscoroutine(result):  # of an async function that a plain decorator hides
+        result = asyncio.run(result)
+    try:
+        return "done", signature.encode_result(result)
+    except ArgumentsError as error:
+        return "unfit", str(error)
+
+
+def _import(module: str, forwarder: Forwarder) -> None:
+    """Import the module of a task, which may set up logging for a process of its own."""
+    global importing
+    if module in sys.modules:
+        return
+    importing = True
+    try:
+        importlib.import_module(module)
+    finally:
+        importing = False
+        forward_only(forwarder)
+
+
+def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
+    """The function and how its values travel."""
+    module, qualname = place
+    found: Any = sys.modules[module]
+    try:
+        for name in qualname.split("."):
+            found = getattr(found, name)
+    except AttributeError:
+        raise ConfigError(
+            f'{module}:{qualname} cannot be found in a fresh interpreter, which run_in="process" needs: define it '
+            "unconditionally at the top of its module"
+        ) from None
+    outermost = found
+    while not isinstance(found, Task) and hasattr(found, "__wrapped__"):
+        found = found.__wrapped__
+    if not isinstance(found, Task):
+        return outermost, compile_signature(outermost, skip_first=wants_context)
+    signature = found._definition.signature()
+    assert isinstance(signature, Signature)
+    return found._definition.function, signature
+
+
+def _failure(error: BaseException) -> tuple[str, Any]:
+    return "interrupted" if isinstance(error, TaskInterrupted) else "failed", pack(error)
+
+
+def _plain(progress: Progress | None) -> tuple[Any, ...] | None:
+    if progress is None:
+        return None
+    try:
+        return (float(progress.done), None if progress.total is None else float(progress.total), progress.note)
+    except (TypeError, ValueError):
+        return None
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill this process group when the pipe ends.
+
+    The thread that listens sees the parent's end too, but not while other code keeps the interpreter lock. Linux only.
+    """
+    os.set_inheritable(lifeline, False)
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _die() -> None:
+    """End with everything that the task has started: nobody holds its lease any more."""
+    try:
+        os.killpg(os.getpid(), signal.SIGKILL)
+    finally:
+        os._exit(1)

@@ -1,0 +1,105 @@
+"""The mapping's view of one SQS queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from ..errors import MissingResource
+from .event_records import Record, record_of
+from .moto_version import incomplete
+
+MOST_PER_CALL = 10
+"""Messages in one call; SQS's own limit."""
+
+MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+
+logger = logging.getLogger("taskq_sls.offline")
+
+
+class Source:
+    """One queue, as Lambda's poller uses it. Safe to use from several threads.
+
+    Args:
+        client: a boto3 SQS client.
+        url: the queue's URL.
+        arn: the queue's ARN.
+        visibility: the queue's own VisibilityTimeout, in seconds.
+    """
+
+    def __init__(self, client: Any, url: str, arn: str, visibility: float) -> None:
+        self._client = client
+        self._url = url
+        self._region = arn.split(":")[3]
+        self.arn = arn
+        self.visibility = visibility
+
+    @classmethod
+    def open(cls, client: Any, url: str) -> Self:
+        """Ask the queue for its attributes.
+
+        Raises:
+            MissingResource: there is no such queue.
+        """
+        try:
+            answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "VisibilityTimeout"])
+        except client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in MISSING:
+                raise MissingResource(f"there is no queue {url}: create it before its event source mapping") from None
+            raise
+        attributes = answer["Attributes"]
+        return cls(client, url, attributes["QueueArn"], float(attributes["VisibilityTimeout"]))
+
+    def receive(self, most: int, wait: int) -> list[Record]:
+        """Up to `most` (1 to 10) messages within `wait` (0 to 20) seconds, hidden for the queue's own visibility."""
+        answer = self._client.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=most,
+            WaitTimeSeconds=wait,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        )
+        return [record_of(message, queue_arn=self.arn, region=self._region) for message in answer.get("Messages", ())]
+
+    def delete(self, records: Sequence[Record]) -> None:
+        """Delete; what SQS refuses is logged and comes back."""
+        for entries in _entries(records):
+            answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            _warn("delete", answer)
+
+    def give_back(self, records: Sequence[Record]) -> None:
+        """Make messages visible at once."""
+        for entries in _entries(records, VisibilityTimeout=0):
+            answer = self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+            _warn("give back", answer)
+
+
+def connect(region: str | None, endpoint: str | None, connections: int) -> Any:
+    """A boto3 SQS client for `connections` threads; what is None comes from the environment."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        raise incomplete(error) from error
+    config = Config(max_pool_connections=connections, retries={"mode": "standard", "max_attempts": 3})
+    return boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=config)
+
+
+def _entries(records: Sequence[Record], **fields: Any) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(records), MOST_PER_CALL):
+        yield [
+            {"Id": str(index), "ReceiptHandle": record["receiptHandle"], **fields}
+            for index, record in enumerate(records[start : start + MOST_PER_CALL])
+        ]
+
+
+def _warn(what: str, answer: dict[str, Any]) -> None:
+    for failure in answer.get("Failed", ()):
+        logger.warning(
+            "SQS did not %s a message: %s: %s",
+            what,
+            failure["Code"],
+            failure.get("Message", ""),
+            extra={"action": "mapping_entry_refused"},
+        )

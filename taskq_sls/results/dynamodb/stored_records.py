@@ -1,0 +1,166 @@
+"""Records read from items of the table. An item that cannot be read is shown as such, and never stops a listing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
+
+from ...core.envelope import MAX_TIME
+from ...core.message import ErrorInfo
+from ...errors import AwsError
+from ..layout import Item, id_of, record_key
+from ..records import KEPT_ATTEMPTS, UNREADABLE, PastAttempt, Progress, State, TaskRecord
+from .items import is_whole, text
+
+T = TypeVar("T")
+
+Attribute = Mapping[str, Any]
+"""An attribute's value as DynamoDB has it: its type and its content."""
+
+_PAST = tuple(f"past_{number}" for number in range(KEPT_ATTEMPTS))
+
+
+_FAULT = "taskq.unreadable"
+"""Attribute of an item that stands in place of one that cannot be parsed. No item of the table has it."""
+
+
+class _Unreadable(Exception):
+    """An attribute has a form that no version has written."""
+
+
+def record_of(item: Item) -> TaskRecord:
+    """The record in an item. `result` stays undecoded: ``result_json`` holds it.
+
+    The state may be one of a later version; attributes that are not known are left out. If an attribute cannot be read,
+    the state is `UNREADABLE`, and the error names the attribute.
+
+    Raises:
+        AwsError: the item is not whole yet (transient), or not one of ours.
+    """
+    if is_unreadable(item):
+        return _unreadable(item, _text(item[_FAULT]))
+    if not is_whole(item):
+        raise AwsError("read", "IncompleteItem", f"the record of task {id_of(item)} is not whole yet", transient=True)
+    try:
+        return TaskRecord(
+            id=id_of(item),
+            task=_needed(item, "task", _text),
+            queue=_needed(item, "queue", _text),
+            status=State.read(_needed(item, "status", _text)),
+            run=_needed(item, "run", _whole),
+            attempt=_needed(item, "attempt", _whole),
+            owner=_read(item, "owner", _text),
+            lease_until=_read(item, "lease_until", _time),
+            next_at=_read(item, "next_at", _time),
+            enqueued_at=_read(item, "enqueued_at", _time),
+            started_at=_read(item, "started_at", _time),
+            finished_at=_read(item, "finished_at", _time),
+            updated_at=_needed(item, "updated_at", _time),
+            cancel_requested="cancel_requested" in item,
+            progress=_read(item, "progress", _progress),
+            result_json=_read(item, "result", _json),
+            result_key=_read(item, "result_key", _text),
+            error=_read(item, "error", _error),
+            reason=_read(item, "reason", _text),
+            labels=_read(item, "labels", _labels) or {},
+            parent=_read(item, "parent", _text),
+            ttl=_needed(item, "ttl", _time),
+            unique_key=_read(item, "unique_key", _text),
+            call=_read(item, "call", _json),
+            past=_past(item),
+        )
+    except _Unreadable as error:
+        return _unreadable(item, str(error))
+
+
+def unreadable_item(id: str, error: Exception) -> Item:
+    """In place of an item that botocore cannot parse."""
+    return {**record_key(id), _FAULT: text(f"botocore cannot parse its item: {type(error).__name__}: {error}")}
+
+
+def is_unreadable(item: Item) -> bool:
+    """True if an item stands in place of one that botocore cannot parse."""
+    return _FAULT in item
+
+
+def _unreadable(item: Item, why: str) -> TaskRecord:
+    def shown(name: str, read: Callable[[Attribute], T], otherwise: T) -> T:
+        try:
+            return _needed(item, name, read)
+        except _Unreadable:
+            return otherwise
+
+    return TaskRecord(
+        id=id_of(item),
+        task=shown("task", _text, "?"),
+        queue=shown("queue", _text, "?"),
+        status=UNREADABLE,
+        updated_at=shown("updated_at", _time, 0.0),
+        error=ErrorInfo("UnreadableRecord", f"its state is {shown('status', _text, '?')}; {why}"),
+        ttl=shown("ttl", _time, MAX_TIME - 1.0),
+    )
+
+
+def _needed(item: Item, name: str, read: Callable[[Attribute], T]) -> T:
+    try:
+        return read(item[name])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _Unreadable(f"its attribute {name!r} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _read(item: Item, name: str, read: Callable[[Attribute], T]) -> T | None:
+    return _needed(item, name, read) if name in item else None
+
+
+def _text(attribute: Attribute) -> str:
+    text = attribute["S"]
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r:.80} is no text")
+    return text
+
+
+def _json(attribute: Attribute) -> str:
+    text = _text(attribute)
+    from_json(text)
+    return text
+
+
+def _whole(attribute: Attribute) -> int:
+    return int(attribute["N"])
+
+
+def _time(attribute: Attribute) -> float:
+    time = float(attribute["N"])
+    if not 0 <= time < MAX_TIME:
+        raise ValueError(f"{time!r} is no time")
+    return time
+
+
+def _labels(attribute: Attribute) -> dict[str, str]:
+    return {name: _text(value) for name, value in attribute["M"].items()}
+
+
+def _progress(attribute: Attribute) -> Progress:
+    fields = attribute["M"]
+    total, note = fields.get("total"), fields.get("note")
+    return Progress(
+        float(fields["done"]["N"]), None if total is None else float(total["N"]), None if note is None else _text(note)
+    )
+
+
+def _error(attribute: Attribute) -> ErrorInfo:
+    fields = attribute["M"]
+    return ErrorInfo(_text(fields["type"]), _text(fields["message"]), _text(fields["traceback"]))
+
+
+def _past(item: Item) -> tuple[PastAttempt, ...]:
+    past = sorted(_needed(item, name, _past_attempt) for name in _PAST if name in item)
+    # Nobody has overwritten the one that stands in the place of an attempt which never told of its end.
+    return tuple(attempt for attempt in past if attempt.attempt > past[-1].attempt - KEPT_ATTEMPTS)
+
+
+def _past_attempt(attribute: Attribute) -> PastAttempt:
+    number, begun, ended, error = attribute["L"]
+    return PastAttempt(_whole(number), _time(begun), _time(ended), _text(error))

@@ -1,0 +1,162 @@
+"""A record that can change: what the in-memory backend keeps for one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core.message import ErrorInfo
+from .limits import fit_call, fit_error, fit_past, fit_progress
+from .records import (
+    CANCELLED,
+    KEPT_ATTEMPTS,
+    QUEUED,
+    RETRYING,
+    RUNNING,
+    Call,
+    Claim,
+    Finish,
+    PastAttempt,
+    Progress,
+    State,
+    TaskRecord,
+)
+
+_FIELDS = (
+    "attempt",
+    "cancel_requested",
+    "enqueued_at",
+    "error",
+    "finished_at",
+    "id",
+    "labels",
+    "lease_until",
+    "next_at",
+    "owner",
+    "parent",
+    "progress",
+    "queue",
+    "reason",
+    "result_json",
+    "result_key",
+    "run",
+    "started_at",
+    "status",
+    "task",
+    "ttl",
+    "unique_key",
+    "updated_at",
+)
+
+
+class Row:
+    """The fields of a :class:`TaskRecord`, and `created_at`: where the task stands in its name index.
+
+    A new row is QUEUED and counts no attempt.
+    """
+
+    attempt = 0
+    status = QUEUED
+    owner: str | None = None
+    lease_until: float | None = None
+    next_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    cancel_requested = False
+    progress: Progress | None = None
+    result_json: str | None = None
+    result_key: str | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    past: tuple[PastAttempt, ...] = ()
+
+    def __init__(self, claim: Claim) -> None:
+        self.id = claim.id
+        self.task = claim.task
+        self.queue = claim.queue
+        self.run = claim.run
+        self.enqueued_at = claim.enqueued_at or None
+        self.created_at = claim.enqueued_at or claim.now
+        self.updated_at = claim.now
+        self.labels: Mapping[str, str] = claim.labels
+        self.parent = claim.parent
+        self.unique_key = claim.unique_key
+        self.call: Call | None = claim.call
+        # Whole seconds, as the table's time to live wants them.
+        self.ttl = -(-claim.ttl // 1)
+
+    def start(self, claim: Claim) -> None:
+        """Begin an attempt."""
+        self.status = RUNNING
+        self.attempt += 1
+        self.owner = claim.owner
+        self.lease_until = claim.lease_until
+        self.started_at = self.updated_at = claim.now
+
+    def begin_anew(self, claim: Claim) -> None:
+        """Drop what an earlier attempt left, and learn from the claim of the next what was not known yet."""
+        self.ttl = -(-claim.ttl // 1)
+        self.next_at = self.finished_at = None
+        self.progress = self.result_json = self.result_key = self.error = self.reason = None
+        if self.enqueued_at is None:
+            self.enqueued_at = claim.enqueued_at or None
+        if not self.labels:
+            self.labels = claim.labels
+        if self.parent is None:
+            self.parent = claim.parent
+        if self.unique_key is None:
+            self.unique_key = claim.unique_key
+        if self.call is None:
+            self.call = claim.call
+
+    def renew(self, now: float, lease_until: float, progress: Progress | None) -> None:
+        """Move the lease of the running attempt."""
+        self.lease_until = lease_until
+        self.updated_at = now
+        self._advance(progress)
+
+    def end(self, finish: Finish) -> None:
+        """End the running attempt. The owner stays, so that a repeated finish knows itself."""
+        if finish.state is RETRYING and finish.started_at is not None:
+            past = fit_past(self.attempt, finish.started_at, finish.now, finish.error)
+            self.past = (*(one for one in self.past if one.attempt > self.attempt - KEPT_ATTEMPTS), past)
+        self.enter(finish.state, finish.now)
+        self.ttl = -(-finish.ttl // 1)
+        self.lease_until = None
+        self.next_at = finish.next_at if finish.state is RETRYING else None
+        if finish.result_json is not None:
+            self.result_json = finish.result_json
+        if finish.result_key is not None:
+            self.result_key = finish.result_key
+        if finish.error is not None:
+            self.error = fit_error(finish.error)
+        if finish.reason is not None:
+            self.reason = finish.reason
+        self._advance(finish.progress)
+
+    def release(self, now: float) -> None:
+        """Give the running attempt back. The owner stays, so that a repeated release knows itself."""
+        self.attempt -= 1
+        self.enter(RETRYING if self.attempt else QUEUED, now)
+        self.next_at = now if self.attempt else None
+        self.lease_until = self.started_at = self.progress = None
+
+    def cancel(self, now: float) -> None:
+        """End a task that waits."""
+        self.enter(CANCELLED, now)
+        self.next_at = self.reason = None
+
+    def enter(self, status: State, now: float) -> None:
+        """Change the state."""
+        self.status = status
+        self.updated_at = now
+        if status is not RETRYING and status is not QUEUED:
+            self.finished_at = now
+
+    def record(self) -> TaskRecord:
+        """The row as it stands, frozen."""
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        return TaskRecord(**fields, call=fit_call(self.call), past=self.past)
+
+    def _advance(self, progress: Progress | None) -> None:
+        if progress is not None and (fitted := fit_progress(progress)) is not None:
+            self.progress = fitted

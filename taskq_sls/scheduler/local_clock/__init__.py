@@ -1,0 +1,1 @@
+"""Fires schedules on this machine: `taskq scheduler`."""

@@ -1,0 +1,64 @@
+"""Work of the local clock that goes on whatever fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from ...core.fault_log import Episode
+from ...core.flow import Flow
+from ...errors import AwsError, TaskQError
+
+logger = logging.getLogger("taskq_sls.scheduler")
+
+BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
+"""Seconds after a fault until the next try: the first, doubling, and the longest. Up to half is left out."""
+
+Step = Callable[[], Awaitable[None]]
+
+
+async def until_it_works(step: Step, flow: Flow, faults: Episode) -> None:
+    """Take a step, again after faults that may pass.
+
+    Raises:
+        AwsError, ConfigError: what no repeat can mend.
+    """
+    backoff = BACKOFF
+    while True:
+        try:
+            await step()
+        except AwsError as error:
+            if not error.transient:
+                raise
+            faults.fault(error)
+        else:
+            faults.clear()
+            return
+        await flow.sleep(backoff * random.uniform(0.5, 1.0))
+        backoff = min(LONGEST_BACKOFF, backoff * 2)
+
+
+async def repeat(step: Step, pause: Callable[[], float], flow: Flow, faults: Episode, *, later: bool = False) -> None:
+    """Take a step again and again, for ever. No fault ends it.
+
+    Args:
+        pause: seconds until the next time.
+        later: begin with the pause.
+    """
+    backoff = BACKOFF
+    wait = pause() if later else 0.0
+    while True:
+        await flow.sleep(wait)
+        try:
+            await step()
+        except Exception as error:
+            if not isinstance(error, TaskQError):
+                logger.exception("an unexpected fault", extra={"action": "scheduler_error"})
+            faults.fault(error)
+            wait = backoff * random.uniform(0.5, 1.0)
+            backoff = min(LONGEST_BACKOFF, backoff * 2)
+        else:
+            faults.clear()
+            backoff = BACKOFF
+            wait = pause()

@@ -28,13 +28,15 @@ from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.port import AwsClient
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
+from taskq_sls.core.states import State
 from taskq_sls.metrics.counters import BUCKETS, Counters, MetricStore, Slot
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.layout import INDEXES
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import DAY, Claim, Finish, State
+from taskq_sls.results.records import Claim, Finish
 from taskq_sls.results.workers import WorkerReport, WorkerReports
 from taskq_sls.testing import in_memory
 from taskq_sls.web.auth.tokens import SCOPES, new_token

@@ -24,12 +24,13 @@ from typing import Any
 from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.core.clock import ManualClock, SystemClock
 from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.clock_state_memory import MemoryNotes
 from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.parse import parse
 from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND
-from taskq_sls.scheduler.spec import ScheduleSpec, StoredSchedule
+from taskq_sls.scheduler.spec import StoredSchedule
 from taskq_sls.worker.memory import resident_bytes
 
 START = 1_800_000_000.0

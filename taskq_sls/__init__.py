@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from .app import TaskQ
 from .client.handle import TaskHandle, await_all, wait_all
 from .client.task import Task
-from .core.context import TaskContext, current_task
+from .core.context import Progress, TaskContext, current_task
 from .core.loggers import guard_loggers
 from .core.queues import Queue
 from .core.retry import Retry, RetryLater
+from .core.states import State
+from .core.version import __version__
 from .errors import (
     ArgumentsError,
     AwsError,
@@ -36,14 +38,12 @@ from .errors import (
     WaitInTask,
 )
 from .middleware import Middleware
-from .results.records import Progress, State, TaskRecord
+from .results.records import TaskRecord
 
 if TYPE_CHECKING:
     from .client.schedule_handle import ScheduleHandle
     from .client.schedule_value import Schedule
     from .scheduler.parse import at, cron, rate
-
-__version__ = "0.1.0"
 
 guard_loggers()
 
@@ -79,6 +79,7 @@ __all__ = [
     "TaskStalled",
     "TaskTimeout",
     "WaitInTask",
+    "__version__",
     "at",
     "await_all",
     "cron",

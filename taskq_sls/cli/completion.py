@@ -29,7 +29,8 @@ class Completed(NamedTuple):
     words: tuple[str, ...]
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Any, root: argparse.ArgumentParser) -> None:
+    """Args: root: the parser whose commands and options are completed."""
     parser = commands.add_parser(
         "completion",
         help="print the completion script of a shell",
@@ -39,13 +40,11 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("shell", choices=SHELLS)
     add_common(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda arguments: run(arguments, root))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from .main import _parser  # which imports this module
-
-    found = list(completed(_parser()))
+def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> int:
+    found = list(completed(root))
     say({"bash": bash, "zsh": zsh, "fish": fish}[arguments.shell](found), end="")
     return 0
 

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__
+from ..core.version import __version__
 from ..errors import NotFound, ResultTimeout, TaskError, TaskQError
 from .api import add_to as add_api
 from .apps import place_of
@@ -55,7 +55,6 @@ _COMMANDS = (
     add_api,
     add_template,
     add_doctor,
-    add_completion,
 )
 
 
@@ -120,6 +119,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in _COMMANDS:
         add(commands)
+    add_completion(commands, parser)
     return parser
 
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core.control_characters import escaped
-from ..results.records import State, TaskRecord
+from ..core.states import State
+from ..results.records import TaskRecord
 
 
 def say(text: str = "", *, error: bool = False, end: str = "\n") -> None:

@@ -9,8 +9,9 @@ from ..app import TaskQ
 from ..client.waiting import wait_for_records
 from ..core.flow import call_sync
 from ..core.message import check_id
+from ..core.states import State
 from ..errors import ConfigError
-from ..results.records import State, TaskRecord
+from ..results.records import TaskRecord
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
 from .output import note, print_json, print_record, record_fields
@@ -61,5 +62,5 @@ def run_result(arguments: argparse.Namespace) -> int:
 
 
 def _wait(app: TaskQ, id: str, timeout: float | None) -> TaskRecord:
-    records = call_sync("result", wait_for_records(app, app.services.blocking(), [id], timeout))
+    records = call_sync("result", wait_for_records(app.clock, app.services.blocking(), [id], timeout))
     return records[id]

@@ -10,12 +10,13 @@ from ..app import TaskQ
 from ..core.flow import call_sync
 from ..core.message import check_id
 from ..core.naming import check_task_name
+from ..core.states import State
 from ..errors import AwsError, ConfigError
 from ..operations.editing import Edit
 from ..operations.tail import INTERVAL, Tail
 from ..operations.tasks import cancel, retry, show
 from ..results.layout import INDEXED_STATES
-from ..results.records import State, TaskRecord
+from ..results.records import TaskRecord
 from .apps import find_task, load_app
 from .arguments import json_array, json_object, operator_command, when, whole
 from .dead_letter_output import letter_fields, print_letter

@@ -17,9 +17,10 @@ from typing import Any
 from ..core.forced_end import LastResort
 from ..errors import ConfigError
 from ..logs import configure
+from ..worker.options import GRACE_SECONDS, POLL_WAIT_SECONDS
 from ..worker.reloading import check_watchable
 from ..worker.supervisor import BAD_INPUT, CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor
-from ..worker.worker import GRACE_SECONDS, LAST_RESORT_SECONDS, POLL_WAIT_SECONDS, Worker
+from ..worker.worker import LAST_RESORT_SECONDS, Worker
 from .apps import app_target
 from .arguments import add_app_positional, add_common, address, seconds, whole
 from .log_options import add_log_options, load_app_with_logs

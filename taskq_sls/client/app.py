@@ -1,328 +1,290 @@
-"""What an app declares: tasks, events that become tasks, schedules, and the queues they all name."""
+"""The app: configuration, the registry of tasks, and the wiring of broker, results and middlewares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+import functools
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from ..core.context import TaskContext
-from ..core.naming import check_task_name, task_name
-from ..core.options import CALL_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
-from ..core.queues import Queue
+from ..brokers.base import Broker
+from ..core.clock import Clock, SystemClock
+from ..core.options import APP_OPTIONS, TaskOptions
+from ..core.queues import Queue, dead_letter_name, physical_name
+from ..core.redaction import Names, redact_arguments
+from ..core.settings import Settings
 from ..core.threads import Threads
+from ..engine.executor import Executor
 from ..errors import ConfigError
-from ..middleware import Middleware
-from ..serialization import JsonSignature
-from .overloads import EventDecorator, TaskDecorator, _Probe
-from .registry import Registry, caller_locals, define
-from .task import AsyncTask, Definition, Enqueuer, SyncTask, Task
+from ..middleware import Middleware, StructuredLogging
+from ..results.base import ResultBackend
+from .by_name import ByName, find_app, place_of
+from .declaring import Declaring, checked_middleware, declared_options
+from .results import Results
+from .runtime import Runtime
+from .services import ServiceFactory, Services
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from ..app import TaskQ
-    from ..scheduler.expressions import When
-    from ..scheduler.firing import Misfire, Overlap
-    from .events import Texts
-    from .schedule_handle import ScheduleHandle
-    from .schedule_value import Schedule
-    from .schedules import Declarations, DeclaredSchedule
+    from ..engine.processes.pool import Children
+    from ..metrics.meter import Meter
+    from ..payloads.base import PayloadStore
+    from ..scheduler.store import ScheduleStore
+    from .events import Route
+    from .metrics import Metrics
+    from .schedules import Declarations
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
-class Declaring:
-    """The half of an app that its modules talk to while they are imported."""
+_APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_QUEUE_NAME_LIMIT = 80
 
-    name: str
-    queues: dict[str, Queue]
-    middleware: tuple[Middleware, ...]
-    registry: Registry
-    threads: Threads
-    _defaults: TaskOptions
-    _declarations: Declarations | None
+
+class App(ByName, Declaring):
+    """An app without its drivers: tasks, the queues that carry them, and where their state is kept.
+
+    Nothing is read from the environment and no connection is made before it is needed.
+
+    Args:
+        name: of the app; the default prefix of its resources. 1 to 40 letters, digits, ``-`` or ``_``.
+        queues: the first one is the default of tasks that name none. Default: one, ``default``.
+        middleware: hooks around dispatch and execution, the first outermost. Default: structured logging.
+            A task with a timeout has its time limit innermost.
+        lifespan: an async context manager function, entered once per worker process or Lambda container with
+            the app; what it yields is ``context.state`` in tasks.
+        prefix, table, queue_urls, bucket, schedule_group, schedule_role_arn: where the resources are; see
+            `Settings`. Default: the environment.
+        broker, results, payloads, schedule_store: used instead of SQS, DynamoDB, S3 and EventBridge Scheduler.
+        clock: the source of time.
+        max_depth: longest chain of tasks that enqueue each other.
+        report: whether workers report themselves in the table, one small write a minute (`taskq workers`).
+        metrics: whether workers and Lambda functions count what their tasks do, in the table, for `app.metrics`. Default:
+            the environment (``TASKQ_METRICS``), else where any task is recorded.
+        aws_options: timeouts, retries and connections of the AWS clients (``taskq_sls.aws.config.ClientOptions``).
+        options: defaults for all tasks: retry, record, result_ttl, timeout, labels, expires_in, redact, and those that
+            middlewares declare.
+
+    Raises:
+        ConfigError: a name or option is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        queues: Sequence[Queue] | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        lifespan: Lifespan | None = None,
+        prefix: str | None = None,
+        table: str | None = None,
+        queue_urls: dict[str, str] | None = None,
+        bucket: str | None = None,
+        schedule_group: str | None = None,
+        schedule_role_arn: str | None = None,
+        broker: Broker | None = None,
+        results: ResultBackend | None = None,
+        payloads: PayloadStore | None = None,
+        schedule_store: ScheduleStore | None = None,
+        clock: Clock | None = None,
+        max_depth: int = 100,
+        report: bool = True,
+        metrics: bool | None = None,
+        aws_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(name, str) or not _APP_NAME.fullmatch(name):
+            raise ConfigError(f"TaskQ({name!r}): an app's name is 1 to 40 letters, digits, '-' or '_'")
+        if isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < 1:
+            raise ConfigError(f"TaskQ(max_depth={max_depth!r}): give a whole number of 1 or more")
+        if not isinstance(report, bool):
+            raise ConfigError(f"TaskQ(report={report!r}): give True or False")
+        if not isinstance(metrics, bool | None):
+            raise ConfigError(f"TaskQ(metrics={metrics!r}): give True, False, or None for the default")
+        self.name = name
+        self.report = report
+        self.clock: Clock = clock or SystemClock()
+        self.max_depth = max_depth
+        self.lifespan = None if lifespan is None else _checked_lifespan(name, lifespan)
+        self.queues = _by_name(name, queues)
+        self.middleware = checked_middleware(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
+        self._declarations: Declarations | None = None
+        self.routes: list[Route] = []
+        self.threads = Threads()
+        self.children: Children | None = None
+        base = TaskOptions(queue=next(iter(self.queues)))
+        self._defaults = base.merged(f"TaskQ({name!r})", options, APP_OPTIONS, declared_options(self.middleware))
+        self._configured: dict[str, Any] = {
+            "prefix": prefix,
+            "table": table,
+            "queue_urls": queue_urls,
+            "bucket": bucket,
+            "schedule_group": schedule_group,
+            "schedule_role_arn": schedule_role_arn,
+            "metrics": metrics,
+        }
+        self._settings: Settings | None = None
+        self.services = ServiceFactory(
+            lambda: self.settings, self.clock, broker, results, dict(aws_options or {}), payloads, schedule_store
+        )
+        self._runtime = Runtime(
+            owner=self,
+            name=name,
+            clock=self.clock,
+            max_depth=max_depth,
+            queues=self.queues,
+            middleware=self.middleware,
+            defaults=self._defaults,
+            services=self.services,
+            settings=lambda: self.settings,
+        )
+        self.registry = self._runtime.registry
+        self.results = Results(self._runtime)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {len(self.registry)} tasks>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_app, place_of(self._runtime)
 
     @property
-    def _app(self) -> TaskQ:
-        return cast("TaskQ", self)
-
-    # -- tasks --------------------------------------------------------------------------------------------------
-
-    @overload
-    def task(  # type: ignore[overload-overlap]  # the first match wins, as meant
-        self, function: Callable[Concatenate[_Probe, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[Concatenate[Any, P], R]: ...
-    @overload
-    def task(self, function: Callable[Concatenate[_Probe, P], R], /) -> SyncTask[Concatenate[Any, P], R]: ...
-    @overload
-    def task(  # type: ignore[overload-overlap]  # the first match wins, as meant
-        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def task(self, function: Callable[Concatenate[TaskContext, P], R], /) -> SyncTask[P, R]: ...
-    @overload
-    def task(  # type: ignore[overload-overlap]  # the first match wins, as meant
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
-    @overload
-    def task(
-        self,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        middleware: Sequence[Middleware] = (),
-        schedule: When | Schedule | Sequence[When | Schedule] | None = None,
-        **options: Any,
-    ) -> TaskDecorator: ...
-
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        middleware: Sequence[Middleware] = (),
-        schedule: When | Schedule | Sequence[When | Schedule] | None = None,
-        **options: Any,
-    ) -> Any:
-        """Make a function a task. May be used bare.
-
-        Args:
-            name: default ``module:function``.
-            aliases: former names; messages that carry one still run.
-            middleware: hooks of this task alone, inside those of the app.
-            schedule: when it runs by itself: ``cron(...)``, ``rate(...)``, ``at(...)``, a ``Schedule`` (which also
-                has arguments), or a list of these. `taskq schedules sync` or the template makes them.
-            options: see `TaskOptions` (all but ``id`` and ``unique_key``), and those that middlewares declare.
+    def settings(self) -> Settings:
+        """Where the app's resources are; read from the environment at first use.
 
         Raises:
-            ConfigError: a name is taken or not importable, an option is unknown or out of range, a parameter
-                cannot travel.
+            ConfigError: a variable is malformed.
         """
-        if isinstance(aliases, str):
-            raise ConfigError(f"aliases={aliases!r} must be a list of names: aliases=[{aliases!r}]")
-        if not isinstance(aliases, Iterable):
-            raise ConfigError(f"aliases={aliases!r} must be a list of names; leave it out if there are none")
-        localns = caller_locals(2)
+        if self._settings is None:
+            settings = Settings.load(self.name, **self._configured)
+            for queue in self.queues:
+                longest = physical_name(settings.prefix, dead_letter_name(queue))
+                if len(longest) > _QUEUE_NAME_LIMIT:
+                    raise ConfigError(
+                        f"queue name {longest!r} has {len(longest)} characters; SQS allows {_QUEUE_NAME_LIMIT}: "
+                        "shorten the prefix or the queue's name"
+                    )
+            self._settings = settings
+        return self._settings
 
-        def register(function: Callable[..., Any]) -> Task[..., Any]:
-            former_names = tuple(check_task_name(alias) for alias in aliases)
-            task = self._define(function, name, tuple(middleware), options, localns, former_names)
-            again = self.registry.get(task.name) is not None
-            self.registry.add(task, former_names)
-            if again and self._declarations is not None:
-                # A module that is imported again declares its tasks again, and their schedules.
-                self._declarations = self._declarations.without(task.name)
-            if schedule is not None:
-                self._declare(task, schedule)
-            former = (
-                function.name if isinstance(function, SyncTask | AsyncTask) and function._app is self._app else None
-            )
-            if former and (former == task.name or self.registry.forget_implied(former)) and self._app.routes:
-                from .events import hand_over  # there are routes, so it is loaded
+    # -- drivers ------------------------------------------------------------------------------------------------
 
-                hand_over(self._app.routes, former, task)
-            return task
-
-        return register if function is None else register(function)
-
-    def _define(
-        self,
-        function: Callable[..., Any],
-        name: str | None,
-        middleware: tuple[Middleware, ...],
-        options: dict[str, Any],
-        localns: Mapping[str, Any],
-        aliases: tuple[str, ...] = (),
-    ) -> Task[..., Any]:
-        if isinstance(function, SyncTask | AsyncTask):  # of another app, or decorated twice
-            function = function.__wrapped__ or function
-        resolved = task_name(function) if name is None else check_task_name(name)
-        where = f"task {resolved}"
-        middlewares = (*self.middleware, *checked_middleware(where, middleware))
-        merged = self._defaults.merged(where, options, TASK_OPTIONS, declared_options(middlewares))
-        from ..engine.retention import check_receives  # not for producers, which only send
-
-        check_receives(where, merged.retry, self.check_queue(where, merged))
-        return define(self._app, function, resolved, merged, middlewares, self.threads, localns, aliases)
-
-    def on_event(
-        self,
-        *,
-        source: Texts,
-        detail_type: Texts | None = None,
-        bus: str | None = None,
-        detail: Mapping[str, Any] | None = None,
-        arguments: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> EventDecorator:
-        """Make a task of every EventBridge event that matches: above or below ``@app.task``, or on a plain function.
-
-        A parameter ``event`` gets the whole event, ``id``, ``source``, ``detail_type``, ``time``, ``account``,
-        ``region``, ``resources`` and ``detail`` the event's field, any other the field of `detail` of its name. What
-        an event lacks takes the parameter's default. Values are read by the task's annotations.
-
-        Args:
-            source, detail_type: text, ``{"prefix": text}``, or a list of such alternatives. Default of `detail_type`:
-                any.
-            bus: name of the event bus. Default: the account's default bus.
-            detail: pattern of the detail, as in EventBridge: objects and lists of values, with the operators prefix,
-                suffix, anything-but, exists and numeric.
-            arguments: places in the event by parameter, such as ``{"key": "detail.object.key"}``; ``"event"`` is all
-                of it. Digits are positions in lists.
-            options: queue, delay, group, labels, expires_in, unique_key, unique_ttl and unique of the enqueue.
-
-        Raises:
-            ConfigError: a pattern, a place or an option is wrong, or no parameter has that name.
-        """
-        from .events import declare, route_pattern  # few apps need them, and a cold start should not pay
-
-        wanted = route_pattern(source, detail_type, detail)
-        localns = caller_locals(2)
-
-        def route(function: Callable[..., Any]) -> Task[..., Any]:
-            if isinstance(function, SyncTask | AsyncTask):
-                task: Task[..., Any] = function
-            else:
-                task = self._define(function, None, (), {}, localns)
-                self.registry.add(task, (), implied=True)
-            declare(self._app, task, wanted, bus, arguments, options)
-            return task
-
-        return cast(EventDecorator, route)
-
-    # -- schedules ----------------------------------------------------------------------------------------------
-
-    def schedule(
-        self,
-        task: Enqueuer[..., Any] | str,
-        when: When,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        *,
-        overlap: Overlap | None = None,
-        misfire: Misfire | None = None,
-        group: str | None = None,
-        enabled: bool = True,
-    ) -> DeclaredSchedule:
-        """Declare a schedule of a task, as ``@app.task(schedule=Schedule(...))`` does.
-
-        Args:
-            task: a task, also ``task.with_options(...)`` or ``app.ref(...)``, or the name of a registered one.
-            when, args, kwargs, name, overlap, misfire, group, enabled: see `Schedule`.
-
-        Raises:
-            ConfigError: there is no such task, the name is taken, or options and queue do not fit a schedule.
-            ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
-        """
-        from .schedule_value import Schedule
-
-        one = Schedule(when, args, kwargs, name=name, overlap=overlap, misfire=misfire, group=group, enabled=enabled)
-        return self._declare(self._scheduled_task(task), one)[0]
+    def redaction(self, task: str | None = None) -> Names:
+        """The names whose values are not shown: those of a task, or where it is not registered here, of the app."""
+        found = None if task is None else self.registry.get(task)
+        return (self._defaults if found is None else found.options).redact
 
     @property
-    def schedules(self) -> Sequence[DeclaredSchedule]:
-        """The schedules that are declared in code, in the order of their declaration."""
-        return () if self._declarations is None else tuple(self._declarations)
+    def log_redaction(self) -> Names:
+        """The names of the app and of all its tasks: a log record does not tell whose it is."""
+        return self._defaults.redact.union(*(task.options.redact for task in self.registry))
 
-    def schedule_handle(self, id: str, task: Enqueuer[..., Any] | None = None) -> ScheduleHandle:
-        """The handle of a schedule, to look at it or to change it. Nothing is called.
+    def redacted(
+        self, task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """A task's arguments, as JSON values, as they may be shown."""
+        found = None if task is None else self.registry.get(task)
+        parameters = None if found is None else found._definition.signature().positions(len(args))
+        return redact_arguments(args, kwargs, self.redaction(task), parameters)
+
+    def shown_result(self, task: str, text: str) -> Any:
+        """The JSON value of a task's result, with the fields of models that were left out because they were not set."""
+        found = self.registry.get(task)
+        return json.loads(text) if found is None else found._definition.signature().whole_result(text)
+
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """What tasks did over time, for reading."""
+        from .metrics import Metrics  # drivers do not need it
+
+        return Metrics(self._runtime)
+
+    @property
+    def counts(self) -> bool:
+        """Whether drivers count what their tasks do; without records there may be no table to write that into."""
+        wanted = self.settings.metrics
+        return any(task.options.record != "none" for task in self.registry) if wanted is None else wanted
+
+    def meter(self, services: Services, *, hours_every: float = 0.0) -> Meter | None:
+        """What counts for a driver, or None where nothing is counted.
 
         Args:
-            id: what ``ScheduleHandle.id`` was; with `task`, what was given as ``with_options(id=...)``.
-
-        Raises:
-            ConfigError: `id` is no name of a schedule.
+            hours_every: see `taskq_sls.metrics.meter.Meter`.
         """
-        from .schedule_handle import schedule_handle
+        if not self.counts or (store := services.results.metrics) is None:
+            return None
+        from ..metrics.meter import Meter
 
-        return schedule_handle(self._app, id, None if task is None else task.name)
+        return Meter(self.name, store, services.flow, hours_every=hours_every)
 
-    def _declare(
-        self, task: Enqueuer[..., Any], given: When | Schedule | Sequence[When | Schedule]
-    ) -> list[DeclaredSchedule]:
-        from .schedule_value import as_schedules
-        from .schedules import Declarations  # a cold start without schedules should not pay
+    def executor(self, services: Services, state: object = None, *, hours_every: float = 0.0) -> Executor:
+        """The core, over `services`; `hours_every` as in `meter`."""
+        return Executor(
+            self.registry.plan,
+            services.results,
+            services.flow,
+            self.clock,
+            self._hold,
+            state,
+            self.threads.limit,
+            lambda: services.payloads,
+            lambda: services.schedules is not None and services.schedules.creates,
+            self.meter(services, hours_every=hours_every),
+            lambda: self.registry.names,
+            self._receives,
+        )
 
-        if self._declarations is None:
-            self._declarations = Declarations(self._app)
-        declarations, several = self._declarations, as_schedules(f"task {task.name}", given)
-        return [declarations.add(task._definition, task.options, one) for one in several]
+    def _receives(self, queue: str) -> float:
+        declared = self.queues.get(queue)
+        return math.inf if declared is None else float(declared.receives_before_redrive)
 
-    def _scheduled_task(self, task: Enqueuer[..., Any] | str) -> Enqueuer[..., Any]:
-        found = self.registry.get(task) if isinstance(task, str) else task
-        if isinstance(found, Enqueuer) and found._app is self:
-            return found
+    def _hold(self, queue: str) -> float:
+        declared = self.queues.get(queue)
+        return float(declared.visibility_timeout) if declared is not None else 60.0
+
+
+def _by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
+    if isinstance(queues, Queue):
+        raise ConfigError(f"TaskQ({app!r}): queues must be a list; give queues=[Queue({queues.name!r})]")
+    declared = [Queue("default")] if queues is None else list(queues)
+    if not declared:
+        raise ConfigError(f"TaskQ({app!r}, queues=[]): declare at least one Queue")
+    by_name: dict[str, Queue] = {}
+    for queue in declared:
+        if not isinstance(queue, Queue):
+            raise ConfigError(f"TaskQ({app!r}): queues holds {queue!r}; give Queue({queue!r})")
+        if queue.name in by_name:
+            raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
+        by_name[queue.name] = queue
+    taken = {dead_letter_name(name): f"the dead-letter queue of {name!r}" for name in by_name}
+    if "schedules-dlq" in taken:
         raise ConfigError(
-            f"TaskQ({self.name!r}).schedule({task!r:.120}): no such task is registered in this app; give the task itself, or "
-            "app.ref(name) for one whose code is elsewhere"
+            f"TaskQ({app!r}): queue 'schedules' would share its dead-letter queue, 'schedules-dlq', with all schedules; "
+            "give the queue another name"
         )
-
-    def ref(self, name: str, **options: Any) -> Enqueuer[..., Any]:
-        """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
-
-        Args:
-            options: queue, delay, group, id, labels, expires_in, unique_key, unique_ttl, unique; record and
-                record_arguments (as the task has them; default: the app's).
-
-        Raises:
-            ConfigError: the name or an option is wrong.
-        """
-        where = f"ref({name!r})"
-        merged = self._defaults.merged(where, options, (*CALL_OPTIONS, "record", "record_arguments"), {})
-        self.check_queue(where, merged)
-        signature = JsonSignature(name)
-        signature.redact = merged.redact
-        definition = Definition(
-            check_task_name(name), merged, lambda: signature, None, self.middleware, None, wants_context=False
-        )
-        return Enqueuer(self._app, definition, merged)
-
-    def check_queue(self, where: str, options: TaskOptions, *, sending: bool = False) -> Queue:
-        """The queue that options name, if they fit it.
-
-        Raises:
-            ConfigError: the queue is not declared, or group or delay do not fit its type.
-        """
-        queue = self.queues.get(options.queue)
-        if queue is None:
-            raise ConfigError(
-                f"{where}: queue {options.queue!r} is not declared; TaskQ({self.name!r}) has "
-                f"{', '.join(map(repr, self.queues))}. Add Queue({options.queue!r}) to queues=[...]"
-            )
-        if queue.function_timeout is not None and (options.timeout or 0) > queue.function_timeout:
-            raise ConfigError(
-                f"{where}: timeout={options.timeout:g} is longer than function_timeout={queue.function_timeout} of queue "
-                f"{queue.name!r}: its Lambda function would be killed first; raise function_timeout or lower timeout"
-            )
-        if sending and queue.fifo and options.group is None:
-            raise ConfigError(
-                f"{where}: FIFO queue {queue.name!r} needs a message group: with_options(group=...) or group= on the task"
-            )
-        if options.unique_key is not None and options.delay >= options.unique_ttl:
-            raise ConfigError(
-                f"{where}: unique_ttl={options.unique_ttl:g} ends before delay={options.delay:g} does: the key would be free "
-                "before the task starts; raise unique_ttl, or lower delay"
-            )
-        if options.expires_in is not None and options.expires_in <= options.delay:
-            raise ConfigError(
-                f"{where}: expires_in={options.expires_in:g} ends before delay={options.delay:g} does: it would never run"
-            )
-        return queue
+    taken["schedules-dlq"] = "the dead-letter queue of schedules"
+    for name in by_name:
+        if name in taken:
+            raise ConfigError(f"TaskQ({app!r}): queue {name!r} is {taken[name]}; give the queue another name")
+    return by_name
 
 
-def checked_middleware(where: str, middlewares: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
-    """Middlewares, if they are."""
-    for one in middlewares:
-        if not isinstance(one, Middleware):
-            raise ConfigError(f"{where}: middleware {one!r} must be an instance of a Middleware subclass")
-    return middlewares
+def _checked_lifespan(app: str, lifespan: Lifespan) -> Lifespan:
+    where = f"TaskQ({app!r}): lifespan={lifespan!r}"
+    fix = "give an async generator function decorated with contextlib.asynccontextmanager"
+    if not callable(lifespan):
+        raise ConfigError(f"{where} is not a function: {fix}")
 
+    def enter(started: Any) -> AbstractAsyncContextManager[Any]:
+        context: Any = lifespan(started)
+        if not hasattr(context, "__aenter__"):
+            if inspect.iscoroutine(context):
+                context.close()
+            raise ConfigError(f"{where} returned {type(context).__name__}, not an async context manager: {fix}")
+        return cast(AbstractAsyncContextManager[Any], context)
 
-def declared_options(middlewares: Sequence[Middleware]) -> dict[str, OptionCheck]:
-    """The options that middlewares add, with their checks."""
-    return {name: check for one in middlewares for name, check in one.options.items()}
+    return enter

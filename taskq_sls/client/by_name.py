@@ -21,13 +21,14 @@ class ByName:
         return self
 
 
-def place_of(app: Any) -> tuple[str, str]:
-    """The module and the name of the variable that hold an app.
+def place_of(runtime: Any) -> tuple[str, str]:
+    """The module and the name of the variable that hold the app of a runtime.
 
     Raises:
         ConfigError: no module holds it at its top level.
     """
-    place: tuple[str, str] | None = app._place
+    app = runtime.owner
+    place: tuple[str, str] | None = runtime.place
     if place is not None and getattr(sys.modules.get(place[0]), place[1], None) is app:
         return place
     places = [
@@ -42,7 +43,7 @@ def place_of(app: Any) -> tuple[str, str]:
             "variable at its top level; assign it there"
         )
     # Another process may have another __main__.
-    app._place = place = min(places, key=lambda place: place[0] in ("__main__", "__mp_main__"))
+    runtime.place = place = min(places, key=lambda place: place[0] in ("__main__", "__mp_main__"))
     return place
 
 
@@ -51,18 +52,23 @@ def find_app(module: str, attribute: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def find_task(app: Any, name: str, module: str) -> Any:
-    """A task of an app; its module is imported unless the task is registered.
+def find_runtime(module: str, attribute: str) -> Any:
+    """The runtime of the app at that place."""
+    return find_app(module, attribute)._runtime
+
+
+def find_task(runtime: Any, name: str, module: str) -> Any:
+    """A task of an app, by its runtime; its module is imported unless the task is registered.
 
     Raises:
         ConfigError: the module does not register it.
     """
-    if (found := app.registry.get(name)) is None:
+    if (found := runtime.registry.get(name)) is None:
         importlib.import_module(module)
-        found = app.registry.get(name)
+        found = runtime.registry.get(name)
     if found is None:
         raise ConfigError(
-            f"task {name} cannot be unpickled: importing {module} does not register it in {app!r}; define it at the "
+            f"task {name} cannot be unpickled: importing {module} does not register it in {runtime.owner!r}; define it at the "
             "top of that module"
         )
     return found

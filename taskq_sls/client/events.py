@@ -7,18 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.options import CALL_OPTIONS, TaskOptions
 from ..errors import ArgumentsError, ConfigError
 from ..scheduler.firing import firing_id
 from .event_arguments import MISSING, Source, argument_sources
 from .event_patterns import check_pattern, matches
+from .runtime import Runtime
 from .sending import Prepared
 from .task import Task
-
-if TYPE_CHECKING:
-    from ..app import TaskQ
 
 BUS = re.compile(r"[/.\-_A-Za-z0-9]{1,256}")
 """Names of event buses (EventBridge API reference, CreateEventBus)."""
@@ -61,7 +59,7 @@ class Route:
         options: options of the enqueue, laid over the task's.
     """
 
-    app: TaskQ
+    runtime: Runtime
     task: str
     bus: str | None
     sources: tuple[Source, ...]
@@ -87,7 +85,7 @@ class Route:
             ConfigError: an annotation cannot be resolved, or an option does not fit the queue.
         """
         # By name and not kept: whoever decorates or imports the function again replaces its task.
-        task = self.app.registry.get(self.task)
+        task: Task[..., Any] | None = self.runtime.registry.get(self.task)
         assert task is not None
         values: dict[str, Any] = {}
         for source in self.sources:
@@ -112,12 +110,13 @@ class Route:
     def _options(self, task: Task[..., Any]) -> TaskOptions:
         where = f"on_event of task {task.name}"
         merged = task.options.merged(where, self.options, ROUTE_OPTIONS, {})
-        self.app.check_queue(where, merged, sending=True)
+        self.runtime.check_queue(where, merged, sending=True)
         return merged
 
 
 def declare(
-    app: TaskQ,
+    runtime: Runtime,
+    routes: list[Route],
     task: Task[..., Any],
     wanted: Mapping[str, Any],
     bus: str | None,
@@ -133,16 +132,18 @@ def declare(
         ConfigError: the task is another app's, or bus, arguments or options are wrong.
     """
     where = f"on_event of task {task.name}"
-    if task._app is not app:
-        raise ConfigError(f"{where}: the task is of TaskQ({task._app.name!r}), not of TaskQ({app.name!r})")
+    if task._runtime is not runtime:
+        raise ConfigError(f"{where}: the task is of TaskQ({task._runtime.name!r}), not of TaskQ({runtime.name!r})")
     if bus is not None and (not isinstance(bus, str) or not BUS.fullmatch(bus)):
         raise ConfigError(f"{where}: bus={bus!r} must be a name of 1 to 256 letters, digits and / . - _, or None")
     if "id" in options:
         raise ConfigError(f"{where}: id={options['id']!r}: the id of its task is made from each event; leave it out")
     sources = argument_sources(where, task, arguments)
-    route = Route(app, task.name, None if bus == "default" else bus, sources, MappingProxyType(dict(options)), wanted)
+    route = Route(
+        runtime, task.name, None if bus == "default" else bus, sources, MappingProxyType(dict(options)), wanted
+    )
     route.check(task)
-    _add(app.routes, route)
+    _add(routes, route)
     return route
 
 

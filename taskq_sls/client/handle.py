@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..core.context import running_task
 from ..core.flow import call_sync
+from ..core.lifetimes import DAY, MIN_RESULT_TTL
+from ..core.states import UNREADABLE, State
 from ..errors import ConfigError, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskStalled, WaitInTask
-from ..results.records import DAY, MIN_RESULT_TTL, UNREADABLE, CancelAnswer, State, TaskRecord
+from ..results.records import CancelAnswer, TaskRecord
 from ..results.unique_keys import give_back
 from ..serialization import JsonSignature
 from .by_name import ByName, find_task
+from .runtime import Runtime
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
     from ..scheduler.store import ScheduleStore
 
 R = TypeVar("R")
@@ -30,11 +32,11 @@ class TaskHandle(ByName, Generic[R]):
         queue: logical name of the queue it went to.
     """
 
-    __slots__ = ("_app", "_decode", "_record", "_unique_key", "id", "queue", "task")
+    __slots__ = ("_decode", "_record", "_runtime", "_unique_key", "id", "queue", "task")
 
     def __init__(
         self,
-        app: TaskQ,
+        runtime: Runtime,
         id: str,
         task: str,
         queue: str,
@@ -42,7 +44,7 @@ class TaskHandle(ByName, Generic[R]):
         decode: Callable[[str], R] | None,
         unique_key: str | None = None,
     ) -> None:
-        self._app = app
+        self._runtime = runtime
         self.id = id
         self.task = task
         self.queue = queue
@@ -54,10 +56,19 @@ class TaskHandle(ByName, Generic[R]):
         return f"<TaskHandle {self.task} {self.id}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        task = self._app.registry.get(self.task)
+        task = self._runtime.registry.get(self.task)
         module = None if task is None or self._decode is None else task.__module__
         decodes = self._decode is not None
-        return _restored, (self._app, self.id, self.task, self.queue, self._record, self._unique_key, module, decodes)
+        return _restored, (
+            self._runtime,
+            self.id,
+            self.task,
+            self.queue,
+            self._record,
+            self._unique_key,
+            module,
+            decodes,
+        )
 
     def status(self) -> State:
         """The task's state now. A sent task without a record is QUEUED.
@@ -66,11 +77,11 @@ class TaskHandle(ByName, Generic[R]):
             ConfigError: the task records nothing.
             AwsError: the table cannot be read.
         """
-        return call_sync("status", self._status(self._app.services.blocking()))
+        return call_sync("status", self._status(self._runtime.services.blocking()))
 
     async def astatus(self) -> State:
         """`status` for async code."""
-        return await self._status(await self._app.services.on_loop())
+        return await self._status(await self._runtime.services.on_loop())
 
     def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
         """Wait for the task to end, and return what it returned.
@@ -92,12 +103,12 @@ class TaskHandle(ByName, Generic[R]):
             ConfigError: the task records nothing (``record="none"``).
         """
         check_may_wait("result()", timeout, allow_wait)
-        return call_sync("result", self._result(self._app.services.blocking(waiting=True), timeout))
+        return call_sync("result", self._result(self._runtime.services.blocking(waiting=True), timeout))
 
     async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
         """`result` for async code."""
         check_may_wait("aresult()", timeout, allow_wait)
-        return await self._result(await self._app.services.on_loop(waiting=True), timeout)
+        return await self._result(await self._runtime.services.on_loop(waiting=True), timeout)
 
     def cancel(self) -> CancelAnswer:
         """Cancel the task.
@@ -110,15 +121,15 @@ class TaskHandle(ByName, Generic[R]):
         Raises:
             ConfigError: the task is recorded below ``started``.
         """
-        return call_sync("cancel", self._cancel(self._app.services.blocking()))
+        return call_sync("cancel", self._cancel(self._runtime.services.blocking()))
 
     async def acancel(self) -> CancelAnswer:
         """`cancel` for async code."""
-        return await self._cancel(await self._app.services.on_loop())
+        return await self._cancel(await self._runtime.services.on_loop())
 
     async def _status(self, services: Services) -> State:
         self._needs_record("status()")
-        record = await services.results.get(self.id, now=self._app.clock.time())
+        record = await services.results.get(self.id, now=self._runtime.clock.time())
         if record is None:
             return State.QUEUED
         return State.FAILED if self._id_taken(record) else record.status
@@ -128,8 +139,8 @@ class TaskHandle(ByName, Generic[R]):
             raise ConfigError(
                 f"cancel(): task {self.task} has record={self._record!r}; cancelling needs record='started' or 'queued'"
             )
-        now = self._app.clock.time()
-        if self._app.registry.get(self.task) is not None:
+        now = self._runtime.clock.time()
+        if self._runtime.registry.get(self.task) is not None:
             record = await services.results.get(self.id, now=now)
             if record is not None and self._id_taken(record):
                 return CancelAnswer("too_late", State.FAILED)
@@ -157,12 +168,12 @@ class TaskHandle(ByName, Generic[R]):
         self._needs_record("result()")
         from .waiting import wait_for_records  # who only sends, or only works, waits for nothing
 
-        record = (await wait_for_records(self._app, services, [self.id], timeout))[self.id]
+        record = (await wait_for_records(self._runtime.clock, services, [self.id], timeout))[self.id]
         return self._value(record)
 
     def _id_taken(self, record: TaskRecord) -> bool:
         """True if another task has used the id first: this one is dead-lettered, and has no record of its own."""
-        return self._app.registry.different_tasks(self.task, record.task)
+        return self._runtime.registry.different_tasks(self.task, record.task)
 
     def _value(self, record: TaskRecord) -> R:
         if self._id_taken(record):
@@ -196,15 +207,22 @@ class TaskHandle(ByName, Generic[R]):
 
 
 def _restored(
-    app: TaskQ, id: str, task: str, queue: str, record: str, unique_key: str | None, module: str | None, decodes: bool
+    runtime: Runtime,
+    id: str,
+    task: str,
+    queue: str,
+    record: str,
+    unique_key: str | None,
+    module: str | None,
+    decodes: bool,
 ) -> TaskHandle[Any]:
     """A handle from its pickle; `module` is that of a task registered in the app."""
     decode: Callable[[str], Any] | None = None
     if module is not None:
-        decode = find_task(app, task, module)._definition.signature().decode_result
+        decode = find_task(runtime, task, module)._definition.signature().decode_result
     elif decodes:
         decode = JsonSignature(task).decode_result
-    return TaskHandle(app, id, task, queue, record, decode, unique_key)
+    return TaskHandle(runtime, id, task, queue, record, decode, unique_key)
 
 
 def error_of(record: TaskRecord) -> TaskError | None:
@@ -269,8 +287,10 @@ def wait_all(
     handles = _listed(handles)
     if not handles:
         return []
-    app = _one_app(handles)
-    return call_sync("wait_all", _wait_all(app, app.services.blocking(waiting=True), handles, timeout, on_progress))
+    runtime = _one_runtime(handles)
+    return call_sync(
+        "wait_all", _wait_all(runtime, runtime.services.blocking(waiting=True), handles, timeout, on_progress)
+    )
 
 
 async def await_all(
@@ -285,8 +305,8 @@ async def await_all(
     handles = _listed(handles)
     if not handles:
         return []
-    app = _one_app(handles)
-    return await _wait_all(app, await app.services.on_loop(waiting=True), handles, timeout, on_progress)
+    runtime = _one_runtime(handles)
+    return await _wait_all(runtime, await runtime.services.on_loop(waiting=True), handles, timeout, on_progress)
 
 
 def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
@@ -314,15 +334,15 @@ def _listed(handles: Iterable[TaskHandle[R]]) -> list[TaskHandle[R]]:
     return listed
 
 
-def _one_app(handles: Sequence[TaskHandle[Any]]) -> TaskQ:
-    apps = {id(handle._app): handle._app for handle in handles}
-    if len(apps) > 1:
-        raise ConfigError(f"wait_all: the handles belong to {len(apps)} apps; wait for each app's handles apart")
-    return handles[0]._app
+def _one_runtime(handles: Sequence[TaskHandle[Any]]) -> Runtime:
+    runtimes = {id(handle._runtime): handle._runtime for handle in handles}
+    if len(runtimes) > 1:
+        raise ConfigError(f"wait_all: the handles belong to {len(runtimes)} apps; wait for each app's handles apart")
+    return handles[0]._runtime
 
 
 async def _wait_all(
-    app: TaskQ,
+    runtime: Runtime,
     services: Services,
     handles: Sequence[TaskHandle[R]],
     timeout: float | None,
@@ -332,5 +352,5 @@ async def _wait_all(
         handle._needs_record("wait_all()")
     from .waiting import wait_for_records
 
-    records = await wait_for_records(app, services, [handle.id for handle in handles], timeout, on_progress)
+    records = await wait_for_records(runtime.clock, services, [handle.id for handle in handles], timeout, on_progress)
     return [handle._value(records[handle.id]) for handle in handles]

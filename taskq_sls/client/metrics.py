@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from ..core.flow import call_sync
 from ..core.times import Instant
 from ..metrics.window import Named, Point, Window, read_window
+from .runtime import Runtime
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
     from ..metrics.counters import Counters
     from .services import Services
 
@@ -29,8 +29,8 @@ class Metrics:
     Every method raises ConfigError for a time or a step that is malformed.
     """
 
-    def __init__(self, app: TaskQ) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def window(
         self,
@@ -55,7 +55,7 @@ class Metrics:
             ConfigError: a time or step is malformed, or there would be more than 1,500 points.
             MissingResource: there is no table.
         """
-        return call_sync("window", self._window(self._app.services.blocking(), task, queue, since, until, step))
+        return call_sync("window", self._window(self._runtime.services.blocking(), task, queue, since, until, step))
 
     async def awindow(
         self,
@@ -67,7 +67,7 @@ class Metrics:
         step: float | timedelta | None = None,
     ) -> Window:
         """`window` for async code."""
-        return await self._window(await self._app.services.on_loop(), task, queue, since, until, step)
+        return await self._window(await self._runtime.services.on_loop(), task, queue, since, until, step)
 
     def series(
         self,
@@ -142,5 +142,5 @@ class Metrics:
         until: Instant | None,
         step: float | timedelta | None,
     ) -> Window:
-        store, now = services.results.metrics, self._app.clock.time()
-        return await read_window(store, services.flow, self._app.name, now, task, queue, since, until, step)
+        store, now = services.results.metrics, self._runtime.clock.time()
+        return await read_window(store, services.flow, self._runtime.name, now, task, queue, since, until, step)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from ..core.flow import call_sync
 from ..core.option_checks import checked_labels
+from ..core.states import State
 from ..core.times import Instant, epoch_seconds
 from ..errors import ArgumentsError, ConfigError
 from ..results.base import Page, Query
-from ..results.records import State, TaskRecord
+from ..results.records import TaskRecord
+from .runtime import Runtime
 from .services import Services
-
-if TYPE_CHECKING:
-    from ..app import TaskQ
 
 
 class Results:
     """Records of tasks, for reading. Sync methods are plain, async ones have an ``a`` in front."""
 
-    def __init__(self, app: TaskQ) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def get(self, id: str) -> TaskRecord | None:
         """The record of a task, or None where there is none (not recorded yet, or expired).
@@ -32,19 +30,19 @@ class Results:
         Raises:
             PayloadMissing: it is gone from there.
         """
-        return call_sync("get", self._get(self._app.services.blocking(), id))
+        return call_sync("get", self._get(self._runtime.services.blocking(), id))
 
     async def aget(self, id: str) -> TaskRecord | None:
         """`get` for async code."""
-        return await self._get(await self._app.services.on_loop(), id)
+        return await self._get(await self._runtime.services.on_loop(), id)
 
     def get_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
         """The records that exist, by id; one read per 100 ids. Results in the bucket stay there, as in `list`."""
-        return call_sync("get_many", self._get_many(self._app.services.blocking(), ids))
+        return call_sync("get_many", self._get_many(self._runtime.services.blocking(), ids))
 
     async def aget_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
         """`get_many` for async code."""
-        return await self._get_many(await self._app.services.on_loop(), ids)
+        return await self._get_many(await self._runtime.services.on_loop(), ids)
 
     def list(
         self,
@@ -79,7 +77,7 @@ class Results:
             ConfigError: a filter is malformed.
         """
         query = self._query(status, task, since, until, limit, cursor, labels, most_read)
-        return call_sync("list", self._list(self._app.services.blocking(), query))
+        return call_sync("list", self._list(self._runtime.services.blocking(), query))
 
     async def alist(
         self,
@@ -95,7 +93,7 @@ class Results:
     ) -> Page:
         """`list` for async code."""
         return await self._list(
-            await self._app.services.on_loop(),
+            await self._runtime.services.on_loop(),
             self._query(status, task, since, until, limit, cursor, labels, most_read),
         )
 
@@ -123,7 +121,7 @@ class Results:
         if task is not None:
             tasks: tuple[str, ...] = (task,)
         elif state in (None, State.QUEUED, State.RUNNING):
-            tasks = self._app.registry.names
+            tasks = self._runtime.registry.names
             if not tasks:
                 raise ConfigError(
                     "list() without task= looks under the app's tasks, and none is registered: give task="
@@ -136,10 +134,10 @@ class Results:
         )
 
     def _seconds(self, name: str, when: Instant | None) -> float | None:
-        return None if when is None else epoch_seconds(name, when, self._app.clock.time())
+        return None if when is None else epoch_seconds(name, when, self._runtime.clock.time())
 
     async def _get(self, services: Services, id: str) -> TaskRecord | None:
-        record = await services.results.get(_text(id), now=self._app.clock.time())
+        record = await services.results.get(_text(id), now=self._runtime.clock.time())
         if record is not None and record.result_key is not None:
             from ..payloads.claim_check import redeem_result  # hardly any result is that large
 
@@ -147,17 +145,17 @@ class Results:
         return None if record is None else self._decoded(record)
 
     async def _get_many(self, services: Services, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        records = await services.results.get_many(list(dict.fromkeys(map(_text, ids))), now=self._app.clock.time())
+        records = await services.results.get_many(list(dict.fromkeys(map(_text, ids))), now=self._runtime.clock.time())
         return {id: self._decoded(record) for id, record in records.items()}
 
     async def _list(self, services: Services, query: Query) -> Page:
-        page = await services.results.list(query, now=self._app.clock.time())
+        page = await services.results.list(query, now=self._runtime.clock.time())
         return Page([self._decoded(record) for record in page], page.cursor)
 
     def _decoded(self, record: TaskRecord) -> TaskRecord:
         if record.result_json is None:
             return record
-        task = self._app.registry.get(record.task)
+        task = self._runtime.registry.get(record.task)
         value = json.loads(record.result_json)
         if task is not None:
             try:

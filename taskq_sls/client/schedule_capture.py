@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..brokers.base import Answer
 from ..core.message import Message, new_body
-from ..scheduler.spec import ScheduleSpec
+from ..core.schedule_spec import ScheduleSpec
 from .dispatch import dispatch
 from .sending import Prepared
 from .services import Services

@@ -13,6 +13,7 @@ from ..scheduler.firing import firing_id
 from ..scheduler.normalized import when_of
 from ..scheduler.spec import DECLARED, NO_SCHEDULER, RUNTIME, StoredSchedule
 from ..scheduler.store import ScheduleStore
+from .runtime import Runtime
 from .schedule_message import Timed, create
 from .schedule_names import runtime_name
 from .schedule_updates import deletes_itself, updated
@@ -20,7 +21,6 @@ from .schedule_value import check_when
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
     from ..scheduler.expressions import When
 
 LATE = 60.0
@@ -37,10 +37,10 @@ class ScheduleHandle:
         task: name of the task it runs; None where the handle was made of an id alone.
     """
 
-    __slots__ = ("_app", "_group", "id", "task")
+    __slots__ = ("_group", "_runtime", "id", "task")
 
-    def __init__(self, app: TaskQ, id: str, task: str | None = None, group: str | None = None) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime, id: str, task: str | None = None, group: str | None = None) -> None:
+        self._runtime = runtime
         self._group = group
         self.id = id
         self.task = task
@@ -57,11 +57,11 @@ class ScheduleHandle:
             ConfigError: there is no scheduler.
             AwsError: it cannot be asked.
         """
-        return call_sync("next_run", self._next_run(self._app.services.blocking()))
+        return call_sync("next_run", self._next_run(self._runtime.services.blocking()))
 
     async def anext_run(self) -> datetime | None:
         """`next_run` for async code."""
-        return await self._next_run(await self._app.services.on_loop())
+        return await self._next_run(await self._runtime.services.on_loop())
 
     def pause(self) -> bool:
         """Fire no more until `resume`. False: there is no such schedule (any more).
@@ -70,30 +70,30 @@ class ScheduleHandle:
             ConfigError: there is no scheduler.
             AwsError: it could not be changed.
         """
-        return call_sync("pause", self._enable(self._app.services.blocking(), False))
+        return call_sync("pause", self._enable(self._runtime.services.blocking(), False))
 
     async def apause(self) -> bool:
         """`pause` for async code."""
-        return await self._enable(await self._app.services.on_loop(), False)
+        return await self._enable(await self._runtime.services.on_loop(), False)
 
     def resume(self) -> bool:
         """Fire again. What was due meanwhile is not made up for, but a one-time schedule may fire at once.
 
         False: there is no such schedule (any more). Raises as `pause`.
         """
-        return call_sync("resume", self._enable(self._app.services.blocking(), True))
+        return call_sync("resume", self._enable(self._runtime.services.blocking(), True))
 
     async def aresume(self) -> bool:
         """`resume` for async code."""
-        return await self._enable(await self._app.services.on_loop(), True)
+        return await self._enable(await self._runtime.services.on_loop(), True)
 
     def cancel(self) -> bool:
         """Remove it. Tasks it has sent are not touched. False: there was none. Raises as `pause`."""
-        return call_sync("cancel", self._cancel(self._app.services.blocking()))
+        return call_sync("cancel", self._cancel(self._runtime.services.blocking()))
 
     async def acancel(self) -> bool:
         """`cancel` for async code."""
-        return await self._cancel(await self._app.services.on_loop())
+        return await self._cancel(await self._runtime.services.on_loop())
 
     def update(
         self, *, when: When | None = None, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
@@ -109,13 +109,13 @@ class ScheduleHandle:
             ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
             AwsError: it could not be changed.
         """
-        return call_sync("update", self._update(self._app.services.blocking(), when, args, kwargs))
+        return call_sync("update", self._update(self._runtime.services.blocking(), when, args, kwargs))
 
     async def aupdate(
         self, *, when: When | None = None, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
     ) -> bool:
         """`update` for async code."""
-        return await self._update(await self._app.services.on_loop(), when, args, kwargs)
+        return await self._update(await self._runtime.services.on_loop(), when, args, kwargs)
 
     def task_id(self, at: datetime) -> str:
         """The id of the task that the firing at a scheduled time makes: for ``app.results.get(...)``.
@@ -128,12 +128,12 @@ class ScheduleHandle:
         """
         if not isinstance(at, datetime) or at.tzinfo is None:
             raise ConfigError(f"task_id({at!r}): give a datetime with a time zone")
-        group = self._group or store_of(self._app.services.blocking()).group
+        group = self._group or store_of(self._runtime.services.blocking()).group
         return firing_id(group, self.id, at.timestamp())
 
     async def _next_run(self, services: Services) -> datetime | None:
         stored = await store_of(services).get(self.id)
-        return None if stored is None else next_run(stored, self._app.clock.time())
+        return None if stored is None else next_run(stored, self._runtime.clock.time())
 
     async def _enable(self, services: Services, enabled: bool) -> bool:
         store = store_of(services)
@@ -150,12 +150,12 @@ class ScheduleHandle:
         if when is None and args is None and kwargs is None:
             raise ConfigError(f"{where}() changes nothing: give when=, args= or kwargs=")
         if when is not None:
-            check_future(where, check_when(f"{where}(when)", when), self._app.clock.time())
+            check_future(where, check_when(f"{where}(when)", when), self._runtime.clock.time())
         store = store_of(services)
         stored = await store.get(self.id)
         if stored is None:
             return False
-        spec = await updated(self._app, services, where, stored.spec, when, args, kwargs)
+        spec = await updated(self._runtime, services, where, stored.spec, when, args, kwargs)
         return await store.update(spec)
 
 
@@ -167,32 +167,33 @@ async def schedule(services: Services, timed: Timed, args: tuple[Any, ...], kwar
         ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
         AwsError: it could not be made; where it is ambiguous, repeating is safe with ``with_options(id=...)``.
     """
-    app, when, options = timed.app, timed.when, timed.options
-    check_future(timed.where, when, app.clock.time())
-    name = runtime_name(app.name, timed.definition.name, options.id)
+    runtime, when, options = timed.runtime, timed.when, timed.options
+    check_future(timed.where, when, runtime.clock.time())
+    name = runtime_name(runtime.name, timed.definition.name, options.id)
     group = store_of(services).group
     prepared = timed.prepare(name, group, args, kwargs, delete_after=deletes_itself(when))
     await create(services, {name: prepared})
-    return ScheduleHandle(app, name, timed.definition.name, group)
+    return ScheduleHandle(runtime, name, timed.definition.name, group)
 
 
-def schedule_handle(app: TaskQ, id: str, task: str | None) -> ScheduleHandle:
+def schedule_handle(runtime: Runtime, id: str, task: str | None, declared: str | None = None) -> ScheduleHandle:
     """The handle of a schedule that stands, or stood.
 
     Args:
         id: what `ScheduleHandle.id` was; with `task`, what was given as ``with_options(id=...)``.
+        declared: the task's name, if the schedule is declared in code.
 
     Raises:
         ConfigError: `id` is no name of a schedule.
     """
     if task is not None:
-        return ScheduleHandle(app, runtime_name(app.name, task, id), task)
+        return ScheduleHandle(runtime, runtime_name(runtime.name, task, id), task)
     if not isinstance(id, str) or not NAME.fullmatch(id) or not id.startswith((DECLARED, RUNTIME)):
         raise ConfigError(
             f"schedule_handle({id!r:.120}): this is no name of a schedule, such as the id of a ScheduleHandle; with the id "
             "of with_options(id=...), give task= too"
         )
-    return ScheduleHandle(app, id, next((one.task for one in app.schedules if one.name == id), None))
+    return ScheduleHandle(runtime, id, declared)
 
 
 def next_run(stored: StoredSchedule, now: float) -> datetime | None:

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..brokers.sqs_limits import utf8_bytes
 from ..core.message import Message
+from ..core.schedule_spec import ScheduleSpec
 from ..errors import ArgumentsError, AwsError, ConfigError, PayloadTooLarge
 from ..scheduler.firing import SCHEDULED_TIME
-from ..scheduler.spec import MAX_INPUT_BYTES, ScheduleSpec
+from ..scheduler.spec import MAX_INPUT_BYTES
 from .dispatch import dispatch
 from .dispatch_hooks import dispatch_hooks
+from .runtime import Runtime
 from .sending import NotSent, Prepared
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
     from ..core.options import TaskOptions
     from ..core.queues import Queue
+    from ..engine.plan import Definition
     from ..scheduler.expressions import When
-    from .task import Definition
 
 ROOM_FOR_HOOKS = 16 * 1024
 """Bytes of a schedule's input that are left to dispatch hooks, such as trace headers."""
@@ -41,7 +42,7 @@ class Timed(NamedTuple):
     """
 
     where: str
-    app: TaskQ
+    runtime: Runtime
     definition: Definition
     options: TaskOptions
     when: When
@@ -65,7 +66,7 @@ class Timed(NamedTuple):
                 f"{where}: unique_key={options.unique_key!r} on a schedule, whose runs have an id each; leave it out, and use "
                 "overlap='skip' to have one run at a time"
             )
-        queue = self.app.check_queue(where, options, sending=True)
+        queue = self.runtime.check_queue(where, options, sending=True)
         if queue.fifo and self.when.jitter:
             raise ConfigError(
                 f"{where}: jitter={self.when.jitter} on FIFO queue {queue.name!r}: a run that waits would hold up its whole "

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from ..core.flow import BlockingFlow, call_sync
+from ..core.schedule_spec import ScheduleSpec
 from ..scheduler.rate_limit import Pacer
 from ..scheduler.sync import Applied, Plan, Progress, apply, plan
+from .app import App
+from .schedule_capture import capture
 from .schedule_handle import store_of
 from .schedule_names import declared_prefix
-from .schedules import adeclared_specs
 from .services import Services
-
-if TYPE_CHECKING:
-    from ..app import TaskQ
 
 
 class Synced(NamedTuple):
@@ -22,7 +22,7 @@ class Synced(NamedTuple):
     applied: Applied
 
 
-async def plan_declared(app: TaskQ, services: Services, progress: Progress | None = None) -> Plan:
+async def plan_declared(app: App, services: Services, progress: Progress | None = None) -> Plan:
     """What `sync` would do.
 
     Args:
@@ -38,7 +38,7 @@ async def plan_declared(app: TaskQ, services: Services, progress: Progress | Non
 
 
 async def sync(
-    app: TaskQ, services: Services, progress: Progress | None = None, reading: Progress | None = None
+    app: App, services: Services, progress: Progress | None = None, reading: Progress | None = None
 ) -> Synced:
     """Make, change and remove schedules so that those under the app's own names are as declared.
 
@@ -53,3 +53,37 @@ async def sync(
     planned = await plan_declared(app, services, reading)
     pacer = Pacer(services.flow, app.clock)
     return Synced(planned, await apply(planned, store_of(services), pacer, progress))
+
+
+# -- what the store should hold ---------------------------------------------------------------------------------
+
+
+def declared_specs(app: App, services: Services | None = None) -> list[ScheduleSpec]:
+    """The schedules that an app declares, as a store should keep them, in the order of their declaration.
+
+    The dispatch hooks have seen their messages. Nothing is made, and without hooks that call AWS nothing is called.
+
+    Raises:
+        ConfigError, ArgumentsError: an argument could not be checked at the declaration, and does not fit.
+        Exception: what a dispatch hook raised.
+    """
+    return call_sync("declared_specs", adeclared_specs(app, services or _Here(app)))
+
+
+async def adeclared_specs(app: App, services: Services) -> list[ScheduleSpec]:
+    """`declared_specs` for async code."""
+    store = services.schedules
+    group = (app.settings.schedule_group or app.settings.prefix) if store is None else store.group
+    return await capture(services, [one.prepare(group) for one in app.schedules])
+
+
+class _Here(Services):
+    """Services of this thread that know no AWS as long as nobody asks for a part of them."""
+
+    def __init__(self, app: App) -> None:
+        async def close() -> None: ...
+
+        def real() -> Services:
+            return app.services.blocking()
+
+        super().__init__(BlockingFlow(app.clock), lambda: real().broker, lambda: real().results, close)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.message import Message, decode
+from ..core.schedule_spec import ScheduleSpec
 from ..errors import ConfigError, UndecodableMessage
-from ..scheduler.spec import RUNTIME, ScheduleSpec
+from ..scheduler.spec import RUNTIME
 from .dispatch_hooks import dispatch_hooks
+from .runtime import Runtime
 from .schedule_capture import capture
 from .schedule_message import Timed, check_body
 from .schedule_value import check_args, check_kwargs
@@ -16,13 +18,12 @@ from .sending import Prepared
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
+    from ..engine.plan import Definition
     from ..scheduler.expressions import When
-    from .task import Definition
 
 
 async def updated(
-    app: TaskQ,
+    runtime: Runtime,
     services: Services,
     where: str,
     spec: ScheduleSpec,
@@ -37,9 +38,9 @@ async def updated(
         ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
     """
     message = _message(where, spec)
-    definition = (app.registry.get(message.task) or app.ref(message.task))._definition
+    definition = _definition(runtime, message.task)
     if when is not None:
-        spec, message = _timed(app, where, definition, spec, message, when)
+        spec, message = _timed(runtime, where, definition, spec, message, when)
     if args is None and kwargs is None:
         return spec._replace(body=message.encode())
     json_args, json_kwargs = definition.signature().encode(check_args(where, args or ()), check_kwargs(where, kwargs))
@@ -52,7 +53,7 @@ async def updated(
 
 
 def _timed(
-    app: TaskQ, where: str, definition: Definition, spec: ScheduleSpec, message: Message, when: When
+    runtime: Runtime, where: str, definition: Definition, spec: ScheduleSpec, message: Message, when: When
 ) -> tuple[ScheduleSpec, Message]:
     field = {**(message.schedule or {})}
     options = definition.options._replace(
@@ -62,7 +63,7 @@ def _timed(
         unique_key=None,
         expires_in=field.get("expires_in"),
     )
-    Timed(where, app, definition, options, when).check()
+    Timed(where, runtime, definition, options, when).check()
     field.pop("jitter", None)
     if when.jitter:
         field["jitter"] = when.jitter
@@ -94,3 +95,8 @@ def _message(where: str, spec: ScheduleSpec) -> Message:
             f"{where}: it carries the delay of task {message.id}, which cannot be changed; cancel the task"
         )
     return message
+
+
+def _definition(runtime: Runtime, name: str) -> Definition:
+    task = runtime.registry.get(name)
+    return runtime.reference(name, {}) if task is None else task._definition

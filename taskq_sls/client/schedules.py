@@ -6,21 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.flow import BlockingFlow, call_sync
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..scheduler.expressions import When
-from ..scheduler.spec import ScheduleSpec
-from .schedule_capture import capture
+from .runtime import Runtime
 from .schedule_message import Timed
 from .schedule_names import declared_name
 from .schedule_value import Schedule
-from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
     from ..core.options import TaskOptions
+    from ..engine.plan import Definition
     from .sending import Prepared
-    from .task import Definition
 
 
 class DeclaredSchedule(NamedTuple):
@@ -70,8 +66,8 @@ class DeclaredSchedule(NamedTuple):
 class Declarations:
     """The schedules that one app declares."""
 
-    def __init__(self, app: TaskQ) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._by_name: dict[str, DeclaredSchedule] = {}
         self._tasks_by_own_name: dict[str, str] = {}
         self._unnamed: Counter[str] = Counter()
@@ -99,14 +95,14 @@ class Declarations:
                 f"{where}: id={options.id!r} on a declared schedule, whose runs have an id each; give it a name= instead"
             )
         merged = options.merged(where, schedule.options, ("overlap", "misfire", "group"), {})
-        timed = Timed(where, self._app, definition, merged, schedule.when)
+        timed = Timed(where, self._runtime, definition, merged, schedule.when)
         if own is not None and own in self._tasks_by_own_name:
             raise ConfigError(
                 f"{where}: the name is taken by a schedule of task {self._tasks_by_own_name[own]}; give one of the two "
                 "another name"
             )
         made = DeclaredSchedule(
-            declared_name(self._app.name, name, self._unnamed[name] if own is None else own), schedule, timed
+            declared_name(self._runtime.name, name, self._unnamed[name] if own is None else own), schedule, timed
         )
         if made.name in self._by_name:
             raise ConfigError(
@@ -125,7 +121,7 @@ class Declarations:
 
     def without(self, task: str) -> Declarations:
         """Those of all tasks but one."""
-        others = Declarations(self._app)
+        others = Declarations(self._runtime)
         for one in self:
             if one.task != task:
                 others.add(one.timed.definition, one.timed.options, one.schedule)
@@ -140,37 +136,3 @@ class Declarations:
         assert prepared.spec is not None
         field = {**(prepared.message.schedule or {}), "name": ""}
         return (*prepared.spec[1:], prepared.message._replace(schedule=field).encode())
-
-
-# -- what the store should hold ---------------------------------------------------------------------------------
-
-
-def declared_specs(app: TaskQ, services: Services | None = None) -> list[ScheduleSpec]:
-    """The schedules that an app declares, as a store should keep them, in the order of their declaration.
-
-    The dispatch hooks have seen their messages. Nothing is made, and without hooks that call AWS nothing is called.
-
-    Raises:
-        ConfigError, ArgumentsError: an argument could not be checked at the declaration, and does not fit.
-        Exception: what a dispatch hook raised.
-    """
-    return call_sync("declared_specs", adeclared_specs(app, services or _Here(app)))
-
-
-async def adeclared_specs(app: TaskQ, services: Services) -> list[ScheduleSpec]:
-    """`declared_specs` for async code."""
-    store = services.schedules
-    group = (app.settings.schedule_group or app.settings.prefix) if store is None else store.group
-    return await capture(services, [one.prepare(group) for one in app.schedules])
-
-
-class _Here(Services):
-    """Services of this thread that know no AWS as long as nobody asks for a part of them."""
-
-    def __init__(self, app: TaskQ) -> None:
-        async def close() -> None: ...
-
-        def real() -> Services:
-            return app.services.blocking()
-
-        super().__init__(BlockingFlow(app.clock), lambda: real().broker, lambda: real().results, close)

@@ -17,7 +17,7 @@ from ..results.records import Call, KeyLock
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..scheduler.spec import ScheduleSpec
+    from ..core.schedule_spec import ScheduleSpec
 
 PUTS_AT_ONCE = 4
 """Objects of one call that are put side by side; each is over a megabyte."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from ..brokers.base import MAX_DELAY
 from ..core.context import TaskContext, running_task
@@ -13,20 +13,19 @@ from ..core.coroutine_functions import mark_coroutine_function
 from ..core.flow import call_sync
 from ..core.message import Message, new_id
 from ..core.options import CALL_OPTIONS, TaskOptions
-from ..engine.plan import Plan
+from ..engine.plan import Definition, Plan
 from ..errors import ArgumentsError, ConfigError
 from ..results.records import KeyLock
-from ..serialization import JsonSignature, Signature
 from .by_name import ByName, find_task
 from .dispatch import raise_failures
 from .dispatch_hooks import dispatch_hooks
 from .handle import TaskHandle
+from .runtime import Runtime
 from .sending import Held, Prepared
 from .services import Services
 from .unique_keys import Existing, send_unique
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
     from ..scheduler.expressions import When
     from .schedule_handle import ScheduleHandle
     from .schedule_message import Timed
@@ -55,28 +54,11 @@ class _Positional(Protocol[*Ts, R]):
     def enqueue(self) -> Callable[[*Ts], TaskHandle[R]]: ...
 
 
-class Definition(NamedTuple):
-    """What was registered under a task's name.
-
-    Args:
-        signature: compiled at registration, or at first use where an annotation names what is defined later.
-        plan: the same for the executor; None for a task known by name only.
-    """
-
-    name: str
-    options: TaskOptions
-    signature: Callable[[], Signature | JsonSignature]
-    plan: Callable[[], Plan] | None
-    middlewares: tuple[Any, ...]
-    function: Callable[..., Any] | None
-    wants_context: bool
-
-
 class Enqueuer(ByName, Generic[P, R]):
     """The sending half of a task, with the options of the enqueue laid over those of the task."""
 
-    def __init__(self, app: TaskQ, definition: Definition, options: TaskOptions) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime, definition: Definition, options: TaskOptions) -> None:
+        self._runtime = runtime
         self._definition = definition
         self._options = options
         self._hooks = dispatch_hooks(definition.middlewares)
@@ -85,7 +67,7 @@ class Enqueuer(ByName, Generic[P, R]):
         function, options = self._definition.function, self._options._asdict()
         names = CALL_OPTIONS if function is not None else (*CALL_OPTIONS, "record", "record_arguments")
         given = {name: options[name] for name in names} | {"labels": dict(options["labels"])}
-        return _restored, (self._app, self.name, getattr(function, "__module__", None), given)
+        return _restored, (self._runtime, self.name, getattr(function, "__module__", None), given)
 
     @property
     def name(self) -> str:
@@ -108,12 +90,12 @@ class Enqueuer(ByName, Generic[P, R]):
             DuplicateTask: the unique key is taken, and ``unique="raise"``.
         """
         prepared = [self._prepare(args, kwargs, self._options)]
-        return call_sync("enqueue", self._send(self._app.services.blocking(), prepared))[0]
+        return call_sync("enqueue", self._send(self._runtime.services.blocking(), prepared))[0]
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """`enqueue` for async code."""
         prepared = [self._prepare(args, kwargs, self._options)]
-        return (await self._send(await self._app.services.on_loop(), prepared))[0]
+        return (await self._send(await self._runtime.services.on_loop(), prepared))[0]
 
     @overload
     def enqueue_many(self: _Positional[*Ts, R], calls: Iterable[tuple[*Ts]]) -> list[TaskHandle[R]]: ...
@@ -131,7 +113,7 @@ class Enqueuer(ByName, Generic[P, R]):
             ArgumentsError, PayloadTooLarge, ConfigError: as `enqueue`, before anything is sent.
         """
         prepared = self._prepare_many(calls)
-        return call_sync("enqueue_many", self._send(self._app.services.blocking(), prepared))
+        return call_sync("enqueue_many", self._send(self._runtime.services.blocking(), prepared))
 
     @overload
     async def aenqueue_many(self: _Positional[*Ts, R], calls: Iterable[tuple[*Ts]]) -> list[TaskHandle[R]]: ...
@@ -140,7 +122,7 @@ class Enqueuer(ByName, Generic[P, R]):
     async def aenqueue_many(self, calls: Iterable[Any]) -> list[TaskHandle[R]]:
         """`enqueue_many` for async code."""
         prepared = self._prepare_many(calls)
-        return await self._send(await self._app.services.on_loop(), prepared)
+        return await self._send(await self._runtime.services.on_loop(), prepared)
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Arguments for one entry of `enqueue_many`, with defaults and keywords."""
@@ -165,13 +147,13 @@ class Enqueuer(ByName, Generic[P, R]):
         from .schedule_handle import schedule  # not every process makes some
 
         timed = self._timed(when)
-        return call_sync("schedule", schedule(self._app.services.blocking(), timed, args, kwargs))
+        return call_sync("schedule", schedule(self._runtime.services.blocking(), timed, args, kwargs))
 
     async def aschedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
         """`schedule` for async code."""
         from .schedule_handle import schedule
 
-        return await schedule(await self._app.services.on_loop(), self._timed(when), args, kwargs)
+        return await schedule(await self._runtime.services.on_loop(), self._timed(when), args, kwargs)
 
     def with_options(self, **options: Any) -> Enqueuer[P, R]:
         """The same task with other options for the enqueue; see `TaskOptions`.
@@ -183,12 +165,12 @@ class Enqueuer(ByName, Generic[P, R]):
             ConfigError: an option is unknown, out of range, or does not fit the queue.
         """
         merged = self._options.merged(f"task {self.name}", options, CALL_OPTIONS, {})
-        queue = self._app.check_queue(f"task {self.name}", merged)
+        queue = self._runtime.check_queue(f"task {self.name}", merged)
         if self._definition.plan is not None and merged.queue != self._options.queue:
             from ..engine.retention import check_receives  # few enqueues choose another queue
 
             check_receives(f"task {self.name}", merged.retry, queue)
-        return Enqueuer(self._app, self._definition, merged)
+        return Enqueuer(self._runtime, self._definition, merged)
 
     # -- preparing and sending ----------------------------------------------------------------------------------
 
@@ -208,7 +190,7 @@ class Enqueuer(ByName, Generic[P, R]):
     def _handle(self, id: str, queue: str, unique_key: str | None = None) -> TaskHandle[R]:
         definition = self._definition
         decode = cast(Callable[[str], R], definition.signature().decode_result)
-        return TaskHandle(self._app, id, definition.name, queue, self._options.record, decode, unique_key)
+        return TaskHandle(self._runtime, id, definition.name, queue, self._options.record, decode, unique_key)
 
     def _prepare_many(self, calls: Iterable[Any]) -> list[Prepared]:
         prepared = []
@@ -237,10 +219,10 @@ class Enqueuer(ByName, Generic[P, R]):
         return prepared
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> Prepared:
-        definition, app = self._definition, self._app
-        queue = app.check_queue(f"task {definition.name}", options, sending=True)
+        definition, runtime = self._definition, self._runtime
+        queue = runtime.check_queue(f"task {definition.name}", options, sending=True)
         json_args, json_kwargs = definition.signature().encode(args, kwargs)
-        now = app.clock.time()
+        now = runtime.clock.time()
         parent, depth = self._place_in_chain()
         message = Message(
             options.id or new_id(now),
@@ -293,11 +275,11 @@ class Enqueuer(ByName, Generic[P, R]):
 
         where = f"task {self.name}: schedule"
         parent, depth = self._place_in_chain()
-        return Timed(where, self._app, self._definition, self._options, check_when(where, when), parent, depth)
+        return Timed(where, self._runtime, self._definition, self._options, check_when(where, when), parent, depth)
 
     def _place_in_chain(self) -> tuple[str | None, int]:
         """The id of the task that runs here, if one does, and how long the chain of tasks gets."""
-        parent, longest = running_task(), self._app.max_depth
+        parent, longest = running_task(), self._runtime.max_depth
         depth = 0 if parent is None else parent.depth + 1
         if depth > longest:
             raise ConfigError(
@@ -307,18 +289,18 @@ class Enqueuer(ByName, Generic[P, R]):
         return None if parent is None else parent.id, depth
 
 
-def _restored(app: TaskQ, name: str, module: str | None, options: dict[str, Any]) -> Enqueuer[..., Any]:
+def _restored(runtime: Runtime, name: str, module: str | None, options: dict[str, Any]) -> Enqueuer[..., Any]:
     """A ``task.with_options(...)`` or ``app.ref(...)`` from its pickle; `module` is that of a task's function."""
-    task = app.ref(name) if module is None else find_task(app, name, module)
+    definition = runtime.reference(name, {}) if module is None else find_task(runtime, name, module)._definition
     labels = MappingProxyType(options["labels"])
-    return Enqueuer(app, task._definition, task._options._replace(**{**options, "labels": labels}))
+    return Enqueuer(runtime, definition, definition.options._replace(**{**options, "labels": labels}))
 
 
 class Task(Enqueuer[P, R]):
     """A registered task. Calling it runs the function here and now, as if it were not decorated."""
 
-    def __init__(self, app: TaskQ, definition: Definition) -> None:
-        super().__init__(app, definition, definition.options)
+    def __init__(self, runtime: Runtime, definition: Definition) -> None:
+        super().__init__(runtime, definition, definition.options)
         function = definition.function
         self.__wrapped__ = function
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
@@ -326,7 +308,7 @@ class Task(Enqueuer[P, R]):
                 setattr(self, attribute, getattr(function, attribute))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find_task, (self._app, self.name, self.__module__)
+        return find_task, (self._runtime, self.name, self.__module__)
 
     @property
     def plan(self) -> Plan:
@@ -361,8 +343,8 @@ class SyncTask(Task[P, R]):
 class AsyncTask(Task[P, R]):
     """A task of a coroutine function."""
 
-    def __init__(self, app: TaskQ, definition: Definition) -> None:
-        super().__init__(app, definition)
+    def __init__(self, runtime: Runtime, definition: Definition) -> None:
+        super().__init__(runtime, definition)
         mark_coroutine_function(self)
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:

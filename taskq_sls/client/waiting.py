@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.states import UNREADABLE, State
 from ..errors import AwsError, ConfigError, PayloadMissing, ResultTimeout
-from ..results.records import UNREADABLE, State, TaskRecord
+from ..results.records import TaskRecord
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
+    from ..core.clock import Clock
 
 FIRST_POLL = 0.05
 LONGEST_POLL = 2.0
@@ -22,7 +23,7 @@ FETCHES_AT_ONCE = 8
 
 
 async def wait_for_records(
-    app: TaskQ,
+    clock: Clock,
     services: Services,
     ids: Iterable[str],
     timeout: float | None,
@@ -35,7 +36,6 @@ async def wait_for_records(
     """
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait as long as it takes")
-    clock = app.clock
     until = None if timeout is None else clock.time() + timeout
     ended: dict[str, TaskRecord] = {}
     waiting = list(dict.fromkeys(ids))

@@ -7,20 +7,35 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ArgumentsError, TaskQError
-from ..results.records import Fence, Progress
 from .interrupts import TaskInterrupted
 
 if TYPE_CHECKING:
-    from ..metrics.tally import Tally
     from .message import Message
 
 NO_STATE: Any = object()
 """What a context holds where the app's lifespan has not been entered."""
 
 _current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("taskq_current_task", default=None)
+
+
+class Progress(NamedTuple):
+    """How far a running task says it is."""
+
+    done: float
+    total: float | None = None
+    note: str | None = None
+
+
+class Fence(NamedTuple):
+    """What every write of one attempt is compared with. `owner` is a random token per attempt."""
+
+    id: str
+    run: int
+    attempt: int
+    owner: str
 
 
 class TaskContext:
@@ -115,7 +130,7 @@ class TaskContext:
         self._stop: str | None = None
         # When the function was entered, in epoch seconds; 0 before, and where nobody counts.
         self._started_at = 0.0
-        self._tally: Tally | None = None
+        self._tally: Any = None  # of the meter
         # Seconds after which the attempt has ignored its time limit for too long, and when that is by the loop's clock.
         self._stuck_after: float | None = None
         self._stuck_at: float | None = None

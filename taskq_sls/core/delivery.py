@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .message import ErrorInfo
 
 if TYPE_CHECKING:
-    from ..scheduler.spec import ScheduleSpec
+    from .schedule_spec import ScheduleSpec
 
 
 class Delivery(NamedTuple):

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any, Literal, get_args
 
 from ..errors import ConfigError
-from ..results.records import DAY, MIN_RESULT_TTL
 from .envelope import label_problem
+from .lifetimes import DAY, MIN_RESULT_TTL
 from .message import check_id
 from .redaction import Names, redacted_names
 from .retry import Retry

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from ..results.records import DAY, MIN_RESULT_TTL
+from .lifetimes import DAY, MIN_RESULT_TTL
 from .option_checks import CHECKS, Misfire, Overlap, RecordLevel, RunIn, UniquePolicy
 from .redaction import Names
 from .retry import Retry

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
-from ..results.records import RETENTION
+from .lifetimes import RETENTION
 
 Jitter = Literal["full", "equal", "none"]
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ..core.delivery import DONE, DeadLetter, Outcome, RetryIn
 from ..core.message import ErrorInfo
-from ..results.records import TAKEOVER_GRACE, Claim, Finish, State, TaskRecord, abandoned, of_another_task
+from ..core.states import State
+from ..results.records import TAKEOVER_GRACE, Claim, Finish, TaskRecord, abandoned, of_another_task
 
 LONGEST_WAIT = 900.0
 """Most seconds a duplicate waits before it looks at a live lease again."""

@@ -11,26 +11,17 @@ from typing import TYPE_CHECKING
 
 from ..aws.codes import REFUSAL_CODES
 from ..core.clock import Clock
+from ..core.context import Fence
 from ..core.delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
 from ..core.fault_log import Episode
+from ..core.lifetimes import MIN_RESULT_TTL, RETENTION
 from ..core.message import ErrorInfo, Message
 from ..core.retry import SAFETY
+from ..core.states import State
 from ..errors import ArgumentsError, AwsError, MissingResource, PayloadMissing
 from ..middleware.logging import fields
 from ..results.base import ResultBackend
-from ..results.records import (
-    MIN_RESULT_TTL,
-    RETENTION,
-    Claim,
-    Claimed,
-    Fence,
-    Finish,
-    Refused,
-    State,
-    TaskRecord,
-    of_another_task,
-    replaceable,
-)
+from ..results.records import Claim, Claimed, Finish, Refused, TaskRecord, of_another_task, replaceable
 from .attempt import POISON_MAX_DELAY, poison
 from .claim_refused import read_refusal
 from .plan import Plan

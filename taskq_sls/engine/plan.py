@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.options import TaskOptions
 from ..middleware.compose import Onion
-from ..serialization import Signature
+from ..serialization import JsonSignature, Signature
 
 
 class Plan(NamedTuple):
@@ -30,6 +30,23 @@ class Plan(NamedTuple):
     def killable(self) -> bool:
         """Whether a cancel may end the function: a coroutine is cancelled, a process killed, a thread only told."""
         return self.is_async or self.options.run_in == "process"
+
+
+class Definition(NamedTuple):
+    """What was registered under a task's name.
+
+    Args:
+        signature: compiled at registration, or at first use where an annotation names what is defined later.
+        plan: the same for the executor; None for a task known by name only.
+    """
+
+    name: str
+    options: TaskOptions
+    signature: Callable[[], Signature | JsonSignature]
+    plan: Callable[[], Plan] | None
+    middlewares: tuple[Any, ...]
+    function: Callable[..., Any] | None
+    wants_context: bool
 
 
 PlanOf = Callable[[str], Plan | None]

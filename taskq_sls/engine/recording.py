@@ -14,11 +14,12 @@ from ..core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release
 from ..core.fault_log import Episode
 from ..core.flow import Flow
 from ..core.message import ErrorInfo, Message
+from ..core.states import CANCELLED, RETRYING, State
 from ..errors import AwsError, ConfigError, MissingResource, PayloadTooLarge, ResultError, TaskQError
 from ..middleware.logging import fields
 from ..results.base import ResultBackend
 from ..results.limits import oversize
-from ..results.records import CANCELLED, RETRYING, Claim, Finish, State
+from ..results.records import Claim, Finish
 from .plan import Plan
 
 if TYPE_CHECKING:

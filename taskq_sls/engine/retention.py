@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from ..core.clock import Clock
 from ..core.delivery import Delivery, RetryIn
+from ..core.lifetimes import RETENTION
 from ..core.message import Message
 from ..core.queues import Queue
 from ..core.retry import SAFETY, Retry
 from ..errors import ConfigError
-from ..results.records import RETENTION
 from .attempt import POISON_RECEIVES
 from .settling import LONGEST_HOP
 

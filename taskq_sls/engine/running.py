@@ -14,9 +14,9 @@ from ..core.delivery import DONE, LOST, DeadLetter, Outcome
 from ..core.forked_ends import end_fork
 from ..core.message import Message
 from ..core.redaction import hidden_texts, hide_values
+from ..core.states import SUCCEEDED, State
 from ..errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
 from ..middleware.logging import fields
-from ..results.records import SUCCEEDED, State
 from .attempt import describe
 from .recording import Attempt, Recorder
 from .retention import Waits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..core.fault_log import Episode
 from ..core.flow import Flow
-from ..results.records import SUCCEEDED, State
+from ..core.states import SUCCEEDED, State
 from .counters import BOUNDS, HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
 from .tally import Tally
 

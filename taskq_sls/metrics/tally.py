@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..results.records import State
+from ..core.states import State
 from .counters import BUCKETS, Counters
 
 

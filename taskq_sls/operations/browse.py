@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from ..app import TaskQ
 from ..brokers.base import MAX_BATCH
+from ..client.app import App
 from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.queues import SCHEDULES_DEAD_LETTERS, dead_letter_name
@@ -50,7 +50,7 @@ class FoundQueues(NamedTuple):
     missing: list[str]
 
 
-async def existing_queues(app: TaskQ, services: Services, queue: str | None = None) -> FoundQueues:
+async def existing_queues(app: App, services: Services, queue: str | None = None) -> FoundQueues:
     """The dead-letter queues to read.
 
     Args:
@@ -70,7 +70,7 @@ async def existing_queues(app: TaskQ, services: Services, queue: str | None = No
     return queues
 
 
-async def dead_letter_queues(app: TaskQ, services: Services, queue: str | None = None) -> FoundQueues:
+async def dead_letter_queues(app: App, services: Services, queue: str | None = None) -> FoundQueues:
     """The dead-letter queues of all queues of the app and of its schedules.
 
     Args:
@@ -109,7 +109,7 @@ class Reading:
         expected: messages that the queue held when it began, hidden ones included, approximately.
     """
 
-    def __init__(self, app: TaskQ, services: Services, queue: str) -> None:
+    def __init__(self, app: App, services: Services, queue: str) -> None:
         self._clock = app.clock
         self._broker = services.broker
         self._queue = queue

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
 from ..errors import AwsError, ConfigError
 from .browse import Reading, existing_queues
@@ -79,7 +79,7 @@ class Purged(NamedTuple):
 
 
 async def list_dead_letters(
-    app: TaskQ,
+    app: App,
     services: Services,
     queue: str | None = None,
     selection: Selection = ALL,
@@ -129,7 +129,7 @@ async def list_dead_letters(
     return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed, queues.missing)
 
 
-async def _end_moved(app: TaskQ, services: Services, views: Sequence[DeadLetterView]) -> None:
+async def _end_moved(app: App, services: Services, views: Sequence[DeadLetterView]) -> None:
     try:
         await close_records(app, services, views)
     except (AwsError, ConfigError) as error:  # the listing is what was asked for
@@ -137,7 +137,7 @@ async def _end_moved(app: TaskQ, services: Services, views: Sequence[DeadLetterV
 
 
 async def purge(
-    app: TaskQ,
+    app: App,
     services: Services,
     queue: str | None = None,
     selection: Selection = ALL,

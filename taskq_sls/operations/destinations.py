@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
 from ..errors import ConfigError
 from .dead_letter_view import IS_TRUNCATED, TARGET_ARN, DeadLetterView
@@ -15,7 +15,7 @@ class Destinations:
         group: for firings on FIFO queues whose schedule is gone.
     """
 
-    def __init__(self, app: TaskQ, services: Services, group: str | None) -> None:
+    def __init__(self, app: App, services: Services, group: str | None) -> None:
         self._app = app
         self._services = services
         self._group = group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
 from ..core.envelope import label_problem
 from ..core.message import Message
@@ -19,7 +19,7 @@ class Edit(NamedTuple):
     kwargs: dict[str, Any] | None = None
     labels: dict[str, str] | None = None
 
-    async def applied(self, app: TaskQ, services: Services, message: Message) -> Message:
+    async def applied(self, app: App, services: Services, message: Message) -> Message:
         """The message with the changes.
 
         Raises:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
+from ..core.states import State
 from ..errors import ConfigError
 from ..results.base import Query
-from ..results.records import State, TaskRecord
+from ..results.records import TaskRecord
 from ..results.workers import WorkerReport, WorkerReports
 from .queues import QueueStats, queue_stats
 
@@ -37,7 +38,7 @@ class Overview(NamedTuple):
     failed: list[TaskRecord]
 
 
-async def live_workers(app: TaskQ, services: Services) -> list[WorkerReport]:
+async def live_workers(app: App, services: Services) -> list[WorkerReport]:
     """The workers of the app that have reported in the last 150 seconds, the oldest worker first.
 
     Raises:
@@ -47,7 +48,7 @@ async def live_workers(app: TaskQ, services: Services) -> list[WorkerReport]:
     return await _reports(services).alive(app.name, now=app.clock.time())
 
 
-async def recent_workers(app: TaskQ, services: Services) -> list[WorkerReport]:
+async def recent_workers(app: App, services: Services) -> list[WorkerReport]:
     """The same, and the workers that were lost in the last hour: they ended without a word.
 
     Raises:
@@ -62,7 +63,7 @@ def _reports(services: Services) -> WorkerReports:
     return reports
 
 
-async def overview(app: TaskQ, services: Services, *, ages: bool = True, failed: int = 5) -> Overview:
+async def overview(app: App, services: Services, *, ages: bool = True, failed: int = 5) -> Overview:
     """One look at everything.
 
     Args:

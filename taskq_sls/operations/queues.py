@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
 from ..errors import TaskQError
 from .browse import dead_letter_queues
@@ -41,7 +41,7 @@ class QueueStats(NamedTuple):
     dead_letters: int | None
 
 
-async def queue_stats(app: TaskQ, services: Services, *, ages: bool = True) -> list[QueueStats]:
+async def queue_stats(app: App, services: Services, *, ages: bool = True) -> list[QueueStats]:
     """All queues of the app, and the dead-letter queue of its schedules, with one small call for each.
 
     Args:
@@ -66,7 +66,7 @@ async def queue_stats(app: TaskQ, services: Services, *, ages: bool = True) -> l
     return found
 
 
-async def oldest_ages(app: TaskQ, services: Services, queues: Sequence[str]) -> dict[str, float]:
+async def oldest_ages(app: App, services: Services, queues: Sequence[str]) -> dict[str, float]:
     """ApproximateAgeOfOldestMessage of each queue that CloudWatch knows of; nothing where it cannot be asked."""
     if services.client is None:
         return {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..app import TaskQ
 from ..brokers.base import MAX_BATCH, MAX_BODY_BYTES, Outgoing
 from ..brokers.sqs_limits import utf8_bytes
+from ..client.app import App
 from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.message import deduplication_id
@@ -54,7 +54,7 @@ class Redriven(NamedTuple):
 
 
 async def redrive(
-    app: TaskQ,
+    app: App,
     services: Services,
     queue: str | None = None,
     selection: Selection = ALL,
@@ -100,7 +100,7 @@ class _Work:
 
     def __init__(
         self,
-        app: TaskQ,
+        app: App,
         services: Services,
         selection: Selection,
         limit: int | None,

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
+from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.message import ErrorInfo
+from ..core.states import State
 from ..engine.claim_refused import id_taken_by
 from ..errors import AwsError
-from ..results.records import DAY, MIN_RESULT_TTL, Finish, State, TaskRecord, idle
+from ..results.records import Finish, TaskRecord, idle
 from ..results.unique_keys import give_back
 from .dead_letter_view import MOVED, DeadLetterView
 
@@ -30,7 +32,7 @@ class Held(NamedTuple):
 
 
 async def runs_to_open(
-    app: TaskQ, services: Services, dead_letters: Sequence[DeadLetterView], *, dry_run: bool = False
+    app: App, services: Services, dead_letters: Sequence[DeadLetterView], *, dry_run: bool = False
 ) -> list[int | Held]:
     """The run that the redriven copy of each has to carry.
 
@@ -62,7 +64,7 @@ async def runs_to_open(
     return await services.flow.map(run, dead_letters, CLOSES_AT_ONCE)
 
 
-async def close_records(app: TaskQ, services: Services, dead_letters: Sequence[DeadLetterView]) -> None:
+async def close_records(app: App, services: Services, dead_letters: Sequence[DeadLetterView]) -> None:
     """End the tasks of messages that SQS moved and that nobody works on: nothing will ever bring them back.
 
     Raises:
@@ -84,12 +86,12 @@ async def close_records(app: TaskQ, services: Services, dead_letters: Sequence[D
     await services.flow.map(close, moved, CLOSES_AT_ONCE)
 
 
-def _of_its_task(app: TaskQ, record: TaskRecord, one: DeadLetterView) -> bool:
+def _of_its_task(app: App, record: TaskRecord, one: DeadLetterView) -> bool:
     """True if a record is of the dead letter's task, and not of another one that has used the id first."""
     return one.task is not None and app.registry.same_task(record.task, one.task)
 
 
-async def records_of(app: TaskQ, services: Services, dead_letters: Sequence[DeadLetterView]) -> dict[str, TaskRecord]:
+async def records_of(app: App, services: Services, dead_letters: Sequence[DeadLetterView]) -> dict[str, TaskRecord]:
     """The records of dead letters, by task id. An app that records nothing may have no table."""
     ids = list(dict.fromkeys(one.id for one in dead_letters if one.id))
     if not ids or (len(app.registry) and all(task.options.record == "none" for task in app.registry)):
@@ -98,7 +100,7 @@ async def records_of(app: TaskQ, services: Services, dead_letters: Sequence[Dead
 
 
 async def _close(
-    app: TaskQ, services: Services, record: TaskRecord, one: DeadLetterView, dry_run: bool = False
+    app: App, services: Services, record: TaskRecord, one: DeadLetterView, dry_run: bool = False
 ) -> Held | None:
     """End a task that nobody works on; None when that is done."""
     now = app.clock.time()
@@ -129,6 +131,6 @@ def _error(record: TaskRecord, one: DeadLetterView) -> ErrorInfo:
     return ErrorInfo(one.error_type or "Redriven", one.error_message or f"given up {where}: {one.reason}")
 
 
-def _result_ttl(app: TaskQ, record: TaskRecord) -> float:
+def _result_ttl(app: App, record: TaskRecord) -> float:
     task = app.registry.get(record.task)
     return MIN_RESULT_TTL + DAY if task is None else task.options.result_ttl

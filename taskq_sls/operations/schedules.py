@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.schedule_handle import anchor_of, next_run, store_of
 from ..client.schedule_names import declared_prefix, runtime_prefix
 from ..client.services import Services
@@ -52,7 +52,7 @@ class SchedulePage(NamedTuple):
 
 
 async def list_schedules(
-    app: TaskQ, services: Services, *, kind: str | None = None, cursor: str | None = None
+    app: App, services: Services, *, kind: str | None = None, cursor: str | None = None
 ) -> SchedulePage:
     """Up to 100 schedules of an app, by name: first those that its code declares, then those made at run time.
 
@@ -86,7 +86,7 @@ async def list_schedules(
     return SchedulePage(views, f"{left[0]}:" if left else None)
 
 
-async def show_schedule(app: TaskQ, services: Services, name: str) -> ScheduleView | None:
+async def show_schedule(app: App, services: Services, name: str) -> ScheduleView | None:
     """One schedule of an app, or None.
 
     Raises:
@@ -99,7 +99,7 @@ async def show_schedule(app: TaskQ, services: Services, name: str) -> ScheduleVi
     return None if stored is None else (await views_of(app, services, [stored]))[0]
 
 
-def is_of(app: TaskQ, name: str) -> bool:
+def is_of(app: App, name: str) -> bool:
     """Whether a schedule of that name is one of the app's: others may share its schedule group."""
     return name.startswith((declared_prefix(app.name), runtime_prefix(app.name)))
 
@@ -109,7 +109,7 @@ def kind_of(name: str) -> str | None:
     return {DECLARED: "declared", RUNTIME: "runtime"}.get(name[:2])
 
 
-async def views_of(app: TaskQ, services: Services, stored: Sequence[StoredSchedule]) -> list[ScheduleView]:
+async def views_of(app: App, services: Services, stored: Sequence[StoredSchedule]) -> list[ScheduleView]:
     """What is known of some schedules, with one batched read of the table."""
     now, group = app.clock.time(), store_of(services).group
     fired = {} if services.notes is None else await services.notes.last_fired([one.spec.name for one in stored])

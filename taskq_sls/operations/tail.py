@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
+from ..core.states import State
 from ..errors import ConfigError
 from ..results.base import Query
 from ..results.layout import INDEXED_STATES
-from ..results.records import State, TaskRecord
+from ..results.records import TaskRecord
 
 INTERVAL = 2.0
 """Seconds between two looks: each queries 8 shards of every state that is watched."""
@@ -34,7 +35,7 @@ class Tail:
 
     def __init__(
         self,
-        app: TaskQ,
+        app: App,
         services: Services,
         *,
         tasks: Sequence[str] = (),

@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.handle import TaskHandle
 from ..client.services import Services
 from ..client.task import Enqueuer
 from ..core.message import check_id
 from ..core.redaction import holds_mask
+from ..core.states import State
 from ..errors import ConfigError, NotFound
-from ..results.records import CancelAnswer, State, TaskRecord, idle
+from ..results.records import CancelAnswer, TaskRecord, idle
 from ..serialization import JsonSignature, Signature
 from .dead_letter_view import DeadLetterView
 from .dead_letters import list_dead_letters
@@ -51,7 +52,7 @@ class Retried(NamedTuple):
         return self.parent is None
 
 
-async def show(app: TaskQ, services: Services, id: str, *, dead_letter: bool = True) -> TaskView:
+async def show(app: App, services: Services, id: str, *, dead_letter: bool = True) -> TaskView:
     """A task's record (a large result stays in the bucket), and its dead letter.
 
     Args:
@@ -68,7 +69,7 @@ async def show(app: TaskQ, services: Services, id: str, *, dead_letter: bool = T
 
 
 async def retry(
-    app: TaskQ,
+    app: App,
     services: Services,
     id: str,
     *,
@@ -121,7 +122,7 @@ async def retry(
 
 
 async def cancel(
-    app: TaskQ, services: Services, id: str, *, task: str | None = None, queue: str | None = None
+    app: App, services: Services, id: str, *, task: str | None = None, queue: str | None = None
 ) -> CancelAnswer:
     """Cancel a task by its id; its code need not be here.
 
@@ -144,7 +145,7 @@ async def cancel(
         queue = next(iter(app.queues)) if known is None else known.options.queue
     level = "started" if known is None else known.options.record
     unique_key = None if record is None else record.unique_key
-    handle: TaskHandle[Any] = TaskHandle(app, id, task, queue, level, None, unique_key)
+    handle: TaskHandle[Any] = TaskHandle(app._runtime, id, task, queue, level, None, unique_key)
     return await handle._cancel(services)
 
 
@@ -156,11 +157,11 @@ _ENDED = {
 }
 
 
-def _may_be_dead(app: TaskQ, record: TaskRecord | None) -> bool:
+def _may_be_dead(app: App, record: TaskRecord | None) -> bool:
     return record is None or record.status is State.FAILED or idle(record, app.clock.time())
 
 
-async def _find(app: TaskQ, services: Services, id: str, record: TaskRecord | None) -> DeadLetterView | None:
+async def _find(app: App, services: Services, id: str, record: TaskRecord | None) -> DeadLetterView | None:
     queue = record.queue if record is not None and record.queue in app.queues else None
     if queue is not None and not await services.broker.has_dead_letter_queue(queue):
         return None
@@ -169,7 +170,7 @@ async def _find(app: TaskQ, services: Services, id: str, record: TaskRecord | No
 
 
 async def _redrive(
-    app: TaskQ, services: Services, found: DeadLetterView, edit: Edit | None, group: str | None
+    app: App, services: Services, found: DeadLetterView, edit: Edit | None, group: str | None
 ) -> Retried:
     only = Selection(message_ids=frozenset({found.message_id}))
     done = await redrive(app, services, found.queue, only, edit=edit, group=group)
@@ -183,7 +184,7 @@ async def _redrive(
     return Retried(found.id or "", found.task or "", one.queue, one.run, None)
 
 
-async def _send_anew(app: TaskQ, services: Services, record: TaskRecord, edit: Edit, group: str | None) -> Retried:
+async def _send_anew(app: App, services: Services, record: TaskRecord, edit: Edit, group: str | None) -> Retried:
     options: dict[str, Any] = {"labels": dict(record.labels if edit.labels is None else edit.labels)}
     if record.queue in app.queues:
         options["queue"] = record.queue

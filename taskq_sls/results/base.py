@@ -6,7 +6,9 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .records import CancelAnswer, Claim, Claimed, Fence, Finish, KeyLock, Progress, Refused, Renewed, State, TaskRecord
+from ..core.context import Fence, Progress
+from ..core.states import State
+from .records import CancelAnswer, Claim, Claimed, Finish, KeyLock, Refused, Renewed, TaskRecord
 
 if TYPE_CHECKING:
     from ..metrics.counters import MetricStore

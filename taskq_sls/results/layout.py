@@ -28,7 +28,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, NamedTuple
 
-from .records import TERMINAL, State
+from ..core.states import TERMINAL, State
 
 Item = dict[str, dict[str, Any]]
 """Attribute names to low-level attribute values, such as ``{"status": {"S": "QUEUED"}}``."""

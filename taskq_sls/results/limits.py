@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic_core import to_json
 
+from ..core.context import Progress
 from ..core.message import ErrorInfo
 from ..errors import PayloadTooLarge
-from .records import Call, PastAttempt, Progress
+from .records import Call, PastAttempt
 
 MAX_RESULT_BYTES = 350_000
 """Largest result as JSON, in UTF-8 bytes: DynamoDB's item limit of 400 KB, names included, less the rest."""

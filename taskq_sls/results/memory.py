@@ -9,6 +9,8 @@ import heapq
 import threading
 from collections.abc import Iterator, Sequence
 
+from ..core.context import Fence, Progress
+from ..core.states import CANCELLED, RETRYING, RUNNING, State
 from ..metrics.counters import MemoryMetrics
 from .base import Page, Query, ResultBackend
 from .layout import time_key
@@ -16,19 +18,13 @@ from .limits import check_result
 from .memory_row import Row
 from .paging import by_status, check_query
 from .records import (
-    CANCELLED,
-    RETRYING,
-    RUNNING,
     CancelAnswer,
     Claim,
     Claimed,
-    Fence,
     Finish,
     KeyLock,
-    Progress,
     Refused,
     Renewed,
-    State,
     TaskRecord,
     abandoned,
     claimed_already,

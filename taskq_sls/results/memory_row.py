@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..core.context import Progress
 from ..core.message import ErrorInfo
+from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
 from .limits import fit_call, fit_error, fit_past, fit_progress
-from .records import (
-    CANCELLED,
-    KEPT_ATTEMPTS,
-    QUEUED,
-    RETRYING,
-    RUNNING,
-    Call,
-    Claim,
-    Finish,
-    PastAttempt,
-    Progress,
-    State,
-    TaskRecord,
-)
+from .records import KEPT_ATTEMPTS, Call, Claim, Finish, PastAttempt, TaskRecord
 
 _FIELDS = (
     "attempt",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..core.states import State
 from ..errors import ConfigError
 from .base import Query
 from .layout import INDEXED_STATES, LAST_MILLISECOND, time_bound
-from .records import State
 
 MAX_LIMIT = 1_000
 """Most records of one page."""

@@ -6,71 +6,17 @@ These rules are shared by every result backend; a backend only makes each write 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
+from ..core.context import Fence, Progress
 from ..core.message import ErrorInfo
-
-DAY = 86_400.0
-
-RETENTION = 14 * DAY
-"""How long SQS keeps a message, in seconds: the most it allows, provisioned everywhere."""
-
-MIN_RESULT_TTL = RETENTION + DAY
-"""Shortest life of a record, in seconds, so that it outlives every message that could ask for it."""
+from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
 
 TAKEOVER_GRACE = 5.0
 """Seconds after the end of a lease before another holder may take over: room for clock skew."""
 
 STALL_AFTER = 15 * 60.0
 """Seconds after the end of a lease or a due retry before a task counts as stalled."""
-
-
-class State(StrEnum):
-    """The states of a task."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    RETRYING = "RETRYING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    EXPIRED = "EXPIRED"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether a task in this state is finished for its run."""
-        return self in TERMINAL
-
-    @classmethod
-    def read(cls, text: str) -> State:
-        """The state of a stored record; also one that only a later version knows, which no rule here acts upon."""
-        if (known := cls._value2member_map_.get(text)) is not None:
-            return cast(State, known)
-        other = str.__new__(cls, text)
-        other._name_ = other._value_ = text
-        return other
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return State.read, (self.value,)
-
-
-# Looking a member up in its class costs more than a call does (Python 3.11), and these are looked up for every task.
-QUEUED, RUNNING, RETRYING = State.QUEUED, State.RUNNING, State.RETRYING
-SUCCEEDED, CANCELLED = State.SUCCEEDED, State.CANCELLED
-
-UNREADABLE = State.read("UNREADABLE")
-"""Shown for a record whose attributes cannot be read. No record has it, and nothing acts upon it."""
-
-TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
-
-
-class Progress(NamedTuple):
-    """How far a running task says it is."""
-
-    done: float
-    total: float | None = None
-    note: str | None = None
 
 
 class PastAttempt(NamedTuple):
@@ -128,15 +74,6 @@ class TaskRecord(NamedTuple):
         """Whether the lease or the due retry ended more than 15 minutes before `now`."""
         due = self.lease_until if self.status is State.RUNNING else self.next_at
         return self.status in (State.RUNNING, State.RETRYING) and due is not None and due < now - STALL_AFTER
-
-
-class Fence(NamedTuple):
-    """What every write of one attempt is compared with. `owner` is a random token per attempt."""
-
-    id: str
-    run: int
-    attempt: int
-    owner: str
 
 
 Call = tuple[Sequence[Any], Mapping[str, Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -97,9 +98,19 @@ class Bounded(When):
         raise AttributeError(f"{self!r} cannot be changed; make another")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .parse import parse
+        return _read_again, (type(self), *self._value())
 
-        return parse, self._value()
+
+def _read_again(
+    kind: Callable[..., Bounded],
+    expression: str,
+    timezone: str,
+    start: float | None,
+    end: float | None,
+    window: int,
+    jitter: int,
+) -> Bounded:
+    return kind(expression, timezone=timezone, start=start, end=end, window=window, jitter=jitter)
 
 
 def unwrap(kind: str, text: object) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from ..core.schedule_spec import ScheduleSpec
 from ..errors import ConfigError, PayloadTooLarge
 from .expressions import MAX_WINDOW
-from .spec import MAX_INPUT_BYTES, MAX_NAME, ScheduleSpec
+from .spec import MAX_INPUT_BYTES, MAX_NAME
 
 NAME = re.compile(rf"[0-9a-zA-Z_.-]{{1,{MAX_NAME}}}")
 """Names of schedules (EventBridge Scheduler API reference)."""

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from ..core.delivery import Delivery
 from ..core.message import Message
+from ..core.schedule_spec import ScheduleSpec
 from .firing import delay_name
-from .spec import ScheduleSpec
 
 MINUTE = 60
 """Seconds of EventBridge Scheduler's precision: it fires within the minute that is named (user guide)."""

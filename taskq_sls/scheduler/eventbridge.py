@@ -9,6 +9,7 @@ from typing import Any
 from ..aws.port import AwsClient
 from ..core.clock import Clock
 from ..core.flow import Flow
+from ..core.schedule_spec import ScheduleSpec
 from ..core.settings import Settings
 from ..errors import AwsError, ConfigError, MissingResource, TaskQError
 from .aws_definitions import definition, stored, summary
@@ -16,7 +17,7 @@ from .change_notifier import News
 from .checks import check_name, check_spec
 from .clock_state import ScheduleNotes
 from .normalized import as_kept
-from .spec import NO_SCHEDULER, ScheduleSpec, ScheduleSummary, StoredSchedule
+from .spec import NO_SCHEDULER, ScheduleSummary, StoredSchedule
 from .store import STALE_CURSOR, ScheduleStore
 
 PAGE = 100

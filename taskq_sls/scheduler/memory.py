@@ -6,10 +6,11 @@ import threading
 from collections.abc import Awaitable, Callable
 
 from ..core.clock import Clock
+from ..core.schedule_spec import ScheduleSpec
 from .checks import check_name, check_spec
 from .expressions import When
 from .normalized import as_kept, is_once, is_rate, when_of
-from .spec import ScheduleSpec, ScheduleSummary, StoredSchedule
+from .spec import ScheduleSummary, StoredSchedule
 from .store import ScheduleStore
 
 PAGE = 100

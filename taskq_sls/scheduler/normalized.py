@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..core.schedule_spec import ScheduleSpec
 from .checks import fifo
 from .expressions import When
-from .spec import ScheduleSpec
 
 
 def as_kept(spec: ScheduleSpec, now: float) -> ScheduleSpec:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..core.lifetimes import MIN_RESULT_TTL
 from ..results.base import ResultBackend
-from ..results.records import MIN_RESULT_TTL, Claim, KeyLock
+from ..results.records import Claim, KeyLock
 
 RACES = 5
 """How often the lock may change while it is looked at before the firing is let through."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 
-from .spec import ScheduleSpec, ScheduleSummary, StoredSchedule
+from ..core.schedule_spec import ScheduleSpec
+from .spec import ScheduleSummary, StoredSchedule
 
 STALE_CURSOR = "InvalidToken"
 """Code of the error for a page that begins with a schedule which was deleted meanwhile (moto): begin anew."""

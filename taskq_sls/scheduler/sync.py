@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from ..core.clock import Clock
 from ..core.flow import Flow
+from ..core.schedule_spec import ScheduleSpec
 from ..errors import AwsError
 from .normalized import as_kept, when_of
 from .rate_limit import CALLS_AT_ONCE, LISTS_PER_SECOND, Pacer
-from .spec import ScheduleSpec, ScheduleSummary, StoredSchedule
+from .spec import ScheduleSummary, StoredSchedule
 from .store import STALE_CURSOR, ScheduleStore
 
 MOST_FAILURES = 20

@@ -17,7 +17,7 @@ from ..core.redaction import outline
 from ..errors import ConfigError, EventError, TaskQError, UnmatchedEvent
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
+    from ..client.app import App
 
 logger = logging.getLogger("taskq_sls.events")
 
@@ -38,7 +38,7 @@ class EventHandler:
         ConfigError: `unmatched` is neither.
     """
 
-    def __init__(self, app: TaskQ, *, unmatched: Unmatched = "raise") -> None:
+    def __init__(self, app: App, *, unmatched: Unmatched = "raise") -> None:
         if unmatched not in ("raise", "drop"):
             raise ConfigError(
                 f"event_handler(unmatched={unmatched!r}): give 'raise', which keeps the event, or 'drop', which does not"

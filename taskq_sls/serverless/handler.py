@@ -22,7 +22,7 @@ from .loop import IdleSelector, new_event_loop, run_to_end
 from .settling import Settling
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
+    from ..client.app import App
     from ..metrics.meter import Meter
 
 logger = logging.getLogger("taskq_sls.serverless")
@@ -53,7 +53,7 @@ class LambdaHandler:
         ConfigError: a value is out of range.
     """
 
-    def __init__(self, app: TaskQ, *, concurrency: int | None = None, margin: float | None = None) -> None:
+    def __init__(self, app: App, *, concurrency: int | None = None, margin: float | None = None) -> None:
         if concurrency is not None and (isinstance(concurrency, bool) or not 1 <= concurrency <= 10_000):
             raise ConfigError(
                 f"lambda_handler(concurrency={concurrency!r}): give 1 to 10000, or None for {CALL_THREADS}"
@@ -225,6 +225,6 @@ def _records(event: Any) -> list[dict[str, Any]]:
     return records
 
 
-def _deadline(context: Any, app: TaskQ) -> float | None:
+def _deadline(context: Any, app: App) -> float | None:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     return None if remaining is None else app.clock.time() + remaining() / 1000

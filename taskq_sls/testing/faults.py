@@ -12,21 +12,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from ..core.context import Fence, Progress
+from ..core.states import State
 from ..errors import AwsError, ConfigError
 from ..results.base import Page, Query, ResultBackend
-from ..results.records import (
-    CancelAnswer,
-    Claim,
-    Claimed,
-    Fence,
-    Finish,
-    KeyLock,
-    Progress,
-    Refused,
-    Renewed,
-    State,
-    TaskRecord,
-)
+from ..results.records import CancelAnswer, Claim, Claimed, Finish, KeyLock, Refused, Renewed, TaskRecord
 
 T = TypeVar("T")
 Item = TypeVar("Item")

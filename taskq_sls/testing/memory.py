@@ -10,7 +10,7 @@ from typing import Any
 from ..app import TaskQ
 from ..brokers.base import Answer, Outgoing
 from ..brokers.memory import MemoryBroker
-from ..client.schedules import adeclared_specs
+from ..client.schedule_sync import adeclared_specs
 from ..client.services import ServiceFactory, Services
 from ..core.clock import ManualClock
 from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from .. import __version__
-from ..app import TaskQ
+from ..client.app import App
+from ..core.version import __version__
 from .auth import Gate, Scope, Token
 from .auth.authenticator import Mode
 from .errors import add_error_handlers
@@ -24,9 +24,12 @@ DESCRIPTION = """Tasks, queues, schedules and dead letters of one app.
 Errors are problem documents (RFC 9457), told apart by their `type`. Times are ISO 8601 with their zone; durations are
 seconds."""
 
+Api = FastAPI
+"""What `create_api` returns."""
+
 
 def create_api(
-    app: TaskQ,
+    app: App,
     *,
     auth: Mode | Sequence[Mode] | None = None,
     tokens: Mapping[str, Any] | Sequence[Token] | None = None,

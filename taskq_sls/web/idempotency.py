@@ -12,8 +12,9 @@ import logging
 import math
 from typing import Any, NamedTuple
 
+from ..core.lifetimes import DAY
 from ..errors import AwsError
-from ..results.records import DAY, KeyLock
+from ..results.records import KeyLock
 from ..results.unique_keys import RESEND_AFTER, give_back
 from .problems import ProblemError
 from .request_context import Call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.waiting import wait_for_records
 from ..errors import ResultTimeout
 from ..results.records import TaskRecord
@@ -21,7 +21,7 @@ class LongPolls:
     def __init__(self) -> None:
         self._under_way = 0
 
-    async def wait(self, app: TaskQ, id: str, seconds: float) -> TaskRecord | None:
+    async def wait(self, app: App, id: str, seconds: float) -> TaskRecord | None:
         """Wait for the end of a task.
 
         Args:
@@ -37,7 +37,7 @@ class LongPolls:
         self._under_way += 1
         try:
             async with asyncio.timeout(seconds):
-                return (await wait_for_records(app, services, [id], seconds))[id]
+                return (await wait_for_records(app.clock, services, [id], seconds))[id]
         except (ResultTimeout, TimeoutError):
             return None
         finally:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.services import Services
 from .auth import Principal, Scope
 from .limits import WAIT_MARGIN
@@ -28,7 +28,7 @@ class Call(NamedTuple):
         prefix: what the front puts before all paths, such as ``/prod``.
     """
 
-    app: TaskQ
+    app: App
     services: Services
     principal: Principal
     deadline: float
@@ -55,7 +55,7 @@ class Call(NamedTuple):
 
 
 async def _call(request: Request) -> Call:
-    app: TaskQ = request.app.state.taskq
+    app: App = request.app.state.taskq
     _check_query(request)
     scope = request.scope
     services = await app.services.on_loop()

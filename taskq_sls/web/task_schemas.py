@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from ..app import TaskQ
+from ..client.app import App
 from ..client.task import Task
 from ..errors import ConfigError
 
@@ -22,7 +22,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _Schema = dict[str, Any]
 
 
-def add_task_schemas(app: TaskQ, document: _Schema, template: str) -> None:
+def add_task_schemas(app: App, document: _Schema, template: str) -> None:
     """Replace the free-form task in an OpenAPI document by a choice of the app's tasks, told apart by name.
 
     Args:

@@ -12,8 +12,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from ..core.clock import Clock
+from ..core.context import Fence
 from ..results.base import ResultBackend
-from ..results.records import Fence
 
 logger = logging.getLogger("taskq_sls.worker")
 

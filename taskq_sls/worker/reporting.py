@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..client.services import Services
 from ..core.context import TaskContext
 from ..core.fault_log import Episode
 from ..core.flow import drive
+from ..core.version import __version__
 from ..engine.executor import Executor
 from ..results.workers import REPORT_EVERY, RunningTask, WorkerReport
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from .options import WorkerOptions
 
 logger = logging.getLogger("taskq_sls.worker")
 
@@ -36,7 +36,9 @@ class Reporter:
         stopping: whether the worker has been told to stop.
     """
 
-    def __init__(self, worker: Worker, executor: Executor, services: Services, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, worker: WorkerOptions, executor: Executor, services: Services, stopping: Callable[[], bool]
+    ) -> None:
         self._worker = worker
         self._executor = executor
         self._services = services

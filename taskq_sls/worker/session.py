@@ -19,6 +19,7 @@ from .heartbeat import Heartbeat, stopper
 from .in_flight import Holds
 from .loop_watch import LoopWatch
 from .memory import resident_bytes
+from .options import DRAINED, FAULT, RECYCLE, STUCK, WorkerOptions
 from .outage import Outage
 from .poller import Fetcher
 from .reporting import Reporter
@@ -30,17 +31,8 @@ from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
-    from .worker import Worker
 
 logger = logging.getLogger("taskq_sls.worker")
-
-STOPPED = "stopped"
-DRAINED = "drained"
-RECYCLE = "recycle"
-STUCK = "stuck"
-FAULT = "fault"
-"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, `max_tasks` / `max_memory`, an attempt
-that ignored its time limit up to its `hard_timeout`, or code of a task that cancelled or exited more than its attempt."""
 
 STOP_SECONDS = 5.0
 """How long attempts that were stopped at the end of the grace period may take to really end."""
@@ -71,7 +63,7 @@ SILENCE = 60.0
 class Session:
     """One life of a worker, from the first poll to the last acknowledgement."""
 
-    def __init__(self, worker: Worker, services: Services, state: Any) -> None:
+    def __init__(self, worker: WorkerOptions, services: Services, state: Any) -> None:
         self._worker = worker
         self._services = services
         self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})

@@ -16,23 +16,18 @@ from ..client.services import Services
 from ..core.forced_end import LastResort
 from ..core.forked_signals import reset_in_forks
 from ..core.queues import Queue
-from ..core.threads import default_threads
 from ..errors import AwsError, ConfigError
 from .closing import DefaultExecutor, close_runner
 from .escapes import Escapes
-from .health import HealthServer
-from .session import FAULT, STOPPED, STUCK, Session
+from .options import FAULT, STOPPED, STUCK, WorkerOptions
+from .session import Session
 from .signal_watch import watch_signals
 
 if TYPE_CHECKING:
-    from ..app import TaskQ
+    from ..client.app import App
 
 logger = logging.getLogger("taskq_sls.worker")
 
-
-GRACE_SECONDS = 30.0
-POLL_WAIT_SECONDS = 20
-"""Defaults of the options of the same names."""
 
 LAST_RESORT_SECONDS = 20.0
 """Seconds beyond grace and open polls after which a stopping process is ended although a task blocks its loop."""
@@ -41,7 +36,7 @@ FORCED_SECONDS = 2.0
 """Seconds after a second signal until the process is ended, should its loop not answer."""
 
 
-class Worker:
+class Worker(WorkerOptions):
     """Runs tasks of an app's queues until SIGTERM or SIGINT.
 
     Args:
@@ -64,37 +59,8 @@ class Worker:
         ConfigError: a value is out of range, or a queue is not declared.
     """
 
-    def __init__(
-        self,
-        app: TaskQ,
-        *,
-        concurrency: int | None = None,
-        threads: int | None = None,
-        queues: Sequence[str] | None = None,
-        burst: bool = False,
-        max_tasks: int | None = None,
-        max_memory: int | None = None,
-        grace: float = GRACE_SECONDS,
-        poll_wait: int = POLL_WAIT_SECONDS,
-        health: tuple[str, int] | None = None,
-        report: bool | None = None,
-    ) -> None:
-        self.app = app
-        self.report = app.report if report is None else report
-        self.queues = _consumed(app, queues)
-        self.threads = _whole("threads", threads or default_threads(), 1, 1_000)
-        self.concurrency = _whole("concurrency", concurrency or self._fitting_concurrency(), 1, 10_000)
-        self.burst = burst
-        self.max_tasks = None if max_tasks is None else _whole("max_tasks", max_tasks, 1, 10**9)
-        self.max_memory = None if max_memory is None else _whole("max_memory", max_memory, 1, 10**7) * 1_000_000
-        if not 0 <= grace < float("inf"):
-            raise ConfigError(f"worker: grace={grace!r} must be 0 or more seconds")
-        self.grace = grace
-        self.poll_wait = _whole("poll_wait", poll_wait, 1, 20)
-        self._health_address = health
-        self.health: HealthServer | None = None
-        self.done = 0
-        self.has_received = False
+    def __init__(self, app: App, **options: Any) -> None:
+        super().__init__(app, **options)
         self._os_signals = self._arrivals = 0
         self._last_resort = LastResort(
             "some code of this worker will not end, and keeps its event loop: the process ends without it",
@@ -103,8 +69,6 @@ class Worker:
         )
         # Set for `taskq worker`, whose process ends with its worker.
         self.when_ended: Callable[[str], object] | None = None
-        self.owns_process = False
-        self._why: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[Any] | None = None
         self._stop_asked: asyncio.Event | None = None
@@ -221,11 +185,6 @@ class Worker:
         return True
 
     @property
-    def why(self) -> str:
-        """Why it ended or is ending."""
-        return self._why or STOPPED
-
-    @property
     def _stop_seconds(self) -> float:
         """The open polls, the grace period, and what stopping itself may take; then no task may keep the process."""
         return self.grace + self.poll_wait + LAST_RESORT_SECONDS
@@ -256,12 +215,8 @@ class Worker:
             logger.warning("stopping at once", extra={"action": "worker_killed"})
             self._main.cancel()
 
-    def _fitting_concurrency(self) -> int:
-        tasks = list(self.app.registry)
-        return self.threads if tasks and not any(task.plan.is_async for task in tasks) else 100
 
-
-async def _check(app: TaskQ, services: Services, queues: Sequence[Queue]) -> None:
+async def _check(app: App, services: Services, queues: Sequence[Queue]) -> None:
     """What is wrong for good is said before the first poll; what may pass is left to the polls."""
     try:
         for queue in queues:
@@ -287,25 +242,6 @@ def _refuse_in_import() -> None:
             'a child process of run_in="process" imports this module, and it starts a worker: put that under '
             'if __name__ == "__main__":'
         )
-
-
-def _consumed(app: TaskQ, names: Sequence[str] | None) -> list[Queue]:
-    if names is None:
-        return list(app.queues.values())
-    if isinstance(names, str):
-        raise ConfigError(f"worker: queues={names!r} must be a list of names: queues=[{names!r}]")
-    for name in names:
-        if name not in app.queues:
-            raise ConfigError(f"worker: queue {name!r} is not declared; the app has {', '.join(map(repr, app.queues))}")
-    if not names:
-        raise ConfigError("worker: queues=[] leaves nothing to consume; name at least one queue")
-    return [app.queues[name] for name in dict.fromkeys(names)]
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"worker: {name}={value!r} must be a whole number of {low} to {high}")
-    return value
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

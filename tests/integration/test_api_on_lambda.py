@@ -12,7 +12,8 @@ import pytest
 from moto import mock_aws
 
 from taskq_sls import ConfigError, TaskQ
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.core.states import State
+from taskq_sls.results.records import TaskRecord
 from taskq_sls.web import ApiHandler
 from taskq_sls.web.auth.tokens import SCOPES, new_token
 from tests.support.http_events import ARN, FRONTS

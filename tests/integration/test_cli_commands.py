@@ -20,9 +20,11 @@ from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
 from taskq_sls.core.clock import SystemClock
+from taskq_sls.core.context import Fence
 from taskq_sls.core.flow import drive
 from taskq_sls.core.forced_end import LastResort
-from taskq_sls.results.records import Claim, Fence, Finish, State
+from taskq_sls.core.states import State
+from taskq_sls.results.records import Claim, Finish
 
 SHOP = """
 from datetime import date, timedelta

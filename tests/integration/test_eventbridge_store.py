@@ -18,6 +18,7 @@ from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
 from taskq_sls.core.queues import Queue
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.core.settings import Settings
 from taskq_sls.deploy.provision import provision
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
@@ -25,7 +26,6 @@ from taskq_sls.scheduler.change_notifier import ASK_AGAIN_ALIVE, ASK_AGAIN_DEAD
 from taskq_sls.scheduler.clock_state_memory import MemoryNotes
 from taskq_sls.scheduler.clock_state_table import TableNotes
 from taskq_sls.scheduler.eventbridge import WAITS, EventBridgeStore
-from taskq_sls.scheduler.spec import ScheduleSpec
 
 NOW = 1_800_000_000.0
 ROLE = "arn:aws:iam::123456789012:role/shop-scheduler"

@@ -13,9 +13,9 @@ import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskFailed
 from taskq_sls.core.flow import drive
+from taskq_sls.core.states import State
 from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
-from taskq_sls.results.records import State
 from taskq_sls.serverless import LambdaHandler
 from tests.support.aws_bench import AwsBench
 

@@ -15,6 +15,7 @@ from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers.base import MAX_BODY_BYTES
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
+from taskq_sls.core.states import State
 from taskq_sls.deploy.doctor import examine
 from taskq_sls.deploy.doctor.bucket import check_bucket
 from taskq_sls.deploy.provision.buckets import provision_bucket
@@ -23,7 +24,6 @@ from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.payloads.layout import LIFETIMES
 from taskq_sls.payloads.s3 import S3Payloads
-from taskq_sls.results.records import State
 from tests.support.aws_bench import AwsBench, until
 
 MakeBench = Callable[..., AwsBench]

@@ -19,8 +19,8 @@ import boto3
 import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
+from taskq_sls.core.states import State
 from taskq_sls.errors import ConfigError, MissingResource
-from taskq_sls.results.records import State
 from taskq_sls.worker import session as session_module
 from tests.support.aws_bench import AwsBench, until
 

@@ -15,7 +15,7 @@ from taskq_sls import Queue, Retry
 from taskq_sls.brokers.base import Answer
 from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.core.delivery import Delivery
-from taskq_sls.results.records import State
+from taskq_sls.core.states import State
 from taskq_sls.worker import session as session_module
 from tests.support.aws_bench import AwsBench, until
 

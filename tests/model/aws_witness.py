@@ -10,9 +10,10 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from taskq_sls.aws.port import AwsClient, AwsPort
 from taskq_sls.core.clock import Clock
 from taskq_sls.core.flow import Flow
+from taskq_sls.core.states import State
 from taskq_sls.results.dynamodb.stored_records import record_of
 from taskq_sls.results.layout import record_key
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.records import TaskRecord
 from tests.model.ledger import GRACE, Ledger
 from tests.model.witness import check_durable, name_of, read
 

@@ -9,23 +9,14 @@ from typing import Any
 from taskq_sls.brokers.base import Answer
 from taskq_sls.brokers.memory_queue import StoredMessage
 from taskq_sls.core.clock import Clock
+from taskq_sls.core.context import Fence, Progress
 from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.message import Message, decode
 from taskq_sls.core.queues import dead_letter_name
+from taskq_sls.core.states import State
 from taskq_sls.errors import UndecodableMessage
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import (
-    CancelAnswer,
-    Claim,
-    Claimed,
-    Fence,
-    Finish,
-    Progress,
-    Refused,
-    Renewed,
-    State,
-    TaskRecord,
-)
+from taskq_sls.results.records import CancelAnswer, Claim, Claimed, Finish, Refused, Renewed, TaskRecord
 from taskq_sls.testing import AdversarialBroker
 from tests.model.ledger import Ledger
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from taskq_sls import Queue
-from taskq_sls.results.records import TAKEOVER_GRACE, State
+from taskq_sls.core.states import State
+from taskq_sls.results.records import TAKEOVER_GRACE
 from tests.support.aws_bench import AwsBench
 from tests.support.chaos import Child, Fleet, Trap, TrappedWire, until
 from tests.support.chaos_app import HOLD

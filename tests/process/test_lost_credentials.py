@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskq_sls.results.records import State
+from taskq_sls.core.states import State
 from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 

@@ -18,8 +18,8 @@ from moto.scheduler.models import scheduler_backends
 
 from taskq_sls import Queue
 from taskq_sls.core.flow import drive
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.firing import firing_id
-from taskq_sls.scheduler.spec import ScheduleSpec
 from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 

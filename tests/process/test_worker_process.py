@@ -15,7 +15,8 @@ import pytest
 
 from taskq_sls import Queue, TaskQ
 from taskq_sls.core.flow import drive
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.core.states import State
+from taskq_sls.results.records import TaskRecord
 from tests.support.aws_bench import AwsBench
 
 MakeBench = Callable[..., AwsBench]

@@ -14,8 +14,8 @@ from taskq_sls import Queue
 from taskq_sls.client.services import Services
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.core.delivery import Delivery
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.local_clock.clock import LocalClock
-from taskq_sls.scheduler.spec import ScheduleSpec
 from tests.support.aws_bench import AwsBench, until
 
 if TYPE_CHECKING:

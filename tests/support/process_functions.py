@@ -200,7 +200,7 @@ def _wait_for(path: str) -> None:
 
 
 def wait_for_a_task() -> None:
-    TaskHandle(TaskQ("shop"), "7", "child", "default", "started", None).result()
+    TaskHandle(TaskQ("shop")._runtime, "7", "child", "default", "started", None).result()
 
 
 async def _async_body(number: int) -> int:

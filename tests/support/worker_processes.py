@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from taskq_sls.core.flow import drive
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.core.states import State
+from taskq_sls.results.records import TaskRecord
 from tests.support.aws_bench import AwsBench
 
 

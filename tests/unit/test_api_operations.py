@@ -12,9 +12,9 @@ from taskq_sls import TaskQ
 from taskq_sls.client.schedule_sync import sync
 from taskq_sls.core.flow import call_sync
 from taskq_sls.core.redaction import MASK
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.errors import AwsError, MissingResource
 from taskq_sls.results.workers import WorkerReport
-from taskq_sls.scheduler.spec import ScheduleSpec
 from tests.support.api import Served, served
 
 

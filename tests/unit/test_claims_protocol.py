@@ -12,8 +12,9 @@ from rig import HOLD, NOW, Rig, delivery, message
 from taskq_sls import Retry, State, TaskContext, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
+from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import dead_letter_body, decode
-from taskq_sls.results.records import DAY, TAKEOVER_GRACE, Claim, Claimed
+from taskq_sls.results.records import TAKEOVER_GRACE, Claim, Claimed
 from taskq_sls.testing import in_memory
 
 
@@ -86,7 +87,7 @@ async def test_a_duplicate_of_a_task_that_keeps_renewing_waits_longer_each_time_
     for _ in range(7):
         record = rig.record()
         record_lease = rig.clock.time() + HOLD
-        from taskq_sls.results.records import Fence
+        from taskq_sls.core.context import Fence
 
         fence = Fence("task-1", 0, 1, "somebody")
         assert drive(rig.results.renew(fence, now=rig.clock.time(), lease_until=record_lease))

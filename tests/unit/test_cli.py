@@ -17,8 +17,10 @@ from taskq_sls.cli.arguments import address, when
 from taskq_sls.cli.main import _parser
 from taskq_sls.cli.output import age, duration_of, print_record, print_table, record_fields, span
 from taskq_sls.cli.worker import child_command
+from taskq_sls.core.context import Progress
 from taskq_sls.core.message import ErrorInfo
-from taskq_sls.results.records import PastAttempt, Progress, State, TaskRecord
+from taskq_sls.core.states import State
+from taskq_sls.results.records import PastAttempt, TaskRecord
 from taskq_sls.worker.worker_process import Backoff
 
 SHOP = """

@@ -13,11 +13,11 @@ from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
 from taskq_sls.core.message import decode
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.spec import ScheduleSpec
 from taskq_sls.testing import in_memory
 
 DAY = 86_400.0

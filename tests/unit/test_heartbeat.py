@@ -14,10 +14,10 @@ from rig import Rig, delivery
 from taskq_sls import Queue, State, TaskContext
 from taskq_sls.brokers.base import Answer, Outgoing
 from taskq_sls.client.services import Services
+from taskq_sls.core.context import Progress
 from taskq_sls.core.delivery import Delivery, Done
 from taskq_sls.core.flow import BlockingFlow
 from taskq_sls.errors import AwsError
-from taskq_sls.results.records import Progress
 from taskq_sls.worker import heartbeat as heartbeat_module
 from taskq_sls.worker.heartbeat import Heartbeat
 from taskq_sls.worker.in_flight import Holds

@@ -15,8 +15,8 @@ from taskq_sls import Queue, TaskContext
 from taskq_sls.aws.port import CALL_THREADS
 from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.states import State
 from taskq_sls.engine.plan import Plan
-from taskq_sls.results.records import State
 from taskq_sls.serverless.loop import BUSY_SECONDS, new_event_loop
 from taskq_sls.serverless.starts import RecordStart, StartLimits
 

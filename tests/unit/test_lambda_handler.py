@@ -23,13 +23,14 @@ from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.flow import drive
 from taskq_sls.core.message import Message
 from taskq_sls.core.queues import physical_name
+from taskq_sls.core.schedule_spec import ScheduleSpec
+from taskq_sls.core.states import State
 from taskq_sls.engine.settling import LONGEST_HOP
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.local_aws.context import LambdaContext
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.records import TaskRecord
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.spec import ScheduleSpec
 from taskq_sls.serverless import LambdaHandler
 from taskq_sls.serverless import handler as handler_module
 from taskq_sls.serverless import settling as settling_module

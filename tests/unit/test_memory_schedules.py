@@ -8,10 +8,10 @@ import pytest
 
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.clock_state import CHANGES_FOR
 from taskq_sls.scheduler.clock_state_memory import MemoryNotes
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.spec import ScheduleSpec
 
 NOW = 1_800_000_000.0
 """A Friday, 08:00 UTC."""

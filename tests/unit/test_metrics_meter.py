@@ -12,10 +12,10 @@ from rig import NOW, Rig, delivery
 from taskq_sls import ConfigError, Retry, TaskContext, TaskQ
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
 from taskq_sls.metrics.counters import HOUR, MINUTE, NOTHING, Counters, MemoryMetrics, Slot
 from taskq_sls.metrics.meter import LONGEST_PAUSE, MOST_KEPT, Meter
-from taskq_sls.results.records import State
 from taskq_sls.testing import in_memory
 
 MOMENT = int(NOW)

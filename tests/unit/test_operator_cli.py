@@ -22,10 +22,11 @@ from taskq_sls.cli.prompts import Bar, needs_confirmation
 from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
 from taskq_sls.cli.top import _show, frame
 from taskq_sls.cli.worker import child_command
+from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import Progress
 from taskq_sls.operations.overview import Overview, Running
 from taskq_sls.operations.queues import QueueStats
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.records import TaskRecord
 from taskq_sls.results.workers import WorkerReport
 
 NOW = 1_800_000_000.0

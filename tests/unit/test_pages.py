@@ -11,13 +11,16 @@ import pytest
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.client.schedule_sync import sync
+from taskq_sls.core.context import Fence, Progress
 from taskq_sls.core.flow import call_sync, drive
+from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.redaction import MASK
+from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
 from taskq_sls.metrics.counters import BUCKETS, Counters, Slot
 from taskq_sls.results.base import Page, Query
-from taskq_sls.results.records import DAY, Claim, Fence, Finish, Progress, State
+from taskq_sls.results.records import Claim, Finish
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.web.pages import dead_letters as pages
 from taskq_sls.web.pages import search as finding

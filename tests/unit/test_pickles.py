@@ -119,11 +119,11 @@ def test_options_and_handles_come_back_equal(trip: Callable[[Any], Any]) -> None
     for before in (
         handle(),
         ref._handle("task-8", "default"),
-        TaskHandle(small_app, "9", "x", "default", "none", None),
+        TaskHandle(small_app._runtime, "9", "x", "default", "none", None),
     ):
         back = trip(before)
-        assert [getattr(back, name) for name in ("id", "task", "queue", "_record", "_app")] == [
-            getattr(before, name) for name in ("id", "task", "queue", "_record", "_app")
+        assert [getattr(back, name) for name in ("id", "task", "queue", "_record", "_runtime")] == [
+            getattr(before, name) for name in ("id", "task", "queue", "_record", "_runtime")
         ]
         assert (back._decode is None) == (before._decode is None)
         if back._decode is not None:

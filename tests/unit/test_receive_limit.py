@@ -10,9 +10,10 @@ from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, Queue, Retry, State, TaskFailed, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, Release, RetryIn
+from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
 from taskq_sls.operations.dead_letters import list_dead_letters
-from taskq_sls.results.records import DAY, Claim, KeyLock
+from taskq_sls.results.records import Claim, KeyLock
 
 HOUR = 3_600.0
 

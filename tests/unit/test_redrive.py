@@ -12,12 +12,14 @@ from taskq_sls import ArgumentsError, ConfigError
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.core.delivery import DONE
 from taskq_sls.core.flow import drive
+from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
+from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import Progress
 from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.redrive import Redriven, redrive
 from taskq_sls.operations.selection import Selection
-from taskq_sls.results.records import DAY, Finish, KeyLock, State
+from taskq_sls.results.records import Finish, KeyLock
 
 
 @pytest.fixture
@@ -448,7 +450,7 @@ def test_a_firing_is_no_new_run_even_where_its_task_has_failed(yard: Graveyard) 
 
 
 def test_a_firing_for_a_fifo_queue_gets_the_group_of_its_schedule(yard: Graveyard) -> None:
-    from taskq_sls.scheduler.spec import ScheduleSpec
+    from taskq_sls.core.schedule_spec import ScheduleSpec
 
     spec = ScheduleSpec("d-shop.x", "rate(1 hour)", "UTC", "ledger.fifo", FIRING, group="books")
     assert drive(yard.schedules.create(spec))

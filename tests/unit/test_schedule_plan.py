@@ -13,11 +13,11 @@ from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.client.schedule_sync import plan_declared, sync
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import BlockingFlow, drive
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.errors import AwsError
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, Pacer
-from taskq_sls.scheduler.spec import ScheduleSpec
 from taskq_sls.scheduler.store import STALE_CURSOR
 from taskq_sls.scheduler.sync import MOST_FAILURES, Applied, Plan, apply, plan
 

@@ -28,9 +28,9 @@ from taskq_sls import (
     cron,
     rate,
 )
-from taskq_sls.client.schedules import adeclared_specs, declared_specs
+from taskq_sls.client.schedule_sync import adeclared_specs, declared_specs
 from taskq_sls.core.flow import drive
-from taskq_sls.scheduler.spec import ScheduleSpec
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.testing import InMemory, in_memory
 
 NOW = datetime.fromtimestamp(1_800_000_000, UTC)

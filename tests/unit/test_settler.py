@@ -14,11 +14,11 @@ from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Release, RetryIn
 from taskq_sls.core.queues import Queue
+from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.engine.settling import LONGEST_HOP, hidden_for
 from taskq_sls.errors import AwsError
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.spec import ScheduleSpec
 from taskq_sls.worker import settler as settler_module
 from taskq_sls.worker.in_flight import Holds
 from taskq_sls.worker.settler import Batcher, Settler

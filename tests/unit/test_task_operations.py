@@ -9,12 +9,14 @@ from graveyard import NOW, Graveyard
 
 from taskq_sls import ArgumentsError, ConfigError
 from taskq_sls.core.flow import drive
+from taskq_sls.core.lifetimes import DAY
+from taskq_sls.core.states import State
 from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.overview import live_workers, overview
 from taskq_sls.operations.queues import queue_stats
 from taskq_sls.operations.tail import LAG, Tail
 from taskq_sls.operations.tasks import Retried, TaskView, cancel, retry, show
-from taskq_sls.results.records import DAY, Call, CancelAnswer, Finish, State
+from taskq_sls.results.records import Call, CancelAnswer, Finish
 from taskq_sls.results.workers import ALIVE_FOR, RunningTask, WorkerReport
 
 

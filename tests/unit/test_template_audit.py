@@ -12,7 +12,7 @@ import pytest
 
 from local.tasks import app as reference_app
 from taskq_sls import TaskQ
-from taskq_sls.client.schedules import declared_specs
+from taskq_sls.client.schedule_sync import declared_specs
 from taskq_sls.core.queues import Queue, dead_letter_name
 from taskq_sls.deploy.template import TemplateOptions, render
 from taskq_sls.deploy.template.names import queue_id

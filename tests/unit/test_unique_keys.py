@@ -26,10 +26,12 @@ from taskq_sls import (
     TaskQ,
 )
 from taskq_sls.brokers.base import EntryError, Outgoing
+from taskq_sls.core.context import Fence
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
+from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message, dead_letter_body, decode
-from taskq_sls.results.records import DAY, Claim, Fence, Finish, KeyLock
+from taskq_sls.results.records import Claim, Finish, KeyLock
 from taskq_sls.results.unique_keys import RESEND_AFTER
 from taskq_sls.testing import InMemory, in_memory
 

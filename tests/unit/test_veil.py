@@ -11,8 +11,9 @@ from graveyard import Graveyard
 from taskq_sls import ConfigError, TaskQ
 from taskq_sls.cli.redaction import refuse_masks, shown_letter, shown_record, unveiled
 from taskq_sls.core.redaction import MASK
+from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import list_dead_letters
-from taskq_sls.results.records import State, TaskRecord
+from taskq_sls.results.records import TaskRecord
 
 REAL = {
     "args": ["a.png", "hunter2", "hunter3"],

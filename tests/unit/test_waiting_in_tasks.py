@@ -87,7 +87,7 @@ async def test_waiting_inside_an_async_task_raises_at_once(wait: Callable[[Any],
 
 async def test_threads_and_tasks_that_inherit_the_context_of_a_task_are_inside_it() -> None:
     rig = Rig()
-    handle: TaskHandle[None] = TaskHandle(rig.app, "7", "child", "default", "started", None)
+    handle: TaskHandle[None] = TaskHandle(rig.app._runtime, "7", "child", "default", "started", None)
     refused: list[WaitInTask] = []
 
     def wait() -> None:
@@ -131,7 +131,7 @@ async def test_a_task_may_look_without_waiting_and_wait_where_it_says_so() -> No
         return 7
 
     await rig.run(child, id="child-1")
-    handle: TaskHandle[int] = TaskHandle(rig.app, "child-1", "child", "default", "started", int)
+    handle: TaskHandle[int] = TaskHandle(rig.app._runtime, "child-1", "child", "default", "started", int)
 
     @rig.task(name="mother")
     async def mother() -> list[int]:

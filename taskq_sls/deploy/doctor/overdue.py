@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ...app import TaskQ
 from ...aws.port import AwsPort
+from ...core.states import State
 from ...errors import TaskQError
 from ...results.base import Query
 from ...results.dynamodb.backend import DynamoResults
-from ...results.records import STALL_AFTER, State
+from ...results.records import STALL_AFTER
 from .finding import Finding, warn
 
 MOST_READ = 200

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from ... import __version__
+from ...core.version import __version__
 from ...errors import ConfigError
 from ..template import TemplateOptions, render
 from .names import module_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Literal
 
-from ...client.schedules import declared_specs
+from ...client.schedule_sync import declared_specs
 from ...core.queues import Queue, dead_letter_name
 from ...errors import ConfigError
 from ...scheduler.firing import scheduled_time
@@ -17,7 +17,7 @@ from ...serverless.batch import LONGEST_MARGIN, MARGIN_SHARE
 if TYPE_CHECKING:
     from ...app import TaskQ
     from ...client.events import Route
-    from ...scheduler.spec import ScheduleSpec
+    from ...core.schedule_spec import ScheduleSpec
 
 MAX_QUEUE_NAME = 80
 """Longest name of an SQS queue (SQS API reference, CreateQueue)."""

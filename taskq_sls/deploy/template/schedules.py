@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...core.schedule_spec import ScheduleSpec
 from ...scheduler.firing import scheduled_time
-from ...scheduler.spec import ScheduleSpec
 from .emitter import Noted
 from .intrinsics import arn_of, literal, ref, sub
 from .names import queue_id, schedule_id

@@ -20,14 +20,13 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from ...client.task import Task
-from ...core.context import NO_STATE, TaskContext, _current
+from ...core.context import NO_STATE, Progress, TaskContext, _current
 from ...core.forked_ends import end_fork
 from ...core.forked_signals import reset_in_forks
 from ...core.interrupts import TaskInterrupted
 from ...errors import ArgumentsError, ConfigError
-from ...results.records import Progress
 from ...serialization import Signature, compile_signature
+from ..plan import Definition
 from .exceptions import pack
 from .frames import FrameError, Inbox, frame
 from .log_records import Forwarder, Levels, forward, forward_only
@@ -243,13 +242,18 @@ def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
             "unconditionally at the top of its module"
         ) from None
     outermost = found
-    while not isinstance(found, Task) and hasattr(found, "__wrapped__"):
+    while (definition := _definition_of(found)) is None and hasattr(found, "__wrapped__"):
         found = found.__wrapped__
-    if not isinstance(found, Task):
+    if definition is None:
         return outermost, compile_signature(outermost, skip_first=wants_context)
-    signature = found._definition.signature()
+    signature = definition.signature()
     assert isinstance(signature, Signature)
-    return found._definition.function, signature
+    return definition.function, signature
+
+
+def _definition_of(found: Any) -> Definition | None:
+    definition = getattr(found, "_definition", None)
+    return definition if isinstance(definition, Definition) else None
 
 
 def _failure(error: BaseException) -> tuple[str, Any]:

@@ -13,9 +13,8 @@ import sys
 import weakref
 from typing import Any
 
-from ...core.context import TaskContext
+from ...core.context import Progress, TaskContext
 from ...errors import TaskCrashed
-from ...results.records import Progress
 from . import log_records
 from .frames import FrameError, Inbox, frame
 

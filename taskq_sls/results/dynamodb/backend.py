@@ -29,7 +29,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...aws.port import AwsClient
+from ...core.context import Fence, Progress
 from ...core.flow import Flow
+from ...core.states import State
 from ...errors import AwsError, ConfigError, TaskQError
 from .. import layout
 from ..base import Page, Query, ResultBackend
@@ -39,13 +41,10 @@ from ..records import (
     CancelAnswer,
     Claim,
     Claimed,
-    Fence,
     Finish,
     KeyLock,
-    Progress,
     Refused,
     Renewed,
-    State,
     TaskRecord,
     abandoned,
     claimed_already,

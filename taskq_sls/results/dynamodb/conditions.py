@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ...core.context import Fence
+from ...core.states import State
 from ..layout import Item
-from ..records import TAKEOVER_GRACE, Claim, Fence, KeyLock, State
+from ..records import TAKEOVER_GRACE, Claim, KeyLock
 from .expressions import Condition
 from .items import number, text
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...core.context import Progress
+from ...core.states import State
 from ..layout import INDEXED_STATES, Item, lock_key, record_key, status_keys, task_keys
 from ..limits import fit_call, fit_error, fit_past, fit_progress
-from ..records import KEPT_ATTEMPTS, Claim, Finish, KeyLock, Progress, State, TaskRecord
+from ..records import KEPT_ATTEMPTS, Claim, Finish, KeyLock, TaskRecord
 
 
 def text(value: str) -> dict[str, Any]:

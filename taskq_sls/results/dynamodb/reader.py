@@ -9,12 +9,13 @@ from itertools import islice
 from typing import Any
 
 from ...core.flow import Flow
+from ...core.states import UNREADABLE
 from ...errors import AwsError, TaskQError
 from .. import layout
 from ..base import Page, Query
 from ..layout import STATUS_INDEX, TASK_INDEX, Index, Item
 from ..paging import Window, by_status, check_query
-from ..records import UNREADABLE, TaskRecord
+from ..records import TaskRecord
 from .items import is_whole
 from .stored_records import is_unreadable, record_of, unreadable_item
 from .table import Table

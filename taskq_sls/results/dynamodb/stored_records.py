@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
+from ...core.context import Progress
 from ...core.envelope import MAX_TIME
 from ...core.message import ErrorInfo
+from ...core.states import UNREADABLE, State
 from ...errors import AwsError
 from ..layout import Item, id_of, record_key
-from ..records import KEPT_ATTEMPTS, UNREADABLE, PastAttempt, Progress, State, TaskRecord
+from ..records import KEPT_ATTEMPTS, PastAttempt, TaskRecord
 from .items import is_whole, text
 
 T = TypeVar("T")

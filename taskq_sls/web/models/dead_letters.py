@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ...app import TaskQ
+from ...client.app import App
 from ...core.redaction import redact
 from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView
 from ...operations.dead_letters import Problem as Kept
@@ -39,7 +39,7 @@ class DeadLetter(BaseModel):
     group: str | None
 
     @classmethod
-    def of(cls, app: TaskQ, view: DeadLetterView) -> DeadLetter:
+    def of(cls, app: App, view: DeadLetterView) -> DeadLetter:
         return cls(**_fields(app, view))
 
 
@@ -53,7 +53,7 @@ class DeadLetterDetail(DeadLetter):
     body: str | None = Field(description="The body where it cannot be read, unless the app hides values by name.")
 
     @classmethod
-    def of(cls, app: TaskQ, view: DeadLetterView) -> DeadLetterDetail:
+    def of(cls, app: App, view: DeadLetterView) -> DeadLetterDetail:
         args, kwargs = app.redacted(view.task, view.args, view.kwargs)
         shows_body = view.undecodable is not None and not app.log_redaction
         return cls(
@@ -187,7 +187,7 @@ class PurgeDone(BaseModel):
     more: bool = Field(description="The limit was reached.")
 
 
-def _fields(app: TaskQ, view: DeadLetterView) -> dict[str, Any]:
+def _fields(app: App, view: DeadLetterView) -> dict[str, Any]:
     return {
         "queue": view.queue,
         "source": view.source,

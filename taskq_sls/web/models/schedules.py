@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...results.records import State
+from ...core.states import State
 from .tasks import Given, TaskName
 from .times import Moment
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...app import TaskQ
+from ...client.app import App
 from ...core.message import ID_PATTERN
 from ...core.redaction import MASK, redact
+from ...core.states import State
 from ...results import records
-from ...results.records import State, TaskRecord
+from ...results.records import TaskRecord
 from ..limits import MAX_ANSWER, MAX_BATCH, MAX_LABELS, clipped
 
 TaskName = Field(examples=["shop.tasks:resize"], max_length=200)
@@ -215,12 +216,12 @@ def moment(epoch: float | None) -> datetime | None:
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
 
-def summary(app: TaskQ, record: TaskRecord) -> TaskSummary:
+def summary(app: App, record: TaskRecord) -> TaskSummary:
     """A record as a listing shows it."""
     return TaskSummary(**_fields(app, record, whole=False))
 
 
-def detail(app: TaskQ, record: TaskRecord, *, missing: bool = False) -> TaskDetail:
+def detail(app: App, record: TaskRecord, *, missing: bool = False) -> TaskDetail:
     """A record with its result.
 
     Args:
@@ -247,7 +248,7 @@ def detail(app: TaskQ, record: TaskRecord, *, missing: bool = False) -> TaskDeta
     )
 
 
-def _arguments(app: TaskQ, record: TaskRecord) -> Arguments | None:
+def _arguments(app: App, record: TaskRecord) -> Arguments | None:
     if record.call is None:
         return None
     call = json.loads(record.call)
@@ -261,13 +262,13 @@ def _past(one: records.PastAttempt) -> PastAttempt:
     return PastAttempt(attempt=one.attempt, started_at=started, ended_at=ended, error=one.error)
 
 
-def shown_labels(app: TaskQ, task: str | None, labels: Any) -> dict[str, str]:
+def shown_labels(app: App, task: str | None, labels: Any) -> dict[str, str]:
     """Labels as a listing shows them."""
     shown = redact(dict(list(labels.items())[:MAX_LABELS]), app.redaction(task))
     return {clipped(name, 100): clipped(value, 200) for name, value in shown.items()}
 
 
-def _fields(app: TaskQ, record: TaskRecord, *, whole: bool) -> dict[str, Any]:
+def _fields(app: App, record: TaskRecord, *, whole: bool) -> dict[str, Any]:
     now = app.clock.time()
     error, progress = record.error, record.progress
     return {

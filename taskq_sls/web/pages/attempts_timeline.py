@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...results.records import State, TaskRecord
+from ...core.states import State
+from ...results.records import TaskRecord
 from .components import section, status
 from .html import NOTHING, Child, Html, markup, tag
 from .timeline import Step, moments, spans

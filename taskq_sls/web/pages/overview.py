@@ -10,14 +10,15 @@ from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 
-from ...app import TaskQ
+from ...client.app import App
 from ...client.services import Services
+from ...core.states import State
 from ...errors import TaskQError
 from ...metrics.window import Window
 from ...operations.overview import live_workers
 from ...operations.queues import QueueStats, oldest_ages, queue_stats
 from ...results.base import Query
-from ...results.records import State, TaskRecord
+from ...results.records import TaskRecord
 from ...results.workers import WorkerReport
 from ..limits import clipped
 from ..request_context import Call
@@ -44,7 +45,7 @@ MOST_WORKERS = 100
 
 T = TypeVar("T")
 
-_ages: WeakKeyDictionary[TaskQ, tuple[float, dict[str, float]]] = WeakKeyDictionary()
+_ages: WeakKeyDictionary[App, tuple[float, dict[str, float]]] = WeakKeyDictionary()
 
 
 async def show(call: Call, request: Request) -> View:
@@ -87,7 +88,7 @@ def _shown(found: T | TaskQError, show: Callable[[T], Html]) -> Html:
     return notice(f"{problem['title']}: {problem.get('detail') or 'no more is known'}", bad=True)
 
 
-async def _queues(app: TaskQ, services: Services) -> list[QueueStats]:
+async def _queues(app: App, services: Services) -> list[QueueStats]:
     """The queues, with ages that are at most a minute old."""
     queues = await queue_stats(app, services, ages=False)
     now = app.clock.time()
@@ -98,7 +99,7 @@ async def _queues(app: TaskQ, services: Services) -> list[QueueStats]:
     return [one._replace(oldest_age=ages.get(one.name)) for one in queues]
 
 
-async def _workers(app: TaskQ, services: Services) -> Sequence[WorkerReport]:
+async def _workers(app: App, services: Services) -> Sequence[WorkerReport]:
     return [] if services.results.workers is None else await live_workers(app, services)
 
 

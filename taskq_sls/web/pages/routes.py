@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...app import TaskQ
+from ...client.app import App
 from ..auth import Gate, Principal, Scope
 from ..problems import ProblemError
 from ..request_context import Call, needs
@@ -70,7 +70,7 @@ def add_pages(api: FastAPI, gate: Gate, now: Callable[[], float]) -> Site:
     Args:
         now: epoch seconds.
     """
-    app: TaskQ = api.state.taskq
+    app: App = api.state.taskq
     site = Site(app, gate, now)
     routes = [Route(path, site.endpoint(one.show, one.scope, "./"), methods=["GET"]) for path, one in PAGES.items()]
     routes += [
@@ -101,7 +101,7 @@ def _elsewhere(page: str) -> Callable[[Request], Awaitable[Response]]:
 class Site:
     """The pages of one API, and the way in for people."""
 
-    def __init__(self, app: TaskQ, gate: Gate, now: Callable[[], float]) -> None:
+    def __init__(self, app: App, gate: Gate, now: Callable[[], float]) -> None:
         self._app = app
         self._sessions = Sessions(app, gate, now)
         self._with_login = "tokens" in gate.modes

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ...app import TaskQ
+from ...client.app import App
+from ...core.states import State
 from ...results.base import Query
 from ...results.layout import INDEXED_STATES, time_key
-from ...results.records import State, TaskRecord
+from ...results.records import TaskRecord
 from ..request_context import Call
 
 PAGE = 50
@@ -72,7 +73,7 @@ class Found(NamedTuple):
     after: str | None = None
 
 
-def by_state(app: TaskQ, search: Search) -> list[State]:
+def by_state(app: App, search: Search) -> list[State]:
     """The states by which a look goes; none where it goes by names."""
     if search.parent is not None:
         return []
@@ -146,7 +147,7 @@ async def _by_states(
     return merged, _state_key(merged[-1]) if more and merged else None
 
 
-def _names(app: TaskQ, part: str) -> tuple[str, ...]:
+def _names(app: App, part: str) -> tuple[str, ...]:
     """Registered names that hold `part`; where there is none, `part` itself may be the name of a task elsewhere."""
     names = app.registry.names
     if not part or part in names:

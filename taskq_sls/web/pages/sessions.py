@@ -20,9 +20,10 @@ from collections.abc import Callable
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ...app import TaskQ
+from ...client.app import App
+from ...core.lifetimes import DAY
 from ...errors import TaskQError
-from ...results.records import DAY, KeyLock
+from ...results.records import KeyLock
 from ..auth import Gate, Principal, Token
 
 logger = logging.getLogger("taskq_sls.web")
@@ -47,7 +48,7 @@ class Sessions:
         now: epoch seconds.
     """
 
-    def __init__(self, app: TaskQ, gate: Gate, now: Callable[[], float]) -> None:
+    def __init__(self, app: App, gate: Gate, now: Callable[[], float]) -> None:
         self._app = app
         self._gate = gate
         self._now = now

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from starlette.requests import Request
 
 from ...core.redaction import holds_mask
+from ...core.states import State
 from ...errors import PayloadMissing
 from ...operations.dead_letter_view import DeadLetterView
 from ...operations.dead_letters import list_dead_letters
 from ...operations.selection import Selection
 from ...payloads.claim_check import redeem_result
 from ...results.limits import MAX_CALL_BYTES
-from ...results.records import State, TaskRecord
+from ...results.records import TaskRecord
 from ..limits import MOST_SEEN
 from ..models.tasks import Arguments, TaskDetail, detail
 from ..problems import ProblemError

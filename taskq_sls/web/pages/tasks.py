@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...core.message import ID_PATTERN
-from ...results.records import State, TaskRecord
+from ...core.states import State
+from ...results.records import TaskRecord
 from ..limits import clipped
 from ..models.tasks import TaskSummary, summary
 from ..problems import ProblemError

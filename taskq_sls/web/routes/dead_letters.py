@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from ...app import TaskQ
+from ...client.app import App
 from ...core.redaction import MASK, holds_mask
 from ...errors import ConfigError
 from ...operations.dead_letters import list_dead_letters, purge
@@ -183,7 +183,7 @@ async def delete_dead_letter(queue: QueueName, message_id: MessageId, call: Call
     return PurgeDone(purged=[DeadLetter.of(call.app, one) for one in done.purged], kept=[], seen=done.seen, more=False)
 
 
-def _check_chosen(app: TaskQ, given: Chosen) -> None:
+def _check_chosen(app: App, given: Chosen) -> None:
     """A request that forgot its filter must not touch everything."""
     check_shown(app, given.labels)
     if given.selection().everything and not given.everything:

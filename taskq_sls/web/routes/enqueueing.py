@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Response
 
-from ...app import TaskQ
+from ...client.app import App
 from ...client.dispatch import raise_failures
 from ...client.sending import Prepared
 from ...client.task import Task
@@ -76,7 +76,7 @@ async def enqueue_batch(
     return EnqueuedBatch(tasks=await _send(call, batch.tasks, idempotency_key, response, batch=True))
 
 
-def find_task(app: TaskQ, name: str) -> Task[..., Any]:
+def find_task(app: App, name: str) -> Task[..., Any]:
     """A task that may be sent over HTTP.
 
     Raises:

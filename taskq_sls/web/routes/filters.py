@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...app import TaskQ
+from ...client.app import App
 from ...core.redaction import hidden
 from ..problems import ProblemError
 
 
-def read_labels(app: TaskQ, given: Sequence[str]) -> dict[str, str]:
+def read_labels(app: App, given: Sequence[str]) -> dict[str, str]:
     """Labels from ``name=value``.
 
     Raises:
@@ -25,7 +25,7 @@ def read_labels(app: TaskQ, given: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def check_shown(app: TaskQ, labels: Iterable[str]) -> None:
+def check_shown(app: App, labels: Iterable[str]) -> None:
     """Refuse to look for labels of these names.
 
     Raises:

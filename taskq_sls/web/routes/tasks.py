@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Request
 
 from ...core.redaction import MASK, holds_mask
+from ...core.states import State
 from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing
 from ...operations import tasks as operations
 from ...operations.editing import Edit
 from ...payloads.claim_check import redeem_result
-from ...results.records import State
 from ..limits import LONGEST_WAIT, MAX_PAGE
 from ..long_polls import LongPolls
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary

@@ -13,10 +13,10 @@ from record_builders import NOW, a_claim, failed, succeeded
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
+from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.dynamodb.batching import BatchingDynamoResults
-from taskq_sls.results.records import State
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

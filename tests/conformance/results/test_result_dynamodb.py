@@ -21,11 +21,13 @@ from record_builders import (
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.codes import is_item_too_large
+from taskq_sls.core.context import Progress
+from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
 from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb.backend import RACES, DynamoResults
 from taskq_sls.results.dynamodb.reader import MAX_REFUSALS
-from taskq_sls.results.records import CancelAnswer, Claimed, Progress, Refused, State
+from taskq_sls.results.records import CancelAnswer, Claimed, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -4,9 +4,10 @@ import pytest
 from record_builders import NOW, a_claim, failed, retrying, run, start, succeeded
 
 from taskq_sls.core.message import ErrorInfo
+from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.limits import CUT, MAX_CALL_BYTES, MAX_PAST_ERROR_BYTES
-from taskq_sls.results.records import KEPT_ATTEMPTS, PastAttempt, State, TaskRecord
+from taskq_sls.results.records import KEPT_ATTEMPTS, PastAttempt, TaskRecord
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from record_builders import NOW, TTL, a_claim, failed, retrying, run, start, succeeded
 
+from taskq_sls.core.states import State
 from taskq_sls.errors import ConfigError
 from taskq_sls.results.base import Page, Query, ResultBackend
-from taskq_sls.results.records import State
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -3,8 +3,9 @@
 import pytest
 from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
+from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import CancelAnswer, Claimed, Finish, Refused, State
+from taskq_sls.results.records import CancelAnswer, Claimed, Finish, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

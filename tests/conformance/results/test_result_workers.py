@@ -3,8 +3,9 @@
 import pytest
 from record_builders import HOLD, NOW, a_claim, failed, retrying, start
 
+from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import TAKEOVER_GRACE, State
+from taskq_sls.results.records import TAKEOVER_GRACE
 from taskq_sls.results.workers import ALIVE_FOR, KEPT_FOR, RunningTask, WorkerReport, WorkerReports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from taskq_sls.scheduler.spec import ScheduleSpec, ScheduleSummary
+from taskq_sls.core.schedule_spec import ScheduleSpec
+from taskq_sls.scheduler.spec import ScheduleSummary
 from taskq_sls.scheduler.store import ScheduleStore
 
 ROLE = "arn:aws:iam::123456789012:role/taskq-scheduler"

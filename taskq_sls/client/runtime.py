@@ -1,0 +1,119 @@
+"""The part of an app that its tasks, handles and readers use. It stands below tasks, the app above them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..core.clock import Clock
+from ..core.naming import check_task_name
+from ..core.options import CALL_OPTIONS, TaskOptions
+from ..core.queues import Queue
+from ..core.settings import Settings
+from ..engine.plan import Definition
+from ..errors import ConfigError
+from ..middleware import Middleware
+from ..serialization import JsonSignature
+from .by_name import ByName, find_runtime, place_of
+from .registry import Registry
+from .services import ServiceFactory
+
+
+class Runtime(ByName):
+    """One per app.
+
+    Attributes:
+        owner: the app.
+        name: of the app.
+        clock: the source of time.
+        max_depth: longest chain of tasks that enqueue each other.
+        queues: the declared queues, by logical name.
+        middleware: hooks of all tasks of the app, the first outermost.
+        defaults: options of tasks that give none of their own.
+        services: makes brokers, result backends and stores.
+        registry: the app's tasks.
+        place: module and variable that hold the app; found at the first pickle.
+    """
+
+    def __init__(
+        self,
+        *,
+        owner: object,
+        name: str,
+        clock: Clock,
+        max_depth: int,
+        queues: Mapping[str, Queue],
+        middleware: tuple[Middleware, ...],
+        defaults: TaskOptions,
+        services: ServiceFactory,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self.owner = owner
+        self.name = name
+        self.clock = clock
+        self.max_depth = max_depth
+        self.queues = queues
+        self.middleware = middleware
+        self.defaults = defaults
+        self.services = services
+        self.registry: Registry[Any] = Registry()
+        self.place: tuple[str, str] | None = None
+        self._settings = settings
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_runtime, place_of(self)
+
+    @property
+    def settings(self) -> Settings:
+        """Where the app's resources are."""
+        return self._settings()
+
+    def reference(self, name: str, options: Mapping[str, Any]) -> Definition:
+        """A task without its code: its arguments are plain JSON values.
+
+        Args:
+            options: those of an enqueue, `record` and `record_arguments`.
+
+        Raises:
+            ConfigError: the name or an option is wrong.
+        """
+        where = f"ref({name!r})"
+        merged = self.defaults.merged(where, options, (*CALL_OPTIONS, "record", "record_arguments"), {})
+        self.check_queue(where, merged)
+        signature = JsonSignature(name)
+        signature.redact = merged.redact
+        return Definition(
+            check_task_name(name), merged, lambda: signature, None, self.middleware, None, wants_context=False
+        )
+
+    def check_queue(self, where: str, options: TaskOptions, *, sending: bool = False) -> Queue:
+        """The queue that options name, if they fit it.
+
+        Raises:
+            ConfigError: the queue is not declared, or group or delay do not fit its type.
+        """
+        queue = self.queues.get(options.queue)
+        if queue is None:
+            raise ConfigError(
+                f"{where}: queue {options.queue!r} is not declared; TaskQ({self.name!r}) has "
+                f"{', '.join(map(repr, self.queues))}. Add Queue({options.queue!r}) to queues=[...]"
+            )
+        if queue.function_timeout is not None and (options.timeout or 0) > queue.function_timeout:
+            raise ConfigError(
+                f"{where}: timeout={options.timeout:g} is longer than function_timeout={queue.function_timeout} of queue "
+                f"{queue.name!r}: its Lambda function would be killed first; raise function_timeout or lower timeout"
+            )
+        if sending and queue.fifo and options.group is None:
+            raise ConfigError(
+                f"{where}: FIFO queue {queue.name!r} needs a message group: with_options(group=...) or group= on the task"
+            )
+        if options.unique_key is not None and options.delay >= options.unique_ttl:
+            raise ConfigError(
+                f"{where}: unique_ttl={options.unique_ttl:g} ends before delay={options.delay:g} does: the key would be free "
+                "before the task starts; raise unique_ttl, or lower delay"
+            )
+        if options.expires_in is not None and options.expires_in <= options.delay:
+            raise ConfigError(
+                f"{where}: expires_in={options.expires_in:g} ends before delay={options.delay:g} does: it would never run"
+            )
+        return queue

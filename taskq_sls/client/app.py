@@ -108,7 +108,6 @@ class App(ByName, Declaring):
             raise ConfigError(f"TaskQ(metrics={metrics!r}): give True, False, or None for the default")
         self.name = name
         self.report = report
-        self.clock: Clock = clock or SystemClock()
         self.max_depth = max_depth
         self.lifespan = None if lifespan is None else _checked_lifespan(name, lifespan)
         self.queues = _by_name(name, queues)
@@ -129,18 +128,19 @@ class App(ByName, Declaring):
             "metrics": metrics,
         }
         self._settings: Settings | None = None
-        self.services = ServiceFactory(
-            lambda: self.settings, self.clock, broker, results, dict(aws_options or {}), payloads, schedule_store
+        time_source: Clock = clock or SystemClock()
+        services = ServiceFactory(
+            lambda: self.settings, time_source, broker, results, dict(aws_options or {}), payloads, schedule_store
         )
         self._runtime = Runtime(
             owner=self,
             name=name,
-            clock=self.clock,
+            clock=time_source,
             max_depth=max_depth,
             queues=self.queues,
             middleware=self.middleware,
             defaults=self._defaults,
-            services=self.services,
+            services=services,
             settings=lambda: self.settings,
         )
         self.registry = self._runtime.registry
@@ -151,6 +151,24 @@ class App(ByName, Declaring):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_app, place_of(self._runtime)
+
+    @property
+    def clock(self) -> Clock:
+        """The source of time; the testing kit puts another one here."""
+        return self._runtime.clock
+
+    @clock.setter
+    def clock(self, clock: Clock) -> None:
+        self._runtime.clock = clock
+
+    @property
+    def services(self) -> ServiceFactory:
+        """Makes brokers, result backends and stores; the testing kit puts others here."""
+        return self._runtime.services
+
+    @services.setter
+    def services(self, services: ServiceFactory) -> None:
+        self._runtime.services = services
 
     @property
     def settings(self) -> Settings:

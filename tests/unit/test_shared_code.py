@@ -122,10 +122,10 @@ def test_every_exception_to_the_rule_is_still_needed():
 WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 ASKS_THE_WALL_CLOCK = {
-    "clock.py": "it is the clock that all others are given",
+    "core/clock.py": "it is the clock that all others are given",
     "cli/api.py": "whether a token has expired, told to whoever starts the server",
-    "forced_end.py": "the time of a line that is written when nothing else of the process is sure to work",
-    "offline/container_main.py": "the end of a process, which no test can move",
+    "core/forced_end.py": "the time of a line that is written when nothing else of the process is sure to work",
+    "local_aws/container_main.py": "the end of a process, which no test can move",
 }
 
 

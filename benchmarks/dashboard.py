@@ -31,12 +31,12 @@ from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
-from taskq_sls.metrics.counters import BUCKETS, Counters, MetricStore, Slot
+from taskq_sls.metrics.counters import BUCKETS, CounterKey, Counters, MetricStore
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.layout import INDEXES
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import Claim, Finish
+from taskq_sls.results.records import AttemptEnd, Claim
 from taskq_sls.results.workers import WorkerReport, WorkerReports
 from taskq_sls.testing import in_memory
 from taskq_sls.web.auth.tokens import SCOPES, new_token
@@ -145,10 +145,10 @@ class Delayed(MetricStore):
         self._store = store
         self._latency = latency
 
-    async def add(self, app: str, slot: Slot, counters: Counters) -> None:
+    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
         await self._store.add(app, slot, counters)
 
-    async def read(self, *given: Any, **more: Any) -> list[tuple[Slot, Counters]]:
+    async def read(self, *given: Any, **more: Any) -> list[tuple[CounterKey, Counters]]:
         await asyncio.sleep(self._latency)
         return await self._store.read(*given, **more)
 
@@ -189,7 +189,7 @@ async def seed(results: ResultBackend, now: float) -> None:
         error = ErrorInfo("ValueError", "it is not what it should be", "Traceback ...") if failed else None
         state = State.FAILED if failed else State.SUCCEEDED
         await results.put_finished(
-            claim, 1, Finish(state, at + 2, now + 20 * DAY, None if failed else "[1, 2, 3]", error)
+            claim, 1, AttemptEnd(state, at + 2, now + 20 * DAY, None if failed else "[1, 2, 3]", error)
         )
 
 
@@ -199,9 +199,9 @@ async def count(store: MetricStore, now: float) -> None:
     minute = int(now // 3600) * 3600
     for name in NAMES:
         for ago in range(1440):
-            await store.add("shop", Slot(60, minute - 60 * ago, name, "default"), counters)
+            await store.add("shop", CounterKey(60, minute - 60 * ago, name, "default"), counters)
         for ago in range(24 * 7):
-            await store.add("shop", Slot(3600, minute - 3600 * ago, name, "default"), counters)
+            await store.add("shop", CounterKey(3600, minute - 3600 * ago, name, "default"), counters)
 
 
 async def measure(app: TaskQ, rounds: int, calls: Callable[[], Counter[str]]) -> float:

@@ -25,7 +25,7 @@ from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.core.clock import ManualClock, SystemClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.scheduler.clock_state_memory import MemoryNotes
+from taskq_sls.scheduler.clock_state_memory import MemoryClockState
 from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.parse import parse
@@ -81,7 +81,7 @@ def definition(number: int, expression: str, zone: str) -> StoredSchedule:
 
 def new_clock(clock: ManualClock) -> LocalClock:
     store = MemorySchedules(clock, "shop")
-    return LocalClock(store, MemoryNotes(), Sink(), "dead", AsyncFlow(clock), clock)
+    return LocalClock(store, MemoryClockState(), Sink(), "dead", AsyncFlow(clock), clock)
 
 
 async def measure_heap(count: int) -> None:
@@ -166,7 +166,7 @@ async def measure_loading(count: int) -> None:
         seeded = random.Random(3)
         for number in range(SAMPLE):
             await store.create(definition(number, expression(number, seeded), "UTC").spec)
-        local = LocalClock(store, MemoryNotes(), Sink(), "dead", port.flow, clock)
+        local = LocalClock(store, MemoryClockState(), Sink(), "dead", port.flow, clock)
         started, cpu = time.perf_counter(), time.process_time()
         await local.list_all()
         wall, cpu = time.perf_counter() - started, time.process_time() - cpu

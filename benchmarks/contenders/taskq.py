@@ -104,7 +104,7 @@ async def claim_and_finish() -> None:
     from taskq_sls.core.context import Fence
     from taskq_sls.core.message import new_id
     from taskq_sls.core.states import State
-    from taskq_sls.results.records import Claim, Finish
+    from taskq_sls.results.records import AttemptEnd, Claim
 
     results: Any = (await app.services.on_loop()).results
 
@@ -115,7 +115,7 @@ async def claim_and_finish() -> None:
             claim = Claim(new_id(now), 0, "bench:add", "default", owner, now, now + 60, 3, now + 86_400, now, {})
             claimed = await results.claim(claim)
             fence = Fence(claim.id, 0, claimed.attempt, owner)
-            await results.finish(fence, Finish(State.SUCCEEDED, now, now + 86_400, "null"))
+            await results.finish(fence, AttemptEnd(State.SUCCEEDED, now, now + 86_400, "null"))
 
     async def all_tasks(count: int) -> None:
         await asyncio.gather(*(tasks(count // 50) for _ in range(50)))

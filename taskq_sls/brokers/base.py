@@ -50,16 +50,16 @@ class Outgoing(NamedTuple):
 class EntryError(NamedTuple):
     """Why one entry of a batch was not accepted.
 
-    `gone` means the receipt is no longer valid: the hold ended, and another receiver may have the message.
-    `beyond_limit` means a visibility change would pass the 12 hours that SQS allows. `ambiguous` means that one
+    `receipt_expired` means the receipt is no longer valid: the hold ended, and another receiver may have the message.
+    `over_12_hours` means a visibility change would pass the 12 hours that SQS allows. `ambiguous` means that one
     of the tries may have had its effect although no good answer came.
     """
 
     code: str
     message: str
     transient: bool = False
-    gone: bool = False
-    beyond_limit: bool = False
+    receipt_expired: bool = False
+    over_12_hours: bool = False
     ambiguous: bool = False
 
 

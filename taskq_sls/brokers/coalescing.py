@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..core.coalescing import Lane
+from ..core.coalescing import RequestBatcher
 from .base import MAX_BATCH, Answer, Outgoing
 from .sqs import SqsBroker
 
@@ -23,16 +23,16 @@ class CoalescingSqsBroker(SqsBroker):
         queue = messages[0].queue
         lane = self._lanes.get(queue)
         if lane is None:
-            lane = self._lanes[queue] = SendLane(super().send, 1 if queue.endswith(".fifo") else IN_FLIGHT)
+            lane = self._lanes[queue] = SendBatcher(super().send, 1 if queue.endswith(".fifo") else IN_FLIGHT)
         return [await lane.send(messages[0])]
 
     @property
-    def _lanes(self) -> dict[str, SendLane]:
-        lanes: dict[str, SendLane] = self.__dict__.setdefault("_send_lanes", {})
+    def _lanes(self) -> dict[str, SendBatcher]:
+        lanes: dict[str, SendBatcher] = self.__dict__.setdefault("_send_lanes", {})
         return lanes
 
 
-class SendLane(Lane[Outgoing, Answer]):
+class SendBatcher(RequestBatcher[Outgoing, Answer]):
     """The messages to one queue that wait for a request.
 
     Args:

@@ -12,7 +12,7 @@ from ..errors import MissingResource
 from .base import MAX_VISIBILITY, Answer, Broker, EntryError, Outgoing, QueueDepth
 from .dead_letters import dead_letter_copy
 from .memory_queue import MemoryQueue, StoredMessage
-from .sqs_limits import BEYOND_LIMIT, refusal, sizes
+from .sqs_limits import BEYOND_LIMIT, sizes, validate
 
 
 class MemoryBroker(Broker):
@@ -112,7 +112,7 @@ class MemoryBroker(Broker):
         return self._queues.get(dead_letter_name(queue))
 
     def _send(self, target: MemoryQueue, message: Outgoing, now: float) -> Answer:
-        answer = refusal(message, target.fifo)
+        answer = validate(message, target.fifo)
         if answer is None:
             target.add(message.body, now, delay=message.delay, group=message.group, dedup=message.dedup)
         return answer

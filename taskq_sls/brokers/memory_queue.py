@@ -182,6 +182,6 @@ class MemoryQueue:
         return message if message is not None and message.receipt == receipt else None
 
 
-_NOT_A_RECEIPT = EntryError("ReceiptHandleIsInvalid", "this queue never gave out that receipt", gone=True)
+_NOT_A_RECEIPT = EntryError("ReceiptHandleIsInvalid", "this queue never gave out that receipt", receipt_expired=True)
 
-_GONE = EntryError("MessageNotInflight", "the hold has ended, or the message was deleted", gone=True)
+_GONE = EntryError("MessageNotInflight", "the hold has ended, or the message was deleted", receipt_expired=True)

@@ -18,7 +18,7 @@ from .dead_letters import DeadLetterCopy, dead_letter_copy
 from .queue_urls import QueueUrls
 from .received import SYSTEM_ATTRIBUTES, delivery_from_receive
 from .sqs_batches import Batch, call_batch, refused_as_expired
-from .sqs_limits import BEYOND_LIMIT, pack, refusal, sizes
+from .sqs_limits import BEYOND_LIMIT, pack, sizes, validate
 
 CALLS_AT_ONCE = 8
 """Most batch calls of one operation under way at once."""
@@ -59,7 +59,7 @@ class SqsBroker(Broker):
         urls = {queue: await self._urls.url(queue) for queue in {message.queue: None for message in messages}}
         for index, message in enumerate(messages):
             fifo = urls[message.queue].endswith(".fifo")
-            answer = refusal(message, fifo)
+            answer = validate(message, fifo)
             if answer is not None:
                 answers[index] = answer
             else:
@@ -157,7 +157,7 @@ class SqsBroker(Broker):
         deliveries = [delivery for delivery, _ in entries]
         changes = [{"ReceiptHandle": delivery.receipt, "VisibilityTimeout": seconds} for delivery, seconds in entries]
         answers = await self._settle("change_message_visibility_batch", deliveries, changes)
-        beyond = [index for index, answer in enumerate(answers) if answer is not None and answer.beyond_limit]
+        beyond = [index for index, answer in enumerate(answers) if answer is not None and answer.over_12_hours]
         if len(beyond) > 1:
             # Some endpoints (moto) refuse the whole batch for one entry: find out which one it is.
             for index in beyond:

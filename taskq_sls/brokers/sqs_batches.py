@@ -90,12 +90,12 @@ def _failed(entry: dict[str, Any]) -> EntryError:
 def classify(code: str, message: str, transient: bool) -> EntryError:
     """The fault of an entry. A receipt or visibility that SQS refuses is not transient, whoever it blames."""
     gone = code in ("ReceiptHandleIsInvalid", "MessageNotInflight")
-    beyond_limit = False
+    over_12_hours = False
     # SQS answers one code for all parameters; its text names the one at fault.
     if code == "InvalidParameterValue":
         gone = "ReceiptHandle" in message
-        beyond_limit = "VisibilityTimeout" in message and ("beyond the limit" in message or "time left" in message)
-    return EntryError(code, message, transient and not gone and not beyond_limit, gone, beyond_limit)
+        over_12_hours = "VisibilityTimeout" in message and ("beyond the limit" in message or "time left" in message)
+    return EntryError(code, message, transient and not gone and not over_12_hours, gone, over_12_hours)
 
 
 def refused_as_expired(answer: EntryError) -> bool:

@@ -28,7 +28,7 @@ _TOKEN = re.compile(r"[!-~]{1,128}")
 BEYOND_LIMIT = EntryError(
     "InvalidParameterValue",
     f"a message can be hidden for at most {MAX_VISIBILITY:,} seconds (12 hours) after it was received",
-    beyond_limit=True,
+    over_12_hours=True,
 )
 """The answer to a visibility timeout that SQS does not allow."""
 
@@ -79,7 +79,7 @@ def body_refusal(body: str) -> EntryError | None:
     return None
 
 
-def refusal(message: Outgoing, fifo: bool) -> EntryError | None:
+def validate(message: Outgoing, fifo: bool) -> EntryError | None:
     """Why SQS would refuse this message, found before it is sent so that it cannot spoil its batch."""
     if (bad_body := body_refusal(message.body)) is not None:
         return bad_body

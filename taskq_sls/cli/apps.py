@@ -108,11 +108,11 @@ def _import(name: str, target: str) -> ModuleType:
                 "run from the directory that holds it"
             ) from error
         raise ImportFailed(
-            f"importing {name} failed: {type(error).__name__}: {error} ({place_of(error)}); --traceback shows all of it"
+            f"importing {name} failed: {type(error).__name__}: {error} ({error_location(error)}); --traceback shows all of it"
         ) from error
 
 
-def place_of(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """``file:line`` of the code that raised."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"

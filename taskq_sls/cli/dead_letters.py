@@ -33,7 +33,7 @@ from .dead_letter_output import (
 )
 from .editor import edit_in_editor
 from .output import note, print_json, print_table, say
-from .prompts import Bar, confirmed, needs_confirmation
+from .prompts import ProgressBar, confirmed, needs_confirmation
 from .redaction import refuse_masks, shown_letter
 from .tasks import named_task
 
@@ -111,7 +111,7 @@ def run_redrive(arguments: argparse.Namespace) -> int:
         selection, queue = Selection(message_ids=frozenset({one.message_id})), one.queue
     elif edit is not None and not arguments.dry_run and not _replacement_is_meant(app, arguments, selection):
         return _nothing_done()
-    with Bar("would be sent" if arguments.dry_run else "sent") as bar:
+    with ProgressBar("would be sent" if arguments.dry_run else "sent") as bar:
         done = _interruptible(
             bar,
             redrive(
@@ -146,7 +146,7 @@ def run_purge(arguments: argparse.Namespace) -> int:
             return 0
         if not confirmed(f"delete {_counted(found)} for good?"):
             return _nothing_done()
-    with Bar("would be deleted" if arguments.dry_run else "deleted") as bar:
+    with ProgressBar("would be deleted" if arguments.dry_run else "deleted") as bar:
         done = _interruptible(
             bar,
             purge(
@@ -196,7 +196,7 @@ def _selection(app: TaskQ, arguments: argparse.Namespace) -> Selection:
 
 
 def _look(app: TaskQ, queue: str | None, selection: Selection, limit: int) -> Listing:
-    with Bar("fit") as bar:
+    with ProgressBar("fit") as bar:
         look = list_dead_letters(
             app, app.services.blocking(), queue, selection, limit=limit, end_moved=True, on_progress=bar
         )
@@ -222,7 +222,7 @@ def _only(listing: Listing) -> DeadLetterView:
     return listing.dead_letters[0]
 
 
-def _interruptible(bar: Bar, operation: Coroutine[Any, Any, T], done: str) -> T:
+def _interruptible(bar: ProgressBar, operation: Coroutine[Any, Any, T], done: str) -> T:
     try:
         return call_sync("dlq", operation)
     except (KeyboardInterrupt, TaskQError):

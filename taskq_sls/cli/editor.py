@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..operations.dead_letter_view import DeadLetterView
 from ..operations.editing import Edit
-from .redaction import unveiled
+from .redaction import restore_masked
 
 _PARTS = {"args": list, "kwargs": dict, "labels": dict}
 
@@ -34,7 +34,7 @@ def edit_in_editor(one: DeadLetterView, shown: DeadLetterView) -> Edit | None:
     before, veiled = _document(one), _document(shown)
     after = read_edited(_edited(json.dumps(veiled, indent=2, ensure_ascii=False) + "\n"))
     if veiled != before:
-        after = unveiled(after, veiled, before)
+        after = restore_masked(after, veiled, before)
     changed = {name: value for name, value in after.items() if value != before[name]}
     return Edit(**changed) if changed else None
 

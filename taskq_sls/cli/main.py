@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.version import __version__
 from ..errors import NotFound, ResultTimeout, TaskError, TaskQError
 from .api import add_to as add_api
-from .apps import place_of
+from .apps import error_location
 from .arguments import Parser, add_common
 from .completion import add_to as add_completion
 from .dead_letters import add_to as add_dead_letters
@@ -88,7 +88,7 @@ def _run(words: list[str], *, own_process: bool) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {error} ({place_of(error)}); --traceback shows all of it"
+        text = f"{type(error).__name__}: {error} ({error_location(error)}); --traceback shows all of it"
         _report(error, text, words)
         return BAD
     return status

@@ -33,7 +33,7 @@ def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-class Bar:
+class ProgressBar:
     """How far a long operation is, on stderr, where a person looks; silent elsewhere. A context manager.
 
     Attributes:
@@ -45,7 +45,7 @@ class Bar:
         self._shown = False
         self.last = Progress(0, 0, 0, 0)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..app import TaskQ
-from ..core.redaction import MASK, holds_mask, redact
+from ..core.redaction import MASK, contains_mask, redact
 from ..errors import ConfigError
 from ..operations.dead_letter_view import DeadLetterView
 from ..results.records import TaskRecord
@@ -58,13 +58,13 @@ def refuse_masks(*values: Any) -> None:
     Raises:
         ConfigError: a value is the mark of a hidden one.
     """
-    if holds_mask(values):
+    if contains_mask(values):
         raise ConfigError(
             f"a value is {MASK!r}, which stands for a hidden one: give the real value (see --show-secrets)"
         )
 
 
-def unveiled(edited: dict[str, Any], shown: dict[str, Any], real: dict[str, Any]) -> dict[str, Any]:
+def restore_masked(edited: dict[str, Any], shown: dict[str, Any], real: dict[str, Any]) -> dict[str, Any]:
     """What a person made of `shown`, with the real values in place of the hidden ones that were left as they were.
 
     Args:
@@ -74,11 +74,11 @@ def unveiled(edited: dict[str, Any], shown: dict[str, Any], real: dict[str, Any]
         ConfigError: it cannot be told which value a mark stands for.
     """
     args = edited["args"]
-    if holds_mask(args) and len(args) != len(shown["args"]):
+    if contains_mask(args) and len(args) != len(shown["args"]):
         raise _moved("args")
     pairs = zip(args, shown["args"], real["args"], strict=False)
     found: dict[str, Any] = {
-        "args": args if not holds_mask(args) else [_unveil(f"args[{n}]", *one) for n, one in enumerate(pairs)]
+        "args": args if not contains_mask(args) else [_unveil(f"args[{n}]", *one) for n, one in enumerate(pairs)]
     }
     for part in ("kwargs", "labels"):
         found[part] = {
@@ -96,7 +96,7 @@ def _moved(where: str) -> ConfigError:
 
 
 def _unveil(where: str, edited: Any, shown: Any, real: Any) -> Any:
-    if not holds_mask(edited):
+    if not contains_mask(edited):
         return edited
     if edited != shown:
         raise _moved(where)

@@ -11,7 +11,7 @@ from ..client.services import Services
 from ..errors import ConfigError, NotFound
 from ..operations.schedules import ScheduleView, views_of
 from ..scheduler.normalized import when_of
-from ..scheduler.rate_limit import LISTS_PER_SECOND, Pacer
+from ..scheduler.rate_limit import LISTS_PER_SECOND, RateLimiter
 from ..scheduler.spec import DECLARED, DELAY, RUNTIME
 from .output import moment
 
@@ -81,7 +81,7 @@ async def list_schedules(app: TaskQ, services: Services, *, delays: bool = False
         AwsError: schedules or records cannot be read.
     """
     store, clock = store_of(services), app.clock
-    listing = Pacer(services.flow, clock, LISTS_PER_SECOND)
+    listing = RateLimiter(services.flow, clock, LISTS_PER_SECOND)
     names: set[str] = set()
     for prefix in (declared_prefix(app.name), runtime_prefix(app.name), *((DELAY,) if delays else ())):
         cursor: str | None = None
@@ -91,7 +91,7 @@ async def list_schedules(app: TaskQ, services: Services, *, delays: bool = False
             names.update(one.name for one in page)
             if cursor is None:
                 break
-    found = [one for one in await Pacer(services.flow, clock).map(store.get, sorted(names)) if one is not None]
+    found = [one for one in await RateLimiter(services.flow, clock).map(store.get, sorted(names)) if one is not None]
     return [Row(view) for view in await views_of(app, services, found)]
 
 

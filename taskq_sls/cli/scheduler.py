@@ -14,7 +14,7 @@ from typing import Any
 from ..app import TaskQ
 from ..aws.port import AwsPort
 from ..core.clock import Clock
-from ..core.forced_end import LastResort, end_process
+from ..core.forced_end import ShutdownWatchdog, end_process
 from ..core.queues import SCHEDULES_DEAD_LETTERS
 from ..errors import ConfigError
 from ..scheduler.spec import NO_SCHEDULER
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     app = _app(arguments)
     if not arguments.force:
         _refuse_aws()
-    exit_guard = LastResort(
+    exit_guard = ShutdownWatchdog(
         "the scheduler has ended, but threads or exit handlers of the app's module keep the process: it ends without them",
         action="scheduler_exit_forced",
         logger=logger.name,
@@ -95,7 +95,7 @@ def _refuse_aws() -> None:
         )
 
 
-async def _serve(app: TaskQ, exit_guard: LastResort | None) -> None:
+async def _serve(app: TaskQ, exit_guard: ShutdownWatchdog | None) -> None:
     from ..scheduler.local_clock.clock import LocalClock
 
     services = app.services.new_async()

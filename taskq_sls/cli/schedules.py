@@ -12,7 +12,7 @@ from ..aws.endpoints import aws_host
 from ..client.schedule_sync import Synced, plan_declared, sync
 from ..core.flow import call_sync
 from ..errors import ConfigError
-from ..scheduler.sync import Plan
+from ..scheduler.sync import SyncPlan
 from .apps import load_app
 from .arguments import add_app_positional, operator_command, whole
 from .next_runs import MOST_RUNS, run_next
@@ -127,7 +127,7 @@ def _change(arguments: argparse.Namespace, done: str, change: Callable[[TaskQ, s
     return 0
 
 
-def _print_plan(planned: Plan, *, json: bool, synced: Synced | None = None) -> None:
+def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) -> None:
     changes: list[tuple[str, ...]] = [
         *(("create", spec.name, spec.expression, "") for spec in planned.create),
         *(("update", one.spec.name, one.spec.expression, ", ".join(one.fields)) for one in planned.update),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.forced_end import LastResort
+from ..core.forced_end import ShutdownWatchdog
 from ..errors import ConfigError
 from ..logs import configure
 from ..worker.options import GRACE_SECONDS, POLL_WAIT_SECONDS
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    exit_guard = LastResort(
+    exit_guard = ShutdownWatchdog(
         "the worker has ended, but threads or exit handlers of its tasks keep the process: it ends without them",
         action="worker_exit_forced",
         logger="taskq_sls.worker",

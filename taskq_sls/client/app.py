@@ -17,7 +17,7 @@ from ..core.options import APP_OPTIONS, TaskOptions
 from ..core.queues import Queue, dead_letter_name, physical_name
 from ..core.redaction import Names, redact_arguments
 from ..core.settings import Settings
-from ..core.threads import Threads
+from ..core.threads import ThreadPool
 from ..engine.executor import Executor
 from ..errors import ConfigError
 from ..middleware import Middleware, StructuredLogging
@@ -29,7 +29,7 @@ from .runtime import Runtime
 from .services import ServiceFactory, Services
 
 if TYPE_CHECKING:
-    from ..engine.processes.pool import Children
+    from ..engine.processes.pool import ProcessPool
     from ..metrics.meter import Meter
     from ..payloads.base import PayloadStore
     from ..scheduler.store import ScheduleStore
@@ -114,8 +114,8 @@ class App(ByName, Declaring):
         self.middleware = checked_middleware(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
         self._declarations: Declarations | None = None
         self.routes: list[Route] = []
-        self.threads = Threads()
-        self.children: Children | None = None
+        self.threads = ThreadPool()
+        self.children: ProcessPool | None = None
         base = TaskOptions(queue=next(iter(self.queues)))
         self._defaults = base.merged(f"TaskQ({name!r})", options, APP_OPTIONS, declared_options(self.middleware))
         self._configured: dict[str, Any] = {

@@ -9,7 +9,7 @@ from ..core.context import TaskContext
 from ..core.naming import check_task_name, task_name
 from ..core.options import TASK_OPTIONS, OptionCheck, TaskOptions
 from ..core.queues import Queue
-from ..core.threads import Threads
+from ..core.threads import ThreadPool
 from ..errors import ConfigError
 from ..middleware import Middleware
 from .definition import caller_locals, define
@@ -21,10 +21,10 @@ from .task import AsyncTask, Enqueuer, SyncTask, Task
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ..engine.processes.pool import Children
+    from ..engine.processes.pool import ProcessPool
     from ..scheduler.expressions import When
     from ..scheduler.firing import Misfire, Overlap
-    from .events import Route, Texts
+    from .events import Route, TextPattern
     from .schedule_handle import ScheduleHandle
     from .schedule_value import Schedule
     from .schedules import Declarations, DeclaredSchedule
@@ -41,18 +41,18 @@ class Declaring:
     middleware: tuple[Middleware, ...]
     registry: Registry[Task[..., Any]]
     routes: list[Route]
-    threads: Threads
-    children: Children | None
+    threads: ThreadPool
+    children: ProcessPool | None
     _runtime: Runtime
     _defaults: TaskOptions
     _declarations: Declarations | None
 
-    def make_children(self) -> Children:
+    def make_children(self) -> ProcessPool:
         """The child processes of tasks with ``run_in="process"``, started on demand."""
         if self.children is None:
-            from ..engine.processes.pool import Children
+            from ..engine.processes.pool import ProcessPool
 
-            self.children = Children()
+            self.children = ProcessPool()
         return self.children
 
     # -- tasks --------------------------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ class Declaring:
                 else None
             )
             if former and (former == task.name or self.registry.forget_implied(former)) and self.routes:
-                from .events import hand_over  # there are routes, so it is loaded
+                from .events import move_routes  # there are routes, so it is loaded
 
-                hand_over(self.routes, former, task)
+                move_routes(self.routes, former, task)
             return task
 
         return register if function is None else register(function)
@@ -164,8 +164,8 @@ class Declaring:
     def on_event(
         self,
         *,
-        source: Texts,
-        detail_type: Texts | None = None,
+        source: TextPattern,
+        detail_type: TextPattern | None = None,
         bus: str | None = None,
         detail: Mapping[str, Any] | None = None,
         arguments: Mapping[str, str] | None = None,

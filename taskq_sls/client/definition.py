@@ -13,7 +13,7 @@ from ..core.coroutine_functions import called_function, is_coroutine_function
 from ..core.naming import importable_place
 from ..core.options import TaskOptions
 from ..core.safe_text import repr_of
-from ..engine.plan import Definition, Plan
+from ..engine.plan import CompiledTask, Definition
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..middleware import Middleware
 from ..middleware.compose import ThreadRunner, compose
@@ -23,14 +23,14 @@ from .runtime import Runtime
 from .task import AsyncTask, SyncTask, Task
 
 if TYPE_CHECKING:
-    from ..engine.processes.pool import Children
+    from ..engine.processes.pool import ProcessPool
 
 T = TypeVar("T")
 
 
 def define(
     runtime: Runtime,
-    children: Callable[[], Children],
+    children: Callable[[], ProcessPool],
     function: Callable[..., Any],
     name: str,
     options: TaskOptions,
@@ -78,9 +78,11 @@ def define(
             return function(context, *context._args, **context._kwargs)
         return function(*context._args, **context._kwargs)
 
-    def compile_plan() -> Plan:
+    def compile_plan() -> CompiledTask:
         hooks = middlewares if options.timeout is None else with_time_limit(middlewares, layer_is_async)
-        return Plan(name, options, signature(), compose(layer, layer_is_async, hooks, threads), is_async, aliases)
+        return CompiledTask(
+            name, options, signature(), compose(layer, layer_is_async, hooks, threads), is_async, aliases
+        )
 
     layer: Callable[[TaskContext], Any] = call
     layer_is_async = is_async
@@ -90,9 +92,12 @@ def define(
                 f'task {name}: run_in="process" is for plain functions, and this one is async: it holds up nobody while '
                 "it waits; make it a plain def, or leave run_in out"
             )
-        from ..engine.processes.pool import Target, process_layer  # few apps need them, and a cold start should not pay
+        from ..engine.processes.pool import (  # few apps need them, and a cold start should not pay
+            FunctionRef,
+            process_layer,
+        )
 
-        target = Target(name, *importable_place(function, name), wants_context, signature)
+        target = FunctionRef(name, *importable_place(function, name), wants_context, signature)
         layer, layer_is_async = process_layer(children(), target, call, threads), True
 
     definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)

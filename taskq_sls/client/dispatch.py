@@ -9,15 +9,15 @@ from typing import Any
 from ..core.message import Message
 from ..errors import AwsError, ConfigError, EnqueueError, FailedEntry
 from ..results.records import Claim
-from .dispatch_hooks import Deliver, alone, through_onions, waits_alone
-from .sending import NotSent, Prepared, send
+from .dispatch_hooks import Deliver, dispatch_batch, dispatch_one, needs_own_request
+from .sending import NotSent, OutgoingTask, send
 from .services import Services
 
 logger = logging.getLogger("taskq_sls.dispatch")
 
 
 async def dispatch(
-    services: Services, prepared: Sequence[Prepared], deliver: Deliver = send
+    services: Services, prepared: Sequence[OutgoingTask], deliver: Deliver = send
 ) -> list[Message | Exception]:
     """Send all; answer for each the message as sent, or why it was not.
 
@@ -33,15 +33,15 @@ async def dispatch(
         sent: list[Message | Exception] = [
             one.message if answer is None else NotSent(answer) for one, answer in zip(prepared, answers, strict=True)
         ]
-    elif any(waits_alone(one) for one in prepared):
-        sent = await services.flow.map(lambda one: alone(services, one, deliver), prepared, 8)
+    elif any(needs_own_request(one) for one in prepared):
+        sent = await services.flow.map(lambda one: dispatch_one(services, one, deliver), prepared, 8)
     else:
-        sent = await through_onions(services, prepared, deliver)
+        sent = await dispatch_batch(services, prepared, deliver)
     await _record_queued(services, prepared, sent)
     return sent
 
 
-def raise_failures(sent: Sequence[object], prepared: Sequence[Prepared], handles: Sequence[Any]) -> None:
+def raise_failures(sent: Sequence[object], prepared: Sequence[OutgoingTask], handles: Sequence[Any]) -> None:
     """Raise EnqueueError if anything was not sent; a hook's own exception on a single message as it is."""
     failed = [index for index, one in enumerate(sent) if isinstance(one, Exception)]
     if not failed:
@@ -62,7 +62,9 @@ def raise_failures(sent: Sequence[object], prepared: Sequence[Prepared], handles
 # -- recording level `queued` -----------------------------------------------------------------------------------
 
 
-async def _record_queued(services: Services, prepared: Sequence[Prepared], sent: Sequence[Message | Exception]) -> None:
+async def _record_queued(
+    services: Services, prepared: Sequence[OutgoingTask], sent: Sequence[Message | Exception]
+) -> None:
     claims = [
         Claim(
             message.id,

@@ -15,13 +15,13 @@ from typing import Any
 from ..brokers.base import Answer
 from ..core.flow import BlockingFlow, Flow, drive, innermost
 from ..core.message import Message
-from ..core.threads import Threads
+from ..core.threads import ThreadPool
 from ..errors import ConfigError, SuspendedError
 from ..middleware.base import Middleware, overrides
-from .sending import NotSent, Prepared
+from .sending import NotSent, OutgoingTask
 from .services import Services
 
-Deliver = Callable[[Services, Sequence[Prepared], Sequence[Message]], Awaitable[list[Answer]]]
+Deliver = Callable[[Services, Sequence[OutgoingTask], Sequence[Message]], Awaitable[list[Answer]]]
 """Takes messages that have passed their hooks: None or the reason for each."""
 
 
@@ -52,8 +52,8 @@ class _PassOn:
 # -- hooks that keep batches ------------------------------------------------------------------------------------
 
 
-async def through_onions(
-    services: Services, prepared: Sequence[Prepared], deliver: Deliver
+async def dispatch_batch(
+    services: Services, prepared: Sequence[OutgoingTask], deliver: Deliver
 ) -> list[Message | Exception]:
     """Send messages through their async hooks in batches; for each the message as sent, or why it was not."""
     onions = [_onion(one.hooks, partial(_ask_to_send, one))(one.message) for one in prepared]
@@ -89,7 +89,7 @@ async def through_onions(
     return [_sent_or_not(ends[index], index in wanted) for index in range(len(prepared))]
 
 
-async def _ask_to_send(prepared: Prepared, message: Message) -> Message:
+async def _ask_to_send(prepared: OutgoingTask, message: Message) -> Message:
     _check_identity(prepared, message)
     await _Send(message)
     return message
@@ -127,7 +127,7 @@ def _sent_or_not(end: Message | Exception, asked: bool) -> Message | Exception:
     return ConfigError("a dispatch hook returned without calling call_next: the message was not sent")
 
 
-def _check_identity(prepared: Prepared, message: Message) -> None:
+def _check_identity(prepared: OutgoingTask, message: Message) -> None:
     """A unique key is locked for the task as it was named before the hooks."""
     names = ("id", "task", "unique_key")
     if prepared.held is not None and any(getattr(message, name) != getattr(prepared.message, name) for name in names):
@@ -145,12 +145,12 @@ def _bad_return(value: Any) -> Exception:
 # -- plain hooks, which wait for their own message --------------------------------------------------------------
 
 
-def waits_alone(prepared: Prepared) -> bool:
+def needs_own_request(prepared: OutgoingTask) -> bool:
     """Whether a plain hook wraps the message: it needs the queue's real answer at once."""
     return any(not inspect.iscoroutinefunction(hook.dispatch) for hook in prepared.hooks)
 
 
-async def alone(services: Services, prepared: Prepared, deliver: Deliver) -> Message | Exception:
+async def dispatch_one(services: Services, prepared: OutgoingTask, deliver: Deliver) -> Message | Exception:
     """Send one message through its hooks by itself; the message as sent, or why it was not."""
     sent: list[Message] = []
 
@@ -211,7 +211,7 @@ def _plain_layer(hook: Callable[..., Any], inner: Callable[[Message], Any], flow
     return around
 
 
-_hook_threads = Threads(1)
+_hook_threads = ThreadPool(1)
 """Hooks wait in them for further hooks, so that any fixed number of threads could be too few."""
 
 

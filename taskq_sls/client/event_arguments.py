@@ -19,7 +19,7 @@ MISSING = object()
 """What a place holds that an event does not have."""
 
 
-class Source(NamedTuple):
+class ArgumentPath(NamedTuple):
     """Where in an event a parameter's value is.
 
     Args:
@@ -44,7 +44,7 @@ class Source(NamedTuple):
         return value
 
 
-def argument_sources(where: str, task: Task[..., Any], arguments: Mapping[str, str] | None) -> tuple[Source, ...]:
+def argument_sources(where: str, task: Task[..., Any], arguments: Mapping[str, str] | None) -> tuple[ArgumentPath, ...]:
     """A place for each parameter of a task's function: by `arguments`, else by the parameter's name.
 
     Args:
@@ -75,13 +75,13 @@ def argument_sources(where: str, task: Task[..., Any], arguments: Mapping[str, s
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             name = parameter.name
             path = _path(where, name, given[name]) if name in given else _default_path(name)
-            sources.append(Source(name, path, parameter.default is parameter.empty))
+            sources.append(ArgumentPath(name, path, parameter.default is parameter.empty))
     known = [source.parameter for source in sources]
     for name in given:
         if name not in known:
             if not open_ended or not isinstance(name, str):
                 raise ConfigError(f"{where}: arguments names {name!r}; the parameters are {_listed(known)}")
-            sources.append(Source(name, _path(where, name, given[name]), True))
+            sources.append(ArgumentPath(name, _path(where, name, given[name]), True))
     return tuple(sources)
 
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from ..core.options import CALL_OPTIONS, TaskOptions
 from ..errors import ArgumentsError, ConfigError
 from ..scheduler.firing import firing_id
-from .event_arguments import MISSING, Source, argument_sources
+from .event_arguments import MISSING, ArgumentPath, argument_sources
 from .event_patterns import check_pattern, matches
 from .runtime import Runtime
-from .sending import Prepared
+from .sending import OutgoingTask
 from .task import Task
 
 BUS = re.compile(r"[/.\-_A-Za-z0-9]{1,256}")
@@ -24,7 +24,7 @@ BUS = re.compile(r"[/.\-_A-Za-z0-9]{1,256}")
 ROUTE_OPTIONS = tuple(name for name in CALL_OPTIONS if name not in ("id", "overlap", "misfire"))
 """Options of an enqueue that `on_event` takes. A task's id comes from its event."""
 
-Texts = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+TextPattern = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 """``"aws.s3"``, ``{"prefix": "shop."}``, or a list of such alternatives."""
 
 
@@ -62,7 +62,7 @@ class Route:
     runtime: Runtime
     task: str
     bus: str | None
-    sources: tuple[Source, ...]
+    sources: tuple[ArgumentPath, ...]
     options: Mapping[str, Any]
     wanted: Mapping[str, Any]
 
@@ -77,7 +77,7 @@ class Route:
         """Whether the pattern matches."""
         return matches(self.wanted, event.fields)
 
-    def prepare(self, event: Event) -> Prepared:
+    def prepare(self, event: Event) -> OutgoingTask:
         """The task's message for an event.
 
         Raises:
@@ -147,7 +147,7 @@ def declare(
     return route
 
 
-def hand_over(routes: list[Route], former: str, task: Task[..., Any]) -> None:
+def move_routes(routes: list[Route], former: str, task: Task[..., Any]) -> None:
     """Give the routes of a former task to another one of the same function.
 
     Raises:
@@ -168,7 +168,9 @@ def _add(routes: list[Route], route: Route) -> None:
     routes.append(route)
 
 
-def route_pattern(source: Texts, detail_type: Texts | None, detail: Mapping[str, Any] | None) -> dict[str, Any]:
+def route_pattern(
+    source: TextPattern, detail_type: TextPattern | None, detail: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The pattern of a route, checked.
 
     Raises:
@@ -182,7 +184,7 @@ def route_pattern(source: Texts, detail_type: Texts | None, detail: Mapping[str,
     return check_pattern("on_event", pattern)
 
 
-def _alternatives(name: str, given: Texts) -> list[str | Mapping[str, Any]]:
+def _alternatives(name: str, given: TextPattern) -> list[str | Mapping[str, Any]]:
     wanted = [given] if isinstance(given, str | Mapping) else list(given) if isinstance(given, list | tuple) else []
     fits = all(
         (isinstance(one, str) and one) or (isinstance(one, Mapping) and list(one) == ["prefix"]) for one in wanted

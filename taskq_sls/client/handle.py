@@ -193,9 +193,9 @@ class TaskHandle(ByName, Generic[R]):
             raise error
         if record.result_json is None:
             if record.result_key is not None:
-                from ..payloads.claim_check import lost_result  # hardly any result is that large
+                from ..payloads.claim_check import missing_result_error  # hardly any result is that large
 
-                raise lost_result(record)
+                raise missing_result_error(record)
             return None  # type: ignore[return-value]  # a task that returned nothing: R is None
         if self._decode is None:
             return record.result  # type: ignore[no-any-return]  # by name: plain JSON

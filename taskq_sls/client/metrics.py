@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ..core.flow import call_sync
-from ..core.times import Instant
+from ..core.times import TimeLike
 from ..metrics.window import Named, Point, Window, read_window
 from .runtime import Runtime
 
@@ -37,8 +37,8 @@ class Metrics:
         *,
         task: str | None = None,
         queue: str | None = None,
-        since: Instant = LAST_HOUR,
-        until: Instant | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
         step: float | timedelta | None = None,
     ) -> Window:
         """All that was counted in a span of time, read once.
@@ -62,8 +62,8 @@ class Metrics:
         *,
         task: str | None = None,
         queue: str | None = None,
-        since: Instant = LAST_HOUR,
-        until: Instant | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
         step: float | timedelta | None = None,
     ) -> Window:
         """`window` for async code."""
@@ -74,8 +74,8 @@ class Metrics:
         *,
         task: str | None = None,
         queue: str | None = None,
-        since: Instant = LAST_HOUR,
-        until: Instant | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
         step: float | timedelta | None = None,
     ) -> Sequence[Point]:
         """A point for every step, the oldest first, those in which nothing happened too. Arguments as of `window`.
@@ -89,8 +89,8 @@ class Metrics:
         *,
         task: str | None = None,
         queue: str | None = None,
-        since: Instant = LAST_HOUR,
-        until: Instant | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
         step: float | timedelta | None = None,
     ) -> Sequence[Point]:
         """`series` for async code."""
@@ -101,8 +101,8 @@ class Metrics:
         *,
         task: str | None = None,
         queue: str | None = None,
-        since: Instant = LAST_HOUR,
-        until: Instant | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
     ) -> Counters:
         """All of it together. Arguments as of `window`."""
         return self.window(task=task, queue=queue, since=since, until=until).totals
@@ -112,14 +112,14 @@ class Metrics:
         *,
         task: str | None = None,
         queue: str | None = None,
-        since: Instant = LAST_HOUR,
-        until: Instant | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
     ) -> Counters:
         """`totals` for async code."""
         return (await self.awindow(task=task, queue=queue, since=since, until=until)).totals
 
     def failing(
-        self, *, queue: str | None = None, since: Instant = LAST_HOUR, until: Instant | None = None, limit: int = 10
+        self, *, queue: str | None = None, since: TimeLike = LAST_HOUR, until: TimeLike | None = None, limit: int = 10
     ) -> list[Named]:
         """The tasks that fail most, the worst first: by tasks failed for good, then by attempts that are retried.
 
@@ -128,7 +128,7 @@ class Metrics:
         return self.window(queue=queue, since=since, until=until).failing(limit)
 
     async def afailing(
-        self, *, queue: str | None = None, since: Instant = LAST_HOUR, until: Instant | None = None, limit: int = 10
+        self, *, queue: str | None = None, since: TimeLike = LAST_HOUR, until: TimeLike | None = None, limit: int = 10
     ) -> list[Named]:
         """`failing` for async code."""
         return (await self.awindow(queue=queue, since=since, until=until)).failing(limit)
@@ -138,8 +138,8 @@ class Metrics:
         services: Services,
         task: str | None,
         queue: str | None,
-        since: Instant,
-        until: Instant | None,
+        since: TimeLike,
+        until: TimeLike | None,
         step: float | timedelta | None,
     ) -> Window:
         store, now = services.results.metrics, self._runtime.clock.time()

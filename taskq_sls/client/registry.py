@@ -8,7 +8,7 @@ from types import CodeType
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.safe_text import repr_of
-from ..engine.plan import Plan
+from ..engine.plan import CompiledTask
 from ..errors import ConfigError
 from .redefinition import importing_code, why_different
 
@@ -22,7 +22,7 @@ class Registered(Protocol):
     def name(self) -> str: ...
 
     @property
-    def plan(self) -> Plan: ...
+    def plan(self) -> CompiledTask: ...
 
 
 T = TypeVar("T", bound=Registered)
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
             task = self._tasks.get(real)
         return task
 
-    def plan(self, name: str) -> Plan | None:
+    def plan(self, name: str) -> CompiledTask | None:
         """The compiled task of a name or alias, or None."""
         task = self.get(name)
         return None if task is None else task.plan

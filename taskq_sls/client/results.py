@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ..core.flow import call_sync
 from ..core.option_checks import checked_labels
 from ..core.states import State
-from ..core.times import Instant, epoch_seconds
+from ..core.times import TimeLike, epoch_seconds
 from ..errors import ArgumentsError, ConfigError
 from ..results.base import Page, Query
 from ..results.records import TaskRecord
@@ -49,8 +49,8 @@ class Results:
         *,
         status: str | None = None,
         task: str | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: TimeLike | None = None,
+        until: TimeLike | None = None,
         limit: int = 50,
         cursor: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -84,8 +84,8 @@ class Results:
         *,
         status: str | None = None,
         task: str | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: TimeLike | None = None,
+        until: TimeLike | None = None,
         limit: int = 50,
         cursor: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -101,8 +101,8 @@ class Results:
         self,
         status: str | None,
         task: str | None,
-        since: Instant | None,
-        until: Instant | None,
+        since: TimeLike | None,
+        until: TimeLike | None,
         limit: int,
         cursor: str | None,
         labels: Mapping[str, str] | None,
@@ -133,15 +133,15 @@ class Results:
             tasks, state, begin, end, limit, cursor, checked_labels("list()", "labels", labels or {}), most_read
         )
 
-    def _seconds(self, name: str, when: Instant | None) -> float | None:
+    def _seconds(self, name: str, when: TimeLike | None) -> float | None:
         return None if when is None else epoch_seconds(name, when, self._runtime.clock.time())
 
     async def _get(self, services: Services, id: str) -> TaskRecord | None:
         record = await services.results.get(_text(id), now=self._runtime.clock.time())
         if record is not None and record.result_key is not None:
-            from ..payloads.claim_check import redeem_result  # hardly any result is that large
+            from ..payloads.claim_check import fetch_result  # hardly any result is that large
 
-            record = await redeem_result(services.payloads, record)
+            record = await fetch_result(services.payloads, record)
         return None if record is None else self._decoded(record)
 
     async def _get_many(self, services: Services, ids: Iterable[str]) -> dict[str, TaskRecord]:

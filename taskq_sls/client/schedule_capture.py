@@ -8,11 +8,11 @@ from ..brokers.base import Answer
 from ..core.message import Message, new_body
 from ..core.schedule_spec import ScheduleSpec
 from .dispatch import dispatch
-from .sending import Prepared
+from .sending import OutgoingTask
 from .services import Services
 
 
-async def capture(services: Services, prepared: Sequence[Prepared]) -> list[ScheduleSpec]:
+async def render_specs(services: Services, prepared: Sequence[OutgoingTask]) -> list[ScheduleSpec]:
     """The schedules with the messages that their hooks made, in order. Nothing is made.
 
     Raises:
@@ -27,5 +27,5 @@ async def capture(services: Services, prepared: Sequence[Prepared]) -> list[Sche
     return captured
 
 
-async def _keep(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+async def _keep(services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
     return [None] * len(messages)

@@ -14,7 +14,7 @@ from ..scheduler.normalized import when_of
 from ..scheduler.spec import DECLARED, NO_SCHEDULER, RUNTIME, StoredSchedule
 from ..scheduler.store import ScheduleStore
 from .runtime import Runtime
-from .schedule_message import Timed, create
+from .schedule_message import ScheduleRequest, create
 from .schedule_names import runtime_name
 from .schedule_updates import deletes_itself, updated
 from .schedule_value import check_when
@@ -159,7 +159,9 @@ class ScheduleHandle:
         return await store.update(spec)
 
 
-async def schedule(services: Services, timed: Timed, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ScheduleHandle:
+async def schedule(
+    services: Services, timed: ScheduleRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ScheduleHandle:
     """Make a schedule at run time.
 
     Raises:

@@ -18,7 +18,7 @@ from ..scheduler.spec import MAX_INPUT_BYTES
 from .dispatch import dispatch
 from .dispatch_hooks import dispatch_hooks
 from .runtime import Runtime
-from .sending import NotSent, Prepared
+from .sending import NotSent, OutgoingTask
 from .services import Services
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ROOM_FOR_HOOKS = 16 * 1024
 _PLACEHOLDER = "<aws.scheduler."
 
 
-class Timed(NamedTuple):
+class ScheduleRequest(NamedTuple):
     """A task with the options of its schedule.
 
     Args:
@@ -79,7 +79,9 @@ class Timed(NamedTuple):
             )
         return queue
 
-    def prepare(self, name: str, group: str, args: tuple[Any, ...], kwargs: dict[str, Any], **fields: Any) -> Prepared:
+    def prepare(
+        self, name: str, group: str, args: tuple[Any, ...], kwargs: dict[str, Any], **fields: Any
+    ) -> OutgoingTask:
         """The checked schedule, ready for the dispatch hooks.
 
         Args:
@@ -117,7 +119,7 @@ class Timed(NamedTuple):
             **fields,
         )
         hooks = dispatch_hooks(self.definition.middlewares)
-        return Prepared(message, options.queue, queue.fifo, 0, options.group, hooks, None, None, spec)
+        return OutgoingTask(message, options.queue, queue.fifo, 0, options.group, hooks, None, None, spec)
 
 
 def schedule_field(name: str, group: str, options: TaskOptions, when: When) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def check_body(where: str, body: str) -> None:
         )
 
 
-async def create(services: Services, prepared: Mapping[str, Prepared]) -> None:
+async def create(services: Services, prepared: Mapping[str, OutgoingTask]) -> None:
     """Send schedules through the dispatch hooks to the store. By name; one that stands already is left as it is.
 
     Raises:

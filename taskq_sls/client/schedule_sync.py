@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ..core.flow import BlockingFlow, call_sync
 from ..core.schedule_spec import ScheduleSpec
-from ..scheduler.rate_limit import Pacer
-from ..scheduler.sync import Applied, Plan, Progress, apply, plan
+from ..scheduler.rate_limit import RateLimiter
+from ..scheduler.sync import Applied, Progress, SyncPlan, apply, plan
 from .app import App
-from .schedule_capture import capture
+from .schedule_capture import render_specs
 from .schedule_handle import store_of
 from .schedule_names import declared_prefix
 from .services import Services
@@ -18,11 +18,11 @@ from .services import Services
 class Synced(NamedTuple):
     """What a sync had to do, and what came of it."""
 
-    plan: Plan
+    plan: SyncPlan
     applied: Applied
 
 
-async def plan_declared(app: App, services: Services, progress: Progress | None = None) -> Plan:
+async def plan_declared(app: App, services: Services, progress: Progress | None = None) -> SyncPlan:
     """What `sync` would do.
 
     Args:
@@ -51,7 +51,7 @@ async def sync(
         AwsError: the schedules cannot be read.
     """
     planned = await plan_declared(app, services, reading)
-    pacer = Pacer(services.flow, app.clock)
+    pacer = RateLimiter(services.flow, app.clock)
     return Synced(planned, await apply(planned, store_of(services), pacer, progress))
 
 
@@ -67,17 +67,17 @@ def declared_specs(app: App, services: Services | None = None) -> list[ScheduleS
         ConfigError, ArgumentsError: an argument could not be checked at the declaration, and does not fit.
         Exception: what a dispatch hook raised.
     """
-    return call_sync("declared_specs", adeclared_specs(app, services or _Here(app)))
+    return call_sync("declared_specs", adeclared_specs(app, services or LazyServices(app)))
 
 
 async def adeclared_specs(app: App, services: Services) -> list[ScheduleSpec]:
     """`declared_specs` for async code."""
     store = services.schedules
     group = (app.settings.schedule_group or app.settings.prefix) if store is None else store.group
-    return await capture(services, [one.prepare(group) for one in app.schedules])
+    return await render_specs(services, [one.prepare(group) for one in app.schedules])
 
 
-class _Here(Services):
+class LazyServices(Services):
     """Services of this thread that know no AWS as long as nobody asks for a part of them."""
 
     def __init__(self, app: App) -> None:

@@ -11,10 +11,10 @@ from ..errors import ConfigError, UndecodableMessage
 from ..scheduler.spec import RUNTIME
 from .dispatch_hooks import dispatch_hooks
 from .runtime import Runtime
-from .schedule_capture import capture
-from .schedule_message import Timed, check_body
+from .schedule_capture import render_specs
+from .schedule_message import ScheduleRequest, check_body
 from .schedule_value import check_args, check_kwargs
-from .sending import Prepared
+from .sending import OutgoingTask
 from .services import Services
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ async def updated(
     check_body(where, message.encode())
     fifo = spec.group is not None
     hooks = dispatch_hooks(definition.middlewares)
-    prepared = Prepared(message, spec.queue, fifo, 0, spec.group, hooks, None, None, spec)
-    return (await capture(services, [prepared]))[0]
+    prepared = OutgoingTask(message, spec.queue, fifo, 0, spec.group, hooks, None, None, spec)
+    return (await render_specs(services, [prepared]))[0]
 
 
 def _timed(
@@ -63,7 +63,7 @@ def _timed(
         unique_key=None,
         expires_in=field.get("expires_in"),
     )
-    Timed(where, runtime, definition, options, when).check()
+    ScheduleRequest(where, runtime, definition, options, when).check()
     field.pop("jitter", None)
     if when.jitter:
         field["jitter"] = when.jitter

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..scheduler.expressions import When
 from .runtime import Runtime
-from .schedule_message import Timed
+from .schedule_message import ScheduleRequest
 from .schedule_names import declared_name
 from .schedule_value import Schedule
 
 if TYPE_CHECKING:
     from ..core.options import TaskOptions
     from ..engine.plan import Definition
-    from .sending import Prepared
+    from .sending import OutgoingTask
 
 
 class DeclaredSchedule(NamedTuple):
@@ -30,7 +30,7 @@ class DeclaredSchedule(NamedTuple):
 
     name: str
     schedule: Schedule
-    timed: Timed
+    timed: ScheduleRequest
 
     @property
     def task(self) -> str:
@@ -47,7 +47,7 @@ class DeclaredSchedule(NamedTuple):
         """When it fires."""
         return self.schedule.when
 
-    def prepare(self, group: str) -> Prepared:
+    def prepare(self, group: str) -> OutgoingTask:
         """The checked schedule, ready for the dispatch hooks.
 
         Args:
@@ -95,7 +95,7 @@ class Declarations:
                 f"{where}: id={options.id!r} on a declared schedule, whose runs have an id each; give it a name= instead"
             )
         merged = options.merged(where, schedule.options, ("overlap", "misfire", "group"), {})
-        timed = Timed(where, self._runtime, definition, merged, schedule.when)
+        timed = ScheduleRequest(where, self._runtime, definition, merged, schedule.when)
         if own is not None and own in self._tasks_by_own_name:
             raise ConfigError(
                 f"{where}: the name is taken by a schedule of task {self._tasks_by_own_name[own]}; give one of the two "

@@ -26,7 +26,7 @@ SCHEDULES_AT_ONCE = 8
 """Schedules of one call that are made side by side: the service has no call for several."""
 
 
-class Held:
+class UniqueKeyClaim:
     """A unique key that is locked for a message on its way, and what the queue said to the message.
 
     Attributes:
@@ -55,7 +55,7 @@ class Held:
         self.doubts -= answer is None or not answer.ambiguous
 
 
-class Prepared(NamedTuple):
+class OutgoingTask(NamedTuple):
     """A checked message on its way to the queue.
 
     Args:
@@ -75,7 +75,7 @@ class Prepared(NamedTuple):
     group: str | None
     hooks: tuple[Middleware, ...]
     ttl: float | None
-    held: Held | None = None
+    held: UniqueKeyClaim | None = None
     spec: ScheduleSpec | None = None
     call: Call | None = None
 
@@ -88,7 +88,7 @@ class NotSent(TaskQError):
         super().__init__(f"{error.code}: {error.message}")
 
 
-async def send(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+async def send(services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
     """Send `messages`, which stand for `prepared`: None or the reason for each.
 
     Tells the unique keys what became of their messages; until then each is in doubt.
@@ -102,19 +102,21 @@ async def send(services: Services, prepared: Sequence[Prepared], messages: Seque
     try:
         answers = await _send_bodies(services, prepared, messages)
     except (ArgumentsError, ConfigError, PayloadTooLarge) as error:  # nothing was sent
-        _tell(held, [EntryError(type(error).__name__, str(error))] * len(held))
+        _record_answers(held, [EntryError(type(error).__name__, str(error))] * len(held))
         raise
-    _tell(held, answers)
+    _record_answers(held, answers)
     return answers
 
 
-def _tell(held: Sequence[Held | None], answers: Sequence[Answer]) -> None:
+def _record_answers(held: Sequence[UniqueKeyClaim | None], answers: Sequence[Answer]) -> None:
     for one, answer in zip(held, answers, strict=True):
         if one is not None:
             one.answered(answer)
 
 
-async def _send_bodies(services: Services, prepared: Sequence[Prepared], messages: Sequence[Message]) -> list[Answer]:
+async def _send_bodies(
+    services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]
+) -> list[Answer]:
     bodies = [new_body(message) for message in messages]
     found: dict[int, Answer] = {}
     large = [index for index, body in enumerate(bodies) if _is_large(body, prepared[index])]
@@ -132,7 +134,7 @@ async def _send_bodies(services: Services, prepared: Sequence[Prepared], message
     return [found[index] for index in range(len(messages))]
 
 
-def _outgoing(prepared: Prepared, message: Message, body: str) -> Outgoing:
+def _outgoing(prepared: OutgoingTask, message: Message, body: str) -> Outgoing:
     return Outgoing(
         prepared.queue,
         body,
@@ -144,7 +146,7 @@ def _outgoing(prepared: Prepared, message: Message, body: str) -> Outgoing:
 
 
 async def _schedule(
-    services: Services, prepared: Sequence[Prepared], bodies: Sequence[str], timed: Sequence[int]
+    services: Services, prepared: Sequence[OutgoingTask], bodies: Sequence[str], timed: Sequence[int]
 ) -> dict[int, Answer]:
     """Make the schedules that bring messages to their queues. One that stands already is as good as accepted."""
     from ..scheduler.delays import literal  # only where something is scheduled: a cold start should not pay
@@ -174,7 +176,7 @@ async def _schedule(
 # -- messages that are too large --------------------------------------------------------------------------------
 
 
-def _is_large(body: str, prepared: Prepared) -> bool:
+def _is_large(body: str, prepared: OutgoingTask) -> bool:
     # No character takes more than 4 bytes, so that small bodies are not encoded just to be measured.
     limit = MAX_BODY_BYTES
     if prepared.spec is not None:
@@ -193,9 +195,9 @@ async def _put_arguments(
     """
     if (payloads := services.payloads) is None:
         return {}
-    from ..payloads.claim_check import message_deposit  # hardly any message is that large
+    from ..payloads.claim_check import offload_message  # hardly any message is that large
 
-    deposits = {index: message_deposit(messages[index]) for index in large}
+    deposits = {index: offload_message(messages[index]) for index in large}
 
     async def put(index: int) -> EntryError | None:
         bodies[index], (key, content) = deposits[index]

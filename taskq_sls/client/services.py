@@ -21,10 +21,10 @@ from ..results.base import ResultBackend
 
 if TYPE_CHECKING:
     from ..payloads.base import PayloadStore
-    from ..scheduler.clock_state import ScheduleNotes
+    from ..scheduler.clock_state import ClockState
     from ..scheduler.store import ScheduleStore
 
-SHORT: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
+POLL_CLIENT_OPTIONS: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
 """Options of clients that poll for results, in seconds: ``result(timeout=5)`` must not hang in one call for 30."""
 
 
@@ -44,7 +44,7 @@ class Services:
         make_results: Callable[[], ResultBackend],
         close: Callable[[], Awaitable[None]],
         make_payloads: Callable[[], PayloadStore | None] = lambda: None,
-        make_schedules: Callable[[Services], tuple[ScheduleStore, ScheduleNotes] | None] = lambda _: None,
+        make_schedules: Callable[[Services], tuple[ScheduleStore, ClockState] | None] = lambda _: None,
         client: Callable[[str], AwsClient] | None = None,
     ) -> None:
         self.client = client
@@ -74,12 +74,12 @@ class Services:
         return None if self._scheduling is None else self._scheduling[0]
 
     @property
-    def notes(self) -> ScheduleNotes | None:
+    def notes(self) -> ClockState | None:
         """What clocks and producers tell each other; None where no scheduler is configured."""
         return None if self._scheduling is None else self._scheduling[1]
 
     @functools.cached_property
-    def _scheduling(self) -> tuple[ScheduleStore, ScheduleNotes] | None:
+    def _scheduling(self) -> tuple[ScheduleStore, ClockState] | None:
         return self._make_schedules(self)
 
 
@@ -128,7 +128,9 @@ class ServiceFactory:
         """
         services = self._blocking.get(waiting)
         if services is None:
-            services = self._blocking[waiting] = self.new_blocking(prepare=prepare, **(SHORT if waiting else {}))
+            services = self._blocking[waiting] = self.new_blocking(
+                prepare=prepare, **(POLL_CLIENT_OPTIONS if waiting else {})
+            )
         return services
 
     def new_blocking(self, *, prepare: Sequence[str] = (), **aws_options: Any) -> Services:
@@ -155,7 +157,7 @@ class ServiceFactory:
             await self._close_ended()
         services = made.get(waiting)
         if services is None:
-            services = made[waiting] = self.new_async(**(SHORT if waiting else {}))
+            services = made[waiting] = self.new_async(**(POLL_CLIENT_OPTIONS if waiting else {}))
         return services
 
     async def _close_ended(self) -> None:
@@ -225,18 +227,20 @@ class ServiceFactory:
 
             return S3Payloads(port.client("s3"), bucket, port.describe)
 
-        def make_schedules(services: Services) -> tuple[ScheduleStore, ScheduleNotes] | None:
+        def make_schedules(services: Services) -> tuple[ScheduleStore, ClockState] | None:
             if self._schedules is not None:
-                from ..scheduler.clock_state_memory import MemoryNotes
+                from ..scheduler.clock_state_memory import MemoryClockState
 
-                return self._schedules, MemoryNotes()
+                return self._schedules, MemoryClockState()
             settings = self._settings()
             if port is None or settings.schedule_group is None:
                 return None
-            from ..scheduler.clock_state_table import TableNotes
+            from ..scheduler.clock_state_table import TableClockState
             from ..scheduler.eventbridge import EventBridgeStore
 
-            notes = TableNotes(port.client("dynamodb"), flow, settings.table, settings.schedule_group, port.describe)
+            notes = TableClockState(
+                port.client("dynamodb"), flow, settings.table, settings.schedule_group, port.describe
+            )
             store = EventBridgeStore(
                 port.client("scheduler"),
                 services.broker.queue_arn,

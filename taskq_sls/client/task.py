@@ -13,7 +13,7 @@ from ..core.coroutine_functions import mark_coroutine_function
 from ..core.flow import call_sync
 from ..core.message import Message, new_id
 from ..core.options import CALL_OPTIONS, TaskOptions
-from ..engine.plan import Definition, Plan
+from ..engine.plan import CompiledTask, Definition
 from ..errors import ArgumentsError, ConfigError
 from ..results.records import KeyLock
 from .by_name import ByName, find_task
@@ -21,14 +21,14 @@ from .dispatch import raise_failures
 from .dispatch_hooks import dispatch_hooks
 from .handle import TaskHandle
 from .runtime import Runtime
-from .sending import Held, Prepared
+from .sending import OutgoingTask, UniqueKeyClaim
 from .services import Services
 from .unique_keys import Existing, send_unique
 
 if TYPE_CHECKING:
     from ..scheduler.expressions import When
     from .schedule_handle import ScheduleHandle
-    from .schedule_message import Timed
+    from .schedule_message import ScheduleRequest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -174,7 +174,7 @@ class Enqueuer(ByName, Generic[P, R]):
 
     # -- preparing and sending ----------------------------------------------------------------------------------
 
-    async def _send(self, services: Services, prepared: Sequence[Prepared]) -> list[TaskHandle[R]]:
+    async def _send(self, services: Services, prepared: Sequence[OutgoingTask]) -> list[TaskHandle[R]]:
         sent = await send_unique(services, prepared)
         handles = [
             self._handle(
@@ -192,7 +192,7 @@ class Enqueuer(ByName, Generic[P, R]):
         decode = cast(Callable[[str], R], definition.signature().decode_result)
         return TaskHandle(self._runtime, id, definition.name, queue, self._options.record, decode, unique_key)
 
-    def _prepare_many(self, calls: Iterable[Any]) -> list[Prepared]:
+    def _prepare_many(self, calls: Iterable[Any]) -> list[OutgoingTask]:
         prepared = []
         for index, call in enumerate(calls):
             try:
@@ -218,7 +218,7 @@ class Enqueuer(ByName, Generic[P, R]):
             )
         return prepared
 
-    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> Prepared:
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions) -> OutgoingTask:
         definition, runtime = self._definition, self._runtime
         queue = runtime.check_queue(f"task {definition.name}", options, sending=True)
         json_args, json_kwargs = definition.signature().encode(args, kwargs)
@@ -245,7 +245,7 @@ class Enqueuer(ByName, Generic[P, R]):
         if options.unique_key is not None:
             until = math.ceil(now + options.unique_ttl)
             lock = KeyLock(definition.name, options.unique_key, message.id, options.queue, now, until)
-            held = Held(lock, options.unique == "raise")
+            held = UniqueKeyClaim(lock, options.unique == "raise")
         spec = None
         if options.delay > MAX_DELAY or (options.delay and queue.fifo):
             from ..scheduler.delays import delay_spec  # most delays are shorter
@@ -254,7 +254,7 @@ class Enqueuer(ByName, Generic[P, R]):
             spec = delay_spec(
                 id=message.id, run=0, attempt=0, due=due, now=now, queue=options.queue, group=options.group
             )
-        return Prepared(
+        return OutgoingTask(
             message,
             options.queue,
             queue.fifo,
@@ -269,13 +269,15 @@ class Enqueuer(ByName, Generic[P, R]):
             else None,
         )
 
-    def _timed(self, when: When) -> Timed:
-        from .schedule_message import Timed
+    def _timed(self, when: When) -> ScheduleRequest:
+        from .schedule_message import ScheduleRequest
         from .schedule_value import check_when
 
         where = f"task {self.name}: schedule"
         parent, depth = self._place_in_chain()
-        return Timed(where, self._runtime, self._definition, self._options, check_when(where, when), parent, depth)
+        return ScheduleRequest(
+            where, self._runtime, self._definition, self._options, check_when(where, when), parent, depth
+        )
 
     def _place_in_chain(self) -> tuple[str | None, int]:
         """The id of the task that runs here, if one does, and how long the chain of tasks gets."""
@@ -311,7 +313,7 @@ class Task(Enqueuer[P, R]):
         return find_task, (self._runtime, self.name, self.__module__)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> CompiledTask:
         """The task compiled for the executor.
 
         Raises:

@@ -20,7 +20,7 @@ from ..errors import AwsError, ConfigError, DuplicateTask
 from ..results.records import KeyLock
 from ..results.unique_keys import RESEND_AFTER, give_back
 from .dispatch import dispatch
-from .sending import Held, NotSent, Prepared
+from .sending import NotSent, OutgoingTask, UniqueKeyClaim
 from .services import Services
 
 logger = logging.getLogger("taskq_sls.dispatch")
@@ -50,7 +50,7 @@ class Existing(NamedTuple):
 Sent = Message | Existing | Exception
 
 
-async def send_unique(services: Services, prepared: Sequence[Prepared]) -> list[Sent]:
+async def send_unique(services: Services, prepared: Sequence[OutgoingTask]) -> list[Sent]:
     """`dispatch` with the messages' unique keys locked before and settled after.
 
     Answers for each entry the message as sent, the task that was there first, or why it was not sent.
@@ -70,7 +70,7 @@ async def send_unique(services: Services, prepared: Sequence[Prepared]) -> list[
     to_send = {
         index: answer
         for index, one in enumerate(prepared)
-        if isinstance(answer := one if one.held is None else of_leader.get(index), Prepared)
+        if isinstance(answer := one if one.held is None else of_leader.get(index), OutgoingTask)
     }
     fault = next((answer for answer in locked if isinstance(answer, ConfigError)), None)
     if fault is not None:  # of the table, and so of every entry
@@ -84,7 +84,7 @@ async def send_unique(services: Services, prepared: Sequence[Prepared]) -> list[
     await _settle(services, to_send.values())
     sent = dict(zip(to_send, answers, strict=True))
 
-    def answer_of(index: int, one: Prepared) -> Sent:
+    def answer_of(index: int, one: OutgoingTask) -> Sent:
         if index in sent:
             return sent[index]
         assert one.held is not None
@@ -99,11 +99,11 @@ async def send_unique(services: Services, prepared: Sequence[Prepared]) -> list[
     return [answer_of(index, one) for index, one in enumerate(prepared)]
 
 
-def _id(found: Message | Existing | Prepared) -> str:
-    return found.message.id if isinstance(found, Prepared) else found.id
+def _id(found: Message | Existing | OutgoingTask) -> str:
+    return found.message.id if isinstance(found, OutgoingTask) else found.id
 
 
-async def _lock(services: Services, wanted: Prepared) -> Prepared | Existing | Exception:
+async def _lock(services: Services, wanted: OutgoingTask) -> OutgoingTask | Existing | Exception:
     """Lock an entry's key. Answers the entry to send (under the id of an enqueue that broke off, if need be)."""
     held = wanted.held
     assert held is not None
@@ -117,7 +117,7 @@ async def _lock(services: Services, wanted: Prepared) -> Prepared | Existing | E
         return NotSent(EntryError(error.code, f"the unique key could not be locked: {error.message}", error.transient))
 
 
-async def _try_to_lock(services: Services, wanted: Prepared, held: Held) -> Prepared | Existing:
+async def _try_to_lock(services: Services, wanted: OutgoingTask, held: UniqueKeyClaim) -> OutgoingTask | Existing:
     results, own = services.results, held.lock
     wish, over = own, None
     for _ in range(RACES):
@@ -140,10 +140,10 @@ async def _try_to_lock(services: Services, wanted: Prepared, held: Held) -> Prep
     raise AwsError("lock_key", "Contended", f"its lock changed {RACES} times meanwhile; try again", transient=True)
 
 
-async def _settle(services: Services, sent: Iterable[Prepared]) -> None:
+async def _settle(services: Services, sent: Iterable[OutgoingTask]) -> None:
     """Confirm the keys of what was accepted, free those of what was not, and leave what nobody knows."""
 
-    async def settle(held: Held) -> None:
+    async def settle(held: UniqueKeyClaim) -> None:
         if held.accepted:
             await _confirm(services, held.lock)
         elif not held.doubts:

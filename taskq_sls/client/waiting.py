@@ -76,13 +76,13 @@ async def _with_results(
     services: Services, records: dict[str, TaskRecord]
 ) -> tuple[dict[str, TaskRecord], AwsError | None]:
     """The records with results from the bucket. One that cannot be fetched now is left out: it is looked at again."""
-    from ..payloads.claim_check import redeem_result  # hardly any result is that large
+    from ..payloads.claim_check import fetch_result  # hardly any result is that large
 
     faults: list[AwsError] = []
 
     async def redeem(record: TaskRecord) -> TaskRecord | None:
         try:
-            return await redeem_result(services.payloads, record)
+            return await fetch_result(services.payloads, record)
         except PayloadMissing:
             return record  # the others are waited for all the same
         except AwsError as error:

@@ -28,7 +28,7 @@ class _Waiting(NamedTuple, Generic[T, A]):
     context: contextvars.Context
 
 
-class Lane(Generic[T, A]):
+class RequestBatcher(Generic[T, A]):
     """The entries that wait for a request.
 
     Args:

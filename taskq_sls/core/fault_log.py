@@ -6,7 +6,7 @@ import logging
 import threading
 
 
-class Episode:
+class FaultLog:
     """One kind of fault that may last.
 
     Args:
@@ -23,11 +23,11 @@ class Episode:
         self._faults = 0
 
     @property
-    def open(self) -> bool:
+    def active(self) -> bool:
         """Whether the fault lasts."""
         return self._faults > 0
 
-    def fault(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Count a fault; the first of an episode is logged."""
         with self._lock:
             self._faults += 1
@@ -43,7 +43,7 @@ class Episode:
                 extra={"action": self._action},
             )
 
-    def clear(self) -> None:
+    def recovered(self) -> None:
         """It works. Logged if it had not."""
         if not self._faults:
             return

@@ -99,7 +99,7 @@ def stacks() -> str:
     return "\n".join(text) + "\n"
 
 
-class LastResort:
+class ShutdownWatchdog:
     """Ends the process at a given time unless it is cancelled before.
 
     `arm` and `cancel` may be called anywhere, in a signal handler too. If no thread can be started, because a limit of

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 
-PLACES = ("AWS::AccountId", "AWS::Partition", "AWS::Region", "Prefix", "Stage")
+SUBSTITUTIONS = ("AWS::AccountId", "AWS::Partition", "AWS::Region", "Prefix", "Stage")
 """What ``${...}`` may name: the stack fills it in. Any other ``${...}`` is text, or a policy variable of IAM."""
 
 MAX_ENVIRONMENT = 3_300
@@ -149,7 +149,9 @@ def _check_places(where: str, text: str) -> None:
     if "\x00" in text or any("\ud800" <= one <= "\udfff" for one in text):
         raise ConfigError(f"{where}: {text!r:.80} holds a zero byte or half a character; leave it out")
     for name in _PLACE.findall(text):
-        meant = next((place for place in PLACES if place.lower() == name.lower()), None)
-        if name not in PLACES and (meant or name.startswith("AWS::")):
-            known = f"write ${{{meant}}}" if meant else "known are " + ", ".join(f"${{{place}}}" for place in PLACES)
+        meant = next((place for place in SUBSTITUTIONS if place.lower() == name.lower()), None)
+        if name not in SUBSTITUTIONS and (meant or name.startswith("AWS::")):
+            known = (
+                f"write ${{{meant}}}" if meant else "known are " + ", ".join(f"${{{place}}}" for place in SUBSTITUTIONS)
+            )
             raise ConfigError(f"{where}: {text!r:.80} has ${{{name}}}; {known}")

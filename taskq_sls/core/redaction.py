@@ -12,10 +12,10 @@ from typing import Any
 MASK = "[redacted]"
 """What stands in place of a hidden value."""
 
-SHORTEST = 4
+MIN_SECRET_LENGTH = 4
 """Characters of a hidden value that is looked for in the text of exceptions: shorter ones are parts of other words."""
 
-DEEPEST = 200
+MAX_DEPTH = 200
 """Levels of containers that are looked through; what lies deeper is hidden. A value may hold itself."""
 
 Names = frozenset[str]
@@ -36,10 +36,12 @@ def redact(value: Any, names: Names, depth: int = 0) -> Any:
     if isinstance(value, str):
         inner = _parsed(value, names)
         return value if inner is None or redact(inner, names, depth + 1) == inner else MASK
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return MASK
     if isinstance(value, Mapping):
-        return {key: MASK if hidden(key, names) else redact(inner, names, depth + 1) for key, inner in value.items()}
+        return {
+            key: MASK if is_redacted(key, names) else redact(inner, names, depth + 1) for key, inner in value.items()
+        }
     return [redact(inner, names, depth + 1) for inner in value]
 
 
@@ -59,14 +61,14 @@ def redact_arguments(
     # More arguments than parameters fit nothing: nobody knows what they are.
     known = [*parameters[: len(args)], *[None] * (len(args) - len(parameters))]
     shown = [
-        MASK if name is None or hidden(name, names) else redact(value, names)
+        MASK if name is None or is_redacted(name, names) else redact(value, names)
         for name, value in zip(known, args, strict=True)
     ]
     return shown, redact(kwargs, names)
 
 
-def hide_values(text: str, values: Iterable[str]) -> str:
-    """`text` without the values from `hidden_texts`, as they are or as Python and JSON write them in quotes, and without
+def mask_values(text: str, values: Iterable[str]) -> str:
+    """`text` without the values from `secret_values`, as they are or as Python and JSON write them in quotes, and without
     the inputs that pydantic quotes.
     """
     forms = {
@@ -103,41 +105,46 @@ def outline(value: object) -> str:
     return f"{kind} with {', '.join(map(repr, value))[:200] or 'nothing'}" if isinstance(value, Mapping) else kind
 
 
-def hidden_texts(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:
-    """The hidden values in `given` as a message could tell them: texts and numbers of `SHORTEST` characters or more.
+def secret_values(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:
+    """The hidden values in `given` as a message could tell them: texts and numbers of `MIN_SECRET_LENGTH` characters or more.
 
     Args:
         given: a mapping, and what it holds.
         within: whether all of it is hidden.
     """
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return
     if isinstance(given, Mapping):
         for name, value in given.items():
             if within:
-                yield from hidden_texts(name, names, within, depth + 1)
-            yield from hidden_texts(value, names, within or hidden(name, names), depth + 1)
+                yield from secret_values(name, names, within, depth + 1)
+            yield from secret_values(value, names, within or is_redacted(name, names), depth + 1)
     elif isinstance(given, list | tuple):
         for value in given:
-            yield from hidden_texts(value, names, within, depth + 1)
-    elif within and isinstance(given, str | int | float) and type(given) is not bool and len(str(given)) >= SHORTEST:
+            yield from secret_values(value, names, within, depth + 1)
+    elif (
+        within
+        and isinstance(given, str | int | float)
+        and type(given) is not bool
+        and len(str(given)) >= MIN_SECRET_LENGTH
+    ):
         yield str(given)
         if isinstance(given, str):
             yield from _bytes_in(given)
     elif isinstance(given, str) and (inner := _parsed(given, names)) is not None:
-        yield from hidden_texts(inner, names, within, depth + 1)
+        yield from secret_values(inner, names, within, depth + 1)
 
 
-def holds_mask(value: Any) -> bool:
+def contains_mask(value: Any) -> bool:
     """Whether the mark of a hidden value is anywhere in it, as when it was copied from what was shown."""
     if isinstance(value, Mapping):
-        return any(holds_mask(inner) for inner in value.values())
+        return any(contains_mask(inner) for inner in value.values())
     if isinstance(value, list | tuple):
-        return any(holds_mask(inner) for inner in value)
+        return any(contains_mask(inner) for inner in value)
     return isinstance(value, str) and MASK in value
 
 
-def hidden(name: object, names: Names) -> bool:
+def is_redacted(name: object, names: Names) -> bool:
     """Whether what is stored under `name` is not shown: capitals do not count, and ``-`` is ``_``."""
     return isinstance(name, str) and _plain(name) in names
 
@@ -163,7 +170,7 @@ def _bytes_in(text: str) -> Iterator[str]:
         data = base64.b64decode(text.encode("ascii"), b"-_", validate=True)
     except ValueError:
         return
-    if len(data) >= SHORTEST:
+    if len(data) >= MIN_SECRET_LENGTH:
         yield repr(data)[2:-1]
         with contextlib.suppress(UnicodeDecodeError):
             yield data.decode()

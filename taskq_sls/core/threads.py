@@ -19,7 +19,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .fault_log import Episode
+from .fault_log import FaultLog
 from .forked_ends import end_fork
 from .interrupts import Interruptible, TaskInterrupted
 from .spared_locks import spare_locks
@@ -118,7 +118,7 @@ class _Job(Interruptible):
         raise error
 
 
-class Threads:
+class ThreadPool:
     """A pool of daemon threads for sync tasks.
 
     Args:
@@ -137,7 +137,7 @@ class Threads:
         self._waking = False
         self._closed = False
         self._awaited: set[_Job] = set()
-        self._faults = Episode(logger, "threads for sync tasks cannot be started", "thread_fault")
+        self._faults = FaultLog(logger, "threads for sync tasks cannot be started", "thread_fault")
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Run ``function(*args)`` in a thread, with a copy of the caller's context variables.
@@ -221,11 +221,11 @@ class Threads:
                     return
             self._wake_later(error)
         else:
-            self._faults.clear()
+            self._faults.recovered()
 
     def _wake_later(self, error: BaseException) -> None:
         """Try again to start the first thread while functions wait for it: none of them has begun."""
-        self._faults.fault(error)
+        self._faults.failed(error)
         with contextlib.suppress(RuntimeError):  # no loop runs here
             asyncio.get_running_loop().call_later(START_AGAIN_SECONDS, self._wake_again)
 

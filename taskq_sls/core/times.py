@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 from ..errors import ConfigError
 
-Instant = datetime | timedelta | float
+TimeLike = datetime | timedelta | float
 """An aware datetime, epoch seconds, or so long before now."""
 
 
-def epoch_seconds(name: str, when: Instant, now: float) -> float:
+def epoch_seconds(name: str, when: TimeLike, now: float) -> float:
     """A time in epoch seconds.
 
     Args:

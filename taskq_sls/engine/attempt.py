@@ -14,7 +14,7 @@ from ..core.safe_text import class_name, text_of
 
 logger = logging.getLogger("taskq_sls.task")
 
-_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 MAX_FRAMES = 1_100
 """Frames of an exception that are read; above Python's own limit of recursion, so that few tracebacks are cut."""
@@ -38,7 +38,7 @@ class RemoteTraceback(Exception):
         return f"in a child process\n\n{self.info.traceback.rstrip()}"
 
 
-def describe(error: BaseException) -> ErrorInfo:
+def error_info(error: BaseException) -> ErrorInfo:
     """An exception as text. Never raises, whatever its class does."""
     name, text = class_name(type(error)), text_of(error)
     try:
@@ -81,7 +81,7 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
     return f"no task is named {name!r} in this app" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
-def poison(delivery: Delivery, reason: str, detail: str, most_receives: float = POISON_RECEIVES) -> Outcome:
+def poison_outcome(delivery: Delivery, reason: str, detail: str, most_receives: float = POISON_RECEIVES) -> Outcome:
     """The outcome of a message that cannot be decoded, found or bound: back off, in the end dead-letter.
 
     Args:

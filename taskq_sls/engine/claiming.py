@@ -13,7 +13,7 @@ from ..aws.codes import REFUSAL_CODES
 from ..core.clock import Clock
 from ..core.context import Fence
 from ..core.delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..core.lifetimes import MIN_RESULT_TTL, RETENTION
 from ..core.message import ErrorInfo, Message
 from ..core.retry import SAFETY
@@ -21,10 +21,10 @@ from ..core.states import State
 from ..errors import ArgumentsError, AwsError, MissingResource, PayloadMissing
 from ..middleware.logging import fields
 from ..results.base import ResultBackend
-from ..results.records import Claim, Claimed, Finish, Refused, TaskRecord, of_another_task, replaceable
-from .attempt import POISON_MAX_DELAY, poison
-from .claim_refused import read_refusal
-from .plan import Plan
+from ..results.records import AttemptEnd, Claim, Claimed, Refused, TaskRecord, of_another_task, replaceable
+from .attempt import POISON_MAX_DELAY, poison_outcome
+from .claim_refused import decide
+from .plan import CompiledTask
 from .recording import PERSIST_FOR, Attempt, Recorder
 from .retention import LAST_WAIT, Waits
 
@@ -60,7 +60,7 @@ class Admission:
         self._clock = clock
         self._hold = hold
         self._meter = meter
-        self._faults = Episode(logger, "the state table cannot be reached", "claim_fault")
+        self._faults = FaultLog(logger, "the state table cannot be reached", "claim_fault")
         self.failing: set[str] = set()
 
     async def claim(self, attempt: Attempt) -> Outcome | None:
@@ -84,8 +84,8 @@ class Admission:
                 return await self._refused(attempt, answer)
         except Exception as error:  # whatever it is: the message is released, or no other message of it would run
             return await self._cannot_claim(attempt, error)
-        if self._faults.open:
-            self._faults.clear()
+        if self._faults.active:
+            self._faults.recovered()
         if self.failing:
             self.failing.discard(attempt.delivery.queue)
         context.attempt = answer.attempt
@@ -97,7 +97,7 @@ class Admission:
         delivery = attempt.delivery
         if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
             return await self.unknown(delivery, attempt.message, str(error), "claim_refused")
-        self._faults.fault(error)
+        self._faults.failed(error)
         self.failing.add(delivery.queue)
         return Release(random.uniform(5, 60))
 
@@ -111,7 +111,7 @@ class Admission:
         try:
             other = await holder(self._results, claim)
         except Exception as error:
-            self._faults.fault(error)
+            self._faults.failed(error)
             given_back = await self._recorder.give_back(attempt)
             return Release(random.uniform(5, 60)) if isinstance(given_back, Release) else given_back
         if other is None:
@@ -131,10 +131,12 @@ class Admission:
     async def expire(self, attempt: Attempt) -> Outcome:
         """End a task that is too old, and that no claim has refused."""
         logger.info("%s expired", attempt.plan.name, extra=fields(attempt.context, "task_expired"))
-        return await self._recorder.store(attempt, Finish(State.EXPIRED, attempt.claim.now, attempt.claim.ttl), DONE)
+        return await self._recorder.store(
+            attempt, AttemptEnd(State.EXPIRED, attempt.claim.now, attempt.claim.ttl), DONE
+        )
 
     async def _refused(self, attempt: Attempt, refused: Refused) -> Outcome:
-        verdict = read_refusal(refused.record, attempt.claim, self._hold(attempt.delivery.queue))
+        verdict = decide(refused.record, attempt.claim, self._hold(attempt.delivery.queue))
         if verdict.cancel:
             claim = attempt.claim
             await self._results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
@@ -169,7 +171,7 @@ class Admission:
 
     async def _out_of_time(self, attempt: Attempt, record: TaskRecord) -> Outcome:
         """A retry is due after its message is gone, and nothing could bring it: the task ends while it can be told."""
-        end = Finish(State.FAILED, attempt.claim.now, attempt.claim.ttl, error=record.error, reason="retention")
+        end = AttemptEnd(State.FAILED, attempt.claim.now, attempt.claim.ttl, error=record.error, reason="retention")
         if not await self._results.close_idle(record, end):
             return RetryIn(LAST_WAIT, "contended")
         context = attempt.context
@@ -182,7 +184,7 @@ class Admission:
 
         So its handle learns of the end, and a redrive can open the next run: it opens a failed task only.
         """
-        outcome = poison(delivery, reason, detail, self._waits.poison_receives(delivery))
+        outcome = poison_outcome(delivery, reason, detail, self._waits.poison_receives(delivery))
         if not isinstance(outcome, DeadLetter):
             return outcome
         try:
@@ -192,11 +194,13 @@ class Admission:
         except Exception as error:
             if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
                 return outcome  # no record that could be ended
-            self._faults.fault(error)
+            self._faults.failed(error)
             ended = False
         return RetryIn(POISON_MAX_DELAY, reason) if ended is False else outcome._replace(recorded=bool(ended))
 
-    async def end_of_receives(self, delivery: Delivery, message: Message, plan: Plan, outcome: Outcome) -> Outcome:
+    async def end_of_receives(
+        self, delivery: Delivery, message: Message, plan: CompiledTask, outcome: Outcome
+    ) -> Outcome:
         """End a task whose message was received for the last time, and is not done.
 
         SQS would move it without a reason, and its record would wait for ever. A task that runs elsewhere, and one that a
@@ -214,7 +218,7 @@ class Admission:
             try:
                 ended = await self._end_unclaimed(delivery, message, (plan.name, *plan.aliases), letter)
             except Exception as error:
-                self._faults.fault(error)
+                self._faults.failed(error)
                 return outcome
             if not ended:
                 return outcome
@@ -234,7 +238,7 @@ class Admission:
             create: make a record where there is none, so that a handle learns of the end.
         """
         now = self._clock.time()
-        end = Finish(State.FAILED, now, now + MIN_RESULT_TTL, error=letter.error, reason=letter.reason)
+        end = AttemptEnd(State.FAILED, now, now + MIN_RESULT_TTL, error=letter.error, reason=letter.reason)
         claim = Claim(
             message.id,
             message.run,
@@ -266,14 +270,14 @@ class Admission:
 
     async def unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
         """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""
-        outcome = poison(attempt.delivery, reason, str(error), self._waits.poison_receives(attempt.delivery))
+        outcome = poison_outcome(attempt.delivery, reason, str(error), self._waits.poison_receives(attempt.delivery))
         if not isinstance(outcome, DeadLetter) or attempt.plan.options.record == "none":
             return outcome
         outcome = outcome._replace(recorded=True)
         if attempt.plan.options.record != "finished" and (other := await self.claim(attempt)) is not None:
             return other
         claim = attempt.claim
-        end = Finish(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason=reason)
+        end = AttemptEnd(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason=reason)
         return await self._recorder.fail(attempt, end, outcome)
 
 

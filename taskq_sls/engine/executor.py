@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Protocol
 from ..core.clock import Clock
 from ..core.context import TaskContext
 from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.message import Message, decode
 from ..errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
 from ..results.base import ResultBackend
 from ..results.records import Call, Claim
 from ..results.unique_keys import give_back
-from .attempt import poison, unknown_task
+from .attempt import poison_outcome, unknown_task
 from .claiming import Admission
-from .plan import Plan, PlanOf
+from .plan import CompiledTask, FindTask
 from .recording import Attempt, Recorder
 from .retention import Waits
 from .running import Execution, hiding
-from .thread_limiter import Gate
+from .thread_limiter import ThreadLimiter
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
@@ -51,13 +51,13 @@ DEADLINE_LEASE = 10.0
 class StartControl(Protocol):
     """Decides for a driver whether a delivery's attempt may still start."""
 
-    def may_start(self, plan: Plan) -> bool:
+    def may_start(self, plan: CompiledTask) -> bool:
         """Return False to release the message unclaimed. A sync task asks when it has a thread."""
 
-    def may_enter(self, plan: Plan) -> bool:
+    def may_enter(self, plan: CompiledTask) -> bool:
         """Return True if the claimed attempt may enter its function now."""
 
-    async def wait_to_enter(self, plan: Plan) -> bool:
+    async def wait_to_enter(self, plan: CompiledTask) -> bool:
         """Wait until it may. Return False to release it: the attempt does not count."""
 
 
@@ -82,7 +82,7 @@ class Executor:
 
     def __init__(
         self,
-        plan_of: PlanOf,
+        plan_of: FindTask,
         results: ResultBackend,
         flow: Flow,
         clock: Clock,
@@ -114,9 +114,9 @@ class Executor:
         self._token = os.urandom(8).hex() + "-"
         self._serial = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gate = Gate(threads)
+        self._gate = ThreadLimiter(threads)
         self._said_unfilled = False
-        self._payload_faults = Episode(logger, "the arguments of large messages cannot be fetched", "payload_fault")
+        self._payload_faults = FaultLog(logger, "the arguments of large messages cannot be fetched", "payload_fault")
 
     async def process(
         self, delivery: Delivery, deadline: float | None = None, control: StartControl | None = None
@@ -132,7 +132,7 @@ class Executor:
             if message.schedule is not None and not message.id:
                 message = self._fired(message, delivery)
         except UndecodableMessage as error:
-            return poison(delivery, error.reason, str(error), self._waits.poison_receives(delivery))
+            return poison_outcome(delivery, error.reason, str(error), self._waits.poison_receives(delivery))
         problem = ""
         try:
             plan = self._plan_of(message.task)
@@ -174,7 +174,7 @@ class Executor:
         self,
         delivery: Delivery,
         message: Message,
-        plan: Plan,
+        plan: CompiledTask,
         deadline: float | None,
         control: StartControl | None,
     ) -> Outcome:
@@ -222,7 +222,7 @@ class Executor:
         self,
         delivery: Delivery,
         message: Message,
-        plan: Plan,
+        plan: CompiledTask,
         deadline: float | None,
         control: StartControl | None,
     ) -> Outcome:
@@ -287,7 +287,7 @@ class Executor:
         self,
         delivery: Delivery,
         message: Message,
-        plan: Plan,
+        plan: CompiledTask,
         now: float,
         deadline: float | None,
         call: Call | None,

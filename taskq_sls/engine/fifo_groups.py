@@ -10,7 +10,7 @@ from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release
 Process = Callable[[Delivery], Awaitable[Outcome]]
 
 
-def chains(deliveries: Sequence[Delivery], fifo: Callable[[str], bool]) -> list[list[Delivery]]:
+def fifo_groups(deliveries: Sequence[Delivery], fifo: Callable[[str], bool]) -> list[list[Delivery]]:
     """Split a batch into what must run one after the other: a chain per FIFO group, a chain of one otherwise."""
     by_group: dict[tuple[str, str], list[Delivery]] = {}
     result: list[list[Delivery]] = []
@@ -26,7 +26,7 @@ def chains(deliveries: Sequence[Delivery], fifo: Callable[[str], bool]) -> list[
     return result
 
 
-def settles(outcome: Outcome) -> bool:
+def leaves_queue(outcome: Outcome) -> bool:
     """Whether the message leaves the queue, so that the next of its group may run."""
     return isinstance(outcome, Done | DeadLetter)
 
@@ -66,7 +66,7 @@ class GroupLocks:
                         await done(delivery, Release(0))
                         continue
                     outcome = await process(delivery)
-                    blocked = not settles(outcome)
+                    blocked = not leaves_queue(outcome)
                     await done(delivery, outcome)
         finally:
             # A lock that somebody still waits for must stay: a new one would let a third chain run beside that one.

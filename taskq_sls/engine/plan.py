@@ -10,7 +10,7 @@ from ..middleware.compose import Onion
 from ..serialization import JsonSignature, Signature
 
 
-class Plan(NamedTuple):
+class CompiledTask(NamedTuple):
     """A task, ready to run.
 
     Args:
@@ -43,10 +43,10 @@ class Definition(NamedTuple):
     name: str
     options: TaskOptions
     signature: Callable[[], Signature | JsonSignature]
-    plan: Callable[[], Plan] | None
+    plan: Callable[[], CompiledTask] | None
     middlewares: tuple[Any, ...]
     function: Callable[..., Any] | None
     wants_context: bool
 
 
-PlanOf = Callable[[str], Plan | None]
+FindTask = Callable[[str], CompiledTask | None]

@@ -11,7 +11,7 @@ from ..aws.codes import DENIED_CODES, is_item_too_large
 from ..core.clock import Clock
 from ..core.context import TaskContext
 from ..core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.message import ErrorInfo, Message
 from ..core.states import CANCELLED, RETRYING, State
@@ -19,8 +19,8 @@ from ..errors import AwsError, ConfigError, MissingResource, PayloadTooLarge, Re
 from ..middleware.logging import fields
 from ..results.base import ResultBackend
 from ..results.limits import oversize
-from ..results.records import Claim, Finish
-from .plan import Plan
+from ..results.records import AttemptEnd, Claim
+from .plan import CompiledTask
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
@@ -54,7 +54,7 @@ class Attempt(NamedTuple):
 
     delivery: Delivery
     message: Message
-    plan: Plan
+    plan: CompiledTask
     context: TaskContext
     deadline: float | None
     claim: Claim
@@ -81,7 +81,7 @@ class Recorder:
         self._payloads = payloads
         self._flow = flow
         self._clock = clock
-        self._faults = Episode(logger, "ends of attempts cannot be stored", "finish_delayed")
+        self._faults = FaultLog(logger, "ends of attempts cannot be stored", "finish_delayed")
 
     def end(
         self,
@@ -92,14 +92,14 @@ class Recorder:
         error: ErrorInfo | None = None,
         reason: str | None = None,
         next_in: float | None = None,
-    ) -> Finish:
+    ) -> AttemptEnd:
         """The end of an attempt, now. `next_in` seconds from now a RETRYING task is due."""
         now = self._clock.time()
         next_at = None if next_in is None else now + next_in
         due = now if next_at is None else next_at
         if (not_before := attempt.message.not_before) is not None and not_before > due:
             due = not_before
-        return Finish(
+        return AttemptEnd(
             state,
             now,
             due + attempt.plan.options.result_ttl,
@@ -112,7 +112,7 @@ class Recorder:
             attempt.claim.now,
         )
 
-    async def store(self, attempt: Attempt, end: Finish, outcome: Outcome) -> Outcome:
+    async def store(self, attempt: Attempt, end: AttemptEnd, outcome: Outcome) -> Outcome:
         """Make the end durable; only then is `outcome` the answer.
 
         Raises:
@@ -162,13 +162,13 @@ class Recorder:
         if state is None:
             logger.warning("%s: another holder took over", context.task, extra=fields(context, "lease_lost"))
             return LOST
-        if self._faults.open:
-            self._faults.clear()
+        if self._faults.active:
+            self._faults.recovered()
         if self._meter is not None:
             self._meter.ended(context, end.now, state, end.reason)
         return DONE if state is CANCELLED else outcome
 
-    async def fail(self, attempt: Attempt, end: Finish, letter: DeadLetter) -> Outcome:
+    async def fail(self, attempt: Attempt, end: AttemptEnd, letter: DeadLetter) -> Outcome:
         """Make a failure durable. If the record has no room for its error, it is stored without; else it is dead-lettered
         unrecorded: in no case is the function run again.
         """
@@ -181,15 +181,15 @@ class Recorder:
         logger.error("%s: %s", context.task, full, extra=fields(context, "finish_fault"))
         return letter._replace(recorded=False)
 
-    async def _put_result(self, attempt: Attempt, end: Finish) -> Finish:
+    async def _put_result(self, attempt: Attempt, end: AttemptEnd) -> AttemptEnd:
         """Put the result into the bucket; the end that points to it."""
         try:
             payloads = self._payloads()
             if payloads is None:
                 return end  # the backend refuses it, and says what to do
-            from ..payloads.claim_check import result_deposit
+            from ..payloads.claim_check import offload_result
 
-            pointing, (key, body) = result_deposit(attempt.claim, end)
+            pointing, (key, body) = offload_result(attempt.claim, end)
             await self._insist(lambda: payloads.put(key, body), _until(attempt, end))
         except (AwsError, ConfigError) as error:
             if isinstance(error, AwsError) and error.transient:
@@ -225,10 +225,10 @@ class Recorder:
             except Exception as error:
                 if not may_pass(error) or self._clock.time() + delay > until:
                     raise
-                self._faults.fault(error)
+                self._faults.failed(error)
             await self._flow.sleep(delay * random.uniform(0.5, 1.5))
             delay = min(delay * 2, 30.0)
 
 
-def _until(attempt: Attempt, end: Finish) -> float:
+def _until(attempt: Attempt, end: AttemptEnd) -> float:
     return end.now + PERSIST_FOR if attempt.deadline is None else attempt.deadline

@@ -12,7 +12,7 @@ from ..core.queues import Queue
 from ..core.retry import SAFETY, Retry
 from ..errors import ConfigError
 from .attempt import POISON_RECEIVES
-from .settling import LONGEST_HOP
+from .settling import MAX_VISIBILITY_STEP
 
 LAST_WAIT = 60.0
 """Seconds between two tries to have a schedule bring a message that its queue will drop before long."""
@@ -24,9 +24,9 @@ def check_receives(where: str, retry: Retry, queue: Queue) -> None:
     Raises:
         ConfigError: it has not enough of them.
     """
-    needed, most = retry.receives(LONGEST_HOP), queue.receives_for_attempts
+    needed, most = retry.receives(MAX_VISIBILITY_STEP), queue.receives_for_attempts
     if needed > most:
-        wait = f" and waits above {LONGEST_HOP // 3600} h" if needed > retry.max_attempts else ""
+        wait = f" and waits above {MAX_VISIBILITY_STEP // 3600} h" if needed > retry.max_attempts else ""
         raise ConfigError(
             f"{where}: max_attempts={retry.max_attempts}{wait} take {needed} receives, and queue {queue.name!r} has "
             f"{most} for attempts, of max_receive_count={queue.receives_before_redrive} (a tenth is kept for receives that are "
@@ -71,7 +71,7 @@ class Waits:
         """
         # In a FIFO queue the message keeps its place as long as it can.
         if (
-            self._kept(delivery, delay) and (delay <= LONGEST_HOP or delivery.queue.endswith(".fifo"))
+            self._kept(delivery, delay) and (delay <= MAX_VISIBILITY_STEP or delivery.queue.endswith(".fifo"))
         ) or not self._scheduling():
             return RetryIn(delay, reason)
         from ..scheduler.delays import late_retry  # few tasks wait that long

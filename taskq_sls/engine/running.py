@@ -13,11 +13,11 @@ from ..core.context import _current
 from ..core.delivery import DONE, LOST, DeadLetter, Outcome
 from ..core.forked_ends import end_fork
 from ..core.message import Message
-from ..core.redaction import hidden_texts, hide_values
+from ..core.redaction import mask_values, secret_values
 from ..core.states import SUCCEEDED, State
 from ..errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
 from ..middleware.logging import fields
-from .attempt import describe
+from .attempt import error_info
 from .recording import Attempt, Recorder
 from .retention import Waits
 
@@ -107,7 +107,7 @@ class Execution:
                 )
             if stop == "deadline":
                 error = TaskTimeout("the attempt was stopped by the deadline of its Lambda function")
-        info = describe(error)
+        info = error_info(error)
         if (hide := context._hide) is not None:
             info = info._replace(message=hide(info.message), traceback=hide(info.traceback))
         retry = attempt.plan.options.retry
@@ -135,7 +135,7 @@ class Execution:
             try:
                 return await self._recorder.store(attempt, end, again)
             except ResultError as refused:  # the record is full: no attempt of the task could be stored
-                reason, info = "result", describe(refused)
+                reason, info = "result", error_info(refused)
         assert reason is not None
         logger.error(
             "%s failed for good (%s, attempt %d): %s: %s",
@@ -154,5 +154,5 @@ class Execution:
 def hiding(signature: Signature, message: Message) -> Callable[[str], str]:
     """Takes the values of arguments and labels that are hidden by name out of a text, such as that of an exception."""
     args = [{name: value} for name, value in zip(signature.positions(len(message.args)), message.args, strict=False)]
-    values = set(hidden_texts([args, message.kwargs, message.labels], signature.redact))
-    return lambda text: hide_values(text, values)
+    values = set(secret_values([args, message.kwargs, message.labels], signature.redact))
+    return lambda text: mask_values(text, values)

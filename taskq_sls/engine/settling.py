@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..brokers.base import MAX_VISIBILITY, Answer, Broker
 from ..core.delivery import DeadLetter, Delivery, Release, RetryIn
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..errors import AwsError, TaskQError
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq_sls.delivery")
 
-LONGEST_HOP = 11 * 3600
+MAX_VISIBILITY_STEP = 11 * 3600
 """Longest visibility asked for, in seconds: SQS counts its 12 hours from the receive. A retry beyond it hops."""
 
 
-SHORTEST_HOP = 60
+MIN_VISIBILITY_STEP = 60
 """Seconds of visibility below which no shorter ones are tried."""
 
 
-def hidden_for(outcome: RetryIn | Release) -> int:
+def visibility_seconds(outcome: RetryIn | Release) -> int:
     """Whole seconds of visibility for an outcome. Rounded up: a message that came early would have to wait again."""
-    return min(LONGEST_HOP, MAX_VISIBILITY, max(0, math.ceil(outcome.delay)))
+    return min(MAX_VISIBILITY_STEP, MAX_VISIBILITY, max(0, math.ceil(outcome.delay)))
 
 
-async def bury(broker: Broker, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[bool]:
+async def send_to_dlq(broker: Broker, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[bool]:
     """Send dead-letter copies; for each entry, whether its original may be deleted now.
 
     Without a dead-letter queue a recorded failure is done, an unrecorded one stays. A copy that cannot be sent
@@ -72,7 +72,7 @@ def _buried(delivery: Delivery, letter: DeadLetter, answer: Answer) -> bool:
     return False
 
 
-async def put_off(schedules: ScheduleStore | None, entries: Sequence[tuple[Delivery, RetryIn]]) -> list[bool]:
+async def reschedule(schedules: ScheduleStore | None, entries: Sequence[tuple[Delivery, RetryIn]]) -> list[bool]:
     """Make the schedules that bring messages anew; for each entry, whether its original may be deleted now.
 
     A schedule that stands already is as good as a new one. What has none stays, and is hidden instead.
@@ -96,12 +96,12 @@ async def _put_off(schedules: ScheduleStore | None, delivery: Delivery, outcome:
     return True
 
 
-def hide_faults() -> Episode:
-    """What a driver passes to every `hide`, so that a permission that is missing is logged once."""
-    return Episode(logger, "the visibility of messages cannot be changed", "hide_fault")
+def hide_faults() -> FaultLog:
+    """What a driver passes to every `change_visibility`, so that a permission that is missing is logged once."""
+    return FaultLog(logger, "the visibility of messages cannot be changed", "hide_fault")
 
 
-async def hide(broker: Broker, entries: Sequence[tuple[Delivery, int]], faults: Episode) -> None:
+async def change_visibility(broker: Broker, entries: Sequence[tuple[Delivery, int]], faults: FaultLog) -> None:
     """Hide messages; a fault leaves them to the visibility timeout they have.
 
     Where SQS says that its 12 hours would be passed, half the time is asked for, and so on: a message that came back
@@ -110,21 +110,21 @@ async def hide(broker: Broker, entries: Sequence[tuple[Delivery, int]], faults: 
     try:
         answers = await broker.hide(entries)
     except Exception as error:
-        faults.fault(error)
+        faults.failed(error)
         return
     shorter = [
         (delivery, seconds // 2)
         for (delivery, seconds), answer in zip(entries, answers, strict=True)
-        if answer is not None and answer.beyond_limit and seconds > SHORTEST_HOP
+        if answer is not None and answer.over_12_hours and seconds > MIN_VISIBILITY_STEP
     ]
     if shorter:
-        await hide(broker, shorter, faults)
+        await change_visibility(broker, shorter, faults)
         answers = [
-            None if answer is not None and answer.beyond_limit and seconds > SHORTEST_HOP else answer
+            None if answer is not None and answer.over_12_hours and seconds > MIN_VISIBILITY_STEP else answer
             for (_, seconds), answer in zip(entries, answers, strict=True)
         ]
-    refused = [answer for answer in answers if answer is not None and not answer.gone]
+    refused = [answer for answer in answers if answer is not None and not answer.receipt_expired]
     for answer in refused:
-        faults.fault(AwsError("change_message_visibility_batch", answer.code, answer.message))
+        faults.failed(AwsError("change_message_visibility_batch", answer.code, answer.message))
     if not refused:
-        faults.clear()
+        faults.recovered()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Gate:
+class ThreadLimiter:
     """Lets so many through at once, and nobody any more once it is closed.
 
     Attributes:

@@ -139,7 +139,7 @@ class Counters(NamedTuple):
 NOTHING = Counters()
 
 
-class Slot(NamedTuple):
+class CounterKey(NamedTuple):
     """Whose counters, and of when.
 
     Args:
@@ -164,13 +164,13 @@ class MetricStore(abc.ABC):
     """Counters of all apps that share a table. Implementations: DynamoDB and in-memory."""
 
     @abc.abstractmethod
-    async def add(self, app: str, slot: Slot, counters: Counters) -> None:
+    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
         """Add to what is counted there. Repeating a call whose answer was lost may count it twice."""
 
     @abc.abstractmethod
     async def read(
         self, app: str, span: int, since: int, until: int, *, task: str | None = None, now: float
-    ) -> list[tuple[Slot, Counters]]:
+    ) -> list[tuple[CounterKey, Counters]]:
         """What was counted in the spans that begin at `since` or later and before `until`, in no order.
 
         Args:
@@ -184,10 +184,10 @@ class MemoryMetrics(MetricStore):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, Slot], Counters] = {}
+        self._kept: dict[tuple[str, CounterKey], Counters] = {}
         self._sweep_at = FIRST_SWEEP
 
-    async def add(self, app: str, slot: Slot, counters: Counters) -> None:
+    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
         with self._lock:
             self._kept[app, slot] = self._kept.get((app, slot), NOTHING).plus(counters)
             if len(self._kept) >= self._sweep_at:
@@ -196,7 +196,7 @@ class MemoryMetrics(MetricStore):
 
     async def read(
         self, app: str, span: int, since: int, until: int, *, task: str | None = None, now: float
-    ) -> list[tuple[Slot, Counters]]:
+    ) -> list[tuple[CounterKey, Counters]]:
         with self._lock:
             kept = [(slot, counters) for (name, slot), counters in self._kept.items() if name == app]
         return [

@@ -6,10 +6,10 @@ import logging
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.states import SUCCEEDED, State
-from .counters import BOUNDS, HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
+from .counters import BOUNDS, HOUR, MINUTE, NOTHING, CounterKey, Counters, MetricStore
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class Meter:
         self._minutes: dict[int, dict[tuple[str, str], Tally]] = {}
         self._open: dict[tuple[str, str], Tally] = {}
         self._from = self._to = 0
-        self._unwritten: dict[Slot, Counters] = {}
-        self._hours: dict[Slot, Counters] = {}
+        self._unwritten: dict[CounterKey, Counters] = {}
+        self._hours: dict[CounterKey, Counters] = {}
         self._hours_at = float("-inf")
         self._flushed_at = float("-inf")
         self._paused_until = float("-inf")
         self._pause = 0.0
-        self._faults = Episode(logger, "the counters of tasks cannot be written", "metrics_fault")
+        self._faults = FaultLog(logger, "the counters of tasks cannot be written", "metrics_fault")
 
     # -- counting -----------------------------------------------------------------------------------------------
 
@@ -123,13 +123,13 @@ class Meter:
         # By the first one we learn whether the table can be reached at all.
         if await self._write(rows[0]) and all(await self._flow.map(self._write, rows[1:], PARALLEL)):
             self._pause = 0.0
-            self._faults.clear()
+            self._faults.recovered()
         else:
             self._hold_off(now)
 
     def give_up_for_now(self, now: float) -> None:
         """A flush took too long and was ended: note the fault, and try again later."""
-        self._faults.fault(TimeoutError("there was no answer in time"))
+        self._faults.failed(TimeoutError("there was no answer in time"))
         self._hold_off(now)
 
     def _hold_off(self, now: float) -> None:
@@ -141,8 +141,8 @@ class Meter:
         for minute in [minute for minute in self._minutes if everything or minute + MINUTE <= now]:
             for (task, queue), tally in self._minutes.pop(minute).items():
                 counters = tally.close()
-                _add(self._unwritten, Slot(MINUTE, minute, task, queue), counters)
-                _add(self._hours, Slot(HOUR, minute // HOUR * HOUR, task, queue), counters)
+                _add(self._unwritten, CounterKey(MINUTE, minute, task, queue), counters)
+                _add(self._hours, CounterKey(HOUR, minute // HOUR * HOUR, task, queue), counters)
         self._from = self._to = 0  # the minute that is open may just have been taken away
         hours_due = everything or now - self._hours_at >= self._hours_every
         for slot in [slot for slot in self._hours if hours_due or slot.time + HOUR <= now]:
@@ -155,7 +155,7 @@ class Meter:
     def _minute_is_over(self, now: float) -> bool:
         return any(minute + MINUTE <= now for minute in self._minutes)
 
-    async def _write(self, slot: Slot) -> bool:
+    async def _write(self, slot: CounterKey) -> bool:
         counters = self._unwritten.pop(slot, None)
         if counters is None:  # another flush writes it
             return True
@@ -163,7 +163,7 @@ class Meter:
             await self._store.add(self._app, slot, counters)
         except Exception as error:  # a fault of the counters must never be one of the tasks
             _add(self._unwritten, slot, counters)
-            self._faults.fault(error)
+            self._faults.failed(error)
             return False
         except BaseException:  # the flush is ended in the middle
             _add(self._unwritten, slot, counters)
@@ -171,5 +171,5 @@ class Meter:
         return True
 
 
-def _add(to: dict[Slot, Counters], slot: Slot, counters: Counters) -> None:
+def _add(to: dict[CounterKey, Counters], slot: CounterKey, counters: Counters) -> None:
     to[slot] = to.get(slot, NOTHING).plus(counters)

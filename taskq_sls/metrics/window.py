@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
 from ..core.flow import Flow
-from ..core.times import Instant, epoch_seconds
+from ..core.times import TimeLike, epoch_seconds
 from ..errors import ConfigError
-from .counters import HOUR, MINUTE, NOTHING, Counters, MetricStore, Slot
+from .counters import HOUR, MINUTE, NOTHING, CounterKey, Counters, MetricStore
 
 DAY = 86_400
 
@@ -21,7 +21,7 @@ FITTING = ((3 * HOUR, MINUTE), (12 * HOUR, 5 * MINUTE), (14 * DAY, HOUR))
 """Longest span of a step, in seconds, and the step."""
 
 K = TypeVar("K")
-Rows = Sequence[tuple[Slot, Counters]]
+Rows = Sequence[tuple[CounterKey, Counters]]
 
 
 class Point(NamedTuple):
@@ -101,8 +101,8 @@ async def read_window(
     now: float,
     task: str | None,
     queue: str | None,
-    since: Instant,
-    until: Instant | None,
+    since: TimeLike,
+    until: TimeLike | None,
     step: float | timedelta | None,
 ) -> Window:
     """Read what `Metrics.window` describes. Without a store there is nothing in it."""
@@ -145,7 +145,7 @@ def _parts(first: int, behind: int, step: int, now: float) -> list[tuple[int, in
     return [part for part in parts if part[1] < part[2]]
 
 
-def _summed(rows: Rows, key: Callable[[Slot], K]) -> dict[K, Counters]:
+def _summed(rows: Rows, key: Callable[[CounterKey], K]) -> dict[K, Counters]:
     found: dict[K, list[Counters]] = {}
     for slot, counters in rows:
         found.setdefault(key(slot), []).append(counters)

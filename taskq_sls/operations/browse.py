@@ -101,7 +101,7 @@ async def dead_letter_queues(app: App, services: Services, queue: str | None = N
     return FoundQueues([DeadLetterQueue(name, wanted[name]) for name in found], missing)
 
 
-class Reading:
+class DeadLetterBrowser:
     """One look through one queue: an async context manager, at whose end all that is still held is given back.
 
     Attributes:
@@ -128,7 +128,7 @@ class Reading:
         """Messages that it has not come across, approximately."""
         return max(0, self.expected - self.seen)
 
-    async def __aenter__(self) -> Reading:
+    async def __aenter__(self) -> DeadLetterBrowser:
         depth = await self._broker.depth(self._queue)
         self._visible, self.expected = depth.visible, sum(depth)
         return self
@@ -194,7 +194,7 @@ class Reading:
         for delivery, answer in zip(due, answers, strict=True):
             if answer is None:
                 self._held[delivery.message_id] = (delivery, now + HOLD)
-            elif answer.gone or answer.beyond_limit:
+            elif answer.receipt_expired or answer.over_12_hours:
                 del self._held[delivery.message_id]
 
     async def delete(self, deliveries: Sequence[Delivery]) -> list[str | None]:

@@ -12,7 +12,7 @@ from ..core.envelope import MAX_TIME
 from ..core.message import Message, decode
 from ..errors import UndecodableMessage
 from ..scheduler.firing import dated, receive
-from ..scheduler.placeholders import fill
+from ..scheduler.placeholders import substitute
 
 MOVED = "redriven"
 """Reason of a message that SQS itself moved, after too many receives: nothing of ours gave it up."""
@@ -183,7 +183,7 @@ def _as_fired(body: str, attributes: Mapping[str, str]) -> str:
         return body
     if not 0 <= at < MAX_TIME:
         return body
-    return fill(body, attributes.get(SCHEDULE_ARN, ""), at)
+    return substitute(body, attributes.get(SCHEDULE_ARN, ""), at)
 
 
 def _whole(text: str | None) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..client.app import App
 from ..client.services import Services
 from ..errors import AwsError, ConfigError
-from .browse import Reading, existing_queues
+from .browse import DeadLetterBrowser, existing_queues
 from .dead_letter_view import DeadLetterGroup, DeadLetterView, groups_of, view_of
 from .runs import close_records
 from .selection import ALL, Selection
@@ -110,7 +110,7 @@ async def list_dead_letters(
     seen = missed = 0
     queues = await existing_queues(app, services, queue)
     for one in queues.found:
-        async with Reading(app, services, one.name) as reading:
+        async with DeadLetterBrowser(app, services, one.name) as reading:
             while len(found) < limit and seen + reading.seen < most_seen:
                 deliveries = await reading.next(most_seen - seen - reading.seen)
                 if not deliveries:
@@ -167,7 +167,7 @@ async def purge(
     seen = missed = 0
     queues = await existing_queues(app, services, queue)
     for one in queues.found:
-        async with Reading(app, services, one.name) as reading:
+        async with DeadLetterBrowser(app, services, one.name) as reading:
             while limit is None or len(purged) < limit:
                 deliveries = await reading.next()
                 if not deliveries:
@@ -197,7 +197,7 @@ async def purge(
     return Purged(purged, kept, seen, missed, queues.missing)
 
 
-def tell(on_progress: OnProgress | None, reading: Reading, done: int, failed: int) -> None:
+def tell(on_progress: OnProgress | None, reading: DeadLetterBrowser, done: int, failed: int) -> None:
     """Report how far a look through one queue is."""
     if on_progress is not None:
         on_progress(Progress(reading.seen, max(reading.expected, reading.seen), done, failed))

@@ -9,7 +9,7 @@ from ..client.services import Services
 from ..core.envelope import label_problem
 from ..core.message import Message
 from ..errors import ArgumentsError
-from ..payloads.claim_check import redeem_message
+from ..payloads.claim_check import fetch_message
 
 
 class Edit(NamedTuple):
@@ -29,7 +29,7 @@ class Edit(NamedTuple):
         """
         if self.args is not None or self.kwargs is not None:
             if message.payload is not None and (self.args is None or self.kwargs is None):
-                message = await redeem_message(services.payloads, message)
+                message = await fetch_message(services.payloads, message)
             message = message._replace(
                 args=message.args if self.args is None else self.args,
                 kwargs=message.kwargs if self.kwargs is None else self.kwargs,

@@ -16,12 +16,12 @@ from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.message import deduplication_id
 from ..errors import ConfigError, PayloadMissing
-from .browse import RENEW, Reading, existing_queues
+from .browse import RENEW, DeadLetterBrowser, existing_queues
 from .dead_letter_view import DeadLetterQueue, DeadLetterView, view_of
 from .dead_letters import OnProgress, Problem, check_whole, tell
 from .destinations import Destinations
 from .editing import Edit
-from .runs import Held, runs_to_open
+from .runs import Blocked, runs_to_open
 from .selection import ALL, Selection
 
 
@@ -129,7 +129,7 @@ class _Work:
 
     async def empty(self, queue: DeadLetterQueue) -> None:
         """Redrive what is selected of one queue."""
-        async with Reading(self._app, self._services, queue.name) as reading:
+        async with DeadLetterBrowser(self._app, self._services, queue.name) as reading:
             while self._left() > 0:
                 deliveries = await reading.next()
                 if not deliveries:
@@ -157,7 +157,7 @@ class _Work:
         # What has failed again since it was sent is left for another time.
         return view.id is None or view.run <= self._runs.get(view.id, view.run)
 
-    async def _redrive(self, reading: Reading, chosen: Sequence[tuple[Delivery, DeadLetterView]]) -> None:
+    async def _redrive(self, reading: DeadLetterBrowser, chosen: Sequence[tuple[Delivery, DeadLetterView]]) -> None:
         """Send some, and delete those that were accepted."""
         await self._pace(reading, len(chosen))
         ready: list[tuple[Delivery, Redrive, Outgoing]] = []
@@ -190,7 +190,7 @@ class _Work:
         runs = await runs_to_open(self._app, self._services, views, dry_run=self._dry_run)
         planned: list[tuple[Redrive, Outgoing] | Problem] = []
         for view, run in zip(views, runs, strict=True):
-            if isinstance(run, Held):
+            if isinstance(run, Blocked):
                 planned.append(Problem(view, run.code, run.message))
                 continue
             try:
@@ -228,7 +228,7 @@ class _Work:
         )
         return Redrive(view, queue, run), outgoing
 
-    async def _pace(self, reading: Reading, count: int) -> None:
+    async def _pace(self, reading: DeadLetterBrowser, count: int) -> None:
         """Wait for the turn of `count` messages, and keep holding the others meanwhile."""
         if self._rate is None or self._dry_run:
             return

@@ -17,14 +17,14 @@ from ..core.message import ErrorInfo
 from ..core.states import State
 from ..engine.claim_refused import id_taken_by
 from ..errors import AwsError
-from ..results.records import Finish, TaskRecord, idle
+from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
 from ..results.unique_keys import give_back
 from .dead_letter_view import MOVED, DeadLetterView
 
 CLOSES_AT_ONCE = 8
 
 
-class Held(NamedTuple):
+class Blocked(NamedTuple):
     """Why a dead letter is better left where it is."""
 
     code: str
@@ -33,7 +33,7 @@ class Held(NamedTuple):
 
 async def runs_to_open(
     app: App, services: Services, dead_letters: Sequence[DeadLetterView], *, dry_run: bool = False
-) -> list[int | Held]:
+) -> list[int | Blocked]:
     """The run that the redriven copy of each has to carry.
 
     Ends the tasks that nobody works on any more, and that would keep that run from being claimed.
@@ -46,14 +46,14 @@ async def runs_to_open(
     """
     records = await records_of(app, services, dead_letters)
 
-    async def run(one: DeadLetterView) -> int | Held:
+    async def run(one: DeadLetterView) -> int | Blocked:
         target = one.run + one.moved
         record = records.get(one.id or "")
         # The firing or the late retry that a schedule could not send is no new run.
         if record is None or one.source is None or one.message is None:
             return target
         if not _of_its_task(app, record, one):
-            return Held("IdTaken", id_taken_by(record, one.message.task))
+            return Blocked("IdTaken", id_taken_by(record, one.message.task))
         if record.status is State.FAILED:
             return record.run + 1
         # Ended otherwise, it is recognised when it comes. The run that is open already is that of a copy sent before.
@@ -101,22 +101,24 @@ async def records_of(app: App, services: Services, dead_letters: Sequence[DeadLe
 
 async def _close(
     app: App, services: Services, record: TaskRecord, one: DeadLetterView, dry_run: bool = False
-) -> Held | None:
+) -> Blocked | None:
     """End a task that nobody works on; None when that is done."""
     now = app.clock.time()
-    if not idle(record, now):
-        return Held("Running", f"task {record.id} runs at this moment: its lease has not ended; try again when it has")
+    if not is_unclaimed(record, now):
+        return Blocked(
+            "Running", f"task {record.id} runs at this moment: its lease has not ended; try again when it has"
+        )
     if dry_run:
         return None
     # Who was asked to cancel it is answered at last.
     state, reason = (State.CANCELLED, "cancelled") if record.cancel_requested else (State.FAILED, MOVED)
-    finish = Finish(state, now, now + _result_ttl(app, record), error=_error(record, one), reason=reason)
+    finish = AttemptEnd(state, now, now + _result_ttl(app, record), error=_error(record, one), reason=reason)
     try:
         closed = await services.results.close_idle(record, finish)
     except AwsError as error:
-        return Held(error.code, f"task {record.id} could not be marked FAILED: {error.message}")
+        return Blocked(error.code, f"task {record.id} could not be marked FAILED: {error.message}")
     if not closed:
-        return Held("Changed", f"task {record.id} changed at this moment; try again")
+        return Blocked("Changed", f"task {record.id} changed at this moment; try again")
     if record.unique_key is not None:
         await give_back(services.results, record.task, record.unique_key, record.id)
     return None

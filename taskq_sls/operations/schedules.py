@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..results.records import TaskRecord
 from ..scheduler.firing import firing_id
 from ..scheduler.normalized import when_of
-from ..scheduler.rate_limit import Pacer
+from ..scheduler.rate_limit import RateLimiter
 from ..scheduler.spec import DECLARED, RUNTIME, StoredSchedule
 
 
@@ -79,7 +79,7 @@ async def list_schedules(
     left = kinds[kinds.index(current) + 1 :]
     if not page and following is None and left:
         return await list_schedules(app, services, kind=left[0])
-    found = await Pacer(services.flow, app.clock).map(store.get, [one.name for one in page])
+    found = await RateLimiter(services.flow, app.clock).map(store.get, [one.name for one in page])
     views = await views_of(app, services, [one for one in found if one is not None])
     if following is not None:
         return SchedulePage(views, f"{current}:{following}")

@@ -11,10 +11,10 @@ from ..client.handle import TaskHandle
 from ..client.services import Services
 from ..client.task import Enqueuer
 from ..core.message import check_id
-from ..core.redaction import holds_mask
+from ..core.redaction import contains_mask
 from ..core.states import State
 from ..errors import ConfigError, NotFound
-from ..results.records import CancelAnswer, TaskRecord, idle
+from ..results.records import CancelAnswer, TaskRecord, is_unclaimed
 from ..serialization import JsonSignature, Signature
 from .dead_letter_view import DeadLetterView
 from .dead_letters import list_dead_letters
@@ -111,7 +111,7 @@ async def retry(
     edit = edit or Edit()
     if edit.args is None and edit.kwargs is None:
         call = None if record.call is None else json.loads(record.call)
-        if call is None or holds_mask(call):
+        if call is None or contains_mask(call):
             raise ConfigError(
                 f"task {id} {_ENDED.get(record.status, 'has ended')}, no dead letter holds its arguments, and its record "
                 f"{'does not either' if call is None else 'hides some'}: give them (--args '[...]' or --kwargs '{{...}}'; "
@@ -158,7 +158,7 @@ _ENDED = {
 
 
 def _may_be_dead(app: App, record: TaskRecord | None) -> bool:
-    return record is None or record.status is State.FAILED or idle(record, app.clock.time())
+    return record is None or record.status is State.FAILED or is_unclaimed(record, app.clock.time())
 
 
 async def _find(app: App, services: Services, id: str, record: TaskRecord | None) -> DeadLetterView | None:

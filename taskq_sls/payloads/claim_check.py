@@ -18,22 +18,22 @@ from ..brokers.sqs_limits import utf8_bytes
 from ..core.delivery import Release
 from ..core.message import Message
 from ..errors import AwsError, ConfigError, PayloadMissing, PayloadTooLarge
-from ..results.records import Claim, Finish, TaskRecord
+from ..results.records import AttemptEnd, Claim, TaskRecord
 from .base import PayloadStore
 from .layout import MESSAGES, message_key, result_key
 
 if TYPE_CHECKING:
-    from ..core.fault_log import Episode
+    from ..core.fault_log import FaultLog
 
 
-class Deposit(NamedTuple):
+class StoredObject(NamedTuple):
     """An object to be put."""
 
     key: str
     body: bytes
 
 
-def message_deposit(message: Message) -> tuple[str, Deposit]:
+def offload_message(message: Message) -> tuple[str, StoredObject]:
     """The body that points to the message's arguments, and the object that holds them.
 
     Raises:
@@ -47,17 +47,17 @@ def message_deposit(message: Message) -> tuple[str, Deposit]:
             f"task {message.id}: the message is {size:,} bytes without its arguments, above the {MAX_BODY_BYTES:,} that "
             "SQS accepts; give it smaller labels"
         )
-    return body, Deposit(key, to_json({"args": message.args, "kwargs": message.kwargs}))
+    return body, StoredObject(key, to_json({"args": message.args, "kwargs": message.kwargs}))
 
 
-def result_deposit(claim: Claim, end: Finish) -> tuple[Finish, Deposit]:
+def offload_result(claim: Claim, end: AttemptEnd) -> tuple[AttemptEnd, StoredObject]:
     """The end of an attempt with a pointer to its result, and the object that holds the result."""
     assert end.result_json is not None
     key = result_key(claim.id, claim.run, claim.owner, end.ttl - end.now)
-    return end._replace(result_json=None, result_key=key), Deposit(key, end.result_json.encode())
+    return end._replace(result_json=None, result_key=key), StoredObject(key, end.result_json.encode())
 
 
-async def redeem_message(store: PayloadStore | None, message: Message) -> Message:
+async def fetch_message(store: PayloadStore | None, message: Message) -> Message:
     """The message with its arguments.
 
     Raises:
@@ -85,24 +85,24 @@ async def redeem_message(store: PayloadStore | None, message: Message) -> Messag
 
 
 async def load_message(
-    payloads: Callable[[], PayloadStore | None], message: Message, faults: Episode
+    payloads: Callable[[], PayloadStore | None], message: Message, faults: FaultLog
 ) -> Message | PayloadMissing | Release:
-    """`redeem_message` for an executor: what no repeat can mend is the message's own trouble, else it waits."""
+    """`fetch_message` for an executor: what no repeat can mend is the message's own trouble, else it waits."""
     try:
-        redeemed = await redeem_message(payloads(), message)
+        redeemed = await fetch_message(payloads(), message)
     except PayloadMissing as missing:
         return missing
     except Exception as error:
         if isinstance(error, AwsError) and not error.transient:
             return PayloadMissing(str(error))
-        faults.fault(error)
+        faults.failed(error)
         return Release(random.uniform(5, 60))
-    if faults.open:
-        faults.clear()
+    if faults.active:
+        faults.recovered()
     return redeemed
 
 
-async def redeem_result(store: PayloadStore | None, record: TaskRecord) -> TaskRecord:
+async def fetch_result(store: PayloadStore | None, record: TaskRecord) -> TaskRecord:
     """The record with its result.
 
     Raises:
@@ -120,10 +120,10 @@ async def redeem_result(store: PayloadStore | None, record: TaskRecord) -> TaskR
     try:
         return record._replace(result_json=(await store.get(record.result_key)).decode())
     except (PayloadMissing, UnicodeDecodeError):
-        raise lost_result(record) from None
+        raise missing_result_error(record) from None
 
 
-def lost_result(record: TaskRecord) -> PayloadMissing:
+def missing_result_error(record: TaskRecord) -> PayloadMissing:
     """The error for a result whose object is gone."""
     return PayloadMissing(
         f"task {record.task} {record.id} succeeded, but the object {record.result_key!r} that holds its result is gone "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.context import Fence, Progress
 from ..core.states import State
-from .records import CancelAnswer, Claim, Claimed, Finish, KeyLock, Refused, Renewed, TaskRecord
+from .records import AttemptEnd, CancelAnswer, Claim, Claimed, KeyLock, Refused, Renewed, TaskRecord
 
 if TYPE_CHECKING:
     from ..metrics.counters import MetricStore
@@ -68,7 +68,7 @@ class ResultBackend(abc.ABC):
 
     @abc.abstractmethod
     async def claim(self, claim: Claim) -> Claimed | Refused:
-        """Start an attempt, if :func:`~taskq_sls.results.records.takeable` allows.
+        """Start an attempt, if :func:`~taskq_sls.results.records.can_claim` allows.
 
         It sets RUNNING, owner and lease, and adds one to the attempt. A record that is expired, or FAILED in
         a lower run, is replaced whole and counts from attempt 1. A record that already carries this claim's
@@ -82,7 +82,7 @@ class ResultBackend(abc.ABC):
         """Move the lease of a running attempt. None: the lease is lost, stop the attempt, settle nothing."""
 
     @abc.abstractmethod
-    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+    async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
         """End an attempt and answer the state that now stands; None when another holder owns the record.
 
         RETRYING becomes CANCELLED where a cancel was requested; SUCCEEDED and FAILED win over a cancel.
@@ -94,11 +94,11 @@ class ResultBackend(abc.ABC):
         """Give a claimed attempt back: QUEUED (attempt 0 left) or RETRYING due now, attempt - 1, no lease."""
 
     @abc.abstractmethod
-    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         """End a RUNNING record whose lease has ended, if it still stands as `record` shows it."""
 
     @abc.abstractmethod
-    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         """End a task that nobody works on, if it still stands as `record` shows it.
 
         That is one that is QUEUED or RETRYING, or RUNNING under a lease that has ended: its message was taken away.
@@ -113,7 +113,7 @@ class ResultBackend(abc.ABC):
         """Put a QUEUED record if there is none alive (`owner` and `lease_until` of the claim are not used)."""
 
     @abc.abstractmethod
-    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+    async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
         """Write the end of an unclaimed attempt, unconditionally: recording level ``finished``."""
 
     @abc.abstractmethod

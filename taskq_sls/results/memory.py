@@ -15,26 +15,26 @@ from ..metrics.counters import MemoryMetrics
 from .base import Page, Query, ResultBackend
 from .layout import time_key
 from .limits import check_result
-from .memory_row import Row
+from .memory_row import MutableRecord
 from .paging import by_status, check_query
 from .records import (
+    AttemptEnd,
     CancelAnswer,
     Claim,
     Claimed,
-    Finish,
     KeyLock,
     Refused,
     Renewed,
     TaskRecord,
     abandoned,
+    can_claim,
     claimed_already,
     closed_already,
     finished_as,
-    held,
-    idle,
+    holds_lease,
+    is_unclaimed,
     released_already,
     replaceable,
-    takeable,
     unstarted,
 )
 from .workers import MemoryWorkers
@@ -52,7 +52,7 @@ class MemoryResults(ResultBackend):
     """Result backend without a store. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, MutableRecord] = {}
         self._keys: dict[tuple[str, str], KeyLock] = {}
         self._lock = threading.Lock()
         self._sweep_at = FIRST_SWEEP
@@ -76,7 +76,7 @@ class MemoryResults(ResultBackend):
                 return _FIRST_ATTEMPT
             if claimed_already(row, claim):
                 return Claimed(row.attempt)
-            if not takeable(row, claim):
+            if not can_claim(row, claim):
                 return Refused(row.record())
             if replaceable(row, claim):
                 row = self._insert(claim)
@@ -90,18 +90,18 @@ class MemoryResults(ResultBackend):
     ) -> Renewed | None:
         with self._lock:
             row = self._rows.get(fence.id)
-            if row is None or not held(row, fence):
+            if row is None or not holds_lease(row, fence):
                 return None
             row.renew(now, lease_until, progress)
             return Renewed(row.cancel_requested)
 
-    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+    async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
         check_result(fence.id, finish.result_json)
         with self._lock:
             row = self._rows.get(fence.id)
             if row is None:
                 return None
-            if not held(row, fence):
+            if not holds_lease(row, fence):
                 return finished_as(row, fence, finish.state)
             if finish.state is RETRYING and row.cancel_requested:
                 finish = finish._replace(state=CANCELLED, next_at=None)
@@ -113,12 +113,12 @@ class MemoryResults(ResultBackend):
             row = self._rows.get(fence.id)
             if row is None:
                 return False
-            if not held(row, fence):
+            if not holds_lease(row, fence):
                 return released_already(row, fence)
             row.release(now)
             return True
 
-    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         if not abandoned(record, finish.now):
             return False
         check_result(record.id, finish.result_json)
@@ -127,15 +127,15 @@ class MemoryResults(ResultBackend):
             row = self._rows.get(record.id)
             if row is None:
                 return False
-            if not held(row, fence):
+            if not holds_lease(row, fence):
                 return closed_already(row, fence, finish)
             if row.lease_until != record.lease_until:
                 return False
             row.end(finish)
             return True
 
-    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
-        if not idle(record, finish.now):
+    async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
+        if not is_unclaimed(record, finish.now):
             return False
         with self._lock:
             row = self._rows.get(record.id)
@@ -161,7 +161,7 @@ class MemoryResults(ResultBackend):
             self._insert(claim)
             return True
 
-    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+    async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
         check_result(claim.id, finish.result_json)
         with self._lock:
             row = self._insert(claim)
@@ -233,17 +233,17 @@ class MemoryResults(ResultBackend):
             cursor = page[-1][0] if len(found) > len(page) else None
             return Page([row.record() for _, row in page], cursor)
 
-    def _matching(self, query: Query, now: float) -> Iterator[tuple[str, Row]]:
+    def _matching(self, query: Query, now: float) -> Iterator[tuple[str, MutableRecord]]:
         for row in self._rows.values():
             if row.ttl > now and query.asks_for(row.status, row.task, row.labels):
                 yield time_key(row.updated_at if by_status(query) else row.created_at, row.id), row
 
-    def _alive(self, id: str, now: float) -> Row | None:
+    def _alive(self, id: str, now: float) -> MutableRecord | None:
         row = self._rows.get(id)
         return row if row is not None and row.ttl > now else None
 
-    def _insert(self, claim: Claim) -> Row:
-        row = self._rows[claim.id] = Row(claim)
+    def _insert(self, claim: Claim) -> MutableRecord:
+        row = self._rows[claim.id] = MutableRecord(claim)
         if len(self._rows) >= self._sweep_at:
             self._rows = {id: kept for id, kept in self._rows.items() if kept.ttl > claim.now or kept is row}
             self._sweep_at = max(FIRST_SWEEP, 2 * len(self._rows))

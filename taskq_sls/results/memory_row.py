@@ -8,7 +8,7 @@ from ..core.context import Progress
 from ..core.message import ErrorInfo
 from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
 from .limits import fit_call, fit_error, fit_past, fit_progress
-from .records import KEPT_ATTEMPTS, Call, Claim, Finish, PastAttempt, TaskRecord
+from .records import KEPT_ATTEMPTS, AttemptEnd, Call, Claim, PastAttempt, TaskRecord
 
 _FIELDS = (
     "attempt",
@@ -37,7 +37,7 @@ _FIELDS = (
 )
 
 
-class Row:
+class MutableRecord:
     """The fields of a :class:`TaskRecord`, and `created_at`: where the task stands in its name index.
 
     A new row is QUEUED and counts no attempt.
@@ -103,7 +103,7 @@ class Row:
         self.updated_at = now
         self._advance(progress)
 
-    def end(self, finish: Finish) -> None:
+    def end(self, finish: AttemptEnd) -> None:
         """End the running attempt. The owner stays, so that a repeated finish knows itself."""
         if finish.state is RETRYING and finish.started_at is not None:
             past = fit_past(self.attempt, finish.started_at, finish.now, finish.error)

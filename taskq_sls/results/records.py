@@ -120,7 +120,7 @@ class Refused(NamedTuple):
     record: TaskRecord
 
 
-class Finish(NamedTuple):
+class AttemptEnd(NamedTuple):
     """The end of an attempt: a terminal state, or RETRYING with `next_at`.
 
     The result is `result_json`, or the object under `result_key`. `started_at` is when the attempt began, epoch seconds.
@@ -179,7 +179,7 @@ class KeyLock(NamedTuple):
         return (self.id, self.locked_at) == (other.id, other.locked_at)
 
 
-class Standing(Protocol):
+class RecordState(Protocol):
     """What the rules below look at: a :class:`TaskRecord`, or a backend's own row."""
 
     @property
@@ -204,7 +204,7 @@ class Standing(Protocol):
     def ttl(self) -> float: ...
 
 
-def takeable(record: Standing, claim: Claim) -> bool:
+def can_claim(record: RecordState, claim: Claim) -> bool:
     """Whether a claim may take the record as it stands (protocol: claim)."""
     if replaceable(record, claim):
         return True
@@ -219,7 +219,7 @@ def takeable(record: Standing, claim: Claim) -> bool:
     return record.attempt < claim.max_attempts and abandoned(record, claim.now)
 
 
-def replaceable(record: Standing, claim: Claim) -> bool:
+def replaceable(record: RecordState, claim: Claim) -> bool:
     """True if a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
 
     A run further ahead is refused: a forged one would turn away the redrives that follow.
@@ -229,38 +229,38 @@ def replaceable(record: Standing, claim: Claim) -> bool:
     return record.status is State.FAILED and record.run + 1 == claim.run and not of_another_task(record, claim)
 
 
-def of_another_task(record: Standing, claim: Claim) -> bool:
+def of_another_task(record: RecordState, claim: Claim) -> bool:
     """True if the record's id was used by another task first."""
     return record.task != claim.task and record.task not in claim.aliases
 
 
-def unstarted(record: Standing, claim: Claim) -> bool:
+def unstarted(record: RecordState, claim: Claim) -> bool:
     """True if the task of a claim is queued in its run, and no attempt has started."""
     waits = record.status is QUEUED and record.run == claim.run and record.attempt == 0
     return waits and not of_another_task(record, claim)
 
 
-def claimed_already(record: Standing, claim: Claim) -> bool:
+def claimed_already(record: RecordState, claim: Claim) -> bool:
     """Whether this very claim took effect before and only its answer was lost."""
     return record.status is RUNNING and record.owner == claim.owner and record.run == claim.run
 
 
-def abandoned(record: Standing, now: float) -> bool:
+def abandoned(record: RecordState, now: float) -> bool:
     """Whether the record is RUNNING under a lease that ended at least the grace ago."""
     return record.status is RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
 
 
-def idle(record: Standing, now: float) -> bool:
+def is_unclaimed(record: RecordState, now: float) -> bool:
     """Whether the task has not ended and nobody works on it."""
     return record.status in (QUEUED, RETRYING) or abandoned(record, now)
 
 
-def held(record: Standing, fence: Fence) -> bool:
+def holds_lease(record: RecordState, fence: Fence) -> bool:
     """Whether the attempt of `fence` is the one that runs."""
     return record.status is RUNNING and _written_by(record, fence, fence.attempt)
 
 
-def finished_as(record: Standing, fence: Fence, state: State) -> State | None:
+def finished_as(record: RecordState, fence: Fence, state: State) -> State | None:
     """The state that a refused finish had reached already, its answer lost; None when it never did.
 
     CANCELLED stands for RETRYING, since a cancel turns the one into the other.
@@ -269,16 +269,16 @@ def finished_as(record: Standing, fence: Fence, state: State) -> State | None:
     return record.status if same and _written_by(record, fence, fence.attempt) else None
 
 
-def released_already(record: Standing, fence: Fence) -> bool:
+def released_already(record: RecordState, fence: Fence) -> bool:
     """Whether the release of this attempt took effect before and only its answer was lost."""
     waiting = record.status in (QUEUED, RETRYING)
     return waiting and _written_by(record, fence, fence.attempt - 1)
 
 
-def closed_already(record: Standing, fence: Fence, finish: Finish) -> bool:
+def closed_already(record: RecordState, fence: Fence, finish: AttemptEnd) -> bool:
     """Whether an abandoned attempt was ended in just this way before."""
     return record.reason == finish.reason and finished_as(record, fence, finish.state) is finish.state
 
 
-def _written_by(record: Standing, fence: Fence, attempt: int) -> bool:
+def _written_by(record: RecordState, fence: Fence, attempt: int) -> bool:
     return record.owner == fence.owner and record.run == fence.run and record.attempt == attempt

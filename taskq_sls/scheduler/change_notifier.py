@@ -6,7 +6,7 @@ import logging
 
 from ..core.clock import Clock
 from ..errors import TaskQError
-from .clock_state import ScheduleNotes
+from .clock_state import ClockState
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -16,14 +16,14 @@ ASK_AGAIN_ALIVE = 60.0
 ever does, a producer of many schedules reads one item in ten seconds."""
 
 
-class News:
+class ChangeNotifier:
     """Notes that a schedule was changed, where a local clock is alive.
 
     Args:
         notes: where changes are noted; None where nobody reads them.
     """
 
-    def __init__(self, notes: ScheduleNotes | None, clock: Clock) -> None:
+    def __init__(self, notes: ClockState | None, clock: Clock) -> None:
         self._notes = notes
         self._clock = clock
         self._alive = False

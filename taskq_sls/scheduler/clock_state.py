@@ -32,7 +32,7 @@ class Change(NamedTuple):
     time: float
 
 
-class ScheduleNotes(abc.ABC):
+class ClockState(abc.ABC):
     """Notes about the schedules of one group. Times are epoch seconds."""
 
     @abc.abstractmethod

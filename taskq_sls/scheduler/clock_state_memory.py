@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from .clock_state import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ScheduleNotes
+from .clock_state import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ClockState
 
 
-class MemoryNotes(ScheduleNotes):
+class MemoryClockState(ClockState):
     """Notes of one schedule group, in this process. Safe between threads."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from ..results.dynamodb.expressions import Condition, Update
 from ..results.dynamodb.items import number, text, whole_ttl
 from ..results.dynamodb.table import Table
 from ..results.layout import PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Item, time_bound
-from .clock_state import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ScheduleNotes, fired_for
+from .clock_state import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ClockState, fired_for
 
 BEAT = "BEAT"
 CHANGED = "N#"
@@ -40,7 +40,7 @@ BACKOFFS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds to wait before asking again for unprocessed keys, while no item comes at all."""
 
 
-class TableNotes(ScheduleNotes):
+class TableClockState(ClockState):
     """Notes of one schedule group in one table.
 
     Args:

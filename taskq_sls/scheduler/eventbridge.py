@@ -13,10 +13,10 @@ from ..core.schedule_spec import ScheduleSpec
 from ..core.settings import Settings
 from ..errors import AwsError, ConfigError, MissingResource, TaskQError
 from .aws_definitions import definition, stored, summary
-from .change_notifier import News
+from .change_notifier import ChangeNotifier
 from .checks import check_name, check_spec
-from .clock_state import ScheduleNotes
-from .normalized import as_kept
+from .clock_state import ClockState
+from .normalized import normalize
 from .spec import NO_SCHEDULER, ScheduleSummary, StoredSchedule
 from .store import STALE_CURSOR, ScheduleStore
 
@@ -65,7 +65,7 @@ class EventBridgeStore(ScheduleStore):
         flow: Flow,
         clock: Clock,
         describe: Callable[[], str],
-        notes: ScheduleNotes | None = None,
+        notes: ClockState | None = None,
     ) -> None:
         if settings.schedule_group is None:
             raise ConfigError(NO_SCHEDULER)
@@ -76,7 +76,7 @@ class EventBridgeStore(ScheduleStore):
         self._flow = flow
         self._clock = clock
         self._describe = describe
-        self._news = News(notes, clock)
+        self._news = ChangeNotifier(notes, clock)
         self._group_seen = False
 
     @property
@@ -131,7 +131,7 @@ class EventBridgeStore(ScheduleStore):
                 f"schedule group {self.group!r} is configured, but no role: set TASKQ_SCHEDULE_ROLE_ARN to the ARN of "
                 "the role with which EventBridge Scheduler sends to the queues"
             )
-        kept = as_kept(spec, self._clock.time())
+        kept = normalize(spec, self._clock.time())
         return definition(kept, await self._queue_arn(spec.queue), role, self._settings)
 
     async def _change(self, operation: str, name: str, unchanged: str, **parameters: Any) -> bool:

@@ -9,7 +9,7 @@ from ..core.clock import Clock
 from ..core.schedule_spec import ScheduleSpec
 from .checks import check_name, check_spec
 from .expressions import When
-from .normalized import as_kept, is_once, is_rate, when_of
+from .normalized import is_once, is_rate, normalize, when_of
 from .spec import ScheduleSummary, StoredSchedule
 from .store import ScheduleStore
 
@@ -98,7 +98,7 @@ class MemorySchedules(ScheduleStore):
     async def _row(self, spec: ScheduleSpec, before: _Row | None) -> _Row:
         check_spec(spec)
         now = self._clock.time()
-        spec = as_kept(spec, now)
+        spec = normalize(spec, now)
         target = (
             f"arn:aws:sqs:{_ACCOUNT}:{spec.queue}" if self._queue_arn is None else await self._queue_arn(spec.queue)
         )

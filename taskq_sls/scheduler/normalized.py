@@ -7,7 +7,7 @@ from .checks import fifo
 from .expressions import When
 
 
-def as_kept(spec: ScheduleSpec, now: float) -> ScheduleSpec:
+def normalize(spec: ScheduleSpec, now: float) -> ScheduleSpec:
     """The schedule that does the same as `spec` from `now` on, in the form in which a store keeps it.
 
     Two schedules do the same from `now` on where their kept forms are equal, whatever their starts once were.

@@ -16,7 +16,7 @@ ATTEMPT_NUMBER = "<aws.scheduler.attempt-number>"
 _ANY = "<aws.scheduler."
 
 
-def fill(body: str, arn: str, at: float) -> str:
+def substitute(body: str, arn: str, at: float) -> str:
     """The message of one firing. Every clock makes the same one, so that FIFO queues drop the second.
 
     Args:
@@ -37,7 +37,7 @@ def execution_id(arn: str, at: float) -> str:
     return str(uuid.UUID(bytes=hashlib.sha256(f"{arn}@{int(at)}".encode()).digest()[:16], version=4))
 
 
-def spread(arn: str, window: int) -> float:
+def window_offset(arn: str, window: int) -> float:
     """Seconds by which a schedule fires after its scheduled time: evenly spread over its flexible window.
 
     The same for every firing, so that they stay as far apart as they are, and for every clock.

@@ -31,7 +31,7 @@ PATIENCE = (0.5, 1.0, 2.0)
 of calls some meet a throttled minute, and one of them must not end the work of all."""
 
 
-class Pacer:
+class RateLimiter:
     """Lets so many calls a second pass, evenly spaced; whoever comes too early waits.
 
     Safe between threads and between tasks of a loop. One pacer per kind of call, shared by all who make it.

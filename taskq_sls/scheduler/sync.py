@@ -14,8 +14,8 @@ from ..core.clock import Clock
 from ..core.flow import Flow
 from ..core.schedule_spec import ScheduleSpec
 from ..errors import AwsError
-from .normalized import as_kept, when_of
-from .rate_limit import CALLS_AT_ONCE, LISTS_PER_SECOND, Pacer
+from .normalized import normalize, when_of
+from .rate_limit import CALLS_AT_ONCE, LISTS_PER_SECOND, RateLimiter
 from .spec import ScheduleSummary, StoredSchedule
 from .store import STALE_CURSOR, ScheduleStore
 
@@ -46,7 +46,7 @@ class Change(NamedTuple):
         return found
 
 
-class Plan(NamedTuple):
+class SyncPlan(NamedTuple):
     """What `apply` would do.
 
     Args:
@@ -88,7 +88,7 @@ async def plan(
     flow: Flow,
     clock: Clock,
     progress: Progress | None = None,
-) -> Plan:
+) -> SyncPlan:
     """Compare `wanted` with what a store holds under `owner_prefix`. Changes nothing.
 
     Args:
@@ -102,7 +102,7 @@ async def plan(
     by_name = {spec.name: spec for spec in wanted}
     if strange := [name for name in by_name if not name.startswith(owner_prefix)]:
         raise ValueError(f"schedule {strange[0]!r} does not begin with {owner_prefix!r}")
-    standing = await _names(store, owner_prefix, Pacer(flow, clock, LISTS_PER_SECOND))
+    standing = await _names(store, owner_prefix, RateLimiter(flow, clock, LISTS_PER_SECOND))
     count = _Counter(len(standing.keys() & by_name.keys()), progress)
 
     async def read(name: str) -> StoredSchedule | None:
@@ -111,9 +111,9 @@ async def plan(
         return found
 
     names = [name for name in by_name if name in standing]
-    stored = dict(zip(names, await Pacer(flow, clock).map(read, names), strict=True))
+    stored = dict(zip(names, await RateLimiter(flow, clock).map(read, names), strict=True))
     now = clock.time()
-    made = Plan([], [], [name for name in standing if name not in by_name], [])
+    made = SyncPlan([], [], [name for name in standing if name not in by_name], [])
     for name, spec in by_name.items():
         before = stored.get(name)
         if when_of(spec).next_time(now) is None:
@@ -124,11 +124,11 @@ async def plan(
         elif same(spec, before.spec, now):
             made.unchanged.append(name)
         else:
-            made.update.append(Change(as_kept(spec, now), as_kept(before.spec, now)))
+            made.update.append(Change(normalize(spec, now), normalize(before.spec, now)))
     return made
 
 
-async def apply(plan: Plan, store: ScheduleStore, pacer: Pacer, progress: Progress | None = None) -> Applied:
+async def apply(plan: SyncPlan, store: ScheduleStore, pacer: RateLimiter, progress: Progress | None = None) -> Applied:
     """Carry a plan out. What stands already, or is gone already, is fine.
 
     New schedules are made before old ones are removed: where it breaks off, nothing is missing.
@@ -174,7 +174,7 @@ async def apply(plan: Plan, store: ScheduleStore, pacer: Pacer, progress: Progre
 
 def same(wanted: ScheduleSpec, stored: ScheduleSpec, now: float) -> bool:
     """Whether two schedules do the same from `now` on. The trace of their making does not count."""
-    one, other = as_kept(wanted, now), as_kept(stored, now)
+    one, other = normalize(wanted, now), normalize(stored, now)
     return one._replace(body="") == other._replace(body="") and _message(one.body) == _message(other.body)
 
 
@@ -190,7 +190,7 @@ def _message(body: str) -> Mapping[str, Any]:
     return fields
 
 
-async def _names(store: ScheduleStore, prefix: str, pacer: Pacer) -> dict[str, None]:
+async def _names(store: ScheduleStore, prefix: str, pacer: RateLimiter) -> dict[str, None]:
     """Names under a prefix, in order, each once: a page may repeat what a change has moved."""
     names: dict[str, None] = {}
     cursor: str | None = None

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
-from ..core.redaction import Names, hidden, may_quote, redact_arguments
+from ..core.redaction import Names, is_redacted, may_quote, redact_arguments
 from ..core.safe_text import qualname
 from ..errors import ArgumentsError
 from .inexact import Inexact
@@ -192,7 +192,7 @@ class Signature:
             name = parameter = self._order[index]
         else:
             name, parameter = self._rest, f"{self._rest}[{index - len(self._order)}]"
-        return self._explained(f"{self._name}: the parameter {parameter!r}", refusal, hidden(name, self.redact))
+        return self._explained(f"{self._name}: the parameter {parameter!r}", refusal, is_redacted(name, self.redact))
 
     def _refused_result(self, refusal: Inexact) -> ArgumentsError:
         return self._explained(f"{self._name}: the result", refusal, False)

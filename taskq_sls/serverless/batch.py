@@ -11,7 +11,7 @@ from itertools import islice
 from ..core.clock import Clock
 from ..core.delivery import LOST, Delivery, Outcome, Release
 from ..engine.executor import Executor
-from ..engine.fifo_groups import chains, settles
+from ..engine.fifo_groups import fifo_groups, leaves_queue
 from .loop import IdleSelector
 from .starts import RecordStart, StartLimits
 
@@ -71,7 +71,7 @@ class Batch:
             return []
         self._first = deliveries[0]
         self._executor.resume()
-        chained = chains(deliveries, lambda queue: queue.endswith(".fifo"))
+        chained = fifo_groups(deliveries, lambda queue: queue.endswith(".fifo"))
         self._waiting = iter(chained)
         loop = asyncio.get_running_loop()  # once: asking is a system call
         self._running = {loop.create_task(self._chain(chain)) for chain in islice(self._waiting, self._concurrency)}
@@ -140,7 +140,7 @@ class Batch:
         """Process records in order. Those after one that stays in the queue are released by `_outcome`."""
         for delivery in chain:
             outcome = self._outcomes[id(delivery)] = await self._process(delivery)
-            if not settles(outcome):
+            if not leaves_queue(outcome):
                 return
 
     async def _process(self, delivery: Delivery) -> Outcome:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..client.events import Event, Route
-from ..client.sending import Prepared
+from ..client.sending import OutgoingTask
 from ..client.services import Services
 from ..client.unique_keys import Sent, send_unique
 from ..core.flow import drive
@@ -73,12 +73,12 @@ class EventHandler:
         routes = self._routes(received)
         if not routes:
             return self._without_route(received)
-        outcomes: dict[str, Prepared | Sent] = {route.task: _prepared(route, received) for route in routes}
-        ready = {task: one for task, one in outcomes.items() if isinstance(one, Prepared)}
+        outcomes: dict[str, OutgoingTask | Sent] = {route.task: _prepared(route, received) for route in routes}
+        ready = {task: one for task, one in outcomes.items() if isinstance(one, OutgoingTask)}
         sent = drive(_send(self._app.services.blocking(), list(ready.values())))
         outcomes.update(zip(ready, sent, strict=True))
         failed = {task: one for task, one in outcomes.items() if isinstance(one, Exception)}
-        ids = [one.id for one in outcomes.values() if not isinstance(one, Exception | Prepared)]
+        ids = [one.id for one in outcomes.values() if not isinstance(one, Exception | OutgoingTask)]
         logger.info(
             "event %s (%s, %s) made %d tasks",
             received.id,
@@ -163,14 +163,14 @@ def _not_an_event(what: str) -> ConfigError:
     return ConfigError(f"this handler takes one event of EventBridge, and {what}")
 
 
-def _prepared(route: Route, event: Event) -> Prepared | Exception:
+def _prepared(route: Route, event: Event) -> OutgoingTask | Exception:
     try:
         return route.prepare(event)
     except Exception as error:
         return error  # the other routes have nothing to do with it
 
 
-async def _send(services: Services, prepared: Sequence[Prepared]) -> list[Sent]:
+async def _send(services: Services, prepared: Sequence[OutgoingTask]) -> list[Sent]:
     """Send all in one go; those that are refused together, each by itself."""
     try:
         return await send_unique(services, prepared)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..client.services import Services
 from ..core.clock import Clock
 from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..engine.settling import bury, hidden_for, hide, hide_faults, put_off
+from ..engine.settling import change_visibility, hide_faults, reschedule, send_to_dlq, visibility_seconds
 
 logger = logging.getLogger("taskq_sls.serverless")
 
@@ -52,18 +52,18 @@ class Settling:
                 continue
             stay.append(delivery.message_id)
             if isinstance(outcome, RetryIn | Release):
-                hides.append((delivery, hidden_for(outcome)))
+                hides.append((delivery, visibility_seconds(outcome)))
         if letters:
-            buried = await self._in_time(deadline, bury(self._services.broker, letters), [False] * len(letters))
+            buried = await self._in_time(deadline, send_to_dlq(self._services.broker, letters), [False] * len(letters))
             stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
         if put_offs:
-            calls = put_off(self._services.schedules, put_offs)
+            calls = reschedule(self._services.schedules, put_offs)
             accepted = await self._in_time(deadline, calls, [False] * len(put_offs))
             left = [entry for entry, done in zip(put_offs, accepted, strict=True) if not done]
             stay += [delivery.message_id for delivery, _ in left]
-            hides += [(delivery, hidden_for(outcome)) for delivery, outcome in left]
+            hides += [(delivery, visibility_seconds(outcome)) for delivery, outcome in left]
         if hides:
-            await self._in_time(deadline, hide(self._services.broker, hides, self._hide_faults), None)
+            await self._in_time(deadline, change_visibility(self._services.broker, hides, self._hide_faults), None)
         return list(dict.fromkeys(stay))
 
     async def _in_time(self, deadline: float | None, calls: Coroutine[Any, Any, T], otherwise: T) -> T:

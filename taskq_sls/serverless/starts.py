@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..core.clock import Clock
-from ..engine.plan import Plan
+from ..engine.plan import CompiledTask
 from .loop import IdleSelector
 
 UNTIMED_NEED_SECONDS = 1.0
@@ -61,7 +61,7 @@ class RecordStart:
         self._started_at = 0.0
         self.running = False
 
-    def may_start(self, plan: Plan) -> bool:
+    def may_start(self, plan: CompiledTask) -> bool:
         limits = self._limits
         if limits.cutoff is None:
             return True
@@ -71,7 +71,7 @@ class RecordStart:
         # Records that started earlier have shown how long the claim and a busy loop delay an attempt.
         return limits.cutoff - now - limits.longest_entry >= _need(plan)
 
-    def may_enter(self, plan: Plan) -> bool:
+    def may_enter(self, plan: CompiledTask) -> bool:
         limits = self._limits
         if limits.cutoff is None:
             return True
@@ -79,7 +79,7 @@ class RecordStart:
             return False
         return self._enter(plan, limits.clock.time())
 
-    async def wait_to_enter(self, plan: Plan) -> bool:
+    async def wait_to_enter(self, plan: CompiledTask) -> bool:
         limits = self._limits
         limits.waiting += 1
         try:
@@ -91,7 +91,7 @@ class RecordStart:
             limits.waiting -= 1
         return self._enter(plan, limits.clock.time())
 
-    def _enter(self, plan: Plan, now: float) -> bool:
+    def _enter(self, plan: CompiledTask, now: float) -> bool:
         limits = self._limits
         if now - self._started_at > limits.longest_entry:
             limits.longest_entry = now - self._started_at
@@ -106,11 +106,11 @@ class RecordStart:
         """The async task that was entered has ended."""
         self._limits.async_running -= 1
 
-    def _has_time(self, plan: Plan, now: float) -> bool:
+    def _has_time(self, plan: CompiledTask, now: float) -> bool:
         cutoff = self._limits.cutoff
         return cutoff is None or (now < cutoff if self._first else cutoff - now >= _need(plan))
 
 
-def _need(plan: Plan) -> float:
+def _need(plan: CompiledTask) -> float:
     timeout = plan.options.timeout
     return UNTIMED_NEED_SECONDS if timeout is None else timeout

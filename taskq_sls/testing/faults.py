@@ -16,7 +16,7 @@ from ..core.context import Fence, Progress
 from ..core.states import State
 from ..errors import AwsError, ConfigError
 from ..results.base import Page, Query, ResultBackend
-from ..results.records import CancelAnswer, Claim, Claimed, Finish, KeyLock, Refused, Renewed, TaskRecord
+from ..results.records import AttemptEnd, CancelAnswer, Claim, Claimed, KeyLock, Refused, Renewed, TaskRecord
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -192,16 +192,16 @@ class FaultyResults(ResultBackend):
             "renew", lambda: self._inner.renew(fence, now=now, lease_until=lease_until, progress=progress)
         )
 
-    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+    async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
         return await self._around("finish", lambda: self._inner.finish(fence, finish))
 
     async def release(self, fence: Fence, *, now: float) -> bool:
         return await self._around("release", lambda: self._inner.release(fence, now=now))
 
-    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         return await self._around("close_abandoned", lambda: self._inner.close_abandoned(record, finish))
 
-    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         return await self._around("close_idle", lambda: self._inner.close_idle(record, finish))
 
     async def expire(self, claim: Claim) -> bool:
@@ -210,7 +210,7 @@ class FaultyResults(ResultBackend):
     async def put_queued(self, claim: Claim) -> bool:
         return await self._around("put_queued", lambda: self._inner.put_queued(claim))
 
-    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+    async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
         return await self._around("put_finished", lambda: self._inner.put_finished(claim, attempt, finish))
 
     async def cancel(self, id: str, **more: Any) -> CancelAnswer:

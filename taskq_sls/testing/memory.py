@@ -16,8 +16,8 @@ from ..core.clock import ManualClock
 from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..core.flow import AsyncFlow, BlockingFlow
 from ..core.queues import dead_letter_name
-from ..engine.fifo_groups import settles
-from ..engine.settling import bury, hidden_for, put_off
+from ..engine.fifo_groups import leaves_queue
+from ..engine.settling import reschedule, send_to_dlq, visibility_seconds
 from ..errors import TaskQError
 from ..payloads.memory import MemoryPayloads
 from ..results.memory import MemoryResults
@@ -162,7 +162,7 @@ class InMemory:
                     await self._carry_out(delivery, Release(0))
                     continue
                 outcome = await executor.process(delivery)
-                if not settles(outcome):
+                if not leaves_queue(outcome):
                     blocked.add((delivery.queue, delivery.group))
                 await self._carry_out(delivery, outcome)
             count += len(deliveries)
@@ -195,13 +195,13 @@ class InMemory:
         return await self.broker.receive(queue, max_messages=10, wait=0, visibility=hold)
 
     async def _carry_out(self, delivery: Delivery, outcome: Outcome) -> None:
-        gone = isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]
+        gone = isinstance(outcome, DeadLetter) and (await send_to_dlq(self.broker, [(delivery, outcome)]))[0]
         if isinstance(outcome, RetryIn) and outcome.later is not None:
-            gone = (await put_off(self.schedules, [(delivery, outcome)]))[0]
+            gone = (await reschedule(self.schedules, [(delivery, outcome)]))[0]
         if gone or isinstance(outcome, Done):
             await self.broker.ack([delivery])
         elif isinstance(outcome, RetryIn | Release):
-            await self.broker.hide([(delivery, hidden_for(outcome))])
+            await self.broker.hide([(delivery, visibility_seconds(outcome))])
 
     def next_due(self) -> float | None:
         """When the next message can be received, in epoch seconds; None when the queues are empty.

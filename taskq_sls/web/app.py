@@ -9,10 +9,10 @@ from fastapi import FastAPI
 
 from ..client.app import App
 from ..core.version import __version__
-from .auth import Gate, Scope, Token
+from .auth import Authenticator, Scope, Token
 from .auth.authenticator import Mode
 from .errors import add_error_handlers
-from .guard import Front
+from .guard import RequestGuard
 from .long_polls import LongPolls
 from .openapi import describe
 from .pages import add_pages
@@ -54,7 +54,7 @@ def create_api(
     def now() -> float:
         return app.clock.time()  # a test may put another clock in its place
 
-    gate = Gate.load(now, auth, tokens, iam_scopes)
+    gate = Authenticator.load(now, auth, tokens, iam_scopes)
     _ = app.settings  # what is wrong with the environment is said now, and not to a caller
     api = FastAPI(
         title=f"Tasks of {app.name}",
@@ -71,6 +71,6 @@ def create_api(
         api.include_router(router)
     add_error_handlers(api)
     door = add_pages(api, gate, now) if pages else None
-    api.add_middleware(Front, gate=gate, now=now, public=(HEALTH,), origins=tuple(origins), door=door)
+    api.add_middleware(RequestGuard, gate=gate, now=now, public=(HEALTH,), origins=tuple(origins), door=door)
     describe(api)
     return api

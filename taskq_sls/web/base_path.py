@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Placed:
+class StripBasePath:
     """An ASGI app on Lambda, whose paths begin where the front's own part ends.
 
     Args:

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .auth import Gate, Principal
+from .auth import Authenticator, Principal
 from .limits import LAMBDA_MARGIN, LONGEST_REQUEST, MAX_OPEN_REQUEST, MAX_REQUEST
 from .problems import ProblemError
 
@@ -42,7 +42,7 @@ NOBODY = Principal("nobody", frozenset(), "cookie")
 """Who asks what is open to all: by a browser, as far as anybody can tell."""
 
 
-class Door(Protocol):
+class BrowserLogin(Protocol):
     """Another way in, for people."""
 
     def open_to_all(self, connection: HTTPConnection) -> bool:
@@ -55,7 +55,7 @@ class Door(Protocol):
         """What to answer to a browser in place of a problem document."""
 
 
-class Front:
+class RequestGuard:
     """The outermost layer of the API.
 
     Args:
@@ -69,11 +69,11 @@ class Front:
     def __init__(
         self,
         app: ASGIApp,
-        gate: Gate,
+        gate: Authenticator,
         now: Callable[[], float],
         public: Collection[str],
         origins: Collection[str] = (),
-        door: Door | None = None,
+        door: BrowserLogin | None = None,
     ) -> None:
         self._app = app
         self._gate = gate

@@ -17,7 +17,7 @@ from ..errors import AwsError
 from ..results.records import KeyLock
 from ..results.unique_keys import RESEND_AFTER, give_back
 from .problems import ProblemError
-from .request_context import Call
+from .request_context import RequestContext
 
 logger = logging.getLogger("taskq_sls.web")
 
@@ -49,7 +49,7 @@ class Request(NamedTuple):
         return self.lock.id if index is None else f"{self.lock.id}.{index}"
 
 
-async def begin(call: Call, key: str, content: Any, queue: str) -> Request:
+async def begin(call: RequestContext, key: str, content: Any, queue: str) -> Request:
     """Take up a request.
 
     Args:
@@ -79,7 +79,7 @@ async def begin(call: Call, key: str, content: Any, queue: str) -> Request:
     )
 
 
-async def finish(call: Call, request: Request) -> None:
+async def finish(call: RequestContext, request: Request) -> None:
     """Remember that it was carried out. A fault leaves it to the next try, which sends the same ids again."""
     try:
         await call.services.results.confirm_key(SPACE, request.lock.key, request.lock.id)
@@ -87,13 +87,13 @@ async def finish(call: Call, request: Request) -> None:
         logger.warning("an idempotency key is not confirmed: %s", error, extra={"action": "idempotency_fault"})
 
 
-async def give_up(call: Call, request: Request) -> None:
+async def give_up(call: RequestContext, request: Request) -> None:
     """Forget it: it failed, and may come again at once."""
     lock = request.lock
     await give_back(call.services.results, SPACE, lock.key, lock.id, lock.locked_at)
 
 
-def _lock(call: Call, key: str, content: Any, queue: str) -> KeyLock:
+def _lock(call: RequestContext, key: str, content: Any, queue: str) -> KeyLock:
     owner = call.caller_digest(key)[:32]
     now = call.now
     id = f"http-{owner[:24]}-{_digest(content)[:24]}"

@@ -20,7 +20,7 @@ SESSION_ROLE = re.compile(r"(arn:[^:]+:sts::[^:]*:assumed-role/[^/]+)/.+")
 """A role as one of its sessions calls. The name of a session changes with the machine, the caller stays the same."""
 
 
-class Call(NamedTuple):
+class RequestContext(NamedTuple):
     """One request.
 
     Args:
@@ -54,12 +54,14 @@ class Call(NamedTuple):
         return max(0.0, self.deadline - self.now - WAIT_MARGIN)
 
 
-async def _call(request: Request) -> Call:
+async def _call(request: Request) -> RequestContext:
     app: App = request.app.state.taskq
     _check_query(request)
     scope = request.scope
     services = await app.services.on_loop()
-    return Call(app, services, scope["taskq.principal"], scope["taskq.deadline"], scope.get("taskq.prefix", ""))
+    return RequestContext(
+        app, services, scope["taskq.principal"], scope["taskq.deadline"], scope.get("taskq.prefix", "")
+    )
 
 
 def _check_query(request: Request) -> None:
@@ -72,7 +74,7 @@ def _check_query(request: Request) -> None:
             raise ProblemError("invalid", f"query.{name:.80}: is not known; the query {takes}")
 
 
-Caller = Annotated[Call, Depends(_call)]
+Caller = Annotated[RequestContext, Depends(_call)]
 """The annotation of a route's parameter that gets the call."""
 
 BODY = ("too-large", "unsupported-media-type")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mangum import Mangum
 
 from ..errors import ConfigError, TaskQError
-from .base_path import Placed
+from .base_path import StripBasePath
 from .guard import HEADERS
 from .limits import MOST_CARRIED, MOST_CARRIED_BY_LOAD_BALANCER
 from .problems import MEDIA_TYPE, ProblemError
@@ -36,7 +36,7 @@ class ApiHandler:
         self.api = api
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        self._mangum = Mangum(Placed(api, base_path), lifespan="off", text_mime_types=TEXT)
+        self._mangum = Mangum(StripBasePath(api, base_path), lifespan="off", text_mime_types=TEXT)
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             self.warm_up()
 

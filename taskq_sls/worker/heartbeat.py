@@ -17,12 +17,12 @@ from ..client.services import Services
 from ..core.clock import Clock
 from ..core.context import TaskContext
 from ..core.delivery import Delivery
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..core.flow import drive
 from ..engine.executor import Executor
 from ..errors import AwsError, TaskQError
 from ..middleware.logging import fields
-from .in_flight import Holds
+from .in_flight import InFlight
 
 logger = logging.getLogger("taskq_sls.worker")
 
@@ -49,7 +49,7 @@ class Heartbeat:
     def __init__(
         self,
         executor: Executor,
-        holds: Holds,
+        holds: InFlight,
         visibility: Mapping[str, int],
         services: Services,
         clock: Clock,
@@ -67,8 +67,8 @@ class Heartbeat:
         self._letting_go = False
         self.ended = False
         self._thread = threading.Thread(target=self._run, name="taskq-heartbeat", daemon=True)
-        self._faults = Episode(logger, "the heartbeat cannot reach AWS", "heartbeat_fault")
-        self._renewal_faults = Episode(logger, "leases of running attempts cannot be renewed", "renewal_fault")
+        self._faults = FaultLog(logger, "the heartbeat cannot reach AWS", "heartbeat_fault")
+        self._renewal_faults = FaultLog(logger, "leases of running attempts cannot be renewed", "renewal_fault")
         now = time.monotonic()
         self._next = {queue: now + seconds / 3 for queue, seconds in self._visibility.items()}
         self.last_success = now
@@ -105,7 +105,7 @@ class Heartbeat:
             try:
                 self._tick()
             except Exception as error:  # whatever happens, the thread that holds the messages goes on
-                self._faults.fault(error)
+                self._faults.failed(error)
         if self._letting_go:
             for queue in self._visibility:
                 self._return_messages(queue)
@@ -146,7 +146,7 @@ class Heartbeat:
         well = self._renew_leases() and well
         if well:
             self.last_success = time.monotonic()
-            self._faults.clear()
+            self._faults.recovered()
         if self._report is not None:
             self._report()
 
@@ -157,7 +157,7 @@ class Heartbeat:
                 return True
             answers = drive(self._services.broker.extend(batch, seconds))
         except Exception as error:  # whatever it is: the other queues and the leases are still to be renewed
-            self._faults.fault(error)
+            self._faults.failed(error)
             return False
         finally:
             self._holds.end_beat(batch)
@@ -165,10 +165,10 @@ class Heartbeat:
         for delivery, answer in zip(batch, answers, strict=True):
             if answer is None or not self._holds.holds(delivery):
                 continue
-            if answer.gone or answer.beyond_limit:
+            if answer.receipt_expired or answer.over_12_hours:
                 self._cannot_hold(delivery, answer.message)
             else:
-                self._faults.fault(AwsError("change_message_visibility_batch", answer.code, answer.message))
+                self._faults.failed(AwsError("change_message_visibility_batch", answer.code, answer.message))
                 well = False
         return well
 
@@ -197,7 +197,7 @@ class Heartbeat:
             return True
         renewed = drive(self._services.flow.map(self._renew, due, PARALLEL))
         if all(renewed):
-            self._renewal_faults.clear()
+            self._renewal_faults.recovered()
         # One attempt that cannot be renewed is no fault of the heartbeat.
         return any(renewed)
 
@@ -224,7 +224,7 @@ class Heartbeat:
                 )
                 renewed = await renew(fence, now=now, lease_until=lease_until)
         except Exception as error:  # whatever it is: the other attempts are still to be renewed
-            self._renewal_faults.fault(error)
+            self._renewal_faults.failed(error)
             return False
         if renewed is None:
             # Refused, or just finished: an attempt that is still running has lost its lease.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ..core.delivery import Delivery
 
 
-class Holds:
+class InFlight:
     """Every received message that is not settled yet.
 
     A beat that is under way may still re-hide a message with the old handle. So who wants to change a message's

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
 from ..core.delivery import Delivery
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..errors import AwsError
 from .outage import Outage
 from .slots import Slots
@@ -28,7 +28,7 @@ LONGEST_BACKOFF = 30.0
 """Most seconds between two polls while SQS cannot be reached."""
 
 
-class Fetcher:
+class Poller:
     """Polls one queue.
 
     Args:
@@ -59,7 +59,7 @@ class Fetcher:
         self._more: set[asyncio.Task[None]] = set()
         self.polling = False
         self._ever_polled = False
-        self._faults = Episode(logger, f"queue {queue} cannot be polled", "poll_fault")
+        self._faults = FaultLog(logger, f"queue {queue} cannot be polled", "poll_fault")
         self.last_success = time.monotonic()
         self.empty_polls = 0
 
@@ -155,13 +155,13 @@ class Fetcher:
         except Exception as error:  # whatever it is: calls that have worked will work again
             if not self._ever_polled and not (isinstance(error, AwsError) and error.transient):
                 raise
-            self._faults.fault(error)
+            self._faults.failed(error)
             return None
         finally:
             self.polling = False
             self._slots.polled(self.queue, reserved, received)
         self._ever_polled = True
-        self._faults.clear()
+        self._faults.recovered()
         self.last_success = time.monotonic()
         return deliveries
 

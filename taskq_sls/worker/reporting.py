@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..client.services import Services
 from ..core.context import TaskContext
-from ..core.fault_log import Episode
+from ..core.fault_log import FaultLog
 from ..core.flow import drive
 from ..core.version import __version__
 from ..engine.executor import Executor
@@ -52,7 +52,7 @@ class Reporter:
         recorded = any(task.options.record != "none" for task in worker.app.registry)
         # Without records there may be no table.
         self._on = worker.report and recorded
-        self._faults = Episode(logger, "this worker cannot report itself in the table", "report_fault")
+        self._faults = FaultLog(logger, "this worker cannot report itself in the table", "report_fault")
 
     def report_if_due(self) -> None:
         """Report, where a minute has passed since the last time."""
@@ -67,10 +67,10 @@ class Reporter:
                 return
             drive(workers.beat(self._report()))
         except Exception as error:  # whatever it is: the heartbeat goes on
-            self._faults.fault(error)
+            self._faults.failed(error)
         else:
             self._said = True
-            self._faults.clear()
+            self._faults.recovered()
 
     def say_goodbye(self) -> None:
         """Take the report away. After a crash its time to live does that."""
@@ -82,7 +82,7 @@ class Reporter:
                 return
             drive(workers.gone(self._worker.app.name, self._id))
         except Exception as error:  # whatever it is: the report ends by its time to live
-            self._faults.fault(error)
+            self._faults.failed(error)
 
     def _report(self) -> WorkerReport:
         worker = self._worker

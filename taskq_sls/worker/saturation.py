@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..brokers.base import Broker
     from ..engine.executor import Executor
     from .options import WorkerOptions
-    from .poller import Fetcher
+    from .poller import Poller
     from .slots import Slots
 
 logger = logging.getLogger("taskq_sls.worker")
@@ -31,7 +31,7 @@ class SaturationWatch:
     """Warns once if no slot, or no thread for sync tasks, came free for a minute while messages wait."""
 
     def __init__(
-        self, worker: WorkerOptions, executor: Executor, slots: Slots, fetchers: Sequence[Fetcher], broker: Broker
+        self, worker: WorkerOptions, executor: Executor, slots: Slots, fetchers: Sequence[Poller], broker: Broker
     ) -> None:
         self._worker = worker
         self._executor = executor

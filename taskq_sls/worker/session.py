@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from ..client.services import Services
 from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..engine.executor import Executor
-from ..engine.fifo_groups import GroupLocks, chains
+from ..engine.fifo_groups import GroupLocks, fifo_groups
 from ..errors import AwsError, TaskQError
 from .closing import in_new_thread
 from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
-from .in_flight import Holds
+from .in_flight import InFlight
 from .loop_watch import LoopWatch
 from .memory import resident_bytes
 from .options import DRAINED, FAULT, RECYCLE, STUCK, WorkerOptions
 from .outage import Outage
-from .poller import Fetcher
+from .poller import Poller
 from .reporting import Reporter
 from .saturation import SaturationWatch
 from .settler import Settler
@@ -60,14 +60,14 @@ SILENCE = 60.0
 """Seconds without an answered poll after which the health endpoint says 503; a long poll takes up to 20."""
 
 
-class Session:
+class WorkerRun:
     """One life of a worker, from the first poll to the last acknowledgement."""
 
     def __init__(self, worker: WorkerOptions, services: Services, state: Any) -> None:
         self._worker = worker
         self._services = services
         self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})
-        self._holds = Holds()
+        self._holds = InFlight()
         self._settler = Settler(services.broker, self._holds, lambda: services.schedules)
         self._locks = GroupLocks()
         self._stopping = False
@@ -100,7 +100,7 @@ class Session:
         )
         wait = 1 if worker.burst else worker.poll_wait
         self._fetchers = [
-            Fetcher(
+            Poller(
                 services.broker,
                 queue.name,
                 queue.visibility_timeout,
@@ -242,7 +242,7 @@ class Session:
     def _deliver(self, deliveries: list[Delivery]) -> None:
         self._worker.has_received = True
         self._holds.add(deliveries)
-        for chain in chains(deliveries, self._is_fifo):
+        for chain in fifo_groups(deliveries, self._is_fifo):
             left = list(chain)
             task = asyncio.create_task(self._run_chain(chain, left))
             self._running[task] = left

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
 from ..core.delivery import DONE, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..core.fault_log import Episode
-from ..engine.settling import bury, hidden_for, hide, hide_faults, put_off
+from ..core.fault_log import FaultLog
+from ..engine.settling import change_visibility, hide_faults, reschedule, send_to_dlq, visibility_seconds
 from ..errors import AwsError
-from .in_flight import Holds
+from .in_flight import InFlight
 
 if TYPE_CHECKING:
     from ..scheduler.store import ScheduleStore
@@ -116,7 +116,7 @@ class Settler:
     """
 
     def __init__(
-        self, broker: Broker, holds: Holds, schedules: Callable[[], ScheduleStore | None] = lambda: None
+        self, broker: Broker, holds: InFlight, schedules: Callable[[], ScheduleStore | None] = lambda: None
     ) -> None:
         self._broker = broker
         self._holds = holds
@@ -126,7 +126,7 @@ class Settler:
         self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY, self._drop)
         self._put_offs: Batcher[tuple[Delivery, RetryIn]] = Batcher(self._put_off, HIDE_DELAY, self._drop)
         self._hide_faults = hide_faults()
-        self._ack_faults = Episode(logger, "messages cannot be deleted", "ack_fault")
+        self._ack_faults = FaultLog(logger, "messages cannot be deleted", "ack_fault")
         self._stopping = False
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -139,7 +139,7 @@ class Settler:
             self._put_offs.add((delivery, outcome))
         elif isinstance(outcome, RetryIn | Release):
             await self._holds.take_out(delivery)
-            self._hides.add((delivery, hidden_for(outcome)))
+            self._hides.add((delivery, visibility_seconds(outcome)))
         else:
             self._holds.drop(delivery)
 
@@ -174,11 +174,11 @@ class Settler:
         try:
             answers = await self._broker.ack(deliveries)
         except Exception as error:  # whatever it is: a message that nobody lets go would be held for ever
-            self._ack_faults.fault(error)
+            self._ack_faults.failed(error)
             again = entries
         else:
             for entry, answer in zip(entries, answers, strict=True):
-                if answer is None or answer.gone or not answer.transient:
+                if answer is None or answer.receipt_expired or not answer.transient:
                     self._holds.drop(entry[0])
                     if answer is not None:
                         logger.warning(
@@ -189,12 +189,12 @@ class Settler:
                             extra={"action": "ack_fault", "queue": entry[0].queue},
                         )
                 else:
-                    self._ack_faults.fault(AwsError("delete_message_batch", answer.code, answer.message))
+                    self._ack_faults.failed(AwsError("delete_message_batch", answer.code, answer.message))
                     again.append(entry)
         if again:
             await self._ack_again(again)
         else:
-            self._ack_faults.clear()
+            self._ack_faults.recovered()
 
     async def _ack_again(self, entries: list[tuple[Delivery, int]]) -> None:
         """Deleting is tried for long, and the messages held meanwhile: a duplicate costs more than a request."""
@@ -206,10 +206,10 @@ class Settler:
                 self._acks.add((delivery, tries + 1))
 
     async def _hide(self, entries: list[tuple[Delivery, int]]) -> None:
-        await hide(self._broker, entries, self._hide_faults)
+        await change_visibility(self._broker, entries, self._hide_faults)
 
     async def _bury(self, entries: list[tuple[Delivery, DeadLetter]]) -> None:
-        for (delivery, _), buried in zip(entries, await bury(self._broker, entries), strict=True):
+        for (delivery, _), buried in zip(entries, await send_to_dlq(self._broker, entries), strict=True):
             if buried:
                 self._acks.add((delivery, 0))
             else:
@@ -217,5 +217,5 @@ class Settler:
 
     async def _put_off(self, entries: list[tuple[Delivery, RetryIn]]) -> None:
         """Held until its schedule stands, so that nobody else gets a message that is about to be deleted."""
-        for (delivery, outcome), accepted in zip(entries, await put_off(self._schedules(), entries), strict=True):
+        for (delivery, outcome), accepted in zip(entries, await reschedule(self._schedules(), entries), strict=True):
             await self.settle(delivery, DONE if accepted else outcome._replace(later=None))

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from ..core.forced_end import LastResort
+from ..core.forced_end import ShutdownWatchdog
 from .reloading import watch_python_files
-from .worker_process import SETTLED, Slot
+from .worker_process import SETTLED, WorkerProcess
 
 STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
 """Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped,
@@ -33,7 +33,7 @@ logger = logging.getLogger("taskq_sls.supervisor")
 
 
 class _Ended(NamedTuple):
-    slot: Slot
+    slot: WorkerProcess
     child: subprocess.Popen[bytes]
 
 
@@ -83,14 +83,14 @@ class Supervisor:
         self._burst = burst
         self._watch = watch
         self._kill_after = kill_after
-        self._slots = [Slot(number) for number in range(processes)]
+        self._slots = [WorkerProcess(number) for number in range(processes)]
         # SimpleQueue, since a signal handler may interrupt a put and put again.
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._stopping = False
         self._stop_signals: set[int] = set()
         self._kill_at: float | None = None
         self._status = 0
-        self._last_resort = LastResort(
+        self._last_resort = ShutdownWatchdog(
             "the supervisor does not come to its end: its process ends, which stops the workers that are left",
             action="supervisor_killed",
             logger=logger.name,
@@ -157,7 +157,7 @@ class Supervisor:
             due.append(self._kill_at)
         return max(0.0, min(due) - now)
 
-    def _start(self, slot: Slot) -> None:
+    def _start(self, slot: WorkerProcess) -> None:
         environment = dict(os.environ if self._environment is None else self._environment)
         environment[CHILD_VARIABLE] = str(slot.number)
         try:
@@ -177,7 +177,7 @@ class Supervisor:
         threading.Thread(target=self._wait, args=(slot, child), name=f"taskq-wait-{slot.number}", daemon=True).start()
         logger.debug("worker process %d started, pid %d", slot.number, child.pid, extra=_fields("started", slot))
 
-    def _wait(self, slot: Slot, child: subprocess.Popen[bytes]) -> None:
+    def _wait(self, slot: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
         child.wait()
         self._events.put(_Ended(slot, child))
 
@@ -203,7 +203,7 @@ class Supervisor:
                 slot.reloading = True
                 slot.signal(signal.SIGTERM)
 
-    def _ended(self, slot: Slot, child: subprocess.Popen[bytes]) -> None:
+    def _ended(self, slot: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
         """Decide what becomes of a slot whose child has ended."""
         status, lived, reloading = child.returncode, slot.ended(), slot.reloading
         unfit = status == BAD_INPUT and lived < SETTLED  # later it is a task's code that ended the process
@@ -270,7 +270,7 @@ def _passing_on(pass_on: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fields(what: str, slot: Slot) -> dict[str, object]:
+def _fields(what: str, slot: WorkerProcess) -> dict[str, object]:
     return {
         "action": f"worker_process_{what}",
         "process_number": slot.number,

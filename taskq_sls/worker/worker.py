@@ -13,14 +13,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..client.services import Services
-from ..core.forced_end import LastResort
+from ..core.forced_end import ShutdownWatchdog
 from ..core.forked_signals import reset_in_forks
 from ..core.queues import Queue
 from ..errors import AwsError, ConfigError
 from .closing import DefaultExecutor, close_runner
 from .escapes import Escapes
 from .options import FAULT, STOPPED, STUCK, WorkerOptions
-from .session import Session
+from .session import WorkerRun
 from .signal_watch import watch_signals
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Worker(WorkerOptions):
     def __init__(self, app: App, **options: Any) -> None:
         super().__init__(app, **options)
         self._os_signals = self._arrivals = 0
-        self._last_resort = LastResort(
+        self._last_resort = ShutdownWatchdog(
             "some code of this worker will not end, and keeps its event loop: the process ends without it",
             action="worker_killed",
             logger=logger.name,
@@ -140,7 +140,7 @@ class Worker(WorkerOptions):
                     state = None
                     if self.app.lifespan is not None:
                         state = await exits.enter_async_context(self.app.lifespan(self.app))
-                    why = await Session(self, services, state).work(self._stop_asked)
+                    why = await WorkerRun(self, services, state).work(self._stop_asked)
             finally:
                 await services.close()
             logger.info(

@@ -13,7 +13,7 @@ SETTLED = 60.0
 """Seconds of life after which earlier crashes are forgotten."""
 
 
-class Slot:
+class WorkerProcess:
     """The place of one child."""
 
     def __init__(self, number: int) -> None:

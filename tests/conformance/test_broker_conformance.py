@@ -178,12 +178,12 @@ class TestHolding:
         held = {delivery.body: delivery for delivery in await broker_bench.receive("default")}
         broker_bench.travel(10)
         answers = await broker_bench.broker.hide([(held["long"], MAX_VISIBILITY), (held["short"], 100)])
-        assert failure(answers[0]).beyond_limit
-        assert not failure(answers[0]).gone
+        assert failure(answers[0]).over_12_hours
+        assert not failure(answers[0]).receipt_expired
         assert not failure(answers[0]).transient
         assert answers[1] is None
         [answer] = await broker_bench.broker.hide([(held["long"], MAX_VISIBILITY + 1)])
-        assert failure(answer).beyond_limit
+        assert failure(answer).over_12_hours
         broker_bench.travel(60)
         assert bodies(await broker_bench.receive("default")) == ["long"]
 
@@ -192,7 +192,7 @@ class TestHolding:
         first, second = await broker_bench.receive("default")
         await broker_bench.broker.ack([first])
         answers = await broker_bench.broker.hide([(first, 10), (second, 10)])
-        assert failure(answers[0]).gone
+        assert failure(answers[0]).receipt_expired
         assert not failure(answers[0]).transient
         assert answers[1] is None
 
@@ -215,7 +215,7 @@ class TestDeleting:
         [held] = await broker_bench.receive("default")
         answers = await broker_bench.broker.ack([held._replace(receipt="bogus"), held])
         assert failure(answers[0]).code == "ReceiptHandleIsInvalid"
-        assert failure(answers[0]).gone
+        assert failure(answers[0]).receipt_expired
         assert answers[1] is None
 
     async def test_deleting_twice_is_accepted(self, broker_bench: BrokerBench) -> None:

@@ -22,9 +22,9 @@ from taskq_sls.cli.apps import load_app
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.core.context import Fence
 from taskq_sls.core.flow import drive
-from taskq_sls.core.forced_end import LastResort
+from taskq_sls.core.forced_end import ShutdownWatchdog
 from taskq_sls.core.states import State
-from taskq_sls.results.records import Claim, Finish
+from taskq_sls.results.records import AttemptEnd, Claim
 
 SHOP = """
 from datetime import date, timedelta
@@ -447,7 +447,7 @@ def test_doctor_names_tasks_whose_retry_is_overdue(run: Run, provisioned: None, 
     for id, due in (("late", now - 1_000), ("waits", now + 60)):
         claim = Claim(id, 0, "shop:resize", "default", id, now - 2_000, now, 3, now + 2e6, now - 2_000)
         drive(results.claim(claim))
-        drive(results.finish(Fence(id, 0, 1, id), Finish(State.RETRYING, now - 2_000, now + 2e6, next_at=due)))
+        drive(results.finish(Fence(id, 0, 1, id), AttemptEnd(State.RETRYING, now - 2_000, now + 2e6, next_at=due)))
 
     (found,) = diagnose(0)
 
@@ -656,7 +656,7 @@ def test_a_program_that_calls_the_command_itself_outlives_it(
     run: Run, provisioned: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     armed: list[str] = []
-    monkeypatch.setattr(LastResort, "arm", lambda guard, *given: armed.append(guard._action))
+    monkeypatch.setattr(ShutdownWatchdog, "arm", lambda guard, *given: armed.append(guard._action))
 
     assert main(["worker", "shop:app", "--burst", "--queues", "default"]) == 0
     assert "worker_exit_forced" not in armed

@@ -24,7 +24,7 @@ from taskq_sls.core.context import Fence
 from taskq_sls.core.flow import drive
 from taskq_sls.core.states import State
 from taskq_sls.local_aws.server import MotoServer
-from taskq_sls.results.records import Claim, Finish
+from taskq_sls.results.records import AttemptEnd, Claim
 
 SHOP = """
 from taskq_sls import TaskQ, Queue, Schedule, at, cron, rate
@@ -344,7 +344,7 @@ def test_ls_shows_the_last_run_that_a_clock_noted_and_what_became_of_it(schedule
     assert row["last_run"] == datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     drive(services.results.claim(Claim(id, 0, "shop:report", "default", "me", now, now + 60, 1, now + 2e6, now)))
-    drive(services.results.finish(Fence(id, 0, 1, "me"), Finish(State.SUCCEEDED, now, now + 2e6)))
+    drive(services.results.finish(Fence(id, 0, 1, "me"), AttemptEnd(State.SUCCEEDED, now, now + 2e6)))
     (row,) = [row for row in schedules("ls") if row["name"] == hourly.id]
     assert row["last_status"] == "SUCCEEDED"
 

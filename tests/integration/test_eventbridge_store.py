@@ -23,8 +23,8 @@ from taskq_sls.core.settings import Settings
 from taskq_sls.deploy.provision import provision
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
 from taskq_sls.scheduler.change_notifier import ASK_AGAIN_ALIVE, ASK_AGAIN_DEAD
-from taskq_sls.scheduler.clock_state_memory import MemoryNotes
-from taskq_sls.scheduler.clock_state_table import TableNotes
+from taskq_sls.scheduler.clock_state_memory import MemoryClockState
+from taskq_sls.scheduler.clock_state_table import TableClockState
 from taskq_sls.scheduler.eventbridge import WAITS, EventBridgeStore
 
 NOW = 1_800_000_000.0
@@ -63,7 +63,7 @@ class Bench:
         self.aws = BlockingAws(clock)
         self.scheduler = Interposed(self.aws.client("scheduler"))
         self.sqs = Interposed(self.aws.client("sqs"))
-        self.notes = MemoryNotes()
+        self.notes = MemoryClockState()
         self.store = self.new_store(settings)
 
     def new_store(self, settings: Settings = SETTINGS, notes: Any = None) -> EventBridgeStore:
@@ -390,7 +390,7 @@ def test_a_conflict_that_lasts_is_an_error(bench: Bench) -> None:
 # -- notes for local clocks -------------------------------------------------------------------------------------
 
 
-class CountingNotes(MemoryNotes):
+class CountingNotes(MemoryClockState):
     """Counts how often it is asked for a clock."""
 
     def __init__(self) -> None:
@@ -410,7 +410,7 @@ def notes() -> CountingNotes:
     return CountingNotes()
 
 
-def names(notes: MemoryNotes) -> list[str]:
+def names(notes: MemoryClockState) -> list[str]:
     return [change.name for change in drive(notes.changes(0))]
 
 
@@ -468,7 +468,7 @@ def test_notes_that_fail_are_logged_once_and_change_nothing(
 
 
 def test_a_missing_table_does_not_keep_a_schedule_from_being_made(bench: Bench) -> None:
-    notes = TableNotes(bench.aws.client("dynamodb"), bench.aws.flow, "nowhere", "shop-timed", bench.aws.describe)
+    notes = TableClockState(bench.aws.client("dynamodb"), bench.aws.flow, "nowhere", "shop-timed", bench.aws.describe)
     assert drive(bench.new_store(notes=notes).create(a_spec()))
 
 
@@ -477,7 +477,7 @@ def test_a_missing_table_does_not_keep_a_schedule_from_being_made(bench: Bench) 
 
 def test_the_items_of_the_table_are_the_documented_ones(bench: Bench) -> None:
     dynamodb = bench.aws.client("dynamodb")
-    notes = TableNotes(dynamodb, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
+    notes = TableClockState(dynamodb, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
     drive(notes.beat(NOW))
     drive(notes.changed("d-a", NOW + 0.5))
     drive(notes.fired("d-a", NOW + 60, NOW + 61))
@@ -504,7 +504,7 @@ def test_the_items_of_the_table_are_the_documented_ones(bench: Bench) -> None:
 
 def test_groups_share_a_table_without_seeing_each_other(bench: Bench) -> None:
     one, other = (
-        TableNotes(bench.aws.client("dynamodb"), bench.aws.flow, "shop-tasks", group, bench.aws.describe)
+        TableClockState(bench.aws.client("dynamodb"), bench.aws.flow, "shop-tasks", group, bench.aws.describe)
         for group in ("shop", "shop-timed")
     )
     drive(one.beat(NOW))
@@ -528,7 +528,7 @@ def small_pages(client: Interposed) -> None:
 
 def test_long_answers_are_read_to_their_end(bench: Bench) -> None:
     client = Interposed(bench.aws.client("dynamodb"))
-    notes = TableNotes(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
+    notes = TableClockState(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
     for number in range(10):
         drive(notes.changed("d-a", NOW + number))
         drive(notes.fired(f"d-{number}", NOW, NOW))
@@ -539,7 +539,7 @@ def test_long_answers_are_read_to_their_end(bench: Bench) -> None:
 
 def test_keys_that_were_not_processed_are_asked_for_again(bench: Bench) -> None:
     client = Interposed(bench.aws.client("dynamodb"))
-    notes = TableNotes(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
+    notes = TableClockState(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
     for number in range(9):
         drive(notes.fired(f"d-{number}", NOW, NOW))
 
@@ -557,7 +557,7 @@ def test_keys_that_were_not_processed_are_asked_for_again(bench: Bench) -> None:
 
 def test_a_table_that_answers_nothing_is_told_after_a_while(bench: Bench) -> None:
     client = Interposed(bench.aws.client("dynamodb"))
-    notes = TableNotes(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
+    notes = TableClockState(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
 
     async def throttle(operation: str, params: dict[str, Any]) -> dict[str, Any]:
         return {"UnprocessedKeys": params["RequestItems"]}

@@ -149,7 +149,7 @@ class TestFailedEntries:
         bench.send("a")
         held = bench.receive()
         bench.meddler.script = iter([fail_entries("0", code=code, message=message)])
-        assert drive(bench.broker.hide([(held[0], 5)])) == [EntryError(code, message, gone=True)]
+        assert drive(bench.broker.hide([(held[0], 5)])) == [EntryError(code, message, receipt_expired=True)]
 
     def test_a_delete_refused_as_expired_counts_as_settled(self, bench: Bench) -> None:
         bench.send("a")

@@ -64,10 +64,10 @@ async def test_chains_that_are_cancelled_before_they_begin_give_back_their_slots
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make_aws_bench()
-    deliver = session_module.Session._deliver
+    deliver = session_module.WorkerRun._deliver
     cancelled = 0
 
-    def deliver_cancelled(session: session_module.Session, deliveries: list[Delivery]) -> None:
+    def deliver_cancelled(session: session_module.WorkerRun, deliveries: list[Delivery]) -> None:
         nonlocal cancelled
         deliver(session, deliveries)
         if cancelled < 2:
@@ -75,7 +75,7 @@ async def test_chains_that_are_cancelled_before_they_begin_give_back_their_slots
                 cancelled += 1
                 task.cancel()
 
-    monkeypatch.setattr(session_module.Session, "_deliver", deliver_cancelled)
+    monkeypatch.setattr(session_module.WorkerRun, "_deliver", deliver_cancelled)
 
     @bench.app.task(name="work")
     async def work() -> str:

@@ -19,11 +19,11 @@ from taskq_sls.core.clock import Clock
 from taskq_sls.core.context import TaskContext
 from taskq_sls.core.delivery import Delivery, Outcome, Release
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow
-from taskq_sls.engine.fifo_groups import GroupLocks, chains
+from taskq_sls.engine.fifo_groups import GroupLocks, fifo_groups
 from taskq_sls.errors import TaskQError
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.worker.heartbeat import Heartbeat
-from taskq_sls.worker.in_flight import Holds
+from taskq_sls.worker.in_flight import InFlight
 from taskq_sls.worker.settler import Settler
 from tests.model.ledger import Run
 
@@ -83,7 +83,7 @@ class SimWorker:
         self._work: dict[asyncio.Task[Any], None] = {}
         view = _seen_from(self, broker, Broker)
         self._broker = view
-        self._holds = Holds()
+        self._holds = InFlight()
         self._settler = Settler(view, self._holds)
         self._locks = GroupLocks()
         results_view = _seen_from(self, results, ResultBackend)
@@ -189,7 +189,7 @@ class SimWorker:
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         self._holds.add(deliveries)
-        for chain in chains(deliveries, _is_fifo):
+        for chain in fifo_groups(deliveries, _is_fifo):
             self._spawn(self._locks.run_chain(chain, self._process, self._settle, lambda: self.stopping), self._work)
 
     async def _process(self, delivery: Delivery) -> Outcome:

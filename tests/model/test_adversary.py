@@ -16,7 +16,7 @@ from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import Claim, Claimed, Finish
+from taskq_sls.results.records import AttemptEnd, Claim, Claimed
 from taskq_sls.testing import AdversarialBroker, Faults, FaultyPort, FaultyResults, ManualClock
 
 NOW = 1_800_000_000.0
@@ -80,7 +80,7 @@ def test_a_held_message_is_handed_out_twice_and_the_first_receipt_does_nothing_a
     assert drive(bench.broker.ack([first])) == [None]
     [refused] = drive(bench.broker.hide([(first, 0)]))
     assert refused is not None
-    assert refused.gone
+    assert refused.receipt_expired
     assert bench.bodies() == ["a"]
     drive(bench.broker.ack([second]))
     assert bench.bodies() == []
@@ -226,7 +226,7 @@ def test_answers_of_the_table_are_lost_too(operation: str, after: bool) -> None:
     calls: dict[str, Callable[[], Any]] = {
         "claim": lambda: results.claim(CLAIM),
         "renew": lambda: results.renew(FENCE, now=NOW, lease_until=NOW + 90),
-        "finish": lambda: results.finish(FENCE, Finish(State.SUCCEEDED, NOW, NOW + 20 * DAY)),
+        "finish": lambda: results.finish(FENCE, AttemptEnd(State.SUCCEEDED, NOW, NOW + 20 * DAY)),
         "release": lambda: results.release(FENCE, now=NOW),
     }
     before = drive(inner.get("t", now=NOW))

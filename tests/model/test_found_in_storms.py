@@ -17,7 +17,7 @@ from taskq_sls.core.message import Message
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import Claim, Claimed, Refused
 from taskq_sls.testing import ManualClock, in_memory
-from taskq_sls.worker.in_flight import Holds
+from taskq_sls.worker.in_flight import InFlight
 from taskq_sls.worker.settler import Settler
 
 
@@ -40,7 +40,7 @@ def test_a_redriven_copy_runs_however_old_its_task_is_by_then(level: str) -> Non
 
 
 async def test_a_settler_that_gives_up_a_batch_before_it_began_leaves_no_coroutine_behind() -> None:
-    settler = Settler(MemoryBroker(ManualClock(), ["default"]), Holds())
+    settler = Settler(MemoryBroker(ManualClock(), ["default"]), InFlight())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for number in range(10):

@@ -16,7 +16,7 @@ from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.core.states import State
 from taskq_sls.errors import UndecodableMessage
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import CancelAnswer, Claim, Claimed, Finish, Refused, Renewed, TaskRecord
+from taskq_sls.results.records import AttemptEnd, CancelAnswer, Claim, Claimed, Refused, Renewed, TaskRecord
 from taskq_sls.testing import AdversarialBroker
 from tests.model.ledger import Ledger
 
@@ -52,7 +52,7 @@ class WitnessedResults(ResultBackend):
         await self._fenced("renew", fence, before)
         return answer
 
-    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+    async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
         before = await self._look(fence.id)
         answer = await self._inner.finish(fence, finish)
         await self._fenced("finish", fence, before)
@@ -69,7 +69,7 @@ class WitnessedResults(ResultBackend):
         self._ledger.changed(operation, before, after, self._clock.time())
         self._ledger.written(operation, fence, before, after)
 
-    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         before = await self._look(record.id)
         answer = await self._inner.close_abandoned(record, finish)
         after = await self._look(record.id)
@@ -78,7 +78,7 @@ class WitnessedResults(ResultBackend):
             self._ledger.closed(before, after, self._clock.time())
         return answer
 
-    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         before = await self._look(record.id)
         answer = await self._inner.close_idle(record, finish)
         self._ledger.changed("close_idle", before, await self._look(record.id), self._clock.time())
@@ -96,7 +96,7 @@ class WitnessedResults(ResultBackend):
         self._ledger.changed("put_queued", before, await self._look(claim.id), self._clock.time())
         return answer
 
-    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+    async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
         # Not fenced by design: of unclaimed attempts the last write wins.
         await self._inner.put_finished(claim, attempt, finish)
 

@@ -16,12 +16,12 @@ from taskq_sls.brokers.base import Outgoing
 from taskq_sls.client.services import Services
 from taskq_sls.core.delivery import DeadLetter, Delivery, Done, Lost, Outcome, Release, RetryIn
 from taskq_sls.core.flow import BlockingFlow, drive
-from taskq_sls.engine.settling import bury, hidden_for
+from taskq_sls.engine.settling import send_to_dlq, visibility_seconds
 from taskq_sls.errors import AwsError, TaskQError
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.testing import AdversarialBroker, Faults, FaultyResults, ManualClock, in_memory
 from taskq_sls.worker.heartbeat import Heartbeat
-from taskq_sls.worker.in_flight import Holds
+from taskq_sls.worker.in_flight import InFlight
 
 HOLD = 5
 NOW = 1_800_000_000.0
@@ -67,11 +67,11 @@ class Bench:
 
     async def _carry_out(self, delivery: Delivery, outcome: Outcome) -> None:
         if isinstance(outcome, Done) or (
-            isinstance(outcome, DeadLetter) and (await bury(self.broker, [(delivery, outcome)]))[0]
+            isinstance(outcome, DeadLetter) and (await send_to_dlq(self.broker, [(delivery, outcome)]))[0]
         ):
             await self.broker.ack([delivery])
         elif isinstance(outcome, RetryIn | Release):
-            await self.broker.hide([(delivery, hidden_for(outcome))])
+            await self.broker.hide([(delivery, visibility_seconds(outcome))])
 
     def messages(self, queue: str = "default") -> int:
         return len(self.broker.messages(queue))
@@ -229,7 +229,7 @@ async def test_the_heartbeat_goes_on_after_a_throttle() -> None:
     bench = Bench()
     bench.task()
     await bench.broker.send([Outgoing("default", "held", "a")])
-    holds = Holds()
+    holds = InFlight()
     holds.add(await bench.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
     services = Services(BlockingFlow(bench.clock), lambda: bench.broker, lambda: bench.results, _nothing)
     executor = bench.app.executor(await bench.app.services.on_loop())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from taskq_sls.client.schedule_sync import sync
 from taskq_sls.core.flow import drive
-from taskq_sls.metrics.counters import BUCKETS, Counters, Slot
+from taskq_sls.metrics.counters import BUCKETS, CounterKey, Counters
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from tests.support.api import Served
 
@@ -116,7 +116,7 @@ def fill(api: Served) -> None:
         assert store is not None
         drive(
             store.add(
-                "shop", Slot(60, minute - 60 * ago, "shop:login" if failed else "shop:resize", "default"), counted
+                "shop", CounterKey(60, minute - 60 * ago, "shop:login" if failed else "shop:resize", "default"), counted
             )
         )
 

@@ -18,7 +18,7 @@ from taskq_sls.core.message import ErrorInfo, Message, decode
 from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.core.states import State
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import Call, Claim, Finish
+from taskq_sls.results.records import AttemptEnd, Call, Claim
 from taskq_sls.scheduler.memory import MemorySchedules
 
 NOW = 1_800_000_000.0
@@ -101,7 +101,7 @@ class Graveyard:
         error = ErrorInfo("ValueError", f"no {id}", "Traceback: ...")
         if recorded:
             self.claimed(id, task=task, queue=queue, run=run)
-            finish = Finish(State.FAILED, now, now + 20 * DAY, error=error, reason=reason)
+            finish = AttemptEnd(State.FAILED, now, now + 20 * DAY, error=error, reason=reason)
             assert drive(self.results.finish(Fence(id, run, 1, f"owner-{id}"), finish))
         assert drive(self.broker.dead_letter([(delivery, DeadLetter(reason, error, 1))])) == [None]
 

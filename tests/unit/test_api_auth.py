@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from taskq_sls import ConfigError
-from taskq_sls.web.auth import Gate, new_token
+from taskq_sls.web.auth import Authenticator, new_token
 from taskq_sls.web.auth.authenticator import COOKIE, iam_identity, source_of
 from taskq_sls.web.auth.login_limiter import MOST, MOST_SOURCES, WINDOW, Failures
 from taskq_sls.web.auth.tokens import read_tokens
@@ -39,9 +39,9 @@ def connection(headers: dict[str, str] | None = None, event: Any = None, host: s
     return HTTPConnection({"type": "http", "headers": raw, "client": (host, 1), "aws.event": event})
 
 
-def gate(now: list[float] | None = None, **options: Any) -> Gate:
+def gate(now: list[float] | None = None, **options: Any) -> Authenticator:
     clock = now or [1_800_000_000.0]
-    return Gate.load(lambda: clock[0], options.get("auth"), options.get("tokens"), options.get("iam_scopes"))
+    return Authenticator.load(lambda: clock[0], options.get("auth"), options.get("tokens"), options.get("iam_scopes"))
 
 
 # -- closed -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from taskq_sls.web.auth import Gate, Token
-from taskq_sls.web.guard import Front, seconds_left
+from taskq_sls.web.auth import Authenticator, Token
+from taskq_sls.web.guard import RequestGuard, seconds_left
 from taskq_sls.web.limits import LONGEST_REQUEST
 
 
@@ -22,12 +22,12 @@ class Context:
         return int(self._seconds * 1000)
 
 
-def front(app: Any) -> Front:
-    gate = Gate(lambda: 0.0, frozenset({"tokens"}), [Token("ci", b"", frozenset({"read"}))], frozenset())
-    return Front(app, gate, lambda: 0.0, public=["/open"])
+def front(app: Any) -> RequestGuard:
+    gate = Authenticator(lambda: 0.0, frozenset({"tokens"}), [Token("ci", b"", frozenset({"read"}))], frozenset())
+    return RequestGuard(app, gate, lambda: 0.0, public=["/open"])
 
 
-async def ask(app: Front, scope: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+async def ask(app: RequestGuard, scope: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

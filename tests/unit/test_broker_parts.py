@@ -20,7 +20,7 @@ from taskq_sls.brokers.dead_letters import (
     dead_letter_copy,
 )
 from taskq_sls.brokers.received import delivery_from_lambda_record, delivery_from_receive
-from taskq_sls.brokers.sqs_limits import illegal, message_bytes, pack, refusal, utf8_bytes
+from taskq_sls.brokers.sqs_limits import illegal, message_bytes, pack, utf8_bytes, validate
 from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.message import ErrorInfo, Message, deduplication_id
 
@@ -61,7 +61,7 @@ class TestPacking:
             )
 
         legal = all(allowed(ord(character)) for character in body)
-        assert (refusal(Outgoing("q", body, "id"), fifo=False) is None) == legal
+        assert (validate(Outgoing("q", body, "id"), fifo=False) is None) == legal
 
 
 class TestDeadLetterText:

@@ -6,7 +6,7 @@ import pytest
 from graveyard import NOW, Graveyard
 
 from taskq_sls import ConfigError
-from taskq_sls.operations.browse import HOLD, Reading
+from taskq_sls.operations.browse import HOLD, DeadLetterBrowser
 from taskq_sls.operations.dead_letter_view import DeadLetterView
 from taskq_sls.operations.dead_letters import Listing, list_dead_letters, purge
 from taskq_sls.operations.selection import Selection
@@ -150,7 +150,7 @@ def test_a_long_look_keeps_what_it_has_received_and_shows_nothing_twice(
     yard.die("a")
 
     async def watch() -> list[int]:
-        async with Reading(yard.app, yard.services, "default-dlq") as reading:
+        async with DeadLetterBrowser(yard.app, yard.services, "default-dlq") as reading:
             assert len(await reading.next()) == 1
             found = []
             for _ in range(5):

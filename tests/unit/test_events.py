@@ -572,7 +572,8 @@ def test_the_handler_imports_nothing_that_the_worker_s_does_not():
         "hashlib",  # botocore loads it too
         "taskq_sls.client.event_arguments",
         "taskq_sls.client.event_patterns",
-        "taskq_sls.events",
+        "taskq_sls.client.events",
+        "taskq_sls.core.schedule_spec",
         "taskq_sls.scheduler",  # for the ids of events, which those of firings share
         "taskq_sls.scheduler.firing",
         "taskq_sls.scheduler.spec",
@@ -580,7 +581,12 @@ def test_the_handler_imports_nothing_that_the_worker_s_does_not():
         "platform",
         "uuid",  # of ids made from names; it imports platform
     }
-    assert not worker & {"taskq_sls.events", "taskq_sls.client.event_patterns", "taskq_sls.serverless.events"}
+    assert not worker & {
+        "taskq_sls.client.events",
+        "taskq_sls.core.schedule_spec",
+        "taskq_sls.client.event_patterns",
+        "taskq_sls.serverless.events",
+    }
 
 
 # -- what is shown to users -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.queues import Queue
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.worker.outage import Outage
-from taskq_sls.worker.poller import Fetcher
+from taskq_sls.worker.poller import Poller
 from taskq_sls.worker.slots import Slots
 
 
@@ -55,7 +55,7 @@ class Bench:
         self.broker = SlowBroker(backlog)
         self.slots = Slots(slots, {"default": 1})
         self.got: list[Delivery] = []
-        self.fetcher = Fetcher(self.broker, "default", 60, 20, self.slots, self.got.extend, outage)
+        self.fetcher = Poller(self.broker, "default", 60, 20, self.slots, self.got.extend, outage)
         self.task = asyncio.create_task(self.fetcher.run())
 
     async def turns(self, count: int = 20) -> None:
@@ -225,7 +225,7 @@ async def test_what_a_poll_has_brought_starts_before_the_next_poll_is_made() -> 
     broker.gate.set()
     slots = Slots(100, {"default": 1})
     started: list[asyncio.Task[None]] = []
-    fetcher = Fetcher(broker, "default", 60, 20, slots, lambda deliveries: started.append(asyncio.create_task(task())))
+    fetcher = Poller(broker, "default", 60, 20, slots, lambda deliveries: started.append(asyncio.create_task(task())))
     running = asyncio.create_task(fetcher.run())
     for _ in range(20):
         await asyncio.sleep(0)

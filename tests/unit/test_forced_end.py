@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from taskq_sls.core import forced_end
-from taskq_sls.core.forced_end import LastResort, stacks
+from taskq_sls.core.forced_end import ShutdownWatchdog, stacks
 
 END = """
 import logging, threading
@@ -72,14 +72,14 @@ def test_it_ends_although_stderr_is_closed() -> None:
 
 LIMITED = """
 import _thread, signal, sys, time
-from taskq_sls import forced_end
+from taskq_sls.core import forced_end
 
 def refuse(function, args):
     raise RuntimeError("can't start new thread")
 
 _thread.start_new_thread = refuse
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
-last_resort = forced_end.LastResort("no way on", action="ended", logger="taskq_sls.test")
+last_resort = forced_end.ShutdownWatchdog("no way on", action="ended", logger="taskq_sls.test")
 last_resort.arm(0.01)
 last_resort.cancel()
 time.sleep(0.1)
@@ -112,7 +112,7 @@ def test_stacks_name_threads_and_functions() -> None:
 
 
 class Ends:
-    """What `LastResort` would have ended the process with."""
+    """What `ShutdownWatchdog` would have ended the process with."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statuses: list[int] = []
@@ -130,8 +130,8 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Ends:
     return Ends(monkeypatch)
 
 
-def last_resort() -> LastResort:
-    return LastResort("too late", action="late", logger="taskq_sls.test")
+def last_resort() -> ShutdownWatchdog:
+    return ShutdownWatchdog("too late", action="late", logger="taskq_sls.test")
 
 
 def test_a_last_resort_ends_the_process_with_its_status(ends: Ends) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
-from taskq_sls.engine.fifo_groups import GroupLocks, chains, settles
+from taskq_sls.engine.fifo_groups import GroupLocks, fifo_groups, leaves_queue
 
 
 def delivery(body: str, group: str | None = "g", queue: str = "ledger.fifo") -> Delivery:
@@ -40,25 +40,25 @@ class Run:
 def test_a_fifo_batch_becomes_a_chain_per_group_in_order() -> None:
     batch = [delivery("a1", "a"), delivery("b1", "b"), delivery("a2", "a"), delivery("b2", "b"), delivery("a3", "a")]
 
-    assert bodies(chains(batch, is_fifo)) == [["a1", "a2", "a3"], ["b1", "b2"]]
+    assert bodies(fifo_groups(batch, is_fifo)) == [["a1", "a2", "a3"], ["b1", "b2"]]
 
 
 def test_groups_of_the_same_name_in_two_queues_are_two_chains() -> None:
     batch = [delivery("1", "g", "x.fifo"), delivery("2", "g", "y.fifo")]
 
-    assert bodies(chains(batch, is_fifo)) == [["1"], ["2"]]
+    assert bodies(fifo_groups(batch, is_fifo)) == [["1"], ["2"]]
 
 
 def test_a_group_on_a_standard_queue_orders_nothing() -> None:
     batch = [delivery("1", "tenant", "default"), delivery("2", "tenant", "default")]
 
-    assert bodies(chains(batch, is_fifo)) == [["1"], ["2"]]
+    assert bodies(fifo_groups(batch, is_fifo)) == [["1"], ["2"]]
 
 
 def test_only_what_leaves_the_queue_lets_the_next_of_its_group_run() -> None:
-    assert settles(DONE)
-    assert settles(DeadLetter("exhausted"))
-    assert not any(settles(outcome) for outcome in (RetryIn(1, "failed"), Release(0), LOST))
+    assert leaves_queue(DONE)
+    assert leaves_queue(DeadLetter("exhausted"))
+    assert not any(leaves_queue(outcome) for outcome in (RetryIn(1, "failed"), Release(0), LOST))
 
 
 async def test_a_failing_head_gives_the_rest_of_its_chain_back_untouched() -> None:

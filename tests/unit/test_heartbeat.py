@@ -20,7 +20,7 @@ from taskq_sls.core.flow import BlockingFlow
 from taskq_sls.errors import AwsError
 from taskq_sls.worker import heartbeat as heartbeat_module
 from taskq_sls.worker.heartbeat import Heartbeat
-from taskq_sls.worker.in_flight import Holds
+from taskq_sls.worker.in_flight import InFlight
 
 HOLD = 6
 
@@ -33,7 +33,7 @@ class Machine:
         monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: self.now)
 
 
-async def beating(rig: Rig, holds: Holds) -> Heartbeat:
+async def beating(rig: Rig, holds: InFlight) -> Heartbeat:
     services = Services(BlockingFlow(rig.clock), lambda: rig.broker, lambda: rig.results, _nothing)
     return Heartbeat(await rig.executor(), holds, {"default": HOLD}, services, rig.clock, lambda context, reason: None)
 
@@ -42,7 +42,7 @@ async def beating(rig: Rig, holds: Holds) -> Heartbeat:
 async def test_a_beat_that_takes_longer_than_its_interval_warns(
     takes: float, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig, machine, holds = Rig(), Machine(monkeypatch), Holds()
+    rig, machine, holds = Rig(), Machine(monkeypatch), InFlight()
     await rig.broker.send([Outgoing("default", "held", "a")])
     holds.add(await rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
     extend = FaultyBroker.extend
@@ -73,7 +73,7 @@ async def test_progress_told_many_times_between_two_looks_is_one_write_and_none_
 
     running: asyncio.Task[Any] = asyncio.create_task(rig.process(delivery(job)))
     await told.wait()
-    heartbeat = await beating(rig, Holds())
+    heartbeat = await beating(rig, InFlight())
     for _ in range(3):
         heartbeat._tick()
     assert rig.results.calls == ["claim", "renew"]
@@ -104,7 +104,7 @@ class Running:
             self.outcomes.append(asyncio.create_task(self.rig.process(delivery(self.job, id=id))))
         while len(self.contexts) < len(ids):  # noqa: ASYNC110  # tasks tell nobody that they have begun
             await asyncio.sleep(0)
-        heartbeat = await beating(self.rig, Holds())
+        heartbeat = await beating(self.rig, InFlight())
         self.pass_time(HOLD)
         return heartbeat
 

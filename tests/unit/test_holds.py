@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from taskq_sls.core.delivery import Delivery
-from taskq_sls.worker.in_flight import Holds
+from taskq_sls.worker.in_flight import InFlight
 
 
 def delivery(name: str, queue: str = "default") -> Delivery:
@@ -13,7 +13,7 @@ def delivery(name: str, queue: str = "default") -> Delivery:
 
 
 async def test_a_beat_covers_the_held_messages_of_its_queue() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a"), delivery("b", "slow"), delivery("c")])
 
     assert holds.begin_beat("default") == [delivery("a"), delivery("c")]
@@ -21,7 +21,7 @@ async def test_a_beat_covers_the_held_messages_of_its_queue() -> None:
 
 
 async def test_a_message_outside_of_a_beat_is_taken_out_at_once() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a"), delivery("b")])
 
     await asyncio.wait_for(holds.take_out(delivery("a")), 60)
@@ -30,7 +30,7 @@ async def test_a_message_outside_of_a_beat_is_taken_out_at_once() -> None:
 
 
 async def test_taking_out_waits_for_the_beat_that_contains_the_message() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a")])
     batch = holds.begin_beat("default")
     waiting = asyncio.create_task(holds.take_out(delivery("a")))
@@ -44,7 +44,7 @@ async def test_taking_out_waits_for_the_beat_that_contains_the_message() -> None
 
 
 async def test_a_message_that_is_dropped_is_in_no_later_beat() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a")])
 
     holds.drop(delivery("a"))
@@ -54,7 +54,7 @@ async def test_a_message_that_is_dropped_is_in_no_later_beat() -> None:
 
 
 async def test_a_message_that_is_being_deleted_is_still_beaten_but_not_missed() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a")])
 
     holds.leave([delivery("a")])
@@ -64,7 +64,7 @@ async def test_a_message_that_is_being_deleted_is_still_beaten_but_not_missed() 
 
 
 async def test_a_dropped_message_may_be_held_again() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a")])
     holds.leave([delivery("a")])
     holds.drop(delivery("a"))
@@ -75,7 +75,7 @@ async def test_a_dropped_message_may_be_held_again() -> None:
 
 
 def test_the_end_of_a_beat_survives_a_loop_that_is_gone() -> None:
-    holds = Holds()
+    holds = InFlight()
     holds.add([delivery("a")])
     batch = holds.begin_beat("default")
 

@@ -20,7 +20,7 @@ import pytest
 from taskq_sls.aws.blocking import Clients
 from taskq_sls.aws.config import ClientOptions
 from taskq_sls.core import interrupts
-from taskq_sls.core.threads import Threads
+from taskq_sls.core.threads import ThreadPool
 
 BEFORE_3_13 = pytest.mark.skipif(sys.version_info >= (3, 13), reason="logging holds it by `with`, which has no gap")
 
@@ -74,7 +74,7 @@ async def run_interrupted(function: Callable[..., Any], *args: Any) -> list[str]
 
     async with asyncio.timeout(20):
         with pytest.raises(asyncio.CancelledError):
-            await Threads().run(task)
+            await ThreadPool().run(task)
     return after
 
 
@@ -145,7 +145,7 @@ async def test_an_interrupt_waits_for_the_outermost_of_nested_calls() -> None:
 
 
 async def test_code_that_keeps_a_lock_of_logging_does_not_keep_the_next_task_from_being_interrupted() -> None:
-    pool, handler = Threads(1), logging.Handler()
+    pool, handler = ThreadPool(1), logging.Handler()
     await pool.run(handler.acquire)
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(20):
@@ -187,7 +187,7 @@ async def test_an_import_that_fails_leaves_the_task_interruptible() -> None:
             importlib.import_module("no_such_module_anywhere")
         assert interrupts._here.call._deferred == 0
 
-    await Threads().run(task)
+    await ThreadPool().run(task)
 
 
 async def test_an_interrupt_that_strikes_where_exceptions_are_ignored_is_sent_again() -> None:
@@ -245,7 +245,7 @@ def test_code_that_is_traced_runs_on_after_a_task_has_been_interrupted() -> None
 
 FORKED = """
 import os, signal
-from taskq_sls import interrupts
+from taskq_sls.core import interrupts
 
 interrupts._changes.acquire()           # as another thread may, when this one forks
 if (child := os.fork()) == 0:

@@ -16,7 +16,7 @@ from taskq_sls.aws.port import CALL_THREADS
 from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.states import State
-from taskq_sls.engine.plan import Plan
+from taskq_sls.engine.plan import CompiledTask
 from taskq_sls.serverless.loop import BUSY_SECONDS, new_event_loop
 from taskq_sls.serverless.starts import RecordStart, StartLimits
 
@@ -201,7 +201,7 @@ class Load:
         return self.saturated
 
 
-def plan_of(bench: Bench) -> Plan:
+def plan_of(bench: Bench) -> CompiledTask:
     @bench.app.task(name="compute")
     async def compute() -> None: ...
 

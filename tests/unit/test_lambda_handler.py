@@ -25,7 +25,7 @@ from taskq_sls.core.message import Message
 from taskq_sls.core.queues import physical_name
 from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.core.states import State
-from taskq_sls.engine.settling import LONGEST_HOP
+from taskq_sls.engine.settling import MAX_VISIBILITY_STEP
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.local_aws.context import LambdaContext
 from taskq_sls.results.memory import MemoryResults
@@ -1052,4 +1052,4 @@ def test_a_record_whose_schedule_cannot_be_made_is_hidden_and_reported_as_failed
     job.enqueue()
     [failed] = bench.invoke()
     assert bench.depth() == 1
-    assert bench.broker.hidden == [(failed, LONGEST_HOP)]
+    assert bench.broker.hidden == [(failed, MAX_VISIBILITY_STEP)]

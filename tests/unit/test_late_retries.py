@@ -9,7 +9,7 @@ from taskq_sls import Queue, Retry, RetryLater, State, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Outcome, RetryIn
 from taskq_sls.core.lifetimes import RETENTION
 from taskq_sls.core.message import decode
-from taskq_sls.engine.settling import LONGEST_HOP, put_off
+from taskq_sls.engine.settling import MAX_VISIBILITY_STEP, reschedule
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.testing import in_memory
@@ -43,12 +43,12 @@ class Late(Rig):
 
 async def settled(rig: Late, outcome: Outcome) -> bool:
     assert isinstance(outcome, RetryIn)
-    return (await put_off(rig.schedules, [(delivery(rig.job), outcome)]))[0]
+    return (await reschedule(rig.schedules, [(delivery(rig.job), outcome)]))[0]
 
 
 async def test_a_retry_within_the_twelve_hours_of_sqs_stays_in_its_queue() -> None:
-    rig = Late(LONGEST_HOP)
-    assert await rig.run(rig.job) == RetryIn(LONGEST_HOP, "failed")
+    rig = Late(MAX_VISIBILITY_STEP)
+    assert await rig.run(rig.job) == RetryIn(MAX_VISIBILITY_STEP, "failed")
 
 
 async def test_a_longer_wait_becomes_a_one_time_schedule_named_after_task_run_and_attempt() -> None:
@@ -77,7 +77,7 @@ async def test_where_the_schedule_cannot_be_made_the_message_is_hidden_instead()
     rig = Late(2 * DAY)
     outcome = await rig.run(rig.job)
     assert isinstance(outcome, RetryIn)
-    assert await put_off(None, [(delivery(rig.job), outcome)]) == [False]
+    assert await reschedule(None, [(delivery(rig.job), outcome)]) == [False]
 
 
 async def test_without_a_scheduler_the_wait_hops() -> None:

@@ -18,12 +18,12 @@ from taskq_sls.aws.port import AwsClient
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.scheduler.clock_state_memory import MemoryNotes
+from taskq_sls.scheduler.clock_state_memory import MemoryClockState
 from taskq_sls.scheduler.local_clock import clock as local_clock
 from taskq_sls.scheduler.local_clock import sender
 from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.placeholders import spread
+from taskq_sls.scheduler.placeholders import window_offset
 from taskq_sls.scheduler.spec import StoredSchedule
 from taskq_sls.testing.faults import Faults
 from taskq_sls.testing.ports import FaultyClient
@@ -54,7 +54,7 @@ class Bench:
     def __init__(self, sqs: AwsClient) -> None:
         self.clock = ManualClock(START)
         self.store = CountingSchedules(self.clock)
-        self.notes = MemoryNotes()
+        self.notes = MemoryClockState()
         self.sqs = sqs
         self.local: LocalClock
 
@@ -254,10 +254,10 @@ async def test_a_flexible_window_spreads_firings_the_same_way_in_every_clock(ben
 
 
 def test_the_spread_of_a_window_is_even() -> None:
-    offsets = [spread(f"arn:{number}", 10) for number in range(2_000)]
+    offsets = [window_offset(f"arn:{number}", 10) for number in range(2_000)]
 
     assert 290 < sum(offsets) / len(offsets) < 310
-    assert spread("arn:1", 0) == 0
+    assert window_offset("arn:1", 0) == 0
 
 
 async def test_a_disabled_schedule_does_not_fire_and_nothing_is_made_up_for(bench: Bench) -> None:
@@ -509,17 +509,17 @@ async def test_a_note_that_an_odd_fault_kept_from_the_table_is_written_the_next_
     await bench.make("r-a", "cron(* * * * ? *)")
     await bench.make("r-b", "cron(* * * * ? *)")
     await bench.start()
-    fired = MemoryNotes.fired
+    fired = MemoryClockState.fired
 
-    async def odd(notes: MemoryNotes, name: str, at: float, now: float) -> None:
+    async def odd(notes: MemoryClockState, name: str, at: float, now: float) -> None:
         if name == "r-a":
             raise ValueError("rubbish from a credential_process")
         await fired(notes, name, at, now)
 
-    monkeypatch.setattr(MemoryNotes, "fired", odd)
+    monkeypatch.setattr(MemoryClockState, "fired", odd)
     await bench.pass_time(MINUTE)
     assert await bench.notes.last_fired() == {"r-b": START + MINUTE}
-    monkeypatch.setattr(MemoryNotes, "fired", fired)
+    monkeypatch.setattr(MemoryClockState, "fired", fired)
     await bench.local.settle()
     assert await bench.notes.last_fired() == {"r-a": START + MINUTE, "r-b": START + MINUTE}
 
@@ -548,7 +548,7 @@ async def test_a_later_firing_does_not_hide_one_that_is_still_on_its_way(bench: 
 async def test_many_firings_are_one_note(bench: Bench) -> None:
     written = []
 
-    class Writing(MemoryNotes):
+    class Writing(MemoryClockState):
         async def fired(self, name: str, at: float, now: float) -> None:
             written.append(at)
 

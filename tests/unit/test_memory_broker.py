@@ -54,7 +54,7 @@ class TestStaleReceipts:
         receive(broker, "default", visibility=10)
         [answer] = drive(broker.hide([(old, 1_000)]))
         assert answer is not None
-        assert answer.gone
+        assert answer.receipt_expired
         clock.travel(10)
         assert len(receive(broker, "default")) == 1
 
@@ -64,7 +64,7 @@ class TestStaleReceipts:
         clock.travel(60)
         [answer] = drive(broker.extend(held, 60))
         assert answer is not None
-        assert answer.gone
+        assert answer.receipt_expired
 
     def test_the_latest_receipt_deletes_even_after_its_hold(self, broker: MemoryBroker, clock: ManualClock) -> None:
         send(broker, "default", "x")
@@ -92,7 +92,7 @@ class TestTime:
         clock.travel(1)
         [answer] = drive(broker.extend(held, 43_200))
         assert answer is not None
-        assert answer.beyond_limit
+        assert answer.over_12_hours
 
     def test_messages_are_dropped_after_fourteen_days(self, broker: MemoryBroker, clock: ManualClock) -> None:
         send(broker, "default", "x")

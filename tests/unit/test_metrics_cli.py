@@ -14,7 +14,7 @@ from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.metrics import sparkline
 from taskq_sls.core.flow import drive
-from taskq_sls.metrics.counters import BUCKETS, MINUTE, Counters, Slot
+from taskq_sls.metrics.counters import BUCKETS, MINUTE, CounterKey, Counters
 from taskq_sls.testing import in_memory
 
 NOW = 1_800_000_000
@@ -46,7 +46,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQ]:
     module = __import__(MODULE)
     with in_memory(module.app, start=NOW + 30) as memory:
         for time, task in ((NOW - 5 * MINUTE, f"{MODULE}:resize"), (NOW - 2 * MINUTE, "old.module:gone")):
-            drive(memory.results.metrics.add("shop", Slot(MINUTE, time, task, "default"), COUNTERS))
+            drive(memory.results.metrics.add("shop", CounterKey(MINUTE, time, task, "default"), COUNTERS))
         yield module.app
     sys.modules.pop(MODULE, None)
 

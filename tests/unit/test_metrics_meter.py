@@ -14,7 +14,7 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
-from taskq_sls.metrics.counters import HOUR, MINUTE, NOTHING, Counters, MemoryMetrics, Slot
+from taskq_sls.metrics.counters import HOUR, MINUTE, NOTHING, CounterKey, Counters, MemoryMetrics
 from taskq_sls.metrics.meter import LONGEST_PAUSE, MOST_KEPT, Meter
 from taskq_sls.testing import in_memory
 
@@ -26,12 +26,12 @@ class Store(MemoryMetrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.written: list[Slot] = []
+        self.written: list[CounterKey] = []
         self.fault: AwsError | None = None
         self.lost = False
         self.hangs = False
 
-    async def add(self, app: str, slot: Slot, counters: Counters) -> None:
+    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
         self.written.append(slot)
         if self.hangs:
             await asyncio.sleep(3600)

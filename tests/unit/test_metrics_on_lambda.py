@@ -16,7 +16,7 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
 from taskq_sls.core.message import Message
 from taskq_sls.local_aws.context import LambdaContext
-from taskq_sls.metrics.counters import MINUTE, Counters, MemoryMetrics, Slot
+from taskq_sls.metrics.counters import MINUTE, CounterKey, Counters, MemoryMetrics
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.serverless import LambdaHandler
 from taskq_sls.serverless import handler as handler_module
@@ -84,11 +84,11 @@ def container() -> Iterator[Container]:
 
 
 @contextlib.contextmanager
-def broken_store(monkeypatch: pytest.MonkeyPatch, *, hangs: bool = False) -> Iterator[list[Slot]]:
+def broken_store(monkeypatch: pytest.MonkeyPatch, *, hangs: bool = False) -> Iterator[list[CounterKey]]:
     """The store fails, or does not answer, for the time of the block."""
-    tries: list[Slot] = []
+    tries: list[CounterKey] = []
 
-    async def add(self: MemoryMetrics, app: str, slot: Slot, counters: Counters) -> None:
+    async def add(self: MemoryMetrics, app: str, slot: CounterKey, counters: Counters) -> None:
         tries.append(slot)
         if hangs:
             await asyncio.sleep(3600)

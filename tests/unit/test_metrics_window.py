@@ -11,7 +11,7 @@ from taskq_sls import ConfigError, TaskQ
 from taskq_sls.client.metrics import Metrics
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
-from taskq_sls.metrics.counters import BUCKETS, HOUR, MINUTE, NOTHING, Counters, Slot
+from taskq_sls.metrics.counters import BUCKETS, HOUR, MINUTE, NOTHING, CounterKey, Counters
 from taskq_sls.testing import in_memory
 
 NOW = 1_800_000_000.0 + 30 * 60 + 20  # half past, and 20 seconds
@@ -36,7 +36,7 @@ class Kept:
         return self.app.metrics
 
     def add(self, time: int, span: int = MINUTE, task: str = "resize", queue: str = "default", **counts: Any) -> None:
-        drive(self._memory.results.metrics.add("shop", Slot(span, time, task, queue), Counters(**counts)))
+        drive(self._memory.results.metrics.add("shop", CounterKey(span, time, task, queue), Counters(**counts)))
 
 
 @pytest.fixture

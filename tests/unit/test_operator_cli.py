@@ -18,7 +18,7 @@ from taskq_sls.cli.arguments import duration
 from taskq_sls.cli.completion import SHELLS, completed
 from taskq_sls.cli.editor import read_edited
 from taskq_sls.cli.main import _parser
-from taskq_sls.cli.prompts import Bar, needs_confirmation
+from taskq_sls.cli.prompts import ProgressBar, needs_confirmation
 from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
 from taskq_sls.cli.top import _show, frame
 from taskq_sls.cli.worker import child_command
@@ -134,7 +134,7 @@ def test_progress_is_drawn_over_itself_and_wiped_at_the_end(monkeypatch: pytest.
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
 
-    with Bar("sent") as bar:
+    with ProgressBar("sent") as bar:
         bar(Progress(10, 40, 9, 1))
         bar(Progress(40, 40, 39, 1))
 
@@ -144,7 +144,7 @@ def test_progress_is_drawn_over_itself_and_wiped_at_the_end(monkeypatch: pytest.
 
 
 def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    with Bar("sent") as bar:
+    with ProgressBar("sent") as bar:
         bar(Progress(10, 40, 9, 1))
     assert capsys.readouterr().err == ""
     assert bar.last.done == 9
@@ -251,7 +251,7 @@ def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr("taskq_sls.cli.prompts._columns", lambda: 40)
 
-    with Bar("sent") as bar:
+    with ProgressBar("sent") as bar:
         bar(Progress(10, 40, 9, 1))
 
     assert all(len(line) < 40 for line in screen.getvalue().replace("\x1b[K", "").split("\r"))

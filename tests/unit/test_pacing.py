@@ -9,11 +9,11 @@ import pytest
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow, drive
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, PATIENCE, Pacer
+from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, PATIENCE, RateLimiter
 
 
-def blocking(clock: ManualClock, per_second: float) -> Pacer:
-    return Pacer(BlockingFlow(clock), clock, per_second)
+def blocking(clock: ManualClock, per_second: float) -> RateLimiter:
+    return RateLimiter(BlockingFlow(clock), clock, per_second)
 
 
 def test_the_rates_leave_room_below_the_smallest_quotas() -> None:
@@ -44,7 +44,7 @@ def test_whoever_comes_late_does_not_wait_and_saves_nothing_up() -> None:
 
 async def test_tasks_of_a_loop_take_turns() -> None:
     clock = ManualClock(0.0)
-    pacer = Pacer(AsyncFlow(clock), clock, 10)
+    pacer = RateLimiter(AsyncFlow(clock), clock, 10)
     await asyncio.gather(*(pacer.wait() for _ in range(21)))
     # Everybody slept on the same clock, the last one up to its own turn at least.
     assert clock.time() >= 2.0 - 1e-9

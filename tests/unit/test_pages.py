@@ -18,9 +18,9 @@ from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.redaction import MASK
 from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
-from taskq_sls.metrics.counters import BUCKETS, Counters, Slot
+from taskq_sls.metrics.counters import BUCKETS, CounterKey, Counters
 from taskq_sls.results.base import Page, Query
-from taskq_sls.results.records import Claim, Finish
+from taskq_sls.results.records import AttemptEnd, Claim
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.web.pages import dead_letters as pages
 from taskq_sls.web.pages import search as finding
@@ -56,7 +56,7 @@ def claim(site: Dashboard, id: str, **more: Any) -> Fence:
 
 def end(site: Dashboard, id: str, state: State = State.SUCCEEDED, **more: Any) -> None:
     now = site.api.memory.clock.time()
-    drive(site.api.memory.results.finish(claim(site, id, **more), Finish(state, now, now + 20 * DAY)))
+    drive(site.api.memory.results.finish(claim(site, id, **more), AttemptEnd(state, now, now + 20 * DAY)))
 
 
 # -- overview ---------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_the_overview_shows_queues_workers_failures_and_what_was_counted(site: D
     counted = Counters(5, 3, 1, 1, 0, 0, 0, 0.8, 0.25, 4, 2.0, histogram)
     store = site.api.memory.results.metrics
     assert store is not None
-    drive(store.add("shop", Slot(60, int(now) - 120, "shop:resize", "default"), counted))
+    drive(store.add("shop", CounterKey(60, int(now) - 120, "shop:resize", "default"), counted))
 
     text = text_of(site.get("/"))
 
@@ -253,7 +253,7 @@ def test_an_app_of_many_tasks_shows_what_waits_and_runs_too_and_where_it_looked(
         now = site.api.memory.clock.time()
         store = site.api.memory.results.metrics
         assert store is not None
-        drive(store.add("shop", Slot(60, int(now) - 60, "shop:task-28", "default"), Counters(9)))
+        drive(store.add("shop", CounterKey(60, int(now) - 60, "shop:task-28", "default"), Counters(9)))
         report = WorkerReport("shop", "w1", "host", 7, now, now, oldest=(RunningTask("long", "shop:task-27"),))
         drive(site.api.memory.results.workers.beat(report))
 
@@ -356,7 +356,7 @@ def test_a_task_that_runs_shows_its_progress_and_is_looked_at_again_until_it_end
     assert "3 of 10 pages" in text_of(page)
     assert 'data-every="5"' in page
 
-    drive(site.api.memory.results.finish(fence, Finish(State.SUCCEEDED, now, now + 20 * DAY)))
+    drive(site.api.memory.results.finish(fence, AttemptEnd(State.SUCCEEDED, now, now + 20 * DAY)))
     assert "data-every" not in site.get("/task", id="t1")
 
 
@@ -412,7 +412,7 @@ def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard):
             drive(
                 memory.results.finish(
                     Fence("t1", 0, attempt, f"o{attempt}"),
-                    Finish(State.RETRYING, now, now + 20 * DAY, error=error, next_at=now, started_at=now - 10),
+                    AttemptEnd(State.RETRYING, now, now + 20 * DAY, error=error, next_at=now, started_at=now - 10),
                 )
             )
         memory.travel(60)
@@ -465,7 +465,7 @@ def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest
             end(site, f"child-{number}", task=f"shop:task-{number % 2 * 25}", parent="parent")
             end(site, f"other-{number}", task="shop:task-0")
         now = site.api.memory.clock.time()
-        drive(site.api.memory.results.finish(fence, Finish(State.SUCCEEDED, now, now + 20 * DAY)))
+        drive(site.api.memory.results.finish(fence, AttemptEnd(State.SUCCEEDED, now, now + 20 * DAY)))
         site.api.memory.travel(60)
         end(site, "again", task="shop:task-3", parent="parent")
 
@@ -782,7 +782,7 @@ def test_half_of_a_surrogate_pair_breaks_no_page(site: Dashboard):
     send(site, "shop:anything", labels={"x": "y"}, id="odd")
     site.api.memory.run_until_idle()
     claimed = claim(site, "worse")
-    finish = Finish(State.SUCCEEDED, 1.8e9, 1.9e9, result_json='"\\ud800"')
+    finish = AttemptEnd(State.SUCCEEDED, 1.8e9, 1.9e9, result_json='"\\ud800"')
     drive(site.api.memory.results.finish(claimed, finish))
 
     assert "SUCCEEDED" in site.get("/task", id="worse")

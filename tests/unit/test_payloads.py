@@ -33,7 +33,7 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.message import Message, dead_letter_body, decode
 from taskq_sls.core.settings import Settings
 from taskq_sls.errors import AwsError
-from taskq_sls.payloads.claim_check import message_deposit
+from taskq_sls.payloads.claim_check import offload_message
 from taskq_sls.payloads.layout import DAY, LIFETIMES, message_key, result_key
 from taskq_sls.payloads.memory import MemoryPayloads
 from taskq_sls.results.limits import MAX_RESULT_BYTES
@@ -163,7 +163,7 @@ def test_an_app_with_a_bucket_has_one_in_memory_too() -> None:
 
 def test_an_envelope_that_is_too_large_without_its_arguments_is_refused() -> None:
     with pytest.raises(PayloadTooLarge, match=r"without its arguments.*smaller labels"):
-        message_deposit(Message("id", "job", args=[BIG], unknown={"of_a_later_version": BIG}))
+        offload_message(Message("id", "job", args=[BIG], unknown={"of_a_later_version": BIG}))
 
 
 def test_of_many_entries_only_the_large_ones_go_to_the_bucket_and_answers_keep_their_order(app: TaskQ) -> None:
@@ -485,7 +485,7 @@ def test_a_message_s_object_outlives_queue_dead_letter_queue_and_redrive(wait: f
 
 
 def test_a_message_that_is_not_due_before_long_has_an_object_that_lives_longer() -> None:
-    _, (key, _) = message_deposit(Message("a", "job", [BIG], enqueued_at=NOW, not_before=NOW + 60 * DAY))
+    _, (key, _) = offload_message(Message("a", "job", [BIG], enqueued_at=NOW, not_before=NOW + 60 * DAY))
     assert key.startswith("messages/400d/a/")
 
 

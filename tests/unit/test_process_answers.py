@@ -13,7 +13,7 @@ from rig import Rig, delivery
 
 from taskq_sls import Middleware, Retry
 from taskq_sls.core.delivery import DONE, DeadLetter
-from taskq_sls.engine.processes.frames import FrameError, Inbox, frame
+from taskq_sls.engine.processes.frames import FrameError, FrameReader, frame
 from tests.support import process_functions as functions
 
 ONCE = Retry(max_attempts=1)
@@ -122,7 +122,7 @@ async def test_a_forked_process_of_a_child_can_be_terminated(rig: Rig) -> None:
 
 
 def test_messages_come_out_as_they_went_in_however_their_bytes_arrive() -> None:
-    inbox, sent = Inbox(3), [("run", 1, None), ("told", 1, "x" * 100)]
+    inbox, sent = FrameReader(3), [("run", 1, None), ("told", 1, "x" * 100)]
     found = []
     for byte in b"".join(frame(message) for message in sent):
         inbox.feed(bytes([byte]))
@@ -142,7 +142,7 @@ def test_messages_come_out_as_they_went_in_however_their_bytes_arrive() -> None:
     ],
 )
 def test_bytes_that_are_no_message_are_refused_and_not_waited_for(data: bytes) -> None:
-    inbox = Inbox(3)
+    inbox = FrameReader(3)
     inbox.feed(data)
     with pytest.raises(FrameError):
         inbox.next()

@@ -11,11 +11,11 @@ from taskq_sls.results.records import (
     Claim,
     TaskRecord,
     abandoned,
+    can_claim,
     finished_as,
-    held,
+    holds_lease,
     released_already,
     replaceable,
-    takeable,
 )
 
 NOW = 1_800_000_000.0
@@ -69,11 +69,11 @@ def test_a_task_stalls_fifteen_minutes_after_its_lease_or_its_due_time(record: T
     ],
 )
 def test_a_claim_takes_what_waits_or_was_left(record: TaskRecord, allowed: bool) -> None:
-    assert takeable(record, a_claim()) is allowed
+    assert can_claim(record, a_claim()) is allowed
 
 
 def test_a_higher_run_replaces_only_a_failure_of_a_lower_one() -> None:
-    assert [state for state in State if takeable(a_record(state), a_claim(run=1))] == [State.FAILED]
+    assert [state for state in State if can_claim(a_record(state), a_claim(run=1))] == [State.FAILED]
     assert not replaceable(a_record(State.FAILED, run=1), a_claim(run=1))
     assert not replaceable(a_record(State.FAILED, run=1), a_claim(run=0))
 
@@ -87,8 +87,8 @@ def test_only_a_running_record_is_abandoned() -> None:
 @pytest.mark.parametrize("other", [{"owner": "other"}, {"run": 1}, {"attempt": 2}])
 def test_a_fence_knows_its_own_attempt_only(other: dict[str, object]) -> None:
     fence = Fence("task-1", 0, 1, "mine")
-    assert held(a_record(State.RUNNING), fence)
-    assert not held(a_record(State.RUNNING, **other), fence)
+    assert holds_lease(a_record(State.RUNNING), fence)
+    assert not holds_lease(a_record(State.RUNNING, **other), fence)
     assert finished_as(a_record(State.FAILED), fence, State.FAILED) is State.FAILED
     assert finished_as(a_record(State.FAILED, **other), fence, State.FAILED) is None
     assert released_already(a_record(State.QUEUED, attempt=0), fence)

@@ -16,14 +16,14 @@ from pydantic import BaseModel
 from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, TaskQError, current_task
 from taskq_sls.core.message import decode
 from taskq_sls.core.redaction import (
-    DEEPEST,
     MASK,
-    hidden_texts,
-    hide_values,
-    holds_mask,
+    MAX_DEPTH,
+    contains_mask,
+    mask_values,
     redact,
     redact_arguments,
     redacted_names,
+    secret_values,
 )
 from taskq_sls.logs import configure
 from taskq_sls.testing import in_memory
@@ -50,7 +50,7 @@ def test_a_value_that_holds_itself_comes_to_an_end():
 
     shown = redact(value, NAMES)
 
-    for _ in range(DEEPEST + 1):
+    for _ in range(MAX_DEPTH + 1):
         shown = shown["again"]
     assert shown == MASK
 
@@ -72,8 +72,8 @@ def test_arguments_of_nobody_knows_which_parameters_are_hidden_all():
 
 
 def test_a_mask_that_comes_back_is_noticed():
-    assert holds_mask([None, {"a": [MASK]}])
-    assert not holds_mask([None, {"a": ["x"]}])
+    assert contains_mask([None, {"a": [MASK]}])
+    assert not contains_mask([None, {"a": ["x"]}])
 
 
 # -- declared ---------------------------------------------------------------------------------------------------
@@ -191,17 +191,17 @@ def test_what_an_exception_tells_of_hidden_arguments_is_hidden(
 
 
 def test_values_are_hidden_also_as_python_quotes_them_and_the_longer_first():
-    values = hidden_texts(
+    values = secret_values(
         {"password": ["it's\n", "secret", "secrets", 1.25, 12, True, None], "user": "secretary"}, NAMES
     )
 
-    text = hide_values("'secrets' or secret, not \"it's\\n\" nor 1.25, but 12", values)
+    text = mask_values("'secrets' or secret, not \"it's\\n\" nor 1.25, but 12", values)
 
     assert text == f"'{MASK}' or {MASK}, not \"{MASK}\" nor {MASK}, but 12"
 
 
 def test_what_is_short_is_part_of_other_words_and_stays():
-    assert list(hidden_texts({"password": ["abc", 123]}, NAMES)) == []
+    assert list(secret_values({"password": ["abc", 123]}, NAMES)) == []
 
 
 # -- values whose place is not known ----------------------------------------------------------------------------
@@ -333,4 +333,4 @@ def test_a_hidden_name_inside_of_json_text_hides_the_text():
         '{"user": "ann"}',
         MASK,
     ]
-    assert list(hidden_texts(['{"password": "hunter2"}', '{"user": "hunter3"}'], NAMES)) == ["hunter2"]
+    assert list(secret_values(['{"password": "hunter2"}', '{"user": "hunter3"}'], NAMES)) == ["hunter2"]

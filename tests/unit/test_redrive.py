@@ -19,7 +19,7 @@ from taskq_sls.operations.dead_letters import Progress
 from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.redrive import Redriven, redrive
 from taskq_sls.operations.selection import Selection
-from taskq_sls.results.records import Finish, KeyLock
+from taskq_sls.results.records import AttemptEnd, KeyLock
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_message_that_sqs_moved_before_its_first_attempt_runs_as_a_new_run(yar
 def test_the_record_of_what_sqs_moved_is_marked_and_its_copy_really_runs(yard: Graveyard, state: str) -> None:
     fence = yard.claimed("a")
     if state == "RETRYING":
-        finish = Finish(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 10_000)
+        finish = AttemptEnd(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 10_000)
         assert drive(yard.results.finish(fence, finish)) is State.RETRYING
     if state == "QUEUED":
         assert drive(yard.results.release(fence, now=NOW))
@@ -241,7 +241,7 @@ def test_a_run_that_an_interrupted_redrive_has_opened_goes_on(yard: Graveyard) -
     with pytest.raises(KeyboardInterrupt):
         again(yard)
     fence = yard.claimed("a", run=1)
-    drive(yard.results.finish(fence, Finish(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 600)))
+    drive(yard.results.finish(fence, AttemptEnd(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 600)))
 
     again(yard)
 
@@ -291,7 +291,7 @@ def test_the_unique_key_of_what_sqs_moved_is_free_again(yard: Graveyard) -> None
 
 def test_what_ended_meanwhile_is_recognised_when_it_comes(yard: Graveyard) -> None:
     fence = yard.claimed("a")
-    drive(yard.results.finish(fence, Finish(State.SUCCEEDED, NOW, NOW + 20 * DAY, result_json="1")))
+    drive(yard.results.finish(fence, AttemptEnd(State.SUCCEEDED, NOW, NOW + 20 * DAY, result_json="1")))
     yard.moved("a")
 
     again(yard)
@@ -303,7 +303,7 @@ def test_what_ended_meanwhile_is_recognised_when_it_comes(yard: Graveyard) -> No
 def test_a_copy_whose_task_waits_for_code_that_was_missing_runs_too(yard: Graveyard) -> None:
     """It was RETRYING when a deploy lost its code, so that nobody ever wrote that it FAILED."""
     fence = yard.claimed("a")
-    drive(yard.results.finish(fence, Finish(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 10)))
+    drive(yard.results.finish(fence, AttemptEnd(State.RETRYING, NOW, NOW + 20 * DAY, next_at=NOW + 10)))
     yard.clock.travel(3600)
     yard.die("a", reason="unknown_task", recorded=False)
 
@@ -421,7 +421,7 @@ def test_a_firing_goes_to_the_queue_it_was_meant_for_and_makes_the_task_of_its_t
 @pytest.mark.parametrize("by_sqs", [False, True], ids=["copied", "moved"])
 def test_a_firing_whose_clock_left_the_time_out_is_redriven_as_the_task_it_was(yard: Graveyard, by_sqs: bool) -> None:
     from taskq_sls.core.delivery import DeadLetter, Delivery
-    from taskq_sls.engine.settling import bury
+    from taskq_sls.engine.settling import send_to_dlq
     from taskq_sls.scheduler.firing import firing_id
 
     delivery = Delivery("default", FIRING, "receipt", "sqs-1", 3, NOW + 5)
@@ -429,7 +429,7 @@ def test_a_firing_whose_clock_left_the_time_out_is_redriven_as_the_task_it_was(y
     if by_sqs:
         yard.broker._queue("default-dlq").add(FIRING, NOW + 5, group=None, dedup=FIRING, attributes={})
     else:
-        assert drive(bury(yard.broker, [(delivery, DeadLetter("exhausted"))])) == [True]
+        assert drive(send_to_dlq(yard.broker, [(delivery, DeadLetter("exhausted"))])) == [True]
     yard.clock.travel(3_600)
 
     again(yard)
@@ -443,7 +443,7 @@ def test_a_firing_is_no_new_run_even_where_its_task_has_failed(yard: Graveyard) 
     from taskq_sls.scheduler.firing import firing_id
 
     id = firing_id("shop", "d-shop.x", NOW)
-    drive(yard.results.finish(yard.claimed(id), Finish(State.FAILED, NOW, NOW + 20 * DAY)))
+    drive(yard.results.finish(yard.claimed(id), AttemptEnd(State.FAILED, NOW, NOW + 20 * DAY)))
     undelivered(yard, "default")
 
     assert [one.run for one in again(yard).redriven] == [0]

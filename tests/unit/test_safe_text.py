@@ -14,7 +14,7 @@ from taskq_sls.core.delivery import DeadLetter, RetryIn
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.safe_text import class_name, repr_of, text_of
 from taskq_sls.engine import attempt as failures
-from taskq_sls.engine.attempt import RemoteTraceback, describe
+from taskq_sls.engine.attempt import RemoteTraceback, error_info
 from taskq_sls.serialization import compile_signature
 from taskq_sls.testing import in_memory
 
@@ -89,7 +89,7 @@ HOSTILE = [BrokenStr(), Exits(), BrokenRepr(), NoModule("no module"), BrokenArgs
 
 @pytest.mark.parametrize("error", [*HOSTILE, deep(), chained()], ids=lambda error: type(error).__name__)
 def test_every_exception_has_a_text(error: BaseException) -> None:
-    info = describe(error)
+    info = error_info(error)
     assert [type(part) for part in info] == [str, str, str]
     assert info.type
     assert info.traceback
@@ -111,30 +111,30 @@ def test_of_endless_recursion_the_innermost_frames_are_shown(monkeypatch: pytest
         fail()
     cause = raised.value.__cause__
     assert isinstance(cause, ValueError)
-    assert "in descend" in describe(cause).traceback
-    assert "in fail" not in describe(cause).traceback  # the outermost frame
-    assert 'int("no number")' in describe(cause).traceback
-    assert "in test_of_endless_recursion" in describe(raised.value).traceback
-    assert "[Previous line repeated 16 more times]" in describe(raised.value).traceback
+    assert "in descend" in error_info(cause).traceback
+    assert "in fail" not in error_info(cause).traceback  # the outermost frame
+    assert 'int("no number")' in error_info(cause).traceback
+    assert "in test_of_endless_recursion" in error_info(raised.value).traceback
+    assert "[Previous line repeated 16 more times]" in error_info(raised.value).traceback
 
     monkeypatch.setattr(failures, "MAX_FRAMES", 51)
-    assert "in fail" not in describe(cause).traceback
+    assert "in fail" not in error_info(cause).traceback
     monkeypatch.setattr(failures, "MAX_FRAMES", 52)
-    assert "in fail" in describe(cause).traceback
+    assert "in fail" in error_info(cause).traceback
 
 
 def test_what_can_be_shown_is_shown() -> None:
-    assert describe(OwnText())[:2] == ("test_safe_text.OwnText", "own text")
-    assert describe(NoModule("no module"))[:2] == ("NoModule", "no module")
-    assert describe(BrokenStr())[:2] == (
+    assert error_info(OwnText())[:2] == ("test_safe_text.OwnText", "own text")
+    assert error_info(NoModule("no module"))[:2] == ("NoModule", "no module")
+    assert error_info(BrokenStr())[:2] == (
         "test_safe_text.BrokenStr",
         "<test_safe_text.BrokenStr: it cannot be shown, BrokenRepr>",
     )
-    assert describe(BrokenCause("x"))[:2] == ("test_safe_text.BrokenCause", "x")
+    assert error_info(BrokenCause("x"))[:2] == ("test_safe_text.BrokenCause", "x")
     info = ErrorInfo("E", "m", "t")
     remote = ValueError("here")
     remote.__cause__ = RemoteTraceback(info)
-    assert describe(remote) is info
+    assert error_info(remote) is info
     assert (class_name(BrokenRepr), repr_of(BrokenRepr())) == (
         "BrokenRepr",
         "<BrokenRepr: it cannot be shown, BrokenRepr>",

@@ -17,9 +17,9 @@ from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.errors import AwsError
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, Pacer
+from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, RateLimiter
 from taskq_sls.scheduler.store import STALE_CURSOR
-from taskq_sls.scheduler.sync import MOST_FAILURES, Applied, Plan, apply, plan
+from taskq_sls.scheduler.sync import MOST_FAILURES, Applied, SyncPlan, apply, plan
 
 NOW = 1_800_000_000.0
 MINE = "d-shop."
@@ -43,11 +43,11 @@ class Bench:
         for one in specs:
             assert drive(self.store.create(one))
 
-    def plan(self, *wanted: ScheduleSpec, **more: Any) -> Plan:
+    def plan(self, *wanted: ScheduleSpec, **more: Any) -> SyncPlan:
         return drive(plan(wanted, self.store, MINE, self.flow, self.clock, **more))
 
-    def apply(self, planned: Plan, **more: Any) -> Applied:
-        return drive(apply(planned, self.store, Pacer(self.flow, self.clock), **more))
+    def apply(self, planned: SyncPlan, **more: Any) -> Applied:
+        return drive(apply(planned, self.store, RateLimiter(self.flow, self.clock), **more))
 
     def names(self, prefix: str = "") -> list[str]:
         names: list[str] = []
@@ -69,7 +69,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def short(planned: Plan) -> tuple[list[str], list[tuple[str, list[str]]], list[str], list[str]]:
+def short(planned: SyncPlan) -> tuple[list[str], list[tuple[str, list[str]]], list[str], list[str]]:
     """A plan as names without their prefix."""
 
     def cut(names: Sequence[str]) -> list[str]:

@@ -15,12 +15,12 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Release, RetryIn
 from taskq_sls.core.queues import Queue
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.engine.settling import LONGEST_HOP, hidden_for
+from taskq_sls.engine.settling import MAX_VISIBILITY_STEP, visibility_seconds
 from taskq_sls.errors import AwsError
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.worker import settler as settler_module
-from taskq_sls.worker.in_flight import Holds
+from taskq_sls.worker.in_flight import InFlight
 from taskq_sls.worker.settler import Batcher, Settler
 
 
@@ -57,7 +57,7 @@ class WatchedBroker(MemoryBroker):
 class Bench:
     def __init__(self, broker: WatchedBroker) -> None:
         self.broker = broker
-        self.holds = Holds()
+        self.holds = InFlight()
         self.settler = Settler(broker, self.holds)
 
     async def receive(self, count: int, queue: str = "default", **more: Any) -> list[Delivery]:
@@ -287,14 +287,14 @@ async def test_a_batch_waits_for_others_only_so_long() -> None:
 
 
 def test_a_retry_beyond_what_visibility_allows_hops() -> None:
-    assert hidden_for(RetryIn(10**6, "failed")) == LONGEST_HOP
-    assert hidden_for(RetryIn(-1, "failed")) == 0
-    assert hidden_for(Release(0)) == 0
+    assert visibility_seconds(RetryIn(10**6, "failed")) == MAX_VISIBILITY_STEP
+    assert visibility_seconds(RetryIn(-1, "failed")) == 0
+    assert visibility_seconds(Release(0)) == 0
 
 
 async def test_a_retry_beyond_the_twelve_hours_of_sqs_is_hidden_for_as_long_as_sqs_allows(bench: Bench) -> None:
     [delivery] = await bench.receive(1)
-    beyond = EntryError("InvalidParameterValue", "beyond the limit", beyond_limit=True)
+    beyond = EntryError("InvalidParameterValue", "beyond the limit", over_12_hours=True)
     bench.broker.faults["hide"] = [beyond, beyond]
 
     await bench.settler.settle(delivery, RetryIn(40_000, "failed"))
@@ -341,7 +341,7 @@ async def test_a_message_whose_schedule_cannot_be_made_is_hidden_and_stays() -> 
     await bench.settler.settle(delivery, RetryIn(200_000, "failed", LATER))
     await bench.settler.drain()
     assert bench.broker.calls == [("hide", 1)]
-    assert bench.broker.next_visible_at("default") == bench.broker.clock.time() + LONGEST_HOP
+    assert bench.broker.next_visible_at("default") == bench.broker.clock.time() + MAX_VISIBILITY_STEP
     assert len(bench.holds) == 0
 
 

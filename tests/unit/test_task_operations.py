@@ -16,7 +16,7 @@ from taskq_sls.operations.overview import live_workers, overview
 from taskq_sls.operations.queues import queue_stats
 from taskq_sls.operations.tail import LAG, Tail
 from taskq_sls.operations.tasks import Retried, TaskView, cancel, retry, show
-from taskq_sls.results.records import Call, CancelAnswer, Finish
+from taskq_sls.results.records import AttemptEnd, Call, CancelAnswer
 from taskq_sls.results.workers import ALIVE_FOR, RunningTask, WorkerReport
 
 
@@ -35,7 +35,7 @@ def again(yard: Graveyard, id: str, **edit: Any) -> Retried:
 
 def succeed(yard: Graveyard, id: str, *, queue: str = "default", call: Call | None = None) -> None:
     fence = yard.claimed(id, queue=queue, call=call)
-    finish = Finish(State.SUCCEEDED, yard.clock.time(), NOW + 20 * DAY, result_json="1")
+    finish = AttemptEnd(State.SUCCEEDED, yard.clock.time(), NOW + 20 * DAY, result_json="1")
     assert drive(yard.results.finish(fence, finish))
 
 
@@ -95,7 +95,7 @@ def test_a_failed_task_can_be_retried_with_other_arguments(yard: Graveyard) -> N
 @pytest.mark.parametrize("state", ["SUCCEEDED", "CANCELLED", "FAILED"])
 def test_without_a_dead_letter_a_new_task_is_sent_with_the_old_one_as_its_parent(yard: Graveyard, state: str) -> None:
     fence = yard.claimed("a")
-    drive(yard.results.finish(fence, Finish(State(state), NOW, NOW + 20 * DAY)))
+    drive(yard.results.finish(fence, AttemptEnd(State(state), NOW, NOW + 20 * DAY)))
 
     done = again(yard, "a", args=["a.png"], kwargs={"width": 3})
 
@@ -139,7 +139,7 @@ def test_arguments_of_a_new_task_must_fit_it(yard: Graveyard) -> None:
 def test_what_has_not_ended_is_not_retried(yard: Graveyard, state: State) -> None:
     fence = yard.claimed("a")
     if state is State.RETRYING:
-        drive(yard.results.finish(fence, Finish(state, NOW, NOW + 20 * DAY, next_at=NOW + 10)))
+        drive(yard.results.finish(fence, AttemptEnd(state, NOW, NOW + 20 * DAY, next_at=NOW + 10)))
 
     with pytest.raises(ConfigError, match=f"task a is {state}: it has not ended"):
         again(yard, "a", args=[])
@@ -160,7 +160,7 @@ def test_an_unknown_task_is_not_retried(yard: Graveyard) -> None:
 
 def test_a_new_task_whose_code_is_elsewhere_is_sent_by_name(yard: Graveyard) -> None:
     fence = yard.claimed("a", task="far.away:task")
-    drive(yard.results.finish(fence, Finish(State.SUCCEEDED, NOW, NOW + 20 * DAY)))
+    drive(yard.results.finish(fence, AttemptEnd(State.SUCCEEDED, NOW, NOW + 20 * DAY)))
 
     again(yard, "a", args=[{"any": "thing"}])
 
@@ -219,7 +219,7 @@ def test_a_tail_finds_what_the_index_showed_late(yard: Graveyard) -> None:
     assert yard.do(tail.look()) == []
     late = yard.clock.time() - LAG / 2
     fence = yard.claimed("a")
-    drive(yard.results.finish(fence, Finish(State.SUCCEEDED, late, NOW + 20 * DAY)))
+    drive(yard.results.finish(fence, AttemptEnd(State.SUCCEEDED, late, NOW + 20 * DAY)))
 
     assert [one.id for one in yard.do(tail.look())] == ["a"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq_sls.deploy.template.emitter import Noted, Tag, Text, dump
+from taskq_sls.deploy.template.emitter import Commented, Tag, Text, dump
 from tests.support.template import parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -57,8 +57,8 @@ def test_tags_keep_their_values(value: Any) -> None:
 
 def test_comments_and_headings_stand_above_what_they_are_about() -> None:
     document = {
-        "first": Noted("why", 1, title="Heading"),
-        "list": [Noted("of an entry", "a"), {"key": Noted("of a key", 2), "other": 3}],
+        "first": Commented("why", 1, title="Heading"),
+        "list": [Commented("of an entry", "a"), {"key": Commented("of a key", 2), "other": 3}],
     }
 
     lines = [line.rstrip("-").rstrip() for line in dump(document).splitlines()]
@@ -78,11 +78,11 @@ def test_comments_and_headings_stand_above_what_they_are_about() -> None:
 
 
 def test_a_reason_is_given_once() -> None:
-    assert dump({"a": Noted("why", 1), "b": Noted("why", 1)}) == "# why\na: 1\nb: 1\n"
+    assert dump({"a": Commented("why", 1), "b": Commented("why", 1)}) == "# why\na: 1\nb: 1\n"
 
 
 def test_a_long_reason_is_wrapped() -> None:
-    lines = dump({"a": {"b": Noted("word " * 60, 1)}}).splitlines()
+    lines = dump({"a": {"b": Commented("word " * 60, 1)}}).splitlines()
     assert all(line.startswith("  # word") and len(line) <= 118 for line in lines[1:-1])
     assert len(lines) > 4
 

@@ -16,7 +16,7 @@ from rig import until
 
 from taskq_sls.core import threads as threads_module
 from taskq_sls.core.interrupts import TaskInterrupted
-from taskq_sls.core.threads import Threads, default_threads
+from taskq_sls.core.threads import ThreadPool, default_threads
 
 
 def count(spins: int) -> int:
@@ -35,7 +35,7 @@ async def test_a_function_runs_in_a_thread_with_the_callers_context_variables() 
         variable.set("changed")
         return seen, threading.get_ident()
 
-    seen, thread = await Threads().run(look, "!")
+    seen, thread = await ThreadPool().run(look, "!")
     assert seen == "mine!"
     assert thread != threading.get_ident()
     assert variable.get() == "mine"
@@ -46,12 +46,12 @@ async def test_an_error_of_the_function_is_raised_as_it_is() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError, match="x") as raised:
-        await Threads().run(fail)
+        await ThreadPool().run(fail)
     assert "fail" in [entry.name for entry in raised.traceback]
 
 
 async def test_no_more_functions_run_at_once_than_the_limit() -> None:
-    pool, lock = Threads(3), threading.Lock()
+    pool, lock = ThreadPool(3), threading.Lock()
     now = most = 0
 
     def work() -> None:
@@ -69,7 +69,7 @@ async def test_no_more_functions_run_at_once_than_the_limit() -> None:
 
 async def test_as_many_functions_run_at_once_as_the_limit_allows() -> None:
     for _ in range(20):
-        pool = Threads(4)
+        pool = ThreadPool(4)
         together = threading.Barrier(4)
         await asyncio.gather(*(pool.run(together.wait, 60) for _ in range(4)))
         await asyncio.gather(*(pool.run(together.wait, 60) for _ in range(4)))
@@ -87,7 +87,7 @@ async def test_functions_wait_for_a_thread_that_the_system_refuses(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    pool = Threads(4)
+    pool = ThreadPool(4)
     first = asyncio.ensure_future(pool.run(lambda: begun.append("first") or release.wait(60)))
     await until(lambda: refusals > 2)  # the first thread is asked for again and again
     assert not first.done()
@@ -105,7 +105,7 @@ async def test_functions_wait_for_a_thread_that_the_system_refuses(
 
 
 async def test_functions_that_wait_for_others_take_none_of_their_places() -> None:
-    pool = Threads(1)
+    pool = ThreadPool(1)
     loop = asyncio.get_running_loop()
 
     def outer(number: int) -> int:
@@ -115,7 +115,7 @@ async def test_functions_that_wait_for_others_take_none_of_their_places() -> Non
 
 
 async def test_results_arrive_over_many_bursts() -> None:
-    pool = Threads(4)
+    pool = ThreadPool(4)
     for burst in range(300):
         size = random.randint(1, 12)
         async with asyncio.timeout(20):
@@ -124,7 +124,7 @@ async def test_results_arrive_over_many_bursts() -> None:
 
 
 def test_loops_in_different_threads_may_share_a_pool() -> None:
-    pool = Threads(4)
+    pool = ThreadPool(4)
     ended: list[int] = []
 
     async def work(number: int) -> None:
@@ -143,7 +143,7 @@ def test_loops_in_different_threads_may_share_a_pool() -> None:
 
 
 async def test_a_function_that_comes_while_the_last_thread_goes_to_rest_is_run() -> None:
-    pool, resting, go = Threads(1), threading.Event(), threading.Event()
+    pool, resting, go = ThreadPool(1), threading.Event(), threading.Event()
     real = pool._park
 
     def slow_park() -> bool:
@@ -162,7 +162,7 @@ async def test_a_function_that_comes_while_the_last_thread_goes_to_rest_is_run()
 
 
 async def test_a_caller_cancelled_before_the_start_keeps_the_function_from_running() -> None:
-    pool, go, ran = Threads(1), threading.Event(), []
+    pool, go, ran = ThreadPool(1), threading.Event(), []
     first = asyncio.create_task(pool.run(go.wait, 20))
     second = asyncio.create_task(pool.run(ran.append, 1))
     await until(lambda: pool._jobs and len(pool._jobs) == 1)
@@ -176,7 +176,7 @@ async def test_a_caller_cancelled_before_the_start_keeps_the_function_from_runni
 
 
 async def test_cancelling_the_caller_ends_the_function_and_waits_until_it_has_ended() -> None:
-    pool, begun, ended = Threads(), threading.Event(), []
+    pool, begun, ended = ThreadPool(), threading.Event(), []
 
     def forever() -> None:
         begun.set()
@@ -196,7 +196,7 @@ async def test_cancelling_the_caller_ends_the_function_and_waits_until_it_has_en
 
 
 async def test_what_a_function_returns_although_it_was_interrupted_is_returned() -> None:
-    pool, begun = Threads(), threading.Event()
+    pool, begun = ThreadPool(), threading.Event()
 
     def stubborn() -> str:
         begun.set()
@@ -213,7 +213,7 @@ async def test_what_a_function_returns_although_it_was_interrupted_is_returned()
 
 
 async def test_an_interrupt_never_hits_the_next_function() -> None:
-    pool = Threads(1)
+    pool = ThreadPool(1)
     dice = random.Random(7)
     for _ in range(400):
         task = asyncio.create_task(pool.run(count, dice.randint(0, 2_000)))
@@ -228,7 +228,7 @@ async def test_an_interrupt_never_hits_the_next_function() -> None:
 
 
 async def test_an_interrupt_that_meets_an_error_never_makes_it_a_success() -> None:
-    pool = Threads(2)
+    pool = ThreadPool(2)
     dice = random.Random(11)
 
     def fail(spins: int) -> None:
@@ -296,7 +296,7 @@ async def test_an_interrupt_that_swallows_an_error_is_no_success() -> None:
 
 
 def test_a_loop_that_is_closed_meanwhile_does_not_kill_the_thread() -> None:
-    pool, go, ended = Threads(1), threading.Event(), threading.Event()
+    pool, go, ended = ThreadPool(1), threading.Event(), threading.Event()
 
     def work() -> None:
         go.wait(20)
@@ -315,7 +315,7 @@ def test_a_loop_that_is_closed_meanwhile_does_not_kill_the_thread() -> None:
 
 async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads_module, "IDLE_SECONDS", 0.02)
-    pool = Threads(3)
+    pool = ThreadPool(3)
     await asyncio.gather(*(pool.run(time.sleep, 0.005) for _ in range(3)))
     await until(lambda: pool._threads == 0)
     assert await pool.run(count, 3) == 3
@@ -324,7 +324,7 @@ async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_pool_that_ends_its_threads_often_loses_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads_module, "IDLE_SECONDS", 0.001)
-    pool = Threads(3)
+    pool = ThreadPool(3)
     for _ in range(150):
         async with asyncio.timeout(20):
             assert await asyncio.gather(*(pool.run(count, n) for n in range(4))) == [0, 0, 1, 3]
@@ -332,7 +332,7 @@ async def test_a_pool_that_ends_its_threads_often_loses_no_function(monkeypatch:
 
 
 async def test_closing_ends_idle_threads_at_once_and_later_functions_still_run() -> None:
-    pool = Threads(3)
+    pool = ThreadPool(3)
     await asyncio.gather(*(pool.run(time.sleep, 0.005) for _ in range(3)))
     pool.close()
     await until(lambda: pool._threads == 0)
@@ -342,18 +342,18 @@ async def test_closing_ends_idle_threads_at_once_and_later_functions_still_run()
 async def test_a_waiting_thread_keeps_nothing_of_its_last_function_alive() -> None:
     class Thing: ...
 
-    async def run_with(pool: Threads) -> weakref.ref[Thing]:
+    async def run_with(pool: ThreadPool) -> weakref.ref[Thing]:
         thing = Thing()
         await pool.run(lambda given: None, thing)
         return weakref.ref(thing)
 
-    pool = Threads(1)
+    pool = ThreadPool(1)
     reference = await run_with(pool)
     await until(lambda: gc.collect() is not None and reference() is None)
 
 
 async def test_callers_can_be_freed_of_functions_that_do_not_end() -> None:
-    pool, begun, go = Threads(), threading.Event(), threading.Event()
+    pool, begun, go = ThreadPool(), threading.Event(), threading.Event()
 
     def deaf() -> None:
         begun.set()

@@ -31,7 +31,7 @@ from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message, dead_letter_body, decode
-from taskq_sls.results.records import Claim, Finish, KeyLock
+from taskq_sls.results.records import AttemptEnd, Claim, KeyLock
 from taskq_sls.results.unique_keys import RESEND_AFTER
 from taskq_sls.testing import InMemory, in_memory
 
@@ -88,7 +88,7 @@ class Shop:
         now = self.memory.clock.time()
         claim = Claim(id, 0, "job", "default", "gone", now, now + 60, 5, now + 20 * DAY, now)
         drive(self.results.claim(claim))
-        drive(self.results.finish(Fence(id, 0, 1, "gone"), Finish(state, now, now + 20 * DAY)))
+        drive(self.results.finish(Fence(id, 0, 1, "gone"), AttemptEnd(state, now, now + 20 * DAY)))
 
 
 @pytest.fixture

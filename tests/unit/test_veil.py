@@ -9,7 +9,7 @@ import pytest
 from graveyard import Graveyard
 
 from taskq_sls import ConfigError, TaskQ
-from taskq_sls.cli.redaction import refuse_masks, shown_letter, shown_record, unveiled
+from taskq_sls.cli.redaction import refuse_masks, restore_masked, shown_letter, shown_record
 from taskq_sls.core.redaction import MASK
 from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import list_dead_letters
@@ -28,7 +28,7 @@ SHOWN = {
 
 
 def edited(**changes: Any) -> dict[str, Any]:
-    return unveiled({**json.loads(json.dumps(SHOWN)), **changes}, SHOWN, REAL)
+    return restore_masked({**json.loads(json.dumps(SHOWN)), **changes}, SHOWN, REAL)
 
 
 def test_what_was_left_hidden_keeps_its_value() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...payloads.layout import MESSAGES, RESULTS
-from .emitter import Noted, Tag
+from .emitter import Commented, Tag
 from .intrinsics import arn_of, either, ref, sub
 from .names import queue_id
 from .parameters import log_group
@@ -41,7 +41,7 @@ def api_parameters(plan: Plan) -> dict[str, Any]:
     if plan.options.api is None:
         return {}
     return {
-        "ApiAuth": Noted(
+        "ApiAuth": Commented(
             "With tokens the Function URL itself lets everybody through, and the API answers only those that have one.",
             {
                 "Type": "String",
@@ -76,18 +76,18 @@ def api_resources(plan: Plan) -> dict[str, Any]:
             "Properties": {
                 "Description": sub("The HTTP API of ${Prefix}"),
                 "Handler": plan.options.api,
-                "Timeout": Noted("A wait for a task takes 25 s at most.", TIMEOUT),
+                "Timeout": Commented("A wait for a task takes 25 s at most.", TIMEOUT),
                 "Role": arn_of("ApiRole"),
                 "LoggingConfig": {"LogGroup": ref("ApiLogs")},
                 "FunctionUrlConfig": {
-                    "AuthType": Noted(
+                    "AuthType": Commented(
                         "A caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction on this function.",
                         either("ApiTakesTokens", "NONE", "AWS_IAM"),
                     )
                 },
                 "Environment": {
                     "Variables": {
-                        "TASKQ_API_AUTH": Noted(
+                        "TASKQ_API_AUTH": Commented(
                             "By iam callers are those that IAM has let through. Without an identity in the event nobody "
                             "is, should the URL ever be opened.",
                             ref("ApiAuth"),
@@ -112,7 +112,7 @@ def _everybody(action: str, limit: dict[str, Any]) -> dict[str, Any]:
     return {"Type": "AWS::Lambda::Permission", "Condition": "ApiTakesTokens", "Properties": properties}
 
 
-def _statements(plan: Plan) -> list[Statement | Noted | Tag]:
+def _statements(plan: Plan) -> list[Statement | Commented | Tag]:
     letters = [*[arn_of(f"{queue_id(queue.name)}DeadLetters") for queue in plan.queues], arn_of("FailedSchedules")]
     return [
         write_logs("ApiLogs"),
@@ -143,7 +143,7 @@ def _statements(plan: Plan) -> list[Statement | Noted | Tag]:
             schedule_arns(),
         ),
         hand_over_schedule_role(),
-        Noted(
+        Commented(
             "How old the oldest messages are. CloudWatch knows no resources for it: only in this region.",
             allow(
                 "KnowAges",

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ...core.queues import Queue
-from .emitter import Noted
+from .emitter import Commented
 from .intrinsics import sub, sub_lines
 from .names import queue_id
 from .plan import Plan
@@ -43,7 +43,7 @@ def dashboard(plan: Plan) -> dict[str, Any]:
         "Dashboard": {
             "Type": "AWS::CloudWatch::Dashboard",
             "Properties": {
-                "DashboardName": Noted(
+                "DashboardName": Commented(
                     "With the region: dashboards belong to the account, so that two regions would share one.",
                     sub("${Prefix}-${AWS::Region}"),
                 ),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .emitter import Noted, Tag, Text
+from .emitter import Commented, Tag, Text
 
 Document = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
     """A value without the comments above it."""
-    while isinstance(value, Noted):
+    while isinstance(value, Commented):
         value = value.value
     return value
 
@@ -35,7 +35,7 @@ def resources_of(document: Document, type: str) -> Iterator[tuple[str, dict[str,
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """A copy of `value` in which `change` was applied to everything, from the inside to the outside."""
-    if isinstance(value, Noted):
+    if isinstance(value, Commented):
         return value._replace(value=mapped(value.value, change))
     if isinstance(value, Tag):
         inner = value.value if isinstance(value.value, Text) else mapped(value.value, change)

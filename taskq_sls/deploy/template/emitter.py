@@ -35,7 +35,7 @@ class Text(NamedTuple):
     folded: bool = False
 
 
-class Noted(NamedTuple):
+class Commented(NamedTuple):
     """A value with a comment above its key or list entry.
 
     Args:
@@ -81,7 +81,7 @@ class _Writer:
         return lines
 
     def _comments(self, value: Any, indent: str, lines: list[str]) -> Any:
-        while isinstance(value, Noted):
+        while isinstance(value, Commented):
             if value.title is not None:
                 lines += ["", f"{indent}# {value.title} ".ljust(WIDTH, "-")]
             if value.note and value.note not in self._said:
@@ -109,7 +109,7 @@ class _Writer:
 
 def _inline(value: Any) -> str | None:
     """The value in one line; None where it is not written in one."""
-    if isinstance(value, Noted | Text):
+    if isinstance(value, Commented | Text):
         return None
     if isinstance(value, Tag):
         short = _inline(value.value)

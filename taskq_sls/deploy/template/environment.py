@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.function_settings import environment_size
 from ...core.queues import dead_letter_name
-from .emitter import Noted, Tag, Text
+from .emitter import Commented, Tag, Text
 from .intrinsics import arn_of, ref
 from .names import queue_id
 from .plan import MAX_PREFIX, Plan
@@ -36,9 +36,9 @@ def environment(plan: Plan) -> dict[str, Any]:
     }
     if not urls_fit(plan):
         note = "Without TASKQ_QUEUE_URLS, which would not fit into Lambda's 4 KB: each queue costs a call once."
-        return {"TASKQ_PREFIX": Noted(note, variables.pop("TASKQ_PREFIX")), **variables}
+        return {"TASKQ_PREFIX": Commented(note, variables.pop("TASKQ_PREFIX")), **variables}
     note = "The URLs save each container a call per queue."
-    return {**variables, "TASKQ_QUEUE_URLS": Noted(note, _urls(plan))}
+    return {**variables, "TASKQ_QUEUE_URLS": Commented(note, _urls(plan))}
 
 
 def urls_fit(plan: Plan) -> bool:

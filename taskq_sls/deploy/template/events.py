@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...client.events import Route
-from .emitter import Noted
+from .emitter import Commented
 from .intrinsics import arn_of, ref, sub
 from .names import route_id
 from .parameters import log_group
@@ -42,7 +42,7 @@ def event_resources(plan: Plan) -> dict[str, Any]:
             {"PolicyName": "events", "PolicyDocument": document(*_statements(plan))},
         ),
         "EventsLogs": log_group("eventbridge-events"),
-        "FailedEvents": Noted(
+        "FailedEvents": Commented(
             "Events that no try made a task of. Its name is CloudFormation's, so that it never is that of a queue of the "
             "app; its key is SQS's own, since EventBridge has no role here that could use another.",
             {
@@ -82,7 +82,7 @@ def _function(plan: Plan) -> dict[str, Any]:
             "Role": arn_of("EventsRole"),
             "LoggingConfig": {"LogGroup": ref("EventsLogs")},
             "EventInvokeConfig": {
-                "MaximumRetryAttempts": Noted("Repeating an event is safe: its tasks get the same ids.", 2),
+                "MaximumRetryAttempts": Commented("Repeating an event is safe: its tasks get the same ids.", 2),
                 "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": arn_of("FailedEvents")}},
             },
         },

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...core.function_settings import PLACES
+from ...core.function_settings import SUBSTITUTIONS
 from .emitter import Tag, Text
 
 NO_VALUE = Tag("Ref", "AWS::NoValue")
 """Leaves the property out."""
 
-_PLACE = re.compile(rf"\$\{{(?:{'|'.join(PLACES)})\}}")
+_PLACE = re.compile(rf"\$\{{(?:{'|'.join(SUBSTITUTIONS)})\}}")
 
 
 def ref(name: str) -> Tag:
@@ -45,14 +45,14 @@ def literal(text: str) -> str:
 
 
 def filled(value: Any) -> Any:
-    """A declared value, where texts may name ``PLACES`` that the stack fills in; all other ``${`` stand for themselves."""
+    """A declared value, where texts may name ``SUBSTITUTIONS`` that the stack fills in; all other ``${`` stand for themselves."""
     if isinstance(value, dict):
         return {name: filled(one) for name, one in value.items()}
     if isinstance(value, list):
         return [filled(one) for one in value]
     if not isinstance(value, str) or not _PLACE.search(value):
         return value
-    return sub(re.sub(rf"\$\{{(?!(?:{'|'.join(PLACES)})\}})", "${!", value))
+    return sub(re.sub(rf"\$\{{(?!(?:{'|'.join(SUBSTITUTIONS)})\}})", "${!", value))
 
 
 def either(condition: str, yes: Any, no: Any) -> Tag:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from .document import Document, plain
-from .emitter import Noted, Tag
+from .emitter import Commented, Tag
 from .references import check_references
 
 SECTIONS = (
@@ -114,7 +114,7 @@ def merge(document: Document, overlay: Mapping[str, Any], file: str) -> Document
 
 
 def _merged(base: Any, change: Any) -> Any:
-    if isinstance(base, Noted):
+    if isinstance(base, Commented):
         return base._replace(value=_merged(base.value, change))
     if not isinstance(change, Mapping):
         return change

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.queues import dead_letter_name
-from .emitter import Noted, Tag
+from .emitter import Commented, Tag
 from .environment import environment
 from .intrinsics import ref, sub
 from .plan import Plan
@@ -27,7 +27,7 @@ def parameters(plan: Plan) -> dict[str, Any]:
             "AllowedValues": list(plan.options.stages),
             "Description": f"In {plan.options.stages[-1]} the table and the bucket outlive the stack",
         },
-        "Prefix": Noted(
+        "Prefix": Commented(
             f"An SQS queue's name has at most 80 characters, and the longest here is {_longest(plan)!r}.",
             {
                 "Type": "String",
@@ -37,18 +37,18 @@ def parameters(plan: Plan) -> dict[str, Any]:
                 "Description": "Start of all names: what TASKQ_PREFIX is for producers and workers elsewhere",
             },
         ),
-        "DeletionProtection": Noted(
+        "DeletionProtection": Commented(
             "Leave it off until the first deployment has succeeded: a rollback cannot delete a protected table, and the "
             "next deployment would find its name taken.",
             _one_of("false", ("false", "true"), "Whether DynamoDB refuses to delete the table"),
         ),
         "Runtime": _one_of(DEFAULT_RUNTIME, RUNTIMES, "Must be the one that the code was built for"),
         "Architecture": _one_of("arm64", ("arm64", "x86_64"), "Must be the one that the code was built for"),
-        "MemorySize": Noted(
+        "MemorySize": Commented(
             "A share of a processor comes with the memory: 1,769 MB are a whole one.",
             _number(1024, 128, 10_240, "MB of the functions whose queue names no function_memory"),
         ),
-        "MaximumConcurrency": Noted(
+        "MaximumConcurrency": Commented(
             "Keep the sum over all queues below the account's concurrency: a throttled batch costs each of its "
             "messages a receive, so that good ones end in the dead-letter queue untouched.",
             _number(50, 2, 1_000, "Invocations at once for a queue that names no max_concurrency"),
@@ -63,7 +63,7 @@ def parameters(plan: Plan) -> dict[str, Any]:
             "Default": "",
             "Description": "SNS topic that the alarms tell; empty for none",
         },
-        "KmsKeyArn": Noted(
+        "KmsKeyArn": Commented(
             "The key's policy must let EventBridge Scheduler's role and the functions' roles of this account use it.",
             {
                 "Type": "String",
@@ -104,7 +104,7 @@ def function_globals(plan: Plan) -> dict[str, Any]:
             "Architectures": [ref("Architecture")],
             "MemorySize": ref("MemorySize"),
             "Tracing": ref("Tracing"),
-            "RecursiveLoop": Noted(
+            "RecursiveLoop": Commented(
                 "A task may enqueue a task. Lambda's loop detection would drop the sixteenth of such a chain and leave "
                 "its message to the dead-letter queue; TaskQ(max_depth=...) ends endless ones.",
                 "Allow",
@@ -112,7 +112,9 @@ def function_globals(plan: Plan) -> dict[str, Any]:
             "LoggingConfig": {
                 "LogFormat": "JSON",
                 "ApplicationLogLevel": ref("LogLevel"),
-                "SystemLogLevel": Noted("INFO has the report of each invocation: memory used, and duration.", "INFO"),
+                "SystemLogLevel": Commented(
+                    "INFO has the report of each invocation: memory used, and duration.", "INFO"
+                ),
             },
             "Environment": {"Variables": environment(plan)},
         }

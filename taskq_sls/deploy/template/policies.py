@@ -6,7 +6,7 @@ from typing import Any
 
 from ...payloads.layout import MESSAGES, RESULTS
 from ...results.layout import INDEXES
-from .emitter import Noted, Tag
+from .emitter import Commented, Tag
 from .intrinsics import NO_VALUE, arn_of, either, ref, sub
 from .names import queue_id
 from .plan import Plan
@@ -20,12 +20,14 @@ def allow(sid: str, actions: list[str], resources: Any, condition: dict[str, Any
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources, **more}
 
 
-def document(*statements: Statement | Noted | Tag) -> dict[str, Any]:
+def document(*statements: Statement | Commented | Tag) -> dict[str, Any]:
     """A policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def role(service: str, condition: dict[str, Any] | Noted | None = None, *policies: dict[str, Any]) -> dict[str, Any]:
+def role(
+    service: str, condition: dict[str, Any] | Commented | None = None, *policies: dict[str, Any]
+) -> dict[str, Any]:
     """A role that an AWS service takes."""
     trust: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     if condition is not None:
@@ -60,14 +62,14 @@ def write_logs(log_group: str) -> Statement:
     return allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], arn_of(log_group))
 
 
-def run_tasks(plan: Plan) -> list[Statement | Noted | Tag]:
+def run_tasks(plan: Plan) -> list[Statement | Commented | Tag]:
     """What a running task may do: keep its state, enqueue others, schedule."""
     return [
         use_queues(plan),
         keep_state(),
         list_tasks(),
         allow("KeepPayloads", ["s3:GetObject", "s3:PutObject"], payload_arns(MESSAGES, RESULTS)),
-        Noted(
+        Commented(
             "Without it S3 answers 403 where there is no such object, and a lost payload looks like a lost permission.",
             allow("SeePayloads", ["s3:ListBucket"], arn_of("PayloadBucket")),
         ),
@@ -163,4 +165,4 @@ def trace() -> Tag:
         {"StringEquals": {"aws:RequestedRegion": ref("AWS::Region")}},
     )
     note = "X-Ray knows no resources, so that these two actions cannot be allowed on less than *: only in this region."
-    return either("IsTraced", Noted(note, statement), NO_VALUE)
+    return either("IsTraced", Commented(note, statement), NO_VALUE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import ConfigError
-from .emitter import Noted, Tag, Text
+from .emitter import Commented, Tag, Text
 from .plan import Plan
 
 MAX_CHARACTERS = 10_240
@@ -56,7 +56,7 @@ class _Estimate:
         self._resources = resources
 
     def value(self, value: Any) -> Any:
-        if isinstance(value, Noted):
+        if isinstance(value, Commented):
             return self.value(value.value)
         if isinstance(value, Tag):
             return self._tag(value)
@@ -82,7 +82,7 @@ class _Estimate:
 
     def _attribute(self, path: str) -> str:
         resource = self._resources[path.partition(".")[0]]
-        while isinstance(resource, Noted):
+        while isinstance(resource, Commented):
             resource = resource.value
         name = resource["Properties"].get("QueueName")
         return _OTHER if name is None else f"arn:aws:sqs:us-east-1:{'1' * 12}:{self.value(name)}"

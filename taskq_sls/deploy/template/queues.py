@@ -6,7 +6,7 @@ from typing import Any
 
 from ...core.queues import Queue, dead_letter_name
 from ..provision.queues import LONG_POLL, MAX_RETENTION
-from .emitter import Noted
+from .emitter import Commented
 from .intrinsics import NO_VALUE, arn_of, either, ref, regional_arn, sub
 from .names import queue_id
 
@@ -20,13 +20,13 @@ def queue_resources(queue: Queue) -> dict[str, Any]:
             "Properties": {
                 "QueueName": sub(f"${{Prefix}}-{queue.name}"),
                 **_fifo(queue),
-                "VisibilityTimeout": Noted(_why(queue), queue.queue_visibility),
+                "VisibilityTimeout": Commented(_why(queue), queue.queue_visibility),
                 "ReceiveMessageWaitTimeSeconds": int(LONG_POLL),
                 **retention(),
                 **encryption(),
                 "RedrivePolicy": {
                     "deadLetterTargetArn": arn_of(f"{start}DeadLetters"),
-                    "maxReceiveCount": Noted(
+                    "maxReceiveCount": Commented(
                         "The far net for messages that die before a task is started. Attempts are counted in the "
                         "table; throttles and waiting duplicates spend receives too.",
                         queue.receives_before_redrive,
@@ -43,7 +43,7 @@ def queue_resources(queue: Queue) -> dict[str, Any]:
                 **encryption(),
                 "RedriveAllowPolicy": {
                     "redrivePermission": "byQueue",
-                    "sourceQueueArns": Noted(
+                    "sourceQueueArns": Commented(
                         "Spelt out, since the two queues would otherwise wait for each other.",
                         [regional_arn("sqs", f"${{Prefix}}-{queue.name}")],
                     ),
@@ -55,7 +55,7 @@ def queue_resources(queue: Queue) -> dict[str, Any]:
 
 def retention() -> dict[str, Any]:
     """How long messages are kept."""
-    return {"MessageRetentionPeriod": Noted("14 days, the most there is.", int(MAX_RETENTION))}
+    return {"MessageRetentionPeriod": Commented("14 days, the most there is.", int(MAX_RETENTION))}
 
 
 def encryption() -> dict[str, Any]:
@@ -71,8 +71,8 @@ def _fifo(queue: Queue) -> dict[str, Any]:
         return {}
     return {
         "FifoQueue": True,
-        "ContentBasedDeduplication": Noted("For schedules, which cannot give a deduplication id.", True),
-        "DeduplicationScope": Noted("The two together are the high throughput, counted per group.", "messageGroup"),
+        "ContentBasedDeduplication": Commented("For schedules, which cannot give a deduplication id.", True),
+        "DeduplicationScope": Commented("The two together are the high throughput, counted per group.", "messageGroup"),
         "FifoThroughputLimit": "perMessageGroupId",
     }
 

@@ -12,7 +12,7 @@ from .alarms import api_alarms, event_alarms, queue_alarms, schedule_alarms, wor
 from .api import api_conditions, api_parameters, api_resources
 from .dashboard import dashboard
 from .document import Document, plain
-from .emitter import Noted, dump
+from .emitter import Commented, dump
 from .events import event_resources
 from .existing import name_by_parameters, use_existing
 from .outputs import outputs
@@ -58,14 +58,14 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
             "AWSTemplateFormatVersion": "2010-09-09",
             "Transform": "AWS::Serverless-2016-10-31",
             "Description": f"Tasks of {plan.app}: queues, functions, state and schedules",
-            "Parameters": Noted(
+            "Parameters": Commented(
                 "", {**parameters(plan), **api_parameters(plan)}, title="What differs from stack to stack"
             ),
             **({"Mappings": stages} if (stages := mappings(plan)) else {}),
             "Conditions": {**conditions(plan), **api_conditions(plan)},
-            "Globals": Noted("", function_globals(plan), title="What all functions share"),
+            "Globals": Commented("", function_globals(plan), title="What all functions share"),
             "Resources": resources,
-            "Outputs": Noted("", made, title="What producers and workers elsewhere are configured with"),
+            "Outputs": Commented("", made, title="What producers and workers elsewhere are configured with"),
         },
     )
     _check_size(plan, plain(document["Resources"]), plain(document["Outputs"]))
@@ -101,7 +101,7 @@ def _resources(plan: Plan) -> Resources:
         for number, (name, resource) in enumerate(group.items()):
             if name in resources:
                 raise ConfigError(f"two resources would be named {name!r}; rename one of the two queues or schedules")
-            resources[name] = Noted("", resource, title=title) if number == 0 else resource
+            resources[name] = Commented("", resource, title=title) if number == 0 else resource
     return resources
 
 
@@ -149,7 +149,7 @@ def _check_names(resources: Mapping[str, Any]) -> None:
     """Refuse a queue whose alarms or logs would have the names of the stack's own: AWS would, half-way."""
     owners: dict[Any, str] = {}
     for id, resource in resources.items():
-        while isinstance(resource, Noted):
+        while isinstance(resource, Commented):
             resource = resource.value
         for property in ("AlarmName", "LogGroupName"):
             name = resource.get("Properties", {}).get(property)

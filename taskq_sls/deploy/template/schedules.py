@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.schedule_spec import ScheduleSpec
 from ...scheduler.firing import scheduled_time
-from .emitter import Noted
+from .emitter import Commented
 from .intrinsics import arn_of, literal, ref, sub
 from .names import queue_id, schedule_id
 from .plan import SCHEDULES_DEAD_LETTERS, Plan
@@ -23,7 +23,7 @@ def scheduling_resources(plan: Plan) -> dict[str, Any]:
         "ScheduleGroup": {"Type": "AWS::Scheduler::ScheduleGroup", "Properties": {"Name": ref("Prefix")}},
         "ScheduleRole": role(
             "scheduler.amazonaws.com",
-            Noted(
+            Commented(
                 "Nobody else's schedules can send with it.",
                 {
                     "StringEquals": {
@@ -42,7 +42,7 @@ def scheduling_resources(plan: Plan) -> dict[str, Any]:
                 ),
             },
         ),
-        "FailedSchedules": Noted(
+        "FailedSchedules": Commented(
             "Firings that could not be sent. Always a standard queue: schedules have no other dead-letter queues.",
             {
                 "Type": "AWS::SQS::Queue",

@@ -7,7 +7,7 @@ from typing import Any
 from ...payloads.layout import LIFETIMES
 from ...results.layout import INDEXES, PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE
 from ..provision.buckets import PRIVATE
-from .emitter import Noted
+from .emitter import Commented
 from .intrinsics import NO_VALUE, either, ref, sub
 
 
@@ -18,7 +18,7 @@ def state_resources() -> dict[str, Any]:
 
 def _kept() -> dict[str, Any]:
     return {
-        "DeletionPolicy": Noted(
+        "DeletionPolicy": Commented(
             "A first deployment that fails leaves nothing behind, so that it can be repeated under the same names.",
             either("IsProduction", "RetainExceptOnCreate", "Delete"),
         ),
@@ -36,7 +36,7 @@ def _table() -> dict[str, Any]:
             "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in keys],
             "KeySchema": _schema(PARTITION_KEY, SORT_KEY),
-            "GlobalSecondaryIndexes": Noted(
+            "GlobalSecondaryIndexes": Commented(
                 "Keys only: an index entry costs a write unit whenever it changes, however small.",
                 [
                     {
@@ -80,7 +80,7 @@ def _bucket() -> dict[str, Any]:
                 ]
             },
             "LifecycleConfiguration": {
-                "Rules": Noted(
+                "Rules": Commented(
                     "The start of a key says how long the object is needed: arguments as long as their message can "
                     "still be delivered or redriven, results as long as their record lives.",
                     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.queues import Queue
-from .emitter import Noted
+from .emitter import Commented
 from .intrinsics import arn_of, filled, ref, sub
 from .names import queue_id
 from .parameters import log_group
@@ -34,7 +34,7 @@ def worker_resources(plan: Plan, queue: Queue) -> dict[str, Any]:
                 "Handler": plan.options.handler,
                 "Timeout": queue.function_timeout,
                 **({} if queue.function_memory is None else {"MemorySize": queue.function_memory}),
-                "Role": Noted(
+                "Role": Commented(
                     "Its own, since SAM would attach a managed policy on all queues.", arn_of(f"{start}WorkerRole")
                 ),
                 "LoggingConfig": {"LogGroup": ref(f"{start}WorkerLogs")},
@@ -59,7 +59,7 @@ def _environment(queue: Queue) -> dict[str, Any]:
     if not queue.function_environment:
         return {}
     return {
-        "Environment": {"Variables": Noted("The queue's function_environment.", filled(queue.function_environment))}
+        "Environment": {"Variables": Commented("The queue's function_environment.", filled(queue.function_environment))}
     }
 
 
@@ -68,7 +68,9 @@ def _declared(queue: Queue) -> list[dict[str, Any]]:
     if not queue.function_policy:
         return []
     statements = [filled(statement) for statement in queue.function_policy]
-    return [{"PolicyName": DECLARED, "PolicyDocument": Noted("The queue's function_policy.", document(*statements))}]
+    return [
+        {"PolicyName": DECLARED, "PolicyDocument": Commented("The queue's function_policy.", document(*statements))}
+    ]
 
 
 def build(plan: Plan) -> dict[str, Any]:
@@ -81,11 +83,11 @@ def _mapping(queue: Queue) -> dict[str, Any]:
         "Queue": arn_of(f"{queue_id(queue.name)}Queue"),
         "BatchSize": queue.batch_size,
         **({} if queue.fifo else {"MaximumBatchingWindowInSeconds": queue.batch_window}),
-        "FunctionResponseTypes": Noted(
+        "FunctionResponseTypes": Commented(
             "Without it Lambda deletes failed messages with the rest of their batch.", ["ReportBatchItemFailures"]
         ),
         "ScalingConfig": {
-            "MaximumConcurrency": Noted(
+            "MaximumConcurrency": Commented(
                 "In place of reserved concurrency, under which polled messages are throttled into the dead-letter queue.",
                 ref("MaximumConcurrency") if queue.max_concurrency is None else queue.max_concurrency,
             )

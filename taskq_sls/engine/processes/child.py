@@ -28,7 +28,7 @@ from ...errors import ArgumentsError, ConfigError
 from ...serialization import Signature, compile_signature
 from ..plan import Definition
 from .exceptions import pack
-from .frames import FrameError, Inbox, frame
+from .frames import FrameError, FrameReader, frame
 from .log_records import Forwarder, Levels, forward, forward_only
 
 PROGRESS_SECONDS = 0.25
@@ -160,7 +160,7 @@ class _Child:
             _die()  # nobody would hear the parent any more
 
     def _hear_all(self) -> None:
-        inbox, poll = Inbox(3), select.poll()
+        inbox, poll = FrameReader(3), select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
             if not poll.poll(None if self._context is None else PROGRESS_SECONDS * 1000):

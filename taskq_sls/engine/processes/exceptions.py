@@ -13,14 +13,14 @@ import sys
 from typing import Any
 
 from ...core.message import ErrorInfo
-from ..attempt import RemoteTraceback, describe
+from ..attempt import RemoteTraceback, error_info
 
 
 def pack(error: BaseException) -> dict[str, Any]:
     """The exception as plain values."""
     kind = type(error)
     return {
-        "info": tuple(describe(error)),
+        "info": tuple(error_info(error)),
         "pickled": _pickled(error),
         "name": (kind.__module__, kind.__qualname__),
         "bases": [(one.__module__, one.__qualname__) for one in kind.__mro__[:-1] if _importable(one)],

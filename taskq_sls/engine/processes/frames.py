@@ -34,7 +34,7 @@ def frame(value: Any) -> bytes:
     return _HEADER.pack(_MARK, len(body)) + body
 
 
-class Inbox:
+class FrameReader:
     """Puts messages together from the bytes that arrive.
 
     Args:

@@ -14,14 +14,14 @@ from ...errors import ResultError, TaskCrashed
 from ...serialization import Signature
 from ..attempt import RemoteTraceback
 from .exceptions import unpack
-from .process import Child, how_it_ended
+from .process import ChildProcess, how_it_ended
 
 IDLE_SECONDS = 60.0
 """How long a child without a task is kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FunctionRef:
     """A function, as a fresh interpreter finds it.
 
     Args:
@@ -36,7 +36,7 @@ class Target:
     signature: Callable[[], Signature]
 
 
-class Children:
+class ProcessPool:
     """Runs functions in child processes. How many at once is up to the caller.
 
     Attributes:
@@ -45,10 +45,10 @@ class Children:
 
     def __init__(self) -> None:
         self.inline = False
-        self._idle: list[Child] = []
-        self._busy: dict[Child, asyncio.AbstractEventLoop] = {}
+        self._idle: list[ChildProcess] = []
+        self._busy: dict[ChildProcess, asyncio.AbstractEventLoop] = {}
 
-    async def run(self, target: Target, context: TaskContext) -> Any:
+    async def run(self, target: FunctionRef, context: TaskContext) -> Any:
         """Run the function of an attempt, and return what it returned.
 
         Cancelling the caller ends the function, by force where it does not end by itself, and waits until its
@@ -68,7 +68,7 @@ class Children:
                 return _outcome(target, stopped, *reply)
 
     async def _talk(
-        self, child: Child, loop: asyncio.AbstractEventLoop, request: dict[str, Any], context: TaskContext
+        self, child: ChildProcess, loop: asyncio.AbstractEventLoop, request: dict[str, Any], context: TaskContext
     ) -> tuple[bool, tuple[str, Any]]:
         """Whether the attempt was stopped, and what became of it."""
         talk = loop.create_task(child.converse(request, context))
@@ -97,18 +97,18 @@ class Children:
         for child in idle:
             child.close()
 
-    def _take(self, loop: asyncio.AbstractEventLoop) -> Child:
+    def _take(self, loop: asyncio.AbstractEventLoop) -> ChildProcess:
         while self._idle:
             child = self._idle.pop()
             if child.alive:
                 break
             child.close()
         else:
-            child = Child()
+            child = ChildProcess()
         self._busy[child] = loop
         return child
 
-    def _give_back(self, child: Child, loop: asyncio.AbstractEventLoop, talk: asyncio.Task[Any]) -> None:
+    def _give_back(self, child: ChildProcess, loop: asyncio.AbstractEventLoop, talk: asyncio.Task[Any]) -> None:
         self._busy.pop(child, None)
         if child.stopping or not talk.done() or talk.cancelled() or talk.exception() is not None:
             child.close()
@@ -125,7 +125,7 @@ class Children:
 
 
 def process_layer(
-    children: Children, target: Target, call: Callable[[TaskContext], Any], threads: Any
+    children: ProcessPool, target: FunctionRef, call: Callable[[TaskContext], Any], threads: Any
 ) -> Callable[[TaskContext], Any]:
     """The innermost layer of a task that runs in a process: a coroutine function.
 
@@ -150,7 +150,7 @@ def process_layer(
     return run
 
 
-def _request(target: Target, context: TaskContext) -> dict[str, Any]:
+def _request(target: FunctionRef, context: TaskContext) -> dict[str, Any]:
     fields = {
         "id": context.id,
         "task": context.task,
@@ -184,7 +184,7 @@ def _picklable(options: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _outcome(target: Target, stopped: bool, word: str, value: Any) -> Any:
+def _outcome(target: FunctionRef, stopped: bool, word: str, value: Any) -> Any:
     if word == "done":
         return target.signature().decode_result(value)
     if word == "unfit":

@@ -16,7 +16,7 @@ from typing import Any
 from ...core.context import Progress, TaskContext
 from ...errors import TaskCrashed
 from . import log_records
-from .frames import FrameError, Inbox, frame
+from .frames import FrameError, FrameReader, frame
 
 NOTICE_SECONDS = 1.0
 """How long a cancelled task may take to see ``ctx.cancelled`` before its process is asked to end."""
@@ -38,7 +38,7 @@ main(connection, int(sys.argv[2]), setup["levels"])
 """
 
 
-class Child:
+class ChildProcess:
     """A process that waits for tasks.
 
     Attributes:
@@ -58,7 +58,7 @@ class Child:
         self._asked = False
         self._may_be_told = False
         self._timers: list[asyncio.TimerHandle] = []
-        self._inbox = Inbox(4)
+        self._inbox = FrameReader(4)
         self._serial = 0  # of its present task; it comes back with every answer
         self._socket, theirs = socket.socketpair()
         # Nothing is ever written to it: its end tells the child's kernel, if need be, that this process is gone.

@@ -38,22 +38,22 @@ from ..base import Page, Query, ResultBackend
 from ..layout import STATUS_INDEX, Item
 from ..limits import check_result
 from ..records import (
+    AttemptEnd,
     CancelAnswer,
     Claim,
     Claimed,
-    Finish,
     KeyLock,
     Refused,
     Renewed,
     TaskRecord,
     abandoned,
+    can_claim,
     claimed_already,
     closed_already,
     finished_as,
-    held,
-    idle,
+    holds_lease,
+    is_unclaimed,
     released_already,
-    takeable,
 )
 from . import conditions, items
 from .expressions import Update
@@ -109,7 +109,7 @@ class DynamoResults(ResultBackend):
             record = record_of(answer.item)
             if claimed_already(record, claim):
                 return Claimed(record.attempt)
-            if not takeable(record, claim):
+            if not can_claim(record, claim):
                 return Refused(record)
             if await self._replace(claim, answer.item):
                 return Claimed(1)
@@ -128,7 +128,7 @@ class DynamoResults(ResultBackend):
         answer = await self._table.update(fence.id, Update(sets), conditions.held(fence), returns="ALL_NEW")
         return Renewed("cancel_requested" in answer.item) if isinstance(answer, Written) else None
 
-    async def finish(self, fence: Fence, finish: Finish) -> State | None:
+    async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
         check_result(fence.id, finish.result_json)
         condition = conditions.held(fence)
         end = _end(fence.id, finish)
@@ -141,7 +141,7 @@ class DynamoResults(ResultBackend):
         if answer.item is None:
             return None
         record = record_of(answer.item)
-        if finish.state is State.RETRYING and record.cancel_requested and held(record, fence):
+        if finish.state is State.RETRYING and record.cancel_requested and holds_lease(record, fence):
             return await self.finish(fence, finish._replace(state=State.CANCELLED, next_at=None))
         return finished_as(record, fence, finish.state)
 
@@ -156,7 +156,7 @@ class DynamoResults(ResultBackend):
         answer = await self._table.update(fence.id, update, conditions.held(fence))
         return isinstance(answer, Written) or _stands(answer, lambda record: released_already(record, fence))
 
-    async def close_abandoned(self, record: TaskRecord, finish: Finish) -> bool:
+    async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         if not abandoned(record, finish.now):
             return False
         check_result(record.id, finish.result_json)
@@ -166,8 +166,8 @@ class DynamoResults(ResultBackend):
         answer = await self._table.update(record.id, _end(record.id, finish), condition)
         return isinstance(answer, Written) or _stands(answer, lambda found: closed_already(found, fence, finish))
 
-    async def close_idle(self, record: TaskRecord, finish: Finish) -> bool:
-        if not idle(record, finish.now):
+    async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
+        if not is_unclaimed(record, finish.now):
             return False
         update = Update(items.ended(record.id, finish), removes=("lease_until", "next_at"))
         answer = await self._table.update(record.id, update, conditions.unchanged(items.standing(record), *STANDING))
@@ -183,7 +183,7 @@ class DynamoResults(ResultBackend):
     async def put_queued(self, claim: Claim) -> bool:
         return await self._put_if_not_alive(items.whole(claim, State.QUEUED, 0), claim.now)
 
-    async def put_finished(self, claim: Claim, attempt: int, finish: Finish) -> None:
+    async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
         check_result(claim.id, finish.result_json)
         item = items.whole(claim, finish.state, attempt) | {"owner": text(claim.owner)}
         await self._overwrite(item | items.ended(claim.id, finish))
@@ -302,7 +302,7 @@ def _cancel(unheard: Claim) -> Update:
     )
 
 
-def _end(id: str, finish: Finish) -> Update:
+def _end(id: str, finish: AttemptEnd) -> Update:
     # The owner stays, so that a repeated finish knows itself.
     return Update(items.ended(id, finish), removes=("lease_until",))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...aws.port import AwsClient
-from ...core.coalescing import Lane
+from ...core.coalescing import RequestBatcher
 from ...core.flow import Flow
 from ...errors import AwsError
 from ..layout import Item
@@ -32,7 +32,7 @@ class BatchingDynamoResults(DynamoResults):
 
     def __init__(self, client: AwsClient, flow: Flow, table: str, describe: Callable[[], str]) -> None:
         super().__init__(client, flow, table, describe)
-        self._lane: Lane[Item, AwsError | None] = Lane(self._put, MAX_PUTS, IN_FLIGHT)
+        self._lane: RequestBatcher[Item, AwsError | None] = RequestBatcher(self._put, MAX_PUTS, IN_FLIGHT)
         self._allowed = True
 
     async def _overwrite(self, item: Item) -> None:

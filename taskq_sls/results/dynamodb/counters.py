@@ -16,7 +16,7 @@ import zlib
 from typing import Any
 
 from ...core.flow import Flow
-from ...metrics.counters import BUCKETS, Counters, MetricStore, Slot
+from ...metrics.counters import BUCKETS, CounterKey, Counters, MetricStore
 from ..layout import PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Item
 from .expressions import Condition, Update
 from .items import number, text
@@ -43,7 +43,7 @@ class TableMetrics(MetricStore):
         self._table = table
         self._flow = flow
 
-    async def add(self, app: str, slot: Slot, counters: Counters) -> None:
+    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
         key = _key(app, slot)
         longest = number(counters.longest)
         update = Update({TTL_ATTRIBUTE: number(slot.ttl)}, {"longest": longest}, _added(counters))
@@ -60,8 +60,8 @@ class TableMetrics(MetricStore):
 
     async def read(
         self, app: str, span: int, since: int, until: int, *, task: str | None = None, now: float
-    ) -> list[tuple[Slot, Counters]]:
-        async def read_shard(shard: int) -> list[tuple[Slot, Counters]]:
+    ) -> list[tuple[CounterKey, Counters]]:
+        async def read_shard(shard: int) -> list[tuple[CounterKey, Counters]]:
             return await self._read(app, shard, span, since, until, now)
 
         shards = list(range(SHARDS)) if task is None else [_shard(task)]
@@ -70,7 +70,7 @@ class TableMetrics(MetricStore):
 
     async def _read(
         self, app: str, shard: int, span: int, since: int, until: int, now: float
-    ) -> list[tuple[Slot, Counters]]:
+    ) -> list[tuple[CounterKey, Counters]]:
         parameters: dict[str, Any] = {
             "TableName": self._table.name,
             "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :since AND :until",
@@ -82,7 +82,7 @@ class TableMetrics(MetricStore):
                 ":until": text(_moment(span, until)),
             },
         }
-        found: list[tuple[Slot, Counters]] = []
+        found: list[tuple[CounterKey, Counters]] = []
         while True:
             answer = await self._table.call("query", **parameters)
             rows = ((_slot(item), item) for item in answer["Items"])
@@ -105,14 +105,14 @@ def _moment(span: int, time: int) -> str:
     return f"{span:04d}#{min(max(time, 0), LAST_SECOND):010d}#"
 
 
-def _key(app: str, slot: Slot) -> Item:
+def _key(app: str, slot: CounterKey) -> Item:
     sort = f"{_moment(slot.span, slot.time)}{slot.task}#{slot.queue}"
     return {PARTITION_KEY: text(_partition(app, _shard(slot.task))), SORT_KEY: text(sort)}
 
 
-def _slot(item: Item) -> Slot:
+def _slot(item: Item) -> CounterKey:
     span, time, task, queue = item[SORT_KEY]["S"].split("#")
-    return Slot(int(span), int(time), task, queue)
+    return CounterKey(int(span), int(time), task, queue)
 
 
 def _added(counters: Counters) -> Item:

@@ -9,7 +9,7 @@ from ...core.context import Progress
 from ...core.states import State
 from ..layout import INDEXED_STATES, Item, lock_key, record_key, status_keys, task_keys
 from ..limits import fit_call, fit_error, fit_past, fit_progress
-from ..records import KEPT_ATTEMPTS, Claim, Finish, KeyLock, TaskRecord
+from ..records import KEPT_ATTEMPTS, AttemptEnd, Claim, KeyLock, TaskRecord
 
 
 def text(value: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def standing(record: TaskRecord) -> Item:
     return item
 
 
-def ended(id: str, finish: Finish) -> Item:
+def ended(id: str, finish: AttemptEnd) -> Item:
     """The attributes that the end of an attempt sets."""
     item = {
         **entered(id, finish.state, finish.now),
@@ -101,7 +101,7 @@ def ended(id: str, finish: Finish) -> Item:
     return item
 
 
-def retried(attempt: int, finish: Finish) -> Item:
+def retried(attempt: int, finish: AttemptEnd) -> Item:
     """The attribute that remembers a failed attempt; each takes the place of the one so many attempts before it."""
     if finish.started_at is None:
         return {}

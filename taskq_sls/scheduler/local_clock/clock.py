@@ -13,17 +13,17 @@ from collections.abc import Callable
 
 from ...aws.port import AwsClient
 from ...core.clock import Clock
-from ...core.fault_log import Episode
+from ...core.fault_log import FaultLog
 from ...core.flow import Flow
-from ..clock_state import CLOCK_TOLERANCE, ScheduleNotes
+from ..clock_state import CLOCK_TOLERANCE, ClockState
 from ..firing import scheduled_time
 from ..store import ScheduleStore
-from .last_firings import Ledger
-from .loader import Catalogue
+from .last_firings import FiringLog
+from .loader import ScheduleLoader
 from .misfires import MOST, Decision, decide, plan_anew
-from .repeating import Step, repeat, until_it_works
+from .repeating import Step, retry_until_success, run_forever
 from .sender import Sender
-from .timetable import Agenda, Row
+from .timetable import ScheduleEntry, Timetable
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -68,16 +68,16 @@ class LocalClock:
     """
 
     def __init__(
-        self, store: ScheduleStore, notes: ScheduleNotes, sqs: AwsClient, dead_letters: str, flow: Flow, clock: Clock
+        self, store: ScheduleStore, notes: ClockState, sqs: AwsClient, dead_letters: str, flow: Flow, clock: Clock
     ) -> None:
-        self.agenda = Agenda()
+        self.agenda = Timetable()
         self._group = store.group
         self._notes = notes
         self._flow = flow
         self._clock = clock
-        self._ledger = Ledger(store, notes, self.agenda, flow, clock)
+        self._ledger = FiringLog(store, notes, self.agenda, flow, clock)
         self._sender = Sender(sqs, flow, clock, dead_letters, self._ledger.settled)
-        self._catalogue = Catalogue(store, notes, self.agenda, flow, clock, self._ledger.finished)
+        self._catalogue = ScheduleLoader(store, notes, self.agenda, flow, clock, self._ledger.finished)
         self._woken = asyncio.Event()
         self._listings = 0
         self._looked_at = float("-inf")
@@ -184,8 +184,8 @@ class LocalClock:
 
     async def _first(self, step: Step, stop: asyncio.Event) -> None:
         """Take a step until it works, or `stop` is set; what is wrong for good is raised."""
-        faults = Episode(logger, "the scheduler cannot start yet", "scheduler_startup_fault")
-        trying = asyncio.create_task(until_it_works(step, self._flow, faults))
+        faults = FaultLog(logger, "the scheduler cannot start yet", "scheduler_startup_fault")
+        trying = asyncio.create_task(retry_until_success(step, self._flow, faults))
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([trying, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -199,8 +199,8 @@ class LocalClock:
     def _repeated(
         self, what: str, step: Step, pause: Callable[[], float], *, later: bool = False
     ) -> asyncio.Task[None]:
-        faults = Episode(logger, f"{what} cannot be read or written", "scheduler_fault")
-        return asyncio.create_task(repeat(step, pause, self._flow, faults, later=later))
+        faults = FaultLog(logger, f"{what} cannot be read or written", "scheduler_fault")
+        return asyncio.create_task(run_forever(step, pause, self._flow, faults, later=later))
 
     async def _fire_forever(self) -> None:
         while True:
@@ -229,7 +229,7 @@ class LocalClock:
             except Exception:
                 logger.exception("schedule %s cannot be planned", row.name, extra={"action": "scheduler_error"})
 
-    def _fire(self, row: Row, now: float) -> None:
+    def _fire(self, row: ScheduleEntry, now: float) -> None:
         if self._sender.full(row.target):
             row.due = now + OVERLOADED
             return
@@ -246,7 +246,7 @@ class LocalClock:
             _log_misfire(row, decision)
 
 
-def _log_misfire(row: Row, decision: Decision) -> None:
+def _log_misfire(row: ScheduleEntry, decision: Decision) -> None:
     """One line for each schedule that was missed."""
     level = logging.WARNING if decision.late == MOST and decision.dropped else logging.INFO
     since = f" (from {scheduled_time(decision.fire[0])} on)" if decision.late else ""

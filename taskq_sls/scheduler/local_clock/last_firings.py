@@ -6,11 +6,11 @@ import logging
 from collections import Counter
 
 from ...core.clock import Clock
-from ...core.fault_log import Episode
+from ...core.fault_log import FaultLog
 from ...core.flow import Flow
-from ..clock_state import ScheduleNotes
+from ..clock_state import ClockState
 from ..store import ScheduleStore
-from .timetable import Agenda, Row
+from .timetable import ScheduleEntry, Timetable
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -18,14 +18,14 @@ WRITES_AT_ONCE = 8
 """Most notes written side by side."""
 
 
-class Ledger:
+class FiringLog:
     """Keeps the last firing of each schedule, and deletes schedules that are done.
 
     A firing is noted only when it and all that began before it are accepted: what a clock that dies leaves unnoted is
     fired again by the next one, and is the same task.
     """
 
-    def __init__(self, store: ScheduleStore, notes: ScheduleNotes, agenda: Agenda, flow: Flow, clock: Clock) -> None:
+    def __init__(self, store: ScheduleStore, notes: ClockState, agenda: Timetable, flow: Flow, clock: Clock) -> None:
         self._store = store
         self._notes = notes
         self._agenda = agenda
@@ -34,15 +34,15 @@ class Ledger:
         self._open: Counter[str] = Counter()
         self._latest: dict[str, float] = {}
         self._unwritten: dict[str, float] = {}
-        self._finished: dict[str, Row] = {}
-        self._faults = Episode(logger, "the last firings cannot be noted", "schedule_notes_fault")
-        self._delete_faults = Episode(logger, "finished schedules cannot be deleted", "schedule_delete_fault")
+        self._finished: dict[str, ScheduleEntry] = {}
+        self._faults = FaultLog(logger, "the last firings cannot be noted", "schedule_notes_fault")
+        self._delete_faults = FaultLog(logger, "finished schedules cannot be deleted", "schedule_delete_fault")
 
-    def opened(self, row: Row, at: float) -> None:
+    def opened(self, row: ScheduleEntry, at: float) -> None:
         """A firing begins."""
         self._open[row.name] += 1
 
-    def settled(self, row: Row, at: float) -> None:
+    def settled(self, row: ScheduleEntry, at: float) -> None:
         """A firing is in its queue, or in the dead-letter queue."""
         latest = self._latest[row.name] = max(at, self._latest.get(row.name, at))
         self._open[row.name] -= 1
@@ -55,7 +55,7 @@ class Ledger:
         else:
             self._unwritten[row.name] = max(latest, self._unwritten.get(row.name, latest))
 
-    def finished(self, row: Row) -> None:
+    def finished(self, row: ScheduleEntry) -> None:
         """A schedule that deletes itself will not fire again; it stands until its last firing is settled."""
         self._finished[row.name] = row
 
@@ -79,12 +79,12 @@ class Ledger:
         try:
             await self._notes.fired(name, at, self._clock.time())
         except Exception as error:  # whatever it is: it is written the next time
-            self._faults.fault(error)
+            self._faults.failed(error)
             self._unwritten[name] = max(at, self._unwritten.get(name, at))
         else:
-            self._faults.clear()
+            self._faults.recovered()
 
-    async def _delete(self, row: Row) -> None:
+    async def _delete(self, row: ScheduleEntry) -> None:
         try:
             stored = await self._store.get(row.name)
             # One that was given another time meanwhile is not the one that is done.
@@ -92,9 +92,9 @@ class Ledger:
                 await self._store.delete(row.name)
                 stored = None
         except Exception as error:  # whatever it is: it is written the next time
-            self._delete_faults.fault(error)
+            self._delete_faults.failed(error)
             self._finished[row.name] = row
             return
-        self._delete_faults.clear()
+        self._delete_faults.recovered()
         if stored is None and self._agenda.get(row.name) is row:
             self._agenda.remove(row.name)

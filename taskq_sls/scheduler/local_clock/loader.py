@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from ...core.clock import Clock
 from ...core.flow import Flow
 from ...errors import ConfigError, MissingResource
-from ..clock_state import CLOCK_TOLERANCE, ScheduleNotes
+from ..clock_state import CLOCK_TOLERANCE, ClockState
 from ..normalized import is_once
-from ..placeholders import spread
-from ..rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, Pacer
+from ..placeholders import window_offset
+from ..rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, RateLimiter
 from ..spec import ScheduleSummary, StoredSchedule
 from ..store import ScheduleStore
 from .misfires import first_after, policy_of
-from .timetable import Agenda, Row, home_of, read_when
+from .timetable import ScheduleEntry, Timetable, home_of, read_when
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -26,7 +26,7 @@ REMEMBERED = 60.0
 """Seconds for which changes that were looked at are remembered; longer than the overlap."""
 
 
-class Catalogue:
+class ScheduleLoader:
     """Keeps an agenda in step with a store.
 
     Args:
@@ -37,19 +37,19 @@ class Catalogue:
     def __init__(
         self,
         store: ScheduleStore,
-        notes: ScheduleNotes,
-        agenda: Agenda,
+        notes: ClockState,
+        agenda: Timetable,
         flow: Flow,
         clock: Clock,
-        finished: Callable[[Row], None],
+        finished: Callable[[ScheduleEntry], None],
     ) -> None:
         self._store = store
         self._notes = notes
         self._agenda = agenda
         self._clock = clock
         self._finished = finished
-        self._reads = Pacer(flow, clock, CRUD_PER_SECOND)
-        self._lists = Pacer(flow, clock, LISTS_PER_SECOND)
+        self._reads = RateLimiter(flow, clock, CRUD_PER_SECOND)
+        self._lists = RateLimiter(flow, clock, LISTS_PER_SECOND)
         self._listing = 0
         self._texts: dict[str, str] = {}
         self._unreadable: set[str] = set()
@@ -158,9 +158,9 @@ class Catalogue:
                 self._end(row)
         self._agenda.put(row)
 
-    def _row(self, stored: StoredSchedule) -> Row:
+    def _row(self, stored: StoredSchedule) -> ScheduleEntry:
         spec = stored.spec
-        row = Row(spec.name, enabled=spec.enabled, created=stored.created, modified=stored.modified)
+        row = ScheduleEntry(spec.name, enabled=spec.enabled, created=stored.created, modified=stored.modified)
         if not spec.enabled:
             return row
         if ":sqs:" not in stored.target:
@@ -178,7 +178,7 @@ class Catalogue:
         row.group = None if spec.group is None else self._shared(spec.group)
         row.body = spec.body
         row.misfire = policy_of(spec.body)
-        row.spread = spread(stored.arn, spec.window)
+        row.spread = window_offset(stored.arn, spec.window)
         row.delete_after = spec.delete_after
         return row
 
@@ -186,7 +186,7 @@ class Catalogue:
         """One object for what many rows have in common."""
         return self._texts.setdefault(text, text)
 
-    def _end(self, row: Row) -> None:
+    def _end(self, row: ScheduleEntry) -> None:
         if row.when.once and row.last is None:
             logger.warning(
                 "schedule %s: its time had passed when it was last changed; it will not fire: give it another time, "

@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 from ..clock_state import CLOCK_TOLERANCE
 from ..firing import Misfire
-from .timetable import Row
+from .timetable import ScheduleEntry
 
 PUNCTUAL = 60.0
 """Seconds by which a firing may be late and still count as punctual: the precision of EventBridge Scheduler."""
@@ -46,7 +46,7 @@ def policy_of(body: str) -> str:
     return policy if policy in POLICIES else "once"
 
 
-def first_after(row: Row, now: float) -> float | None:
+def first_after(row: ScheduleEntry, now: float) -> float | None:
     """The first firing that is still to come, or was missed: after the last one, and after the last change.
 
     What a schedule missed before it was last changed does not count: nobody knows what it was then. A one-time
@@ -66,7 +66,7 @@ def first_after(row: Row, now: float) -> float | None:
     return when.next_time(after, row.anchor)
 
 
-def plan_anew(row: Row, now: float) -> bool:
+def plan_anew(row: ScheduleEntry, now: float) -> bool:
     """Plan a row's next firing for a clock that was set back to `now`; whether it is due earlier than before.
 
     Whether firings between then and now were missed is not known: none is made up for.
@@ -82,7 +82,7 @@ def plan_anew(row: Row, now: float) -> bool:
     return row.due is not None and (due is None or row.due < due)
 
 
-def decide(row: Row, now: float) -> Decision:
+def decide(row: ScheduleEntry, now: float) -> Decision:
     """What is due of a row whose `next` has come: punctual firings always, late ones by its policy."""
     assert row.next is not None
     horizon = now - row.spread
@@ -104,7 +104,7 @@ def decide(row: Row, now: float) -> Decision:
     return Decision(fire[::-1], late, dropped, next_time)
 
 
-def _punctual(row: Row, first: float, horizon: float) -> Decision:
+def _punctual(row: ScheduleEntry, first: float, horizon: float) -> Decision:
     when, anchor = row.when, row.anchor
     fire = [first]
     time = when.next_time(first, anchor)

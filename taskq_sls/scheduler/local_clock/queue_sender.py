@@ -13,13 +13,13 @@ from ...aws.codes import QUEUE_DOES_NOT_EXIST
 from ...aws.port import AwsClient
 from ...brokers.base import MAX_BATCH, Answer, EntryError, Outgoing
 from ...brokers.sqs_batches import Batch, call_batch
-from ...brokers.sqs_limits import message_bytes, pack, refusal
+from ...brokers.sqs_limits import message_bytes, pack, validate
 from ...core.clock import Clock
-from ...core.fault_log import Episode
+from ...core.fault_log import FaultLog
 from ...core.flow import Flow
 from ...errors import AwsError, ConfigError
-from ..placeholders import fill
-from .timetable import Row
+from ..placeholders import substitute
+from .timetable import ScheduleEntry
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -33,12 +33,12 @@ BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 """Seconds before a lane goes on after a fault: the first, doubling, and the longest. Up to half is left out."""
 
 
-class Parcel:
+class PendingFiring:
     """One firing on its way; with `attributes` its dead letter."""
 
     __slots__ = ("at", "attributes", "row", "since", "tries")
 
-    def __init__(self, row: Row, at: float, since: float, attributes: dict[str, str] | None = None) -> None:
+    def __init__(self, row: ScheduleEntry, at: float, since: float, attributes: dict[str, str] | None = None) -> None:
         self.row = row
         self.at = at
         self.since = since
@@ -46,7 +46,7 @@ class Parcel:
         self.tries = 0
 
 
-class Lane:
+class QueueSender:
     """Sends the firings for one queue in batches, each until it is accepted or given up.
 
     Args:
@@ -61,8 +61,8 @@ class Lane:
         sqs: AwsClient,
         flow: Flow,
         clock: Clock,
-        done: Callable[[Parcel], None],
-        give_up: Callable[[Parcel, str, str], None],
+        done: Callable[[PendingFiring], None],
+        give_up: Callable[[PendingFiring, str, str], None],
     ) -> None:
         self.queue = queue
         self.task: asyncio.Task[None] | None = None
@@ -72,17 +72,17 @@ class Lane:
         self._clock = clock
         self._done = done
         self._give_up = give_up
-        self._parcels: deque[Parcel] = deque()
+        self._parcels: deque[PendingFiring] = deque()
         self._url: str | None = None
         self._pauses = 0
-        self._faults = Episode(logger, f"queue {queue} does not take firings", "schedule_send_fault")
+        self._faults = FaultLog(logger, f"queue {queue} does not take firings", "schedule_send_fault")
 
     @property
     def waiting(self) -> int:
         """Parcels that wait for their turn."""
         return len(self._parcels)
 
-    def add(self, parcel: Parcel) -> None:
+    def add(self, parcel: PendingFiring) -> None:
         """Send a parcel in the background."""
         self._parcels.append(parcel)
         if self.task is None:
@@ -99,17 +99,17 @@ class Lane:
         finally:
             self.task = None
 
-    def _settle(self, parcels: list[Parcel], answers: Sequence[Answer]) -> bool:
+    def _settle(self, parcels: list[PendingFiring], answers: Sequence[Answer]) -> bool:
         """Only what was not accepted is sent again. Whether any of it is settled."""
         again = []
         for parcel, answer in zip(parcels, answers, strict=True):
             if answer is None:
-                self._faults.clear()
+                self._faults.recovered()
                 self._done(parcel)
             elif self._hopeless(parcel, answer):
                 self._give_up(parcel, answer.code, answer.message)
             else:
-                self._faults.fault(AwsError("send_message_batch", answer.code, answer.message))
+                self._faults.failed(AwsError("send_message_batch", answer.code, answer.message))
                 again.append(parcel)
         settled = len(again) < len(parcels)
         if settled or not self._fifo:
@@ -118,15 +118,15 @@ class Lane:
             self._parcels.extendleft(reversed(again))
         return settled
 
-    def _hopeless(self, parcel: Parcel, answer: EntryError) -> bool:
+    def _hopeless(self, parcel: PendingFiring, answer: EntryError) -> bool:
         if answer.transient:
             return self._clock.time() - parcel.since > MOST_AGE
         parcel.tries += 1
         return parcel.tries >= TRIES
 
-    async def _send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    async def _send(self, parcels: Sequence[PendingFiring]) -> list[Answer]:
         messages = [self._message(parcel) for parcel in parcels]
-        answers: list[Answer] = [refusal(message, self._fifo) for message in messages]
+        answers: list[Answer] = [validate(message, self._fifo) for message in messages]
         fit = [index for index, answer in enumerate(answers) if answer is None]
         sizes = [message_bytes(messages[index].body, parcels[index].attributes) for index in fit]
         for part in pack(sizes):
@@ -152,11 +152,11 @@ class Lane:
             fault = EntryError(type(error).__name__, str(error), transient=True)
         return [fault] * len(entries)
 
-    def _message(self, parcel: Parcel) -> Outgoing:
+    def _message(self, parcel: PendingFiring) -> Outgoing:
         row = parcel.row
         # The dead-letter queue is no FIFO queue.
         group = row.group if parcel.attributes is None else None
-        return Outgoing(self.queue, fill(row.body, row.arn, parcel.at), row.name, group=group)
+        return Outgoing(self.queue, substitute(row.body, row.arn, parcel.at), row.name, group=group)
 
     async def _pause(self) -> None:
         seconds = min(LONGEST_BACKOFF, BACKOFF * 2.0 ** min(self._pauses, 10))

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from ...core.fault_log import Episode
+from ...core.fault_log import FaultLog
 from ...core.flow import Flow
 from ...errors import AwsError, TaskQError
 
@@ -18,7 +18,7 @@ BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 Step = Callable[[], Awaitable[None]]
 
 
-async def until_it_works(step: Step, flow: Flow, faults: Episode) -> None:
+async def retry_until_success(step: Step, flow: Flow, faults: FaultLog) -> None:
     """Take a step, again after faults that may pass.
 
     Raises:
@@ -31,15 +31,17 @@ async def until_it_works(step: Step, flow: Flow, faults: Episode) -> None:
         except AwsError as error:
             if not error.transient:
                 raise
-            faults.fault(error)
+            faults.failed(error)
         else:
-            faults.clear()
+            faults.recovered()
             return
         await flow.sleep(backoff * random.uniform(0.5, 1.0))
         backoff = min(LONGEST_BACKOFF, backoff * 2)
 
 
-async def repeat(step: Step, pause: Callable[[], float], flow: Flow, faults: Episode, *, later: bool = False) -> None:
+async def run_forever(
+    step: Step, pause: Callable[[], float], flow: Flow, faults: FaultLog, *, later: bool = False
+) -> None:
     """Take a step again and again, for ever. No fault ends it.
 
     Args:
@@ -55,10 +57,10 @@ async def repeat(step: Step, pause: Callable[[], float], flow: Flow, faults: Epi
         except Exception as error:
             if not isinstance(error, TaskQError):
                 logger.exception("an unexpected fault", extra={"action": "scheduler_error"})
-            faults.fault(error)
+            faults.failed(error)
             wait = backoff * random.uniform(0.5, 1.0)
             backoff = min(LONGEST_BACKOFF, backoff * 2)
         else:
-            faults.clear()
+            faults.recovered()
             backoff = BACKOFF
             wait = pause()

@@ -11,8 +11,8 @@ from ...brokers.dead_letters import clean_text
 from ...core.clock import Clock
 from ...core.flow import Flow
 from ..firing import scheduled_time
-from .queue_sender import Lane, Parcel
-from .timetable import Row
+from .queue_sender import PendingFiring, QueueSender
+from .timetable import ScheduleEntry
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
@@ -30,23 +30,28 @@ class Sender:
     """
 
     def __init__(
-        self, sqs: AwsClient, flow: Flow, clock: Clock, dead_letters: str, settled: Callable[[Row, float], None]
+        self,
+        sqs: AwsClient,
+        flow: Flow,
+        clock: Clock,
+        dead_letters: str,
+        settled: Callable[[ScheduleEntry, float], None],
     ) -> None:
         self._sqs = sqs
         self._flow = flow
         self._clock = clock
         self._settled = settled
-        self._lanes: dict[str, Lane] = {}
-        self._dead_letters = Lane(dead_letters, sqs, flow, clock, self._buried, self._lost)
+        self._lanes: dict[str, QueueSender] = {}
+        self._dead_letters = QueueSender(dead_letters, sqs, flow, clock, self._buried, self._lost)
 
-    def send(self, row: Row, at: float) -> None:
+    def send(self, row: ScheduleEntry, at: float) -> None:
         """Send a firing in the background."""
         lane = self._lanes.get(row.target)
         if lane is None:
             queue = row.target.rpartition(":")[2]
-            lane = Lane(queue, self._sqs, self._flow, self._clock, self._delivered, self._bury)
+            lane = QueueSender(queue, self._sqs, self._flow, self._clock, self._delivered, self._bury)
             self._lanes[row.target] = lane
-        lane.add(Parcel(row, at, self._clock.time()))
+        lane.add(PendingFiring(row, at, self._clock.time()))
 
     def full(self, target: str) -> bool:
         """Whether so many firings wait for a queue that no more should be added."""
@@ -69,11 +74,11 @@ class Sender:
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [lane.task for lane in (*self._lanes.values(), self._dead_letters) if lane.task is not None]
 
-    def _delivered(self, parcel: Parcel) -> None:
+    def _delivered(self, parcel: PendingFiring) -> None:
         logger.info("schedule %s fired for %s", *_words(parcel), extra=_fields("schedule_fired", parcel))
         self._settled(parcel.row, parcel.at)
 
-    def _bury(self, parcel: Parcel, code: str, message: str) -> None:
+    def _bury(self, parcel: PendingFiring, code: str, message: str) -> None:
         logger.error(
             "schedule %s: the firing for %s goes to the dead-letter queue %s: %s: %s",
             *_words(parcel),
@@ -89,12 +94,12 @@ class Sender:
             "SCHEDULED_TIME": scheduled_time(parcel.at),
             "TARGET_ARN": parcel.row.target,
         }
-        self._dead_letters.add(Parcel(parcel.row, parcel.at, self._clock.time(), attributes))
+        self._dead_letters.add(PendingFiring(parcel.row, parcel.at, self._clock.time(), attributes))
 
-    def _buried(self, parcel: Parcel) -> None:
+    def _buried(self, parcel: PendingFiring) -> None:
         self._settled(parcel.row, parcel.at)
 
-    def _lost(self, parcel: Parcel, code: str, message: str) -> None:
+    def _lost(self, parcel: PendingFiring, code: str, message: str) -> None:
         logger.error(
             "schedule %s: the firing for %s is lost, since the dead-letter queue %s does not take it: %s: %s",
             *_words(parcel),
@@ -106,9 +111,9 @@ class Sender:
         self._settled(parcel.row, parcel.at)
 
 
-def _words(parcel: Parcel) -> tuple[str, str]:
+def _words(parcel: PendingFiring) -> tuple[str, str]:
     return parcel.row.name, scheduled_time(parcel.at)
 
 
-def _fields(action: str, parcel: Parcel) -> dict[str, str]:
+def _fields(action: str, parcel: PendingFiring) -> dict[str, str]:
     return {"action": action, "schedule": parcel.row.name}

@@ -11,7 +11,7 @@ from ..parse import parse
 from ..spec import StoredSchedule
 
 
-class Row:
+class ScheduleEntry:
     """One schedule, as small as it can be: there may be a hundred thousand.
 
     Attributes:
@@ -85,7 +85,7 @@ class Row:
         """Where the grid of a rate without a start begins. Scheduled times are whole seconds."""
         return float(int(self.created))
 
-    def same(self, other: Row) -> bool:
+    def same(self, other: ScheduleEntry) -> bool:
         """Whether `other` fires the same at the same times."""
         return all(getattr(self, name) == getattr(other, name) for name in _DEFINITION)
 
@@ -127,31 +127,31 @@ def home_of(stored: StoredSchedule) -> str:
     return stored.arn.removesuffix(stored.spec.name)
 
 
-class Agenda:
+class Timetable:
     """All schedules of the group by name, and a heap of when they are due.
 
     A row whose `due` changes is pushed anew; what the heap still holds of it from before is passed over.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, ScheduleEntry] = {}
         self._heap: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[ScheduleEntry]:
         return iter(self._rows.values())
 
-    def get(self, name: str) -> Row | None:
+    def get(self, name: str) -> ScheduleEntry | None:
         return self._rows.get(name)
 
-    def put(self, row: Row) -> None:
+    def put(self, row: ScheduleEntry) -> None:
         """Add a row, in place of the one of the same name."""
         self._rows[row.name] = row
         self.push(row)
 
-    def push(self, row: Row) -> None:
+    def push(self, row: ScheduleEntry) -> None:
         """Note when a row is due. Does nothing for a row that was replaced meanwhile."""
         if row.due is None or self._rows.get(row.name) is not row:
             return
@@ -181,9 +181,9 @@ class Agenda:
             heapq.heappop(self._heap)
         return None
 
-    def pop_due(self, now: float, most: int) -> list[Row]:
+    def pop_due(self, now: float, most: int) -> list[ScheduleEntry]:
         """Take up to `most` rows that are due, the earliest first. `push` brings a row back."""
-        found: list[Row] = []
+        found: list[ScheduleEntry] = []
         while len(found) < most and (due := self.next_due()) is not None and due <= now:
             row = self._rows[heapq.heappop(self._heap)[1]]
             row.due = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .authenticator import Gate, Principal
+from .authenticator import Authenticator, Principal
 from .tokens import SCOPES, Scope, Token, new_token
 
-__all__ = ["SCOPES", "Gate", "Principal", "Scope", "Token", "new_token"]
+__all__ = ["SCOPES", "Authenticator", "Principal", "Scope", "Token", "new_token"]

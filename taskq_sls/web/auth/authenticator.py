@@ -40,7 +40,7 @@ class Principal(NamedTuple):
     by: Literal["token", "cookie", "iam"]
 
 
-class Gate:
+class Authenticator:
     """Finds out who calls.
 
     Args:
@@ -66,7 +66,7 @@ class Gate:
         auth: Mode | Sequence[Mode] | None,
         tokens: Mapping[str, Any] | Sequence[Token] | None,
         iam_scopes: Sequence[Scope] | None,
-    ) -> Gate:
+    ) -> Authenticator:
         """A gate as configured: arguments first, then the environment.
 
         Raises:

@@ -15,7 +15,7 @@ from ...operations.overview import live_workers
 from ...results.base import Query
 from ...results.records import TaskRecord
 from ...results.workers import RunningTask
-from ..request_context import Call
+from ..request_context import RequestContext
 from .search import OPEN
 
 NAMES = 5
@@ -43,7 +43,7 @@ class Unended(NamedTuple):
     more: bool
 
 
-async def unended(call: Call) -> Unended:
+async def unended(call: RequestContext) -> Unended:
     """Look for them.
 
     Raises:
@@ -66,14 +66,14 @@ async def unended(call: Call) -> Unended:
     return Unended(records, names, len(recorded), more)
 
 
-async def _running(call: Call) -> list[RunningTask]:
+async def _running(call: RequestContext) -> list[RunningTask]:
     """What workers named in their last reports, the longest-running tasks of each."""
     if call.services.results.workers is None:
         return []
     return [one for worker in await live_workers(call.app, call.services) for one in worker.oldest]
 
 
-async def _busy(call: Call) -> list[str]:
+async def _busy(call: RequestContext) -> list[str]:
     """Names of tasks of which attempts began a short while ago, most of them first."""
     window = await call.app.metrics.awindow(since=BUSY)
     return [one.name for one in sorted(window.tasks, key=lambda one: -one.counters.started)]

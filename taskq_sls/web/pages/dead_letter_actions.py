@@ -15,7 +15,7 @@ from starlette.requests import Request
 from ..limits import MAX_DEAD_LETTERS
 from ..models.dead_letters import Left, PurgeDeadLetters, PurgeDone, RedriveDeadLetters, RedriveDone
 from ..problems import ProblemError
-from ..request_context import Call
+from ..request_context import RequestContext
 from ..routes import dead_letters
 from ..routes.filters import read_labels
 from .components import notice, table
@@ -31,7 +31,7 @@ REPEATED = ("which", "queue", "task", "reason", "label", "rate", "group", "edit"
 """Fields of a form that the next one has again; `message` is repeated too, but for those that are done with."""
 
 
-async def redrive(call: Call, request: Request) -> View:
+async def redrive(call: RequestContext, request: Request) -> View:
     """Send dead letters back; all that fit a filter only when that was confirmed."""
     started = call.now
     form = await read_form(request)
@@ -57,7 +57,7 @@ async def redrive(call: Call, request: Request) -> View:
     return _redriven(done, form, started if began is None else began, total)
 
 
-async def purge(call: Call, request: Request) -> View:
+async def purge(call: RequestContext, request: Request) -> View:
     """Delete dead letters for good, when that was confirmed."""
     form = await read_form(request)
     chosen = _chosen(call, form)
@@ -72,7 +72,7 @@ def filter_of(form: Form) -> dict[str, str]:
     return {name: value for name in ("queue", "task", "reason", "label") if (value := form.line(name))}
 
 
-def _chosen(call: Call, form: Form) -> dict[str, Any]:
+def _chosen(call: RequestContext, form: Form) -> dict[str, Any]:
     """Which dead letters a form means.
 
     Raises:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from ...brokers.base import MAX_BODY_BYTES
 from ..limits import MOST_SEEN
 from ..models.dead_letters import DeadLetter, DeadLetterDetail, DeadLetters
-from ..request_context import Call
+from ..request_context import RequestContext
 from ..routes.dead_letters import get_dead_letter, get_dead_letters
 from .components import area, as_json, choice, facts, field, labels, section, table, time
 from .dead_letter_actions import ALL
@@ -23,7 +23,7 @@ SHOWN = 100
 FILTER = ("queue", "task", "reason", "label")
 
 
-async def show(call: Call, request: Request) -> View:
+async def show(call: RequestContext, request: Request) -> View:
     """Dead letters that fit a filter, the latest failures first, and how many there are of each reason.
 
     SQS cannot be looked into without receiving: what is shown is hidden from others for that moment. So this page does
@@ -48,7 +48,7 @@ async def show(call: Call, request: Request) -> View:
     return View("Dead letters", "dead-letters", before=markup(content))
 
 
-async def inspect(call: Call, request: Request) -> View:
+async def inspect(call: RequestContext, request: Request) -> View:
     """One dead letter, with its arguments."""
     given = request.query_params
     one = await get_dead_letter(given.get("queue", ""), given.get("message", ""), call)
@@ -63,7 +63,7 @@ async def inspect(call: Call, request: Request) -> View:
     return View(f"Dead letter of {one.task or 'nobody knows what'}", "dead-letters", before=markup(content))
 
 
-def _form(call: Call, given: dict[str, str]) -> Html:
+def _form(call: RequestContext, given: dict[str, str]) -> Html:
     queues = [("", "all"), *((name, name) for name in call.app.queues), ("schedules-dlq", "schedules")]
     if (chosen := given.get("queue", "")) not in dict(queues):
         queues.append((chosen, chosen))
@@ -116,7 +116,7 @@ def _told(found: DeadLetters) -> Html:
     return tag("p", text, class_="muted")
 
 
-def _messages(call: Call, found: DeadLetters, given: dict[str, str]) -> Html:
+def _messages(call: RequestContext, found: DeadLetters, given: dict[str, str]) -> Html:
     if not found.dead_letters:
         return NOTHING
     admin = "admin" in call.principal.scopes

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import TaskQError
-from ..auth import Gate
+from ..auth import Authenticator
 from ..problems import ProblemError
 from .components import notice
 from .forms import read_form
@@ -28,7 +28,7 @@ class Login:
         pages: paths that one may come back to.
     """
 
-    def __init__(self, app: str, gate: Gate, sessions: Sessions, pages: Collection[str]) -> None:
+    def __init__(self, app: str, gate: Authenticator, sessions: Sessions, pages: Collection[str]) -> None:
         self._app = app
         self._gate = gate
         self._sessions = sessions

@@ -21,7 +21,7 @@ from ...results.base import Query
 from ...results.records import TaskRecord
 from ...results.workers import WorkerReport
 from ..limits import clipped
-from ..request_context import Call
+from ..request_context import RequestContext
 from .charts import Line, bar, chart
 from .components import duration, notice, section, table, time
 from .html import Child, Html, link, markup, tag
@@ -48,7 +48,7 @@ T = TypeVar("T")
 _ages: WeakKeyDictionary[App, tuple[float, dict[str, float]]] = WeakKeyDictionary()
 
 
-async def show(call: Call, request: Request) -> View:
+async def show(call: RequestContext, request: Request) -> View:
     """How things stand, and how they came to."""
     span = request.query_params.get("span", "1h")
     if span not in SPANS:

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...client.app import App
-from ..auth import Gate, Principal, Scope
+from ..auth import Authenticator, Principal, Scope
 from ..problems import ProblemError
-from ..request_context import Call, needs
+from ..request_context import RequestContext, needs
 from . import dead_letter_actions as disposal
 from . import dead_letters, overview, schedules, task, tasks
 from . import task_actions as actions
@@ -24,7 +24,7 @@ from .responses import error_page, redirect, rendered, said_of
 from .sessions import Sessions
 from .view import View
 
-Show = Callable[[Call, Request], Awaitable[View | Response]]
+Show = Callable[[RequestContext, Request], Awaitable[View | Response]]
 """Makes a page, or sends the browser elsewhere."""
 
 
@@ -64,7 +64,7 @@ ACTIONS = {
 LOGIN, LOGOUT = "/login", "/logout"
 
 
-def add_pages(api: FastAPI, gate: Gate, now: Callable[[], float]) -> Site:
+def add_pages(api: FastAPI, gate: Authenticator, now: Callable[[], float]) -> Site:
     """Put the pages into an API; answers the door by which browsers come in.
 
     Args:
@@ -101,7 +101,7 @@ def _elsewhere(page: str) -> Callable[[Request], Awaitable[Response]]:
 class Site:
     """The pages of one API, and the way in for people."""
 
-    def __init__(self, app: App, gate: Gate, now: Callable[[], float]) -> None:
+    def __init__(self, app: App, gate: Authenticator, now: Callable[[], float]) -> None:
         self._app = app
         self._sessions = Sessions(app, gate, now)
         self._with_login = "tokens" in gate.modes
@@ -146,7 +146,9 @@ class Site:
             try:
                 needs(scope)(request)
                 services = await self._app.services.on_loop()
-                view = await show(Call(self._app, services, principal, request.scope["taskq.deadline"]), request)
+                view = await show(
+                    RequestContext(self._app, services, principal, request.scope["taskq.deadline"]), request
+                )
             except Exception as error:
                 return error_page(self._app.name, error, principal, page)
             return view if isinstance(view, Response) else rendered(request, self._app.name, view, principal)

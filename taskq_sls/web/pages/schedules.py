@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from ...client.schedule_handle import next_run
 from ...operations.schedules import ScheduleView, kind_of, list_schedules
-from ..request_context import Call
+from ..request_context import RequestContext
 from .components import action, notice, section, status, table, time
 from .html import NOTHING, Child, Html, link, markup, tag
 from .task_actions import SAID
@@ -27,7 +27,7 @@ FIRST_RUNS = 10
 """Runs of all schedules that are told one by one."""
 
 
-async def show(call: Call, request: Request) -> View:
+async def show(call: RequestContext, request: Request) -> View:
     """About 100 schedules, by name: first those of the code, then those made at run time."""
     given = request.query_params
     found, cursor = await _some(call, given.get("cursor") or None)
@@ -43,7 +43,7 @@ async def show(call: Call, request: Request) -> View:
     return View("Schedules", "schedules", before=markup(content))
 
 
-async def _some(call: Call, cursor: str | None) -> tuple[list[ScheduleView], str | None]:
+async def _some(call: RequestContext, cursor: str | None) -> tuple[list[ScheduleView], str | None]:
     """Schedules of both kinds, and where to go on."""
     found: list[ScheduleView] = []
     while True:
@@ -77,7 +77,7 @@ def _first_runs(schedules: Sequence[ScheduleView], runs: dict[str, list[float]])
     )
 
 
-def _table(call: Call, schedules: Sequence[ScheduleView], runs: dict[str, list[float]], now: float) -> Html:
+def _table(call: RequestContext, schedules: Sequence[ScheduleView], runs: dict[str, list[float]], now: float) -> Html:
     admin = "admin" in call.principal.scopes
     header = ["Name", "Task", "When", "State", "Next run (UTC)", "Next 24 hours", "Last run (UTC)"]
     rows = [_row(one, runs[one.stored.spec.name], now, admin=admin) for one in schedules]

@@ -15,7 +15,7 @@ from ...core.states import State
 from ...results.base import Query
 from ...results.layout import INDEXED_STATES, time_key
 from ...results.records import TaskRecord
-from ..request_context import Call
+from ..request_context import RequestContext
 
 PAGE = 50
 """Tasks of a page."""
@@ -85,7 +85,7 @@ def by_state(app: App, search: Search) -> list[State]:
     return sorted(INDEXED_STATES) if everything and not few else []
 
 
-async def find(call: Call, search: Search) -> Found:
+async def find(call: RequestContext, search: Search) -> Found:
     """Look for tasks.
 
     Raises:
@@ -100,7 +100,7 @@ async def find(call: Call, search: Search) -> Found:
     return await find_among(call, names, search)
 
 
-async def find_among(call: Call, names: Sequence[str], search: Search) -> Found:
+async def find_among(call: RequestContext, names: Sequence[str], search: Search) -> Found:
     """Look for tasks of these names, a part of them at a time. Raises what :func:`find` does."""
     start = names.index(search.after) + 1 if search.after in names else 0
     part = tuple(names[start : start + MOST_NAMES])
@@ -128,7 +128,7 @@ def _compared(
 
 
 async def _by_states(
-    call: Call, states: Sequence[State], search: Search, *, all_fit: bool
+    call: RequestContext, states: Sequence[State], search: Search, *, all_fit: bool
 ) -> tuple[list[TaskRecord], str | None]:
     """The next records, of all states together."""
     step = PAGE if all_fit else MOST_READ // len(states) + PAGE

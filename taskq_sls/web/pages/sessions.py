@@ -24,7 +24,7 @@ from ...client.app import App
 from ...core.lifetimes import DAY
 from ...errors import TaskQError
 from ...results.records import KeyLock
-from ..auth import Gate, Principal, Token
+from ..auth import Authenticator, Principal, Token
 
 logger = logging.getLogger("taskq_sls.web")
 
@@ -48,7 +48,7 @@ class Sessions:
         now: epoch seconds.
     """
 
-    def __init__(self, app: App, gate: Gate, now: Callable[[], float]) -> None:
+    def __init__(self, app: App, gate: Authenticator, now: Callable[[], float]) -> None:
         self._app = app
         self._gate = gate
         self._now = now

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from ...core.redaction import holds_mask
+from ...core.redaction import contains_mask
 from ...core.states import State
 from ...errors import PayloadMissing
 from ...operations.dead_letter_view import DeadLetterView
 from ...operations.dead_letters import list_dead_letters
 from ...operations.selection import Selection
-from ...payloads.claim_check import redeem_result
+from ...payloads.claim_check import fetch_result
 from ...results.limits import MAX_CALL_BYTES
 from ...results.records import TaskRecord
 from ..limits import MOST_SEEN
 from ..models.tasks import Arguments, TaskDetail, detail
 from ..problems import ProblemError
-from ..request_context import Call
+from ..request_context import RequestContext
 from ..routes.tasks import NO_RECORD
 from .attempts_timeline import life
 from .components import action, area, as_json, duration, facts, field, labels, notice, section, status, table, time
@@ -37,7 +37,7 @@ REPEATS = "repeats"
 """Which children are looked for: those that were sent to repeat a task."""
 
 
-async def show(call: Call, request: Request) -> View:
+async def show(call: RequestContext, request: Request) -> View:
     """A task. Its arguments and its children are looked for when somebody asks: both read more than one record."""
     given = request.query_params
     id = given.get("id", "").strip()
@@ -65,16 +65,16 @@ async def show(call: Call, request: Request) -> View:
     return View(title or id, "tasks", markup(before), markup(live), markup(after), every=EVERY if running else 0)
 
 
-async def _detail(call: Call, record: TaskRecord) -> TaskDetail:
+async def _detail(call: RequestContext, record: TaskRecord) -> TaskDetail:
     if record.result_key is None:
         return detail(call.app, record)
     try:
-        return detail(call.app, await redeem_result(call.services.payloads, record))
+        return detail(call.app, await fetch_result(call.services.payloads, record))
     except PayloadMissing:
         return detail(call.app, record, missing=True)
 
 
-async def _dead_letter(call: Call, id: str, record: TaskRecord | None) -> DeadLetterView | None:
+async def _dead_letter(call: RequestContext, id: str, record: TaskRecord | None) -> DeadLetterView | None:
     """The dead letter of a task, which has its arguments."""
     queue = record.queue if record is not None and record.queue in call.app.queues else None
     if queue is not None and not await call.services.broker.has_dead_letter_queue(queue):
@@ -84,7 +84,7 @@ async def _dead_letter(call: Call, id: str, record: TaskRecord | None) -> DeadLe
     return found.dead_letters[0] if found.dead_letters else None
 
 
-async def _children(call: Call, record: TaskRecord, given: Mapping[str, str]) -> Found:
+async def _children(call: RequestContext, record: TaskRecord, given: Mapping[str, str]) -> Found:
     """Tasks that name this one as their parent, as far as one look goes: no index leads to them.
 
     It enqueued them while it ran. What repeats it was sent later, by somebody, and has its name.
@@ -139,7 +139,7 @@ def _outcome(one: TaskDetail) -> Html:
 
 
 def _arguments(
-    call: Call, one: TaskDetail, record: TaskRecord, letter: DeadLetterView | None, given: Mapping[str, str]
+    call: RequestContext, one: TaskDetail, record: TaskRecord, letter: DeadLetterView | None, given: Mapping[str, str]
 ) -> Html:
     if letter is not None:
         return _letter(call, letter)
@@ -154,7 +154,7 @@ def _arguments(
     return section("Arguments", tag("p", text, " ", ask))
 
 
-def _letter(call: Call, letter: DeadLetterView) -> Html:
+def _letter(call: RequestContext, letter: DeadLetterView) -> Html:
     args, kwargs = call.app.redacted(letter.task, letter.args, letter.kwargs)
     where = link("its dead letter", "dead-letter", queue=letter.queue, message=letter.message_id)
     if letter.payload is not None:
@@ -212,7 +212,7 @@ def _retry(id: str, record: TaskRecord | None, letter: DeadLetterView | None, kn
     )
     args = "" if known is None else json.dumps(known.args, ensure_ascii=False)
     kwargs = "" if known is None else json.dumps(known.kwargs, ensure_ascii=False)
-    hidden = known is not None and holds_mask([known.args, known.kwargs])
+    hidden = known is not None and contains_mask([known.args, known.kwargs])
     hint = "Values that are hidden must be given anew." if hidden else None
     form = tag(
         "form",

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from ..models.tasks import CancelTask, RetryTask
 from ..problems import ProblemError
-from ..request_context import Call
+from ..request_context import RequestContext
 from ..routes import schedules, tasks
 from .forms import Form, read_form
 from .html import address
@@ -25,7 +25,7 @@ SAID = {
 """What is said after an action, by the word for it in the address of the page that follows."""
 
 
-async def cancel(call: Call, request: Request) -> Response:
+async def cancel(call: RequestContext, request: Request) -> Response:
     """Cancel a task."""
     form = await read_form(request)
     id = _needed(form, "id")
@@ -33,7 +33,7 @@ async def cancel(call: Call, request: Request) -> Response:
     return redirect(address("task", id=id, said=answer["answer"]))
 
 
-async def retry(call: Call, request: Request) -> Response:
+async def retry(call: RequestContext, request: Request) -> Response:
     """Run a task again."""
     form = await read_form(request)
     given = RetryTask(args=form.value("args", list), kwargs=form.value("kwargs", dict), group=form.line("group"))
@@ -45,13 +45,13 @@ async def retry(call: Call, request: Request) -> Response:
     return redirect(address("task", id=answer["id"], said=said))
 
 
-async def pause(call: Call, request: Request) -> Response:
+async def pause(call: RequestContext, request: Request) -> Response:
     """Pause a schedule."""
     await schedules.pause_schedule(_needed(await read_form(request), "name"), call)
     return redirect(address("schedules", said="paused"))
 
 
-async def resume(call: Call, request: Request) -> Response:
+async def resume(call: RequestContext, request: Request) -> Response:
     """Have a schedule fire again."""
     await schedules.resume_schedule(_needed(await read_form(request), "name"), call)
     return redirect(address("schedules", said="resumed"))

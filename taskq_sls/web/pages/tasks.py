@@ -15,7 +15,7 @@ from ...results.records import TaskRecord
 from ..limits import clipped
 from ..models.tasks import TaskSummary, summary
 from ..problems import ProblemError
-from ..request_context import Call
+from ..request_context import RequestContext
 from ..routes.filters import read_labels
 from .active_tasks import NEWEST, Unended, unended
 from .components import choice, duration, field, labels, section, status, table, time
@@ -35,7 +35,7 @@ OPEN_STATES = "open"
 """The choice of all states that no index holds."""
 
 
-async def show(call: Call, request: Request) -> View | Response:
+async def show(call: RequestContext, request: Request) -> View | Response:
     """Tasks that fit a filter, newest first. An id leads straight to its task."""
     given = request.query_params
     name = given.get("q", "").strip()
@@ -71,7 +71,7 @@ def _looked(found: Unended) -> Html:
     return markup([names_of(text, found.names), tag("p", way)])
 
 
-def _left_out(call: Call, search: Search) -> Html:
+def _left_out(call: RequestContext, search: Search) -> Html:
     """What a look by several states does not show."""
     if search.states or len(by_state(call.app, search)) < 2:
         return NOTHING
@@ -80,7 +80,7 @@ def _left_out(call: Call, search: Search) -> Html:
     return tag("p", text, link("Look for those", "tasks", status=OPEN_STATES, label=wanted), class_="muted")
 
 
-def _search(call: Call, request: Request, name: str) -> Search:
+def _search(call: RequestContext, request: Request, name: str) -> Search:
     given = request.query_params
     state = given.get("status", "")
     if state and state != OPEN_STATES and state not in list(State):
@@ -110,7 +110,7 @@ def _moment(name: str, text: str) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _form(call: Call, request: Request, name: str) -> Html:
+def _form(call: RequestContext, request: Request, name: str) -> Html:
     given = request.query_params
     states = [("", "any"), (OPEN_STATES, "queued or running"), *((state, state.lower()) for state in State)]
     wanted = _labels(request)
@@ -134,7 +134,7 @@ def _form(call: Call, request: Request, name: str) -> Html:
     )
 
 
-def _table(call: Call, records: Sequence[TaskRecord], caption: str) -> Html:
+def _table(call: RequestContext, records: Sequence[TaskRecord], caption: str) -> Html:
     rows = [_row(summary(call.app, one)) for one in records]
     header = ("Id", "Task", "Status", "Attempt", "Enqueued (UTC)", "Duration", "What it says", "Labels")
     return table(caption, header, rows, empty="No task fits.")

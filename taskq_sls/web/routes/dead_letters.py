@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from ...client.app import App
-from ...core.redaction import MASK, holds_mask
+from ...core.redaction import MASK, contains_mask
 from ...errors import ConfigError
 from ...operations.dead_letters import list_dead_letters, purge
 from ...operations.editing import Edit
@@ -106,7 +106,7 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
     request sends as many as its time allows; ask again while `more` is set.
     """
     _check_chosen(call.app, given)
-    if holds_mask([given.args, given.kwargs, given.set_labels]):
+    if contains_mask([given.args, given.kwargs, given.set_labels]):
         raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
     limit = given.limit
     if given.rate is not None:

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Header, Response
 
 from ...client.app import App
 from ...client.dispatch import raise_failures
-from ...client.sending import Prepared
+from ...client.sending import OutgoingTask
 from ...client.task import Task
 from ...client.unique_keys import Existing, send_unique
 from ...errors import ArgumentsError, ConfigError, TaskQError
 from ..idempotency import MAX_KEY, Request, begin, finish, give_up
 from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
 from ..problems import ProblemError
-from ..request_context import BODY, Call, Caller, allowed
+from ..request_context import BODY, Caller, RequestContext, allowed
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 
@@ -91,7 +91,7 @@ def find_task(app: App, name: str) -> Task[..., Any]:
 
 
 async def _send(
-    call: Call, entries: Sequence[EnqueueTask], key: str | None, response: Response, *, batch: bool
+    call: RequestContext, entries: Sequence[EnqueueTask], key: str | None, response: Response, *, batch: bool
 ) -> list[Enqueued]:
     request = None
     if key is not None:
@@ -111,7 +111,7 @@ async def _send(
     return await _carry_out(call, _prepared(call, entries, request, batch=batch), request)
 
 
-async def _carry_out(call: Call, prepared: Sequence[Prepared], request: Request | None) -> list[Enqueued]:
+async def _carry_out(call: RequestContext, prepared: Sequence[OutgoingTask], request: Request | None) -> list[Enqueued]:
     try:
         sent = await send_unique(call.services, prepared)
         answers = [
@@ -134,13 +134,15 @@ async def _carry_out(call: Call, prepared: Sequence[Prepared], request: Request 
     return answers
 
 
-def _callers_id(call: Call, id: str) -> str:
+def _callers_id(call: RequestContext, id: str) -> str:
     """The id of a task whose caller has chosen `id`: the same each time, and one that no other caller can use."""
     given = id if len(id) <= LONGEST_OWN_ID else hashlib.sha256(id.encode()).hexdigest()
     return f"http-{call.caller_digest()[:16]}-{given}"
 
 
-def _prepared(call: Call, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool) -> list[Prepared]:
+def _prepared(
+    call: RequestContext, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool
+) -> list[OutgoingTask]:
     prepared = []
     for index, entry in enumerate(entries):
         options = entry.options()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...client.app import App
-from ...core.redaction import hidden
+from ...core.redaction import is_redacted
 from ..problems import ProblemError
 
 
@@ -32,5 +32,5 @@ def check_shown(app: App, labels: Iterable[str]) -> None:
         ProblemError: the values of one are hidden: who may not see them may not guess either.
     """
     for name in labels:
-        if hidden(name, app.log_redaction):
+        if is_redacted(name, app.log_redaction):
             raise ProblemError("invalid", f"label {name!r:.80} is hidden: nothing is found by it")

@@ -13,7 +13,7 @@ from ...scheduler.parse import parse
 from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
 from ..models.tasks import moment
 from ..problems import ProblemError
-from ..request_context import BODY, Call, Caller, allowed
+from ..request_context import BODY, Caller, RequestContext, allowed
 from .enqueueing import find_task
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
@@ -117,7 +117,7 @@ async def delete_schedule(name: Name, call: Caller) -> ScheduleChanged:
     return ScheduleChanged(name=name, action="deleted")
 
 
-def _handle(call: Call, name: str) -> ScheduleHandle:
+def _handle(call: RequestContext, name: str) -> ScheduleHandle:
     if not is_of(call.app, name):
         raise _missing(name)
     try:

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
 
-from ...core.redaction import MASK, holds_mask
+from ...core.redaction import MASK, contains_mask
 from ...core.states import State
 from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing
 from ...operations import tasks as operations
 from ...operations.editing import Edit
-from ...payloads.claim_check import redeem_result
+from ...payloads.claim_check import fetch_result
 from ..limits import LONGEST_WAIT, MAX_PAGE
 from ..long_polls import LongPolls
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
@@ -104,7 +104,7 @@ async def get_task(
     if record.result_key is None or not result:
         return detail(call.app, record)
     try:
-        return detail(call.app, await redeem_result(call.services.payloads, record))
+        return detail(call.app, await fetch_result(call.services.payloads, record))
     except PayloadMissing:
         return detail(call.app, record, missing=True)
 
@@ -142,7 +142,7 @@ async def retry_task(id: TaskId, call: Caller, given: Annotated[RetryTask, Body(
     sent anew, with the arguments given here, else with those of its record, which may lack or hide some; that needs a
     task declared with `http=True`.
     """
-    if holds_mask([given.args, given.kwargs, given.labels]):
+    if contains_mask([given.args, given.kwargs, given.labels]):
         raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
     edit = Edit(given.args, given.kwargs, given.labels)
     try:

@@ -8,7 +8,7 @@ from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import Claim, Claimed, Finish
+from taskq_sls.results.records import AttemptEnd, Claim, Claimed
 
 NOW = 1_800_000_000.0
 HOLD = 60.0
@@ -41,18 +41,18 @@ def a_fence(claim: Claim, attempt: int = 1) -> Fence:
     return Fence(claim.id, claim.run, attempt, claim.owner)
 
 
-def succeeded(result: str = '"done"', *, now: float = NOW + 1, **other: Any) -> Finish:
-    return Finish(State.SUCCEEDED, now=now, ttl=TTL, result_json=result, **other)
+def succeeded(result: str = '"done"', *, now: float = NOW + 1, **other: Any) -> AttemptEnd:
+    return AttemptEnd(State.SUCCEEDED, now=now, ttl=TTL, result_json=result, **other)
 
 
-def failed(*, now: float = NOW + 1, reason: str = "exhausted", **other: Any) -> Finish:
+def failed(*, now: float = NOW + 1, reason: str = "exhausted", **other: Any) -> AttemptEnd:
     error = ErrorInfo("builtins.ValueError", "no such file", "Traceback: no such file")
-    return Finish(State.FAILED, now=now, ttl=TTL, error=error, reason=reason, **other)
+    return AttemptEnd(State.FAILED, now=now, ttl=TTL, error=error, reason=reason, **other)
 
 
-def retrying(*, now: float = NOW + 1, next_at: float | None = NOW + 31, **other: Any) -> Finish:
+def retrying(*, now: float = NOW + 1, next_at: float | None = NOW + 31, **other: Any) -> AttemptEnd:
     error = ErrorInfo("builtins.OSError", "try later", "Traceback: try later")
-    return Finish(State.RETRYING, now=now, ttl=TTL, next_at=next_at, error=error, reason="error", **other)
+    return AttemptEnd(State.RETRYING, now=now, ttl=TTL, next_at=next_at, error=error, reason="error", **other)
 
 
 async def start(results: ResultBackend, claim: Claim | None = None) -> tuple[Claim, Fence]:
@@ -63,7 +63,7 @@ async def start(results: ResultBackend, claim: Claim | None = None) -> tuple[Cla
     return claim, a_fence(claim, answer.attempt)
 
 
-async def run(results: ResultBackend, finish: Finish, claim: Claim | None = None) -> Fence:
+async def run(results: ResultBackend, finish: AttemptEnd, claim: Claim | None = None) -> Fence:
     """Claim an attempt and end it."""
     _, fence = await start(results, claim)
     assert await results.finish(fence, finish) is finish.state

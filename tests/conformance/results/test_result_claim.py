@@ -5,7 +5,7 @@ from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, 
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import TAKEOVER_GRACE, Claimed, Finish, Refused
+from taskq_sls.results.records import TAKEOVER_GRACE, AttemptEnd, Claimed, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,7 +46,7 @@ async def test_two_deliveries_of_a_task_never_run_at_once_while_the_lease_holds(
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED])
 async def test_a_terminal_state_is_final_for_its_run(results: ResultBackend, state: State) -> None:
-    await run(results, Finish(state, now=NOW + 1, ttl=TTL))
+    await run(results, AttemptEnd(state, now=NOW + 1, ttl=TTL))
     answer = await results.claim(a_claim(owner="owner-2", now=NOW + 2))
     assert isinstance(answer, Refused)
     assert answer.record.status is state
@@ -131,7 +131,7 @@ async def test_the_answer_of_a_claim_that_opened_a_new_run_may_be_lost(results: 
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.CANCELLED, State.EXPIRED])
 async def test_a_redrive_opens_nothing_but_a_failure(results: ResultBackend, state: State) -> None:
-    await run(results, Finish(state, now=NOW + 1, ttl=TTL))
+    await run(results, AttemptEnd(state, now=NOW + 1, ttl=TTL))
     assert isinstance(await results.claim(a_claim(run=1, owner="owner-2", now=NOW + 100)), Refused)
 
 
@@ -187,7 +187,7 @@ async def test_a_record_of_another_task_is_never_claimed(results: ResultBackend,
     elif status is State.RUNNING:
         await start(results, a_claim(task="shop:echo"))
     else:
-        await run(results, Finish(status, now=NOW + 1, ttl=TTL), a_claim(task="shop:echo"))
+        await run(results, AttemptEnd(status, now=NOW + 1, ttl=TTL), a_claim(task="shop:echo"))
     late = NOW + HOLD + 100
     for run_number in (0, 1):
         answer = await results.claim(a_claim(task="shop:export", owner="owner-2", run=run_number, now=late))

@@ -16,7 +16,7 @@ from taskq_sls.deploy.provision import provision_table
 from taskq_sls.results.base import Query, ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import Claim, Claimed, Finish
+from taskq_sls.results.records import AttemptEnd, Claim, Claimed
 
 IDS = ["a", "b"]
 LIFE = 400.0
@@ -125,10 +125,10 @@ def the_claim(id: str, run: int, now: float, number: int, **other: Any) -> Claim
     return a_claim(id, run=run, now=now, **fields | other)
 
 
-def the_finish(how: Any, now: float) -> Finish:
+def the_finish(how: Any, now: float) -> AttemptEnd:
     state, delay, progress = how
     failure = state in (State.FAILED, State.RETRYING)
-    return Finish(
+    return AttemptEnd(
         state,
         now=now,
         ttl=now + LIFE,

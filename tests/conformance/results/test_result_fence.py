@@ -9,7 +9,7 @@ from taskq_sls.core.states import State
 from taskq_sls.errors import PayloadTooLarge
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.limits import CUT, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, MAX_TRACEBACK_BYTES
-from taskq_sls.results.records import Claimed, Finish, Renewed, TaskRecord
+from taskq_sls.results.records import AttemptEnd, Claimed, Renewed, TaskRecord
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,7 +44,9 @@ async def test_a_retry_stores_when_it_is_due(results: ResultBackend) -> None:
 
 
 @pytest.mark.parametrize("finish", [succeeded(), failed(), retrying()])
-async def test_a_finish_whose_answer_was_lost_answers_the_same_again(results: ResultBackend, finish: Finish) -> None:
+async def test_a_finish_whose_answer_was_lost_answers_the_same_again(
+    results: ResultBackend, finish: AttemptEnd
+) -> None:
     fence = await run(results, finish)
     assert await results.finish(fence, finish) is finish.state
 
@@ -91,7 +93,7 @@ async def test_a_retry_becomes_cancelled_where_a_cancel_was_requested(results: R
 
 
 @pytest.mark.parametrize("finish", [succeeded(), failed()])
-async def test_an_end_wins_over_a_cancel_request(results: ResultBackend, finish: Finish) -> None:
+async def test_an_end_wins_over_a_cancel_request(results: ResultBackend, finish: AttemptEnd) -> None:
     _, fence = await start(results)
     await results.cancel("task-1", now=NOW, **TASK)
     assert await results.finish(fence, finish) is finish.state
@@ -123,7 +125,7 @@ async def test_a_larger_result_is_refused_with_size_limit_and_fix(results: Resul
 
 async def test_long_error_texts_are_cut_where_they_matter_least(results: ResultBackend) -> None:
     error = ErrorInfo("builtins.ValueError", "first" + "é" * 20_000, "x" * 70_000 + "the cause")
-    await run(results, Finish(State.FAILED, now=NOW, ttl=TTL, error=error))
+    await run(results, AttemptEnd(State.FAILED, now=NOW, ttl=TTL, error=error))
     stored = (await read(results)).error
     assert stored is not None
     assert len(stored.message.encode()) in (MAX_MESSAGE_BYTES - 1, MAX_MESSAGE_BYTES)
@@ -135,7 +137,9 @@ async def test_long_error_texts_are_cut_where_they_matter_least(results: ResultB
 
 
 async def test_an_error_text_that_utf_8_cannot_carry_is_stored_escaped(results: ResultBackend) -> None:
-    await run(results, Finish(State.FAILED, now=NOW, ttl=TTL, error=ErrorInfo("builtins.OSError", "no file \udc80")))
+    await run(
+        results, AttemptEnd(State.FAILED, now=NOW, ttl=TTL, error=ErrorInfo("builtins.OSError", "no file \udc80"))
+    )
     assert (await read(results)).error == ErrorInfo("builtins.OSError", "no file \\udc80", "")
 
 

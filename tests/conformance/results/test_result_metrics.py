@@ -3,7 +3,7 @@
 import pytest
 from record_builders import NOW
 
-from taskq_sls.metrics.counters import BUCKETS, HOUR, KEPT_FOR, MINUTE, Counters, MetricStore, Slot
+from taskq_sls.metrics.counters import BUCKETS, HOUR, KEPT_FOR, MINUTE, CounterKey, Counters, MetricStore
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIME = int(NOW) // HOUR * HOUR
 
-SLOT = Slot(MINUTE, TIME, "shop.tasks:resize", "ledger.fifo")
+SLOT = CounterKey(MINUTE, TIME, "shop.tasks:resize", "ledger.fifo")
 
 FULL = Counters(9, 4, 1, 2, 1, 1, 3, 12.5, 7.25, 5, 0.75, tuple(range(BUCKETS)))
 
@@ -21,7 +21,7 @@ def store_of(results: ResultBackend) -> MetricStore:
     return results.metrics
 
 
-async def everything(results: ResultBackend, span: int = MINUTE, *, now: float = NOW) -> dict[Slot, Counters]:
+async def everything(results: ResultBackend, span: int = MINUTE, *, now: float = NOW) -> dict[CounterKey, Counters]:
     return dict(await store_of(results).read("shop", span, TIME - HOUR, TIME + HOUR, now=now))
 
 

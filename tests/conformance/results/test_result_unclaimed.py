@@ -5,7 +5,7 @@ from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, 
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import CancelAnswer, Claimed, Finish, Refused
+from taskq_sls.results.records import AttemptEnd, CancelAnswer, Claimed, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,8 +46,8 @@ async def test_a_running_task_is_told(results: ResultBackend) -> None:
     assert (record.status, record.cancel_requested) == (State.RUNNING, True)
 
 
-@pytest.mark.parametrize("finish", [succeeded(), failed(), Finish(State.EXPIRED, now=NOW, ttl=TTL)])
-async def test_an_ended_task_is_not_cancelled(results: ResultBackend, finish: Finish) -> None:
+@pytest.mark.parametrize("finish", [succeeded(), failed(), AttemptEnd(State.EXPIRED, now=NOW, ttl=TTL)])
+async def test_an_ended_task_is_not_cancelled(results: ResultBackend, finish: AttemptEnd) -> None:
     await run(results, finish)
     assert await results.cancel("task-1", now=NOW + 2, **TASK) == CancelAnswer("too_late", finish.state)
 

@@ -20,9 +20,9 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.queues import Queue
 from taskq_sls.core.settings import Settings
 from taskq_sls.deploy.provision import provision, provision_table
-from taskq_sls.scheduler.clock_state import ScheduleNotes
-from taskq_sls.scheduler.clock_state_memory import MemoryNotes
-from taskq_sls.scheduler.clock_state_table import TableNotes
+from taskq_sls.scheduler.clock_state import ClockState
+from taskq_sls.scheduler.clock_state_memory import MemoryClockState
+from taskq_sls.scheduler.clock_state_table import TableClockState
 from taskq_sls.scheduler.eventbridge import EventBridgeStore
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.store import ScheduleStore
@@ -87,9 +87,9 @@ async def store(port: AwsPort | None, clock: ManualClock) -> ScheduleStore:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def notes(port: AwsPort | None) -> ScheduleNotes:
+async def notes(port: AwsPort | None) -> ClockState:
     if port is None:
-        return MemoryNotes()
+        return MemoryClockState()
     table = next(prefixes)
     await provision_table(port, table)
-    return TableNotes(port.client("dynamodb"), port.flow, table, "shop", port.describe)
+    return TableClockState(port.client("dynamodb"), port.flow, table, "shop", port.describe)

@@ -7,7 +7,7 @@ from schedule_builders import BODY, NOW, a_spec, all_pages, spec_in
 
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.errors import ConfigError, MissingResource, PayloadTooLarge
-from taskq_sls.scheduler.normalized import as_kept
+from taskq_sls.scheduler.normalized import normalize
 from taskq_sls.scheduler.spec import MAX_INPUT_BYTES
 from taskq_sls.scheduler.store import ScheduleStore
 
@@ -161,11 +161,11 @@ class TestStarts:
         await store.create(spec)
         for _ in range(3):
             clock.travel(1_000)
-            assert as_kept(await spec_in(store), clock.time()) == as_kept(spec, clock.time())
+            assert normalize(await spec_in(store), clock.time()) == normalize(spec, clock.time())
 
     async def test_another_grid_has_another_kept_form(self) -> None:
         one, other = (a_spec(expression="rate(7 minutes)", start=NOW - late) for late in (60, 61))
-        assert as_kept(one, NOW) != as_kept(other, NOW)
+        assert normalize(one, NOW) != normalize(other, NOW)
 
 
 async def test_a_standard_queue_takes_no_message_group(store: ScheduleStore) -> None:

@@ -92,10 +92,7 @@ def define(
                 f'task {name}: run_in="process" is for plain functions, and this one is async: it holds up nobody while '
                 "it waits; make it a plain def, or leave run_in out"
             )
-        from ..engine.processes.pool import (  # few apps need them, and a cold start should not pay
-            FunctionRef,
-            process_layer,
-        )
+        from ..engine.processes.pool import FunctionRef, process_layer
 
         target = FunctionRef(name, *importable_place(function, name), wants_context, signature)
         layer, layer_is_async = process_layer(children(), target, call, threads), True

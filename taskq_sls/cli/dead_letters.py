@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from ..app import TaskQ
 from ..core.flow import call_sync
 from ..errors import ConfigError, TaskQError
-from ..operations.dead_letter_view import DeadLetterView, groups_of
+from ..operations.dead_letter_view import DeadLetterView, Selection, groups_of
 from ..operations.dead_letters import Listing, list_dead_letters, purge
 from ..operations.editing import Edit
 from ..operations.redrive import redrive
-from ..operations.selection import Selection
 from .apps import load_app
 from .dead_letter_arguments import add_commands
 from .dead_letter_output import (

@@ -10,9 +10,8 @@ from ..client.app import App
 from ..client.services import Services
 from ..errors import AwsError, ConfigError
 from .browse import DeadLetterBrowser, existing_queues
-from .dead_letter_view import DeadLetterGroup, DeadLetterView, groups_of, view_of
+from .dead_letter_view import ALL, DeadLetterGroup, DeadLetterView, Selection, groups_of, view_of
 from .runs import close_records
-from .selection import ALL, Selection
 
 logger = logging.getLogger("taskq_sls.operations")
 

@@ -17,11 +17,10 @@ from ..core.delivery import Delivery
 from ..core.message import deduplication_id
 from ..errors import ConfigError, PayloadMissing
 from .browse import RENEW, DeadLetterBrowser, existing_queues
-from .dead_letter_view import IS_TRUNCATED, TARGET_ARN, DeadLetterQueue, DeadLetterView, view_of
+from .dead_letter_view import ALL, IS_TRUNCATED, TARGET_ARN, DeadLetterQueue, DeadLetterView, Selection, view_of
 from .dead_letters import OnProgress, Problem, check_whole, tell
 from .editing import Edit
 from .runs import Blocked, runs_to_open
-from .selection import ALL, Selection
 
 
 class Redrive(NamedTuple):

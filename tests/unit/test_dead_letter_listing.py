@@ -7,9 +7,8 @@ from graveyard import NOW, Graveyard
 
 from taskq_sls import ConfigError
 from taskq_sls.operations.browse import HOLD, DeadLetterBrowser
-from taskq_sls.operations.dead_letter_view import DeadLetterView
+from taskq_sls.operations.dead_letter_view import DeadLetterView, Selection
 from taskq_sls.operations.dead_letters import Listing, list_dead_letters, purge
-from taskq_sls.operations.selection import Selection
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import argparse
 from typing import Any
 
 from ..core.flow import call_sync
-from ..operations.overview import recent_workers
-from ..operations.queues import QueueStats, queue_stats
+from ..operations.overview import QueueStats, queue_stats, recent_workers
 from ..results.workers import WorkerReport
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..app import TaskQ
 from ..errors import ConfigError
+from .apps import add_log_options, load_app_with_logs
 from .arguments import add_app_positional, add_common, add_json, port
-from .log_options import add_log_options, load_app_with_logs
 from .output import note, print_json, say
 
 if TYPE_CHECKING:

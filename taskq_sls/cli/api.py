@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-THIS_RUN = "this-run"
+TEMPORARY_TOKEN_NAME = "this-run"
 """Name of the token that is made where none is configured."""
 
 
@@ -96,7 +96,7 @@ def _made(app: TaskQ) -> tuple[FastAPI, str | None]:
     from ..web.auth.tokens import SCOPES, new_token
 
     token, digest = new_token()
-    return app.api(auth="tokens", tokens={THIS_RUN: {"hash": digest, "scopes": list(SCOPES)}}), token
+    return app.api(auth="tokens", tokens={TEMPORARY_TOKEN_NAME: {"hash": digest, "scopes": list(SCOPES)}}), token
 
 
 def _serve(api: FastAPI, token: str | None, number: int) -> int:

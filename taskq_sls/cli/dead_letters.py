@@ -204,7 +204,7 @@ def _look(app: TaskQ, queue: str | None, selection: Selection, limit: int) -> Li
 
 def _replacement_is_meant(app: TaskQ, arguments: argparse.Namespace, selection: Selection) -> bool:
     """Whether the arguments of all that fit are to be replaced: of one that was named, or confirmed."""
-    if selection.most == 1 or len(selection.ids) == 1:
+    if selection.max_matches == 1 or len(selection.ids) == 1:
         return True
     if not needs_confirmation(arguments.yes, "replaces the arguments of all that fit"):
         return True

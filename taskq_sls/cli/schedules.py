@@ -66,7 +66,7 @@ def _add_next(several: Any) -> None:
         "expression", metavar="EXPRESSION", help="'cron(0 12 ? * MON-FRI *)', 'rate(5 minutes)', 'at(...)'"
     )
     one.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin; default: UTC")
-    one.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MOST_RUNS:,}; default: 5")
+    one.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MAX_RUNS:,}; default: 5")
     one.add_argument("--after", metavar="TIME", help="2026-11-22T10:00:00Z, or without a zone local; default: now")
     one.add_argument("--unix", action="store_true", help="EXPRESSION is of the Unix kind: '*/5 * * * *'")
 
@@ -164,13 +164,13 @@ def _progress(what: str) -> Callable[[int, int], None] | None:
     return tell
 
 
-MOST_RUNS = 10_000
+MAX_RUNS = 10_000
 
 
 def run_next(arguments: argparse.Namespace) -> int:
     when = _when(arguments)
-    if arguments.count > MOST_RUNS:
-        raise ConfigError(f"--count {arguments.count} is above {MOST_RUNS:,}")
+    if arguments.count > MAX_RUNS:
+        raise ConfigError(f"--count {arguments.count} is above {MAX_RUNS:,}")
     after = SystemClock().time() if arguments.after is None else _time(arguments.after, when)
     runs: list[tuple[str, str]] = []
     last = after

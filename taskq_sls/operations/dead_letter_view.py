@@ -14,7 +14,7 @@ from ..errors import UndecodableMessage
 from ..scheduler.firing import dated, receive
 from ..scheduler.placeholders import substitute
 
-MOVED = "redriven"
+MOVED_BY_SQS = "redriven"
 """Reason of a message that SQS itself moved, after too many receives: nothing of ours gave it up."""
 
 UNDELIVERED = "undelivered"
@@ -92,7 +92,7 @@ class DeadLetterView(NamedTuple):
     @property
     def moved(self) -> bool:
         """Whether SQS itself moved it: its run was never raised."""
-        return self.reason == MOVED
+        return self.reason == MOVED_BY_SQS
 
     @property
     def since(self) -> float:
@@ -130,7 +130,7 @@ def view_of(delivery: Delivery, queue: DeadLetterQueue) -> DeadLetterView:
         reason, error_type, error_message = UNDELIVERED, attributes.get(ERROR_CODE), attributes.get(SCHEDULER_MESSAGE)
         attempts, failed_at = _whole(attributes.get(RETRY_ATTEMPTS)), delivery.sent_at
     else:
-        reason = attributes.get(REASON) or MOVED
+        reason = attributes.get(REASON) or MOVED_BY_SQS
         error_type, error_message = attributes.get(ERROR_TYPE), attributes.get(ERROR_MESSAGE)
         attempts, failed_at = _whole(attributes.get(ATTEMPTS)), _seconds(attributes.get(DEAD_LETTERED_AT))
     firing = message.schedule if message is not None else None
@@ -222,7 +222,7 @@ class Selection(NamedTuple):
     before: float | None = None
     newer_than: float | None = None
 
-    def holds(self, one: DeadLetterView, now: float) -> bool:
+    def matches(self, one: DeadLetterView, now: float) -> bool:
         """Whether a dead letter is meant."""
         return (
             (not self.tasks or one.task in self.tasks)
@@ -241,7 +241,7 @@ class Selection(NamedTuple):
         return self == Selection()
 
     @property
-    def most(self) -> int | None:
+    def max_matches(self) -> int | None:
         """The most dead letters that can fit, where that is known."""
         return len(self.message_ids) or None
 

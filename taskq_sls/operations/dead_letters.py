@@ -15,7 +15,7 @@ from .runs import close_records
 
 logger = logging.getLogger("taskq_sls.operations")
 
-MOST_LISTED = 10_000
+MAX_LISTED = 10_000
 """Most messages that one listing looks at: each is hidden from others while it lasts."""
 
 
@@ -84,7 +84,7 @@ async def list_dead_letters(
     selection: Selection = ALL,
     *,
     limit: int = 100,
-    most_seen: int = MOST_LISTED,
+    most_seen: int = MAX_LISTED,
     end_moved: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Listing:
@@ -116,11 +116,11 @@ async def list_dead_letters(
                     break
                 now = app.clock.time()
                 views = [view_of(delivery, one) for delivery in deliveries]
-                found += [view for view in views if selection.holds(view, now)]
+                found += [view for view in views if selection.matches(view, now)]
                 if end_moved:
                     await _end_moved(app, services, views)
-                tell(on_progress, reading, len(found), 0)
-                if selection.most is not None and len(found) >= selection.most:
+                report_progress(on_progress, reading, len(found), 0)
+                if selection.max_matches is not None and len(found) >= selection.max_matches:
                     break
         seen += reading.seen
         missed += reading.missed
@@ -175,7 +175,7 @@ async def purge(
                 chosen = [
                     (delivery, view)
                     for delivery in deliveries
-                    if selection.holds(view := view_of(delivery, one), app.clock.time())
+                    if selection.matches(view := view_of(delivery, one), app.clock.time())
                 ]
                 if limit is not None:
                     chosen = chosen[: limit - len(purged)]
@@ -189,14 +189,14 @@ async def purge(
                             purged.append(view)
                         else:
                             kept.append(Problem(view, "NotDeleted", answer))
-                tell(on_progress, reading, len(purged), len(kept))
-                if selection.most is not None and len(purged) + len(kept) >= selection.most:
+                report_progress(on_progress, reading, len(purged), len(kept))
+                if selection.max_matches is not None and len(purged) + len(kept) >= selection.max_matches:
                     break
         seen += reading.seen
     return Purged(purged, kept, seen, missed, queues.missing)
 
 
-def tell(on_progress: OnProgress | None, reading: DeadLetterBrowser, done: int, failed: int) -> None:
+def report_progress(on_progress: OnProgress | None, reading: DeadLetterBrowser, done: int, failed: int) -> None:
     """Report how far a look through one queue is."""
     if on_progress is not None:
         on_progress(Progress(reading.seen, max(reading.expected, reading.seen), done, failed))

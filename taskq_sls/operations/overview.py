@@ -92,12 +92,12 @@ async def overview(app: App, services: Services, *, ages: bool = True, failed: i
     return Overview(now, queues, workers, running, list(last))
 
 
-CALLS_AT_ONCE = 16
+MAX_PARALLEL_CALLS = 16
 
-AGE_WINDOW = 900.0
+AGE_WINDOW_SECONDS = 900.0
 """Seconds in which the last age is looked for. CloudWatch learns it once a minute, and only of queues in use."""
 
-MOST_METRICS = 500
+MAX_METRIC_QUERIES = 500
 """Queries of one GetMetricData (CloudWatch API reference)."""
 
 
@@ -136,7 +136,7 @@ async def queue_stats(app: App, services: Services, *, ages: bool = True) -> lis
     dead = {letters.source: letters.name for letters in (await dead_letter_queues(app, services)).found}
     names = list(app.queues)
     asked = [*names, *dead.values()]
-    depths = dict(zip(asked, await services.flow.map(broker.depth, asked, CALLS_AT_ONCE), strict=True))
+    depths = dict(zip(asked, await services.flow.map(broker.depth, asked, MAX_PARALLEL_CALLS), strict=True))
     shown = [*names, *([dead[None]] if None in dead else [])]
     known = await oldest_ages(app, services, shown) if ages else {}
     found = []
@@ -154,10 +154,10 @@ async def oldest_ages(app: App, services: Services, queues: Sequence[str]) -> di
     now = app.clock.time()
     found: dict[str, float] = {}
     try:
-        arns = await services.flow.map(services.broker.queue_arn, queues, CALLS_AT_ONCE)
+        arns = await services.flow.map(services.broker.queue_arn, queues, MAX_PARALLEL_CALLS)
         cloudwatch = services.client("cloudwatch")
-        for start in range(0, len(queues), MOST_METRICS):
-            part = range(start, min(start + MOST_METRICS, len(queues)))
+        for start in range(0, len(queues), MAX_METRIC_QUERIES):
+            part = range(start, min(start + MAX_METRIC_QUERIES, len(queues)))
             answer = await cloudwatch.call(
                 "get_metric_data",
                 MetricDataQueries=[
@@ -175,7 +175,7 @@ async def oldest_ages(app: App, services: Services, queues: Sequence[str]) -> di
                     }
                     for index in part
                 ],
-                StartTime=datetime.fromtimestamp(now - AGE_WINDOW, UTC),
+                StartTime=datetime.fromtimestamp(now - AGE_WINDOW_SECONDS, UTC),
                 # The minute that has not ended counts too.
                 EndTime=datetime.fromtimestamp(now + 60, UTC),
                 ScanBy="TimestampDescending",

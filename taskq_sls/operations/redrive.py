@@ -16,9 +16,9 @@ from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.message import deduplication_id
 from ..errors import ConfigError, PayloadMissing
-from .browse import RENEW, DeadLetterBrowser, existing_queues
+from .browse import RENEW_BEFORE_SECONDS, DeadLetterBrowser, existing_queues
 from .dead_letter_view import ALL, IS_TRUNCATED, TARGET_ARN, DeadLetterQueue, DeadLetterView, Selection, view_of
-from .dead_letters import OnProgress, Problem, check_whole, tell
+from .dead_letters import OnProgress, Problem, check_whole, report_progress
 from .editing import Edit
 from .runs import Blocked, runs_to_open
 
@@ -138,19 +138,19 @@ class _Work:
                 step = MAX_BATCH if self._rate is None else max(1, min(MAX_BATCH, int(self._rate)))
                 for start in range(0, len(chosen), step):
                     await self._redrive(reading, chosen[start : start + step])
-                    tell(self._on_progress, reading, len(self.redriven), len(self.kept))
+                    report_progress(self._on_progress, reading, len(self.redriven), len(self.kept))
         self.seen += reading.seen
 
     def _left(self) -> int:
         """How many more may be sent."""
         done = len(self.redriven) + len(self.kept)
-        most = self._selection.most
+        most = self._selection.max_matches
         if most is not None and done >= most:
             return 0
         return MAX_BATCH if self._limit is None else self._limit - len(self.redriven)
 
     def _wants(self, view: DeadLetterView) -> bool:
-        if not self._selection.holds(view, self._app.clock.time()):
+        if not self._selection.matches(view, self._app.clock.time()):
             return False
         # What has failed again since it was sent is left for another time.
         return view.id is None or view.run <= self._runs.get(view.id, view.run)
@@ -203,7 +203,7 @@ class _Work:
         dedup: str | None = None
         if message is not None:
             if self._edit is not None:
-                message = await self._edit.applied(self._app, self._services, message)
+                message = await self._edit.apply(self._app, self._services, message)
             if run != message.run:
                 message = message._replace(run=run, attempt=0)
             if message is not view.message:
@@ -232,7 +232,7 @@ class _Work:
             return
         clock = self._app.clock
         while (wait := self._next_at - clock.time()) > 0:
-            await self._services.flow.sleep(min(wait, RENEW / 3))
+            await self._services.flow.sleep(min(wait, RENEW_BEFORE_SECONDS / 3))
             await reading.keep()
         self._next_at = clock.time() + count / self._rate
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.number_checks import is_number
 from ..core.states import UNREADABLE, State
 from ..errors import AwsError, ConfigError, PayloadMissing, ResultTimeout
 from ..results.records import TaskRecord
@@ -34,7 +35,7 @@ async def wait_for_records(
     Raises:
         ResultTimeout: some have not ended in time.
     """
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
+    if timeout is not None and not is_number(timeout, 0):
         raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait as long as it takes")
     until = None if timeout is None else clock.time() + timeout
     ended: dict[str, TaskRecord] = {}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..client.app import App
 from ..client.services import Services
+from ..core.number_checks import is_whole
 from ..errors import AwsError, ConfigError
 from .browse import DeadLetterBrowser, existing_queues
 from .dead_letter_view import ALL, DeadLetterGroup, DeadLetterView, Selection, groups_of, view_of
@@ -208,5 +209,5 @@ def check_whole(name: str, value: int) -> None:
     Raises:
         ConfigError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value, 1):
         raise ConfigError(f"{name}={value!r} must be a whole number of 1 or more")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.backoff import Backoff
 from ..core.number_checks import is_number
 from ..core.states import UNREADABLE, State
 from ..errors import AwsError, ConfigError, PayloadMissing, ResultTimeout
@@ -41,7 +41,7 @@ async def wait_for_records(
     ended: dict[str, TaskRecord] = {}
     waiting = list(dict.fromkeys(ids))
     total = len(waiting)
-    pause = FIRST_POLL
+    backoff = Backoff(FIRST_POLL, LONGEST_POLL, factor=1.5)
     fault: AwsError | None = None
     last: dict[str, TaskRecord] = {}
     while True:
@@ -67,10 +67,9 @@ async def wait_for_records(
         if until is not None and now >= until:
             raise _timed_out(waiting, total, last, timeout, fault)
         if len(ended) > before:
-            pause = FIRST_POLL
-        left = pause * random.uniform(0.5, 1.0) if until is None else min(pause * random.uniform(0.5, 1.0), until - now)
-        await services.flow.sleep(max(0.001, left))
-        pause = min(LONGEST_POLL, pause * 1.5)
+            backoff.reset()
+        pause = backoff.next()
+        await services.flow.sleep(pause if until is None else max(0.001, min(pause, until - now)))
 
 
 async def _with_results(

@@ -15,6 +15,8 @@ def is_whole(value: object, low: float = -math.inf, high: float = math.inf) -> T
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def is_number(value: object, low: float = -math.inf, high: float = math.inf) -> TypeGuard[float]:
-    """True for an int or float from `low` to `high`, both included. NaN is never in range."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+def is_number(value: object, low: float | None = None, high: float | None = None) -> TypeGuard[float]:
+    """True for an int or float, from `low` to `high` if they are given. NaN is outside of every range."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return (low is None or low <= value) and (high is None or value <= high)

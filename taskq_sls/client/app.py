@@ -15,6 +15,7 @@ from ..brokers.base import Broker
 from ..core.clock import Clock, SystemClock
 from ..core.context import TaskContext
 from ..core.naming import check_task_name, task_name
+from ..core.number_checks import is_whole
 from ..core.options import APP_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
 from ..core.queues import Queue, dead_letter_name, physical_name
 from ..core.redaction import Names, redact_arguments
@@ -110,7 +111,7 @@ class App(ByName):
     ) -> None:
         if not isinstance(name, str) or not _APP_NAME.fullmatch(name):
             raise ConfigError(f"TaskQ({name!r}): an app's name is 1 to 40 letters, digits, '-' or '_'")
-        if isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < 1:
+        if not is_whole(max_depth, 1):
             raise ConfigError(f"TaskQ(max_depth={max_depth!r}): give a whole number of 1 or more")
         if not isinstance(report, bool):
             raise ConfigError(f"TaskQ(report={report!r}): give True or False")

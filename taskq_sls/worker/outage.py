@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 
+from ..core.backoff import Backoff
 from ..core.clock import Clock
 from ..core.context import Fence
 from ..results.base import ResultBackend
@@ -39,7 +39,7 @@ class Outage:
         self._failing = failing
         self._results = results
         self._clock = clock
-        self._seconds = FIRST_PAUSE
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         self._ended_at = -math.inf
         self.lasts = False
 
@@ -61,12 +61,11 @@ class Outage:
             extra={"action": "polls_paused", "queue": self._queue},
         )
         if time.monotonic() - self._ended_at > LONGEST_PAUSE:
-            self._seconds = FIRST_PAUSE  # else claims fail although the probe does not: the pauses grow on
+            self._backoff.reset()  # else claims fail although the probe does not: the pauses grow on
         try:
             while self._queue in self._failing:
-                if await pause(self._seconds * random.uniform(0.5, 1.0)):
+                if await pause(self._backoff.next()):
                     return
-                self._seconds = min(LONGEST_PAUSE, self._seconds * 2)
                 if self._queue in self._failing and await self._works():
                     self._failing.discard(self._queue)
         finally:

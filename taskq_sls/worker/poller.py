@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Callable
 
 from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
+from ..core.backoff import Backoff
 from ..core.delivery import Delivery
 from ..core.fault_log import FaultLog
 from ..errors import AwsError
@@ -83,7 +83,7 @@ class Poller:
                 await asyncio.wait(self._more)
 
     async def _run(self) -> None:
-        backoff = 0.5
+        backoff = Backoff(0.5, LONGEST_BACKOFF)
         while not self._stop_asked.is_set():
             if self._outage is not None and self._outage.begins:
                 await self._outage.wait(self._pause)
@@ -94,10 +94,9 @@ class Poller:
                 return
             deliveries = await self._poll(reserved)
             if deliveries is None:
-                await self._pause(backoff * random.uniform(0.5, 1.0))
-                backoff = min(LONGEST_BACKOFF, backoff * 2)
+                await self._pause(backoff.next())
                 continue
-            backoff = 0.5
+            backoff.reset()
             self.empty_polls = 0 if deliveries else self.empty_polls + 1
             if deliveries:
                 self._deliver(deliveries)

@@ -206,7 +206,7 @@ async def test_an_interrupt_that_strikes_where_exceptions_are_ignored_is_sent_ag
 
 TRACED = """
 import asyncio, sys, threading, time
-from taskq_sls.core.threads import Threads
+from taskq_sls.core.threads import ThreadPool
 
 begun = threading.Event()
 
@@ -216,7 +216,7 @@ def forever():
         pass
 
 async def interrupt_a_few():
-    pool = Threads()
+    pool = ThreadPool()
     for _ in range(5):
         begun.clear()
         task = asyncio.create_task(pool.run(forever))

@@ -31,7 +31,7 @@ from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.parse import parse
 from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND
 from taskq_sls.scheduler.spec import StoredSchedule
-from taskq_sls.worker.memory import resident_bytes
+from taskq_sls.worker.session import resident_bytes
 
 START = 1_800_000_000.0
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")

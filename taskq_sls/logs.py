@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from .core.context import running_task
-from .core.control_characters import escaped
 from .core.loggers import shortened
 from .core.redaction import Names
 from .core.redaction import redact as redacted
+from .core.safe_text import escaped
 from .errors import ConfigError
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.control_characters import escaped
+from ..core.safe_text import escaped
 from ..core.states import State
 from ..results.records import TaskRecord
 

@@ -16,9 +16,11 @@ from ..core.options import CALL_OPTIONS, TaskOptions
 from ..engine.plan import CompiledTask, Definition
 from ..errors import ArgumentsError, ConfigError
 from ..results.records import KeyLock
-from .dispatch import dispatch_hooks, raise_failures
+from .by_name import ByName, find_task
+from .dispatch import raise_failures
+from .dispatch_hooks import dispatch_hooks
 from .handle import TaskHandle
-from .runtime import ByName, Runtime, find_task
+from .runtime import Runtime
 from .sending import OutgoingTask, UniqueKeyClaim
 from .services import Services
 from .unique_keys import Existing, send_unique

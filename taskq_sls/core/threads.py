@@ -20,9 +20,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from .fault_log import FaultLog
-from .forked_ends import end_fork
-from .interrupts import Interruptible, TaskInterrupted
-from .spared_locks import spare_locks
+from .forks import end_fork
+from .interrupts import Interruptible, TaskInterrupted, spare_locks
 
 logger = logging.getLogger("taskq_sls.worker")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..core.clock import Clock
 from ..core.context import _current
 from ..core.delivery import DONE, LOST, DeadLetter, Outcome
-from ..core.forked_ends import end_fork
+from ..core.forks import end_fork
 from ..core.message import Message
 from ..core.redaction import mask_values, secret_values
 from ..core.states import SUCCEEDED, State

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime, tzinfo
 from typing import Any
 
-from ..core.number_checks import is_whole
 from ..errors import ConfigError
 from .expressions import MAX_JITTER, MAX_WINDOW, When
 from .moments import Moment, moment_text, read_moment, up
@@ -127,5 +126,5 @@ def unwrap(kind: str, text: object) -> str:
 
 
 def _check_whole(call: str, name: str, value: object, high: int, unit: str) -> None:
-    if not is_whole(value, 0, high):
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
         raise ConfigError(f"{call}: {name}={value!r}: give whole {unit}, 0 to {high:,}")

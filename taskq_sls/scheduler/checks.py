@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ..core.number_checks import is_whole
 from ..core.schedule_spec import ScheduleSpec
 from ..errors import ConfigError, PayloadTooLarge
 from .expressions import MAX_WINDOW
@@ -54,7 +53,7 @@ def _check_expression(spec: ScheduleSpec) -> None:
 
 
 def _check_bounds(spec: ScheduleSpec) -> None:
-    if not is_whole(spec.window, 0, MAX_WINDOW):
+    if isinstance(spec.window, bool) or not isinstance(spec.window, int) or not 0 <= spec.window <= MAX_WINDOW:
         raise ConfigError(
             f"schedule {spec.name!r}: window={spec.window!r} must be a whole number of 0 to {MAX_WINDOW:,} minutes"
         )

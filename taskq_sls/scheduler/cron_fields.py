@@ -141,7 +141,7 @@ def _check_range(field: Field, text: str, first: tuple[str, int], last: tuple[st
 def _read_value(field: Field, value: str, text: str) -> tuple[int, str]:
     if value in field.names:
         return field.names[value], value
-    if not is_digits(value) or len(value) > 4:
+    if not is_number(value) or len(value) > 4:
         what = f"{value!r} is no value of this field" if value else "a value is missing"
         raise refusal(field, text, f"{what}; give {field.allowed}")
     number = int(value)
@@ -154,7 +154,7 @@ def _read_value(field: Field, value: str, text: str) -> tuple[int, str]:
 def _read_step(field: Field, step: str, text: str) -> int:
     if not field.steps:
         raise refusal(field, text, f"a step in this field is {UNDEFINED}; list the days, such as MON,WED,FRI")
-    if not is_digits(step) or not 1 <= int(step[:5]) <= field.steps:
+    if not is_number(step) or not 1 <= int(step[:5]) <= field.steps:
         raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
     return int(step)
 
@@ -163,7 +163,7 @@ def _read_step(field: Field, step: str, text: str) -> int:
 def _read_day_of_month(text: str) -> tuple[Days, str]:
     if text == "L":
         return on_last_day(), text
-    if text.endswith("W") and is_digits(text[:-1]):
+    if text.endswith("W") and is_number(text[:-1]):
         day, kept = _read_value(DAY_OF_MONTH, text[:-1], text)
         return on_nearest_weekday(day), f"{kept}W"
     if any(item.startswith("L") or item.endswith(("L", "W")) for item in text.split(",")):
@@ -188,7 +188,7 @@ def _read_day_of_week(text: str) -> tuple[Days, str]:
         if number not in ("1", "2", "3", "4", "5"):
             raise refusal(DAY_OF_WEEK, text, f"{number!r} after '#' is out of range; give 1 to 5, such as 3#2")
         return on_nth(weekday - 1, int(number)), f"{kept}#{number}"
-    if text.endswith("L") and (text[:-1] in DAY_OF_WEEK.names or is_digits(text[:-1])):
+    if text.endswith("L") and (text[:-1] in DAY_OF_WEEK.names or is_number(text[:-1])):
         weekday, kept = _read_value(DAY_OF_WEEK, text[:-1], text)
         return on_last(weekday - 1), f"{kept}L"
     if any(item.startswith("L-") or item.endswith("L") for item in text.split(",")):
@@ -224,7 +224,7 @@ def _refuse_lower_case(words: list[str]) -> None:
     raise refusal(*lower, f"lower case is {UNDEFINED}; write {lower[1].upper()!r}")
 
 
-def is_digits(text: str) -> bool:
+def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, tzinfo
 
-from ..core.number_checks import is_number
 from ..errors import ConfigError
 from .zones import first_moment
 
@@ -31,7 +30,7 @@ def read_moment(what: str, value: object, zone: tzinfo) -> float:
         value = _read_text(what, value)
     if isinstance(value, datetime):
         seconds = _seconds(what, value, zone)
-    elif is_number(value):
+    elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value)
     else:
         raise ConfigError(f"{what}{value!r}: give a datetime, text such as 2026-12-01T09:00:00, or epoch seconds")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..core.number_checks import is_whole
 from ..errors import ConfigError
 from .bounded import Bounded, unwrap
-from .cron_fields import is_digits
+from .cron_fields import is_number
 from .moments import LAST, Moment, up
 
 UNITS = {"minute": 60, "hour": 3_600, "day": 86_400}
@@ -87,7 +86,7 @@ def _read(expression: str | None, named: dict[str, int | None]) -> tuple[int, st
         return _read_text(expression)
     ((unit, value),) = given.items()
     call = f"rate({unit}s={value!r})"
-    if not is_whole(value):
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{call}: give a whole number of 1 or more")
     return _check(call, value, unit)
 
@@ -101,7 +100,7 @@ def _read_text(expression: str) -> tuple[int, str]:
     singular = unit.removesuffix("s")
     if singular not in UNITS or unit not in (singular, f"{singular}s"):
         raise ConfigError(f"{call}: the unit {unit!r} is unknown; give minutes, hours or days (1 minute is the least)")
-    if not is_digits(value) or len(value) > 9:
+    if not is_number(value) or len(value) > 9:
         raise ConfigError(f"{call}: the value {value!r} is out of range; give a whole number of 1 or more")
     return _check(call, int(value), singular)
 

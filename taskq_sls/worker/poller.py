@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
-from ..core.backoff import Backoff
+from ..core.clock import Clock
+from ..core.context import Fence
 from ..core.delivery import Delivery
 from ..core.fault_log import FaultLog
 from ..errors import AwsError
-from .outage import Outage
+from ..results.base import ResultBackend
 from .slots import Slots
 
 logger = logging.getLogger("taskq_sls.worker")
@@ -83,7 +86,7 @@ class Poller:
                 await asyncio.wait(self._more)
 
     async def _run(self) -> None:
-        backoff = Backoff(0.5, LONGEST_BACKOFF)
+        backoff = 0.5
         while not self._stop_asked.is_set():
             if self._outage is not None and self._outage.begins:
                 await self._outage.wait(self._pause)
@@ -94,9 +97,10 @@ class Poller:
                 return
             deliveries = await self._poll(reserved)
             if deliveries is None:
-                await self._pause(backoff.next())
+                await self._pause(backoff * random.uniform(0.5, 1.0))
+                backoff = min(LONGEST_BACKOFF, backoff * 2)
                 continue
-            backoff.reset()
+            backoff = 0.5
             self.empty_polls = 0 if deliveries else self.empty_polls + 1
             if deliveries:
                 self._deliver(deliveries)
@@ -179,3 +183,70 @@ class Poller:
             async with asyncio.timeout(seconds):
                 await self._stop_asked.wait()
         return self._stop_asked.is_set()
+
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds between two probes of the table: the first pause, doubling, and the longest. Up to half is left out."""
+
+_NOBODY = Fence("claim-probe", 0, 0, "nobody")
+
+
+class Outage:
+    """The failing claims of one queue.
+
+    Args:
+        queue: its logical name.
+        failing: queues whose last claim failed; a claim that succeeds takes its queue out, and so does a probe.
+
+    Attributes:
+        lasts: whether the queue is not polled now.
+    """
+
+    def __init__(self, queue: str, failing: set[str], results: ResultBackend, clock: Clock) -> None:
+        self._queue = queue
+        self._failing = failing
+        self._results = results
+        self._clock = clock
+        self._seconds = FIRST_PAUSE
+        self._ended_at = -math.inf
+        self.lasts = False
+
+    @property
+    def begins(self) -> bool:
+        """True if the last claim failed."""
+        return self._queue in self._failing
+
+    async def wait(self, pause: Callable[[float], Awaitable[bool]]) -> None:
+        """Return when a claim can succeed, or when the worker stops.
+
+        Args:
+            pause: waits so many seconds, but not into a stop; True if the worker stops.
+        """
+        self.lasts = True
+        logger.warning(
+            "queue %s is not polled while claims fail",
+            self._queue,
+            extra={"action": "polls_paused", "queue": self._queue},
+        )
+        if time.monotonic() - self._ended_at > LONGEST_PAUSE:
+            self._seconds = FIRST_PAUSE  # else claims fail although the probe does not: the pauses grow on
+        try:
+            while self._queue in self._failing:
+                if await pause(self._seconds * random.uniform(0.5, 1.0)):
+                    return
+                self._seconds = min(LONGEST_PAUSE, self._seconds * 2)
+                if self._queue in self._failing and await self._works():
+                    self._failing.discard(self._queue)
+        finally:
+            self.lasts = False
+            self._ended_at = time.monotonic()
+        logger.info("queue %s is polled again", self._queue, extra={"action": "polls_resumed", "queue": self._queue})
+
+    async def _works(self) -> bool:
+        """Write as a claim does, on the condition that an attempt runs which nobody has started."""
+        now = self._clock.time()
+        try:
+            await self._results.renew(_NOBODY, now=now, lease_until=now)
+        except Exception:
+            return False
+        return True

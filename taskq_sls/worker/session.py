@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import resource
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client.services import Services
@@ -13,24 +17,21 @@ from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..engine.executor import Executor
 from ..engine.fifo_groups import GroupLocks, fifo_groups
 from ..errors import AwsError, TaskQError
-from .closing import in_new_thread
+from .attempt_watches import LOOK_SECONDS, SaturationWatch, StuckWatch
+from .event_loop import in_new_thread
 from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
 from .in_flight import InFlight
-from .loop_watch import LoopWatch
-from .memory import resident_bytes
 from .options import DRAINED, FAULT, RECYCLE, STUCK, WorkerOptions
-from .outage import Outage
-from .poller import Poller
+from .poller import Outage, Poller
 from .reporting import Reporter
-from .saturation import SaturationWatch
 from .settler import Settler
 from .slots import Slots
-from .stuck import LOOK_SECONDS, StuckWatch
-from .watchdog import Watchdog
+from .watchdog import LoopWatch, Watchdog
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
+
 
 logger = logging.getLogger("taskq_sls.worker")
 
@@ -368,3 +369,13 @@ class WorkerRun:
             "running": len(self._executor.running),
             "done": self._worker.done,
         }
+
+
+def resident_bytes() -> int:
+    """Resident memory now; where the system does not tell, the most it has been."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from ..core.forced_end import ShutdownWatchdog
-from .reloading import watch_python_files
+from ..errors import ConfigError
 from .worker_process import SETTLED, WorkerProcess
 
 STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
@@ -169,7 +169,7 @@ class Supervisor:
                 process_group=0,
             )
         except BlockingIOError as error:  # a limit of processes, reached for now
-            pause = slot.pause(0.0)
+            pause = slot.backoff.pause(0.0)
             logger.error("worker process %d cannot be started: %s", slot.number, error, extra=_fields("crashed", slot))
             slot.start_at = time.monotonic() + pause
             return
@@ -196,7 +196,7 @@ class Supervisor:
             return
         logger.info("%d Python files changed: reloading", files, extra={"action": "workers_reloading"})
         for slot in self._slots:
-            slot.backoff.reset()
+            slot.backoff.forget()
             if slot.child is None:
                 slot.start_at = time.monotonic()
             elif not slot.reloading:  # a second signal would stop it at once
@@ -225,7 +225,7 @@ class Supervisor:
                     slot.number,
                     extra=_fields("restarted", slot),
                 )
-                slot.start_at = time.monotonic() + slot.pause(lived)
+                slot.start_at = time.monotonic() + slot.backoff.pause(lived)
         elif status == RECYCLE:
             logger.info("worker process %d is recycled", slot.number, extra=_fields("recycled", slot))
             slot.start_at = time.monotonic()
@@ -245,7 +245,7 @@ class Supervisor:
             self._status = BAD_INPUT
             self._stop(signal.SIGTERM)
         else:
-            pause = slot.pause(lived)
+            pause = slot.backoff.pause(lived)
             logger.error(
                 "worker process %d ended with %s after %.0f s: started again in %.1f s",
                 slot.number,
@@ -280,3 +280,38 @@ def _fields(what: str, slot: WorkerProcess) -> dict[str, object]:
 
 def _words(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+LOOK = 500
+"""Milliseconds between two looks at whether to stop."""
+
+
+def check_watchable(directory: Path) -> None:
+    """Raise ConfigError unless `directory` exists and the package that watches it is installed."""
+    try:
+        import watchfiles
+    except ImportError:
+        raise ConfigError("--reload needs the package watchfiles: pip install 'taskq-sls[cli]'") from None
+    del watchfiles
+    if not directory.is_dir():
+        raise ConfigError(f"--reload {str(directory)!r}: there is no such directory")
+
+
+def watch_python_files(directory: Path, on_change: Callable[[int], None], *, stop: threading.Event) -> None:
+    """Call `on_change` with the number of changed files, from a thread, until `stop` is set.
+
+    Changes that come together are told once.
+
+    Raises:
+        ConfigError: as `check_watchable`.
+    """
+    check_watchable(directory)
+    from watchfiles import PythonFilter, watch
+
+    changes = watch(directory, watch_filter=PythonFilter(), stop_event=stop, rust_timeout=LOOK, raise_interrupt=False)
+
+    def tell() -> None:
+        for changed in changes:
+            on_change(len({path for _, path in changed}))
+
+    threading.Thread(target=tell, name="taskq-watch", daemon=True).start()

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.services import Services
 from ..core.forced_end import ShutdownWatchdog
-from ..core.forked_signals import reset_in_forks
+from ..core.forks import reset_in_forks
 from ..core.queues import Queue
 from ..errors import AwsError, ConfigError
-from .closing import DefaultExecutor, close_runner
-from .escapes import Escapes
+from .event_loop import DefaultExecutor, Escapes, close_runner, watch_signals
 from .options import FAULT, STOPPED, STUCK, WorkerOptions
 from .session import WorkerRun
-from .signal_watch import watch_signals
 
 if TYPE_CHECKING:
     from ..client.app import App

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, TaskFailed
-from taskq_sls.worker import loop_watch, watchdog
 from taskq_sls.worker import session as session_module
+from taskq_sls.worker import watchdog
+from taskq_sls.worker import watchdog as loop_watch
 from tests.support.aws_bench import AwsBench, until
 
 MakeBench = Callable[..., AwsBench]

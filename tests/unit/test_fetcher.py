@@ -14,8 +14,7 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.queues import Queue
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.worker.outage import Outage
-from taskq_sls.worker.poller import Poller
+from taskq_sls.worker.poller import Outage, Poller
 from taskq_sls.worker.slots import Slots
 
 
@@ -139,7 +138,7 @@ RUBBISH = json.JSONDecodeError("Expecting value", "credentials of a process", 0)
 async def test_after_the_first_good_poll_every_exception_is_a_passing_fault(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("taskq_sls.core.backoff.random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("taskq_sls.worker.poller.random.uniform", lambda low, high: 0.0)
     bench = Bench(backlog=5, slots=100)
     bench.broker.fault = fault
     bench.broker.gate.set()
@@ -168,7 +167,7 @@ async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(f"taskq_sls.worker.outage.{name}", 0.001)
+        monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.001)
     results, failing = FaultyResults(), {"default", "other"}
     results.fail("renew", denied(), times=5)
     bench = Bench(5, 100, Outage("default", failing, results, ManualClock()))

@@ -17,8 +17,8 @@ from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.states import State
 from taskq_sls.engine.plan import CompiledTask
+from taskq_sls.serverless.batch import RecordStart, StartLimits
 from taskq_sls.serverless.loop import BUSY_SECONDS, new_event_loop
-from taskq_sls.serverless.starts import RecordStart, StartLimits
 
 
 @pytest.fixture

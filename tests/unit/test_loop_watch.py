@@ -13,7 +13,7 @@ import pytest
 from rig import Rig, delivery
 
 from taskq_sls import Middleware
-from taskq_sls.worker.loop_watch import MAX_COUNTED, LoopWatch, log_call
+from taskq_sls.worker.watchdog import MAX_COUNTED, LoopWatch, log_call
 
 
 class Stage:

@@ -32,7 +32,8 @@ from taskq_sls.core.clock import SystemClock
 from taskq_sls.core.delivery import DeadLetter
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.testing import in_memory
-from taskq_sls.worker import Worker, saturation
+from taskq_sls.worker import Worker
+from taskq_sls.worker import attempt_watches as saturation
 from tests.support import process_functions as functions
 
 

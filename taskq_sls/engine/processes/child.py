@@ -21,8 +21,7 @@ from types import FrameType
 from typing import Any
 
 from ...core.context import NO_STATE, Progress, TaskContext, _current
-from ...core.forked_ends import end_fork
-from ...core.forked_signals import reset_in_forks
+from ...core.forks import end_fork, reset_in_forks
 from ...core.interrupts import TaskInterrupted
 from ...errors import ArgumentsError, ConfigError
 from ...serialization import Signature, compile_signature

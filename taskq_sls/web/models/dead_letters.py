@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 
 from ...client.app import App
 from ...core.redaction import redact
-from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView, Selection
+from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView
 from ...operations.dead_letters import Problem as Kept
+from ...operations.selection import Selection
 from ..limits import MAX_DEAD_LETTERS, clipped
 from .tasks import Given, moment, shown_labels
 from .times import Moment

@@ -171,7 +171,7 @@ async def test_an_import_is_completed_before_the_interrupt_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "imported_in_a_task.py").write_text(
-        "from taskq_sls import interrupts\ninterrupts._here.call.send()\nloaded = True\n"
+        "from taskq_sls.core import interrupts\ninterrupts._here.call.send()\nloaded = True\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     try:

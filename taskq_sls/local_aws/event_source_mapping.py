@@ -13,10 +13,8 @@ from typing import Any, Self
 
 from ..core.queues import Queue
 from ..errors import ConfigError
-from .batch_window import Collector
-from .container import Container, InvocationFailed
-from .container_pool import ContainerPool
-from .event_records import InvalidAnswer, Record, event_of, failed_ids, group_of
+from .container import Container, ContainerPool, InvocationFailed
+from .event_records import Collector, InvalidAnswer, Record, event_of, failed_ids, group_of
 from .queue_client import Source, connect
 
 FUNCTION_TIMEOUT = 30.0

@@ -18,8 +18,7 @@ import pytest
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.queues import Queue
 from taskq_sls.errors import ConfigError, MissingResource
-from taskq_sls.local_aws.container import InlineContainer, InvocationFailed, ProcessContainer
-from taskq_sls.local_aws.container_pool import ContainerPool
+from taskq_sls.local_aws.container import ContainerPool, InlineContainer, InvocationFailed, ProcessContainer
 from taskq_sls.local_aws.context import LambdaContext
 from taskq_sls.local_aws.event_records import InvalidAnswer, failed_ids
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping

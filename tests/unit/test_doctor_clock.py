@@ -9,7 +9,7 @@ import pytest
 
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
-from taskq_sls.deploy.doctor.clock import check_clock
+from taskq_sls.deploy.doctor.account import check_clock
 from taskq_sls.errors import AwsError
 
 NOW = 1_800_000_000.0

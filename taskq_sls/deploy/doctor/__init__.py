@@ -7,15 +7,12 @@ from ...aws.port import AwsPort
 from ...core.queues import SCHEDULES_DEAD_LETTERS, dead_letter_name
 from ...core.settings import Settings
 from ...errors import TaskQError
-from .account import check_account
+from .account import check_account, check_clock
 from .bucket import check_bucket
-from .clock import check_clock
-from .finding import Finding, Level, fail, ok, warn
-from .overdue import check_overdue
-from .packages import check_packages
+from .finding import Finding, Level, check_packages, fail, ok, warn
 from .queues import check_queues
 from .schedules import check_schedules
-from .table import check_table
+from .table import check_overdue, check_table
 
 __all__ = ["CLIENT_OPTIONS", "Finding", "Level", "examine"]
 

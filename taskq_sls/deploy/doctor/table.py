@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...aws.port import AwsClient
+from ...app import TaskQ
+from ...aws.port import AwsClient, AwsPort
+from ...core.states import State
 from ...errors import AwsError, TaskQError
+from ...results.base import Query
+from ...results.dynamodb.backend import DynamoResults
 from ...results.layout import INDEXES, PARTITION_KEY, RECORD, SORT_KEY, TASK_INDEX, TTL_ATTRIBUTE
+from ...results.records import STALL_AFTER
 from .finding import Finding, denied, fail, ok, warn
 
 PROVISION = "run `taskq provision MODULE:APP`, or correct the template"
@@ -129,3 +134,31 @@ _NO_TASKS = {
 
 def _allow(actions: str) -> str:
     return f"allow {actions} in the policy of these credentials"
+
+
+MOST_READ = 200
+"""Records that the check reads at most."""
+
+MOST_NAMED = 5
+"""Ids that the finding names at most."""
+
+
+async def check_overdue(app: TaskQ, port: AwsPort) -> list[Finding]:
+    """Name tasks that are RETRYING and were due more than 15 minutes ago."""
+    now = app.clock.time()
+    results = DynamoResults(port.client("dynamodb"), port.flow, app.settings.table, port.describe)
+    try:
+        page = await results.list(Query(status=State.RETRYING, until=now - STALL_AFTER, limit=MOST_READ), now=now)
+    except TaskQError:
+        return []  # the check of the table says why
+    overdue = [record.id for record in page if record.stalled(now)]
+    if not overdue:
+        return []
+    named = ", ".join(overdue[:MOST_NAMED]) + (", ..." if len(overdue) > MOST_NAMED or page.cursor else "")
+    return [
+        warn(
+            "tasks",
+            f"{len(overdue)} wait for a retry that was due more than {STALL_AFTER / 60:.0f} minutes ago: {named}",
+            "see that workers run; if SQS has moved their messages, `taskq dlq ls` ends these tasks and frees their keys",
+        )
+    ]

@@ -7,8 +7,7 @@ from typing import Any
 from ...aws.port import AwsClient
 from ...errors import AwsError, ConfigError
 from ...payloads.layout import LIFETIMES, Lifetime
-from .optional import unless_refused
-from .provisioned import Provisioned
+from .provisioned import Provisioned, unless_refused
 
 DEFAULT_REGION = "us-east-1"
 """The one region that S3 refuses to have named as a bucket's place (S3 API reference, CreateBucket)."""

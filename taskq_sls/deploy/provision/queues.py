@@ -10,8 +10,7 @@ from ...aws.port import AwsClient
 from ...core.queues import SCHEDULES_DEAD_LETTERS, Queue
 from ...core.settings import Settings
 from ...errors import AwsError, ConfigError
-from .optional import is_refused, unless_refused
-from .provisioned import Provisioned
+from .provisioned import Provisioned, is_refused, unless_refused
 
 MAX_NAME = 80
 """Longest name of an SQS queue, ``.fifo`` included (SQS API reference, CreateQueue)."""

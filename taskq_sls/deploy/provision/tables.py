@@ -8,8 +8,7 @@ from ...aws.port import AwsClient, AwsPort
 from ...core.flow import Flow
 from ...errors import AwsError, ConfigError
 from ...results.layout import INDEXES, PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Index
-from .optional import unless_refused
-from .provisioned import Provisioned
+from .provisioned import Provisioned, unless_refused
 
 POLL = 1.0
 """Seconds between two looks at a table that is being made or changed."""

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
-from .document import Document, plain
+from .document import Document, check_references, plain
 from .emitter import Commented, Tag
-from .references import check_references
 
 SECTIONS = (
     "Description",

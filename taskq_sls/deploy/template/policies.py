@@ -166,3 +166,20 @@ def trace() -> Tag:
     )
     note = "X-Ray knows no resources, so that these two actions cannot be allowed on less than *: only in this region."
     return either("IsTraced", Commented(note, statement), NO_VALUE)
+
+
+def access_resources(plan: Plan) -> dict[str, Any]:
+    """The rights of running tasks; nothing if no function runs any."""
+    workers = [f"{queue_id(queue.name)}WorkerRole" for queue in plan.workers]
+    if not workers:
+        return {}
+    return {
+        "TaskPolicy": {
+            "Type": "AWS::IAM::Policy",
+            "Properties": {
+                "PolicyName": "tasks",
+                "PolicyDocument": document(*run_tasks(plan)),
+                "Roles": [ref(role) for role in workers],
+            },
+        }
+    }

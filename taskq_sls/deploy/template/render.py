@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from .access import access_resources
 from .alarms import api_alarms, event_alarms, queue_alarms, schedule_alarms, worker_alarms
 from .api import api_conditions, api_parameters, api_resources
 from .dashboard import dashboard
@@ -18,6 +17,7 @@ from .existing import name_by_parameters, use_existing
 from .outputs import outputs
 from .parameters import conditions, function_globals, mappings, parameters
 from .plan import Plan, TemplateOptions
+from .policies import access_resources
 from .policy_sizes import check_policy_sizes
 from .queues import queue_resources
 from .schedules import schedule_resources, scheduling_resources

@@ -14,8 +14,8 @@ from typing import Any, Self
 from ..core.queues import Queue
 from ..errors import ConfigError
 from .container import Container, ContainerPool, InvocationFailed
-from .event_records import Collector, InvalidAnswer, Record, event_of, failed_ids, group_of
-from .queue_client import Source, connect
+from .event_records import InvalidAnswer, Record, event_of, failed_ids, group_of
+from .queue_client import Collector, Source, connect
 
 FUNCTION_TIMEOUT = 30.0
 """Seconds that an invocation may take, where the queue does not say."""

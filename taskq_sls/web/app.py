@@ -13,11 +13,11 @@ from .auth import Authenticator, Scope, Token
 from .auth.authenticator import Mode
 from .errors import add_error_handlers
 from .guard import RequestGuard
-from .long_polls import LongPolls
 from .openapi import describe
 from .pages import add_pages
 from .routes import ROUTERS
 from .routes.health import PATH as HEALTH
+from .routes.tasks import LongPolls
 
 DESCRIPTION = """Tasks, queues, schedules and dead letters of one app.
 
@@ -54,7 +54,7 @@ def create_api(
     def now() -> float:
         return app.clock.time()  # a test may put another clock in its place
 
-    gate = Authenticator.load(now, auth, tokens, iam_scopes)
+    authenticator = Authenticator.load(now, auth, tokens, iam_scopes)
     _ = app.settings  # what is wrong with the environment is said now, and not to a caller
     api = FastAPI(
         title=f"Tasks of {app.name}",
@@ -70,7 +70,9 @@ def create_api(
     for router in ROUTERS:
         api.include_router(router)
     add_error_handlers(api)
-    door = add_pages(api, gate, now) if pages else None
-    api.add_middleware(RequestGuard, gate=gate, now=now, public=(HEALTH,), origins=tuple(origins), door=door)
+    login = add_pages(api, authenticator, now) if pages else None
+    api.add_middleware(
+        RequestGuard, authenticator=authenticator, now=now, public=(HEALTH,), origins=tuple(origins), login=login
+    )
     describe(api)
     return api

@@ -90,28 +90,30 @@ def _aws(error: AwsError) -> Response:
 def _unsent(error: EnqueueError) -> Response:
     # What AWS said of an entry is for the log too; what the caller can mend is ours.
     logger.error("%s", error, extra={"action": "not_sent"})
-    mendable = tuple(one for _, classes in _KINDS for one in classes)
+    mendable = tuple(error_class for _, classes in _KINDS for error_class in classes)
     failed = [
         {
-            "index": one.index,
-            "id": one.id,
-            "code": one.error.code if isinstance(one.error, AwsError) else one.code,
-            "message": str(one.error) if isinstance(one.error, mendable) else "the log of this function tells more",
+            "index": entry.index,
+            "id": entry.id,
+            "code": entry.error.code if isinstance(entry.error, AwsError) else entry.code,
+            "message": str(entry.error) if isinstance(entry.error, mendable) else "the log of this function tells more",
         }
-        for one in error.failed
+        for entry in error.failed
     ]
     return problem_response("not-sent", f"{len(failed)} not accepted", SOON, failed=failed)
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Response:
     # Without the input: it may hold a secret.
-    errors = [{"location": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in error.errors()[:50]]
-    if any(one["loc"] == ("body",) and one["type"] != "missing" for one in error.errors()) and not _is_json(request):
+    errors = [
+        {"location": ".".join(map(str, part["loc"])), "message": str(part["msg"])} for part in error.errors()[:50]
+    ]
+    if any(part["loc"] == ("body",) and part["type"] != "missing" for part in error.errors()) and not _is_json(request):
         given = request.headers.get("content-type", "no Content-Type")
         return problem_response(
             "unsupported-media-type", f"{given!r:.80}: send JSON, with Content-Type: application/json", ACCEPT
         )
-    if any(one["type"] == "json_invalid" for one in error.errors()):
+    if any(part["type"] == "json_invalid" for part in error.errors()):
         return problem_response("bad-request", "the body is not JSON", errors=errors)
     first = errors[0]
     return problem_response("invalid", f"{first['location']}: {first['message']}", errors=errors)

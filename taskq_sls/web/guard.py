@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: time limit, size limit, origin, and the gate."""
+"""What every request passes before a route sees it: time limit, size limit, origin, and the authenticator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .auth import Authenticator, Principal
-from .limits import LAMBDA_MARGIN, LONGEST_REQUEST, MAX_OPEN_REQUEST, MAX_REQUEST
+from .limits import LAMBDA_MARGIN_SECONDS, MAX_ANONYMOUS_REQUEST_BYTES, MAX_REQUEST_BYTES, MAX_REQUEST_SECONDS
 from .problems import ProblemError
 
 logger = logging.getLogger("taskq_sls.web")
@@ -38,20 +38,20 @@ TOO_SLOW = (
 
 HTTPS_ONLY = "max-age=31536000"
 
-NOBODY = Principal("nobody", frozenset(), "cookie")
+ANONYMOUS = Principal("nobody", frozenset(), "cookie")
 """Who asks what is open to all: by a browser, as far as anybody can tell."""
 
 
 class BrowserLogin(Protocol):
     """Another way in, for people."""
 
-    def open_to_all(self, connection: HTTPConnection) -> bool:
+    def is_public(self, connection: HTTPConnection) -> bool:
         """Whether anybody may ask this. What changes something is still refused to other sites."""
 
     async def principal(self, connection: HTTPConnection) -> Principal | None:
-        """Who calls, where they came in by this door."""
+        """Who calls, where they came in by this login."""
 
-    def instead(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
+    def page_for(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
         """What to answer to a browser in place of a problem document."""
 
 
@@ -63,24 +63,24 @@ class RequestGuard:
         public: paths that anybody may ask.
         origins: other origins than the API's own from which browsers may change things, such as
             ``https://tasks.example.com`` where a proxy has another name.
-        door: of the pages.
+        login: of the pages.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        gate: Authenticator,
+        authenticator: Authenticator,
         now: Callable[[], float],
         public: Collection[str],
         origins: Collection[str] = (),
-        door: BrowserLogin | None = None,
+        login: BrowserLogin | None = None,
     ) -> None:
         self._app = app
-        self._gate = gate
+        self._authenticator = authenticator
         self._now = now
         self._public = frozenset(public)
         self._origins = frozenset(origins)
-        self._door = door
+        self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,36 +99,36 @@ class RequestGuard:
                 connection = HTTPConnection(scope)
                 _check_host(connection)
                 await self._admit(connection)
-                most = MAX_REQUEST if "taskq.principal" in scope else MAX_OPEN_REQUEST
+                most = MAX_REQUEST_BYTES if "taskq.principal" in scope else MAX_ANONYMOUS_REQUEST_BYTES
                 _check_size(connection, most)
                 await self._app(scope, _limited(receive, most), answer.send)
         except ProblemError as error:
-            await answer.instead(self._response(scope, error))
+            await answer.replace(self._response(scope, error))
         except TimeoutError:
             logger.error("%s request took too long", scope["method"], extra={"action": "request_too_slow"})
             problem = ProblemError("too-slow", TOO_SLOW.format(seconds=seconds), headers={"Retry-After": "1"})
-            await answer.instead(self._response(scope, problem))
+            await answer.replace(self._response(scope, problem))
         except Exception:
             # Not the path: it may hold what a caller calls a task.
             logger.exception("%s request failed", scope["method"], extra={"action": "request_failed"})
             problem = ProblemError("internal", "the log of this function tells what")
-            await answer.instead(self._response(scope, problem))
+            await answer.replace(self._response(scope, problem))
 
     def _response(self, scope: Scope, problem: ProblemError) -> Response:
-        page = None if self._door is None else self._door.instead(HTTPConnection(scope), problem)
+        page = None if self._login is None else self._login.page_for(HTTPConnection(scope), problem)
         return problem.response() if page is None else page
 
     async def _admit(self, connection: HTTPConnection) -> None:
-        scope, door = connection.scope, self._door
+        scope, login = connection.scope, self._login
         if scope["path"] in self._public and scope["method"] in SAFE:
             return
-        if door is not None and door.open_to_all(connection):
+        if login is not None and login.is_public(connection):
             if scope["method"] not in SAFE:
-                self._check_origin(connection, NOBODY)
+                self._check_origin(connection, ANONYMOUS)
             return
-        principal = None if door is None else await door.principal(connection)
+        principal = None if login is None else await login.principal(connection)
         if principal is None:
-            principal = self._gate.principal(connection)
+            principal = self._authenticator.principal(connection)
         if scope["method"] not in SAFE:
             self._check_origin(connection, principal)
         scope["taskq.principal"] = principal
@@ -174,7 +174,7 @@ class _Answer:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def instead(self, response: Response) -> None:
+    async def replace(self, response: Response) -> None:
         """Answer with this, unless an answer has begun."""
         if not self._started:
             await response(self._scope, _nothing, self.send)
@@ -184,8 +184,8 @@ def seconds_left(scope: MutableMapping[str, Any]) -> float:
     """Seconds for this request, within those of the Lambda function that it runs in."""
     remaining = getattr(scope.get("aws.context"), "get_remaining_time_in_millis", None)
     if remaining is None:
-        return LONGEST_REQUEST
-    return max(0.1, min(LONGEST_REQUEST, float(remaining()) / 1000 - LAMBDA_MARGIN))
+        return MAX_REQUEST_SECONDS
+    return max(0.1, min(MAX_REQUEST_SECONDS, float(remaining()) / 1000 - LAMBDA_MARGIN_SECONDS))
 
 
 def _check_host(connection: HTTPConnection) -> None:

@@ -23,10 +23,10 @@ logger = logging.getLogger("taskq_sls.web")
 
 HEADER = "Idempotency-Key"
 
-MAX_KEY = 200
+MAX_KEY_CHARACTERS = 200
 """Longest key, in characters."""
 
-REMEMBERED = DAY
+KEY_LIFETIME_SECONDS = DAY
 """Seconds for which a key is remembered."""
 
 SPACE = "http:idempotency-key"
@@ -49,7 +49,7 @@ class Request(NamedTuple):
         return self.lock.id if index is None else f"{self.lock.id}.{index}"
 
 
-async def begin(call: RequestContext, key: str, content: Any, queue: str) -> Request:
+async def begin(context: RequestContext, key: str, content: Any, queue: str) -> Request:
     """Take up a request.
 
     Args:
@@ -59,45 +59,45 @@ async def begin(call: RequestContext, key: str, content: Any, queue: str) -> Req
         ProblemError: the key belongs to another request, or to this one, which is being carried out.
         AwsError, MissingResource: the table cannot be written.
     """
-    lock = _lock(call, key, content, queue)
+    lock = _lock(context, key, content, queue)
     over = None
     for _ in range(2):
-        stands = await call.services.results.lock_key(lock, over)
+        stands = await context.services.results.lock_key(lock, over)
         if stands == lock:
             return Request(lock, False)
         if stands.id != lock.id:
             raise ProblemError("key-reused", f"{HEADER} {key!r:.80} was given with another content; take another key")
         if stands.confirmed:
             return Request(stands, True)
-        if call.now < stands.locked_at + RESEND_AFTER:
+        if context.now < stands.locked_at + RESEND_AFTER:
             break
         # Whoever took it up before broke off: what it may have sent has the same ids.
         over = stands
-    wait = max(1, math.ceil(stands.locked_at + RESEND_AFTER - call.now))
+    wait = max(1, math.ceil(stands.locked_at + RESEND_AFTER - context.now))
     raise ProblemError(
         "request-in-progress", f"it came {RESEND_AFTER - wait:.0f} s ago; ask again", headers={"Retry-After": str(wait)}
     )
 
 
-async def finish(call: RequestContext, request: Request) -> None:
+async def finish(context: RequestContext, request: Request) -> None:
     """Remember that it was carried out. A fault leaves it to the next try, which sends the same ids again."""
     try:
-        await call.services.results.confirm_key(SPACE, request.lock.key, request.lock.id)
+        await context.services.results.confirm_key(SPACE, request.lock.key, request.lock.id)
     except AwsError as error:
         logger.warning("an idempotency key is not confirmed: %s", error, extra={"action": "idempotency_fault"})
 
 
-async def give_up(call: RequestContext, request: Request) -> None:
+async def release(context: RequestContext, request: Request) -> None:
     """Forget it: it failed, and may come again at once."""
     lock = request.lock
-    await give_back(call.services.results, SPACE, lock.key, lock.id, lock.locked_at)
+    await give_back(context.services.results, SPACE, lock.key, lock.id, lock.locked_at)
 
 
-def _lock(call: RequestContext, key: str, content: Any, queue: str) -> KeyLock:
-    owner = call.caller_digest(key)[:32]
-    now = call.now
+def _lock(context: RequestContext, key: str, content: Any, queue: str) -> KeyLock:
+    owner = context.caller_digest(key)[:32]
+    now = context.now
     id = f"http-{owner[:24]}-{_digest(content)[:24]}"
-    return KeyLock(SPACE, owner, id, queue, now, math.ceil(now + REMEMBERED))
+    return KeyLock(SPACE, owner, id, queue, now, math.ceil(now + KEY_LIFETIME_SECONDS))
 
 
 def _digest(value: Any) -> str:

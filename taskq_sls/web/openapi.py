@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import ConfigDict, TypeAdapter
 
+from ..client.app import App
+from ..client.task import Task
+from ..errors import ConfigError
 from .problems import Problem
-from .task_schemas import add_task_schemas
 
 REFERENCES = "#/components/schemas/{model}"
 
@@ -58,3 +64,124 @@ TAGS = [
     {"name": "dead letters", "description": "What was given up: look at it, send it back, delete it."},
     {"name": "service", "description": "The API itself."},
 ]
+
+
+ENQUEUE, ANY_TASK = "EnqueueTask", "EnqueueAnyTask"
+"""Component of a task whose arguments are not known, and of the choice between all tasks."""
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+_Schema = dict[str, Any]
+
+
+def add_task_schemas(app: App, document: _Schema, template: str) -> None:
+    """Replace the free-form task in an OpenAPI document by a choice of the app's tasks, told apart by name.
+
+    Args:
+        template: of a reference to a component, with ``{model}`` for its name.
+    """
+    tasks = [task for task in app.registry if task.options.http]
+    if not tasks:
+        return
+    components: _Schema = document["components"]["schemas"]
+    mapping: dict[str, str] = {}
+    names: list[str] = []
+    components[ANY_TASK] = {}
+    for task in tasks:
+        names.append(name := _component_name(task.name, components))
+        components[name] = {}  # taken before the models of the app are added
+        mapping[task.name] = template.format(model=name)
+    for task, name in zip(tasks, names, strict=True):
+        components[name] = _schema_of(task, components, template)
+    components[ANY_TASK] = {
+        "title": ANY_TASK,
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "task", "mapping": mapping},
+    }
+    choice = {"$ref": template.format(model=ANY_TASK)}
+    document["paths"]["/v1/tasks"]["post"]["requestBody"]["content"]["application/json"]["schema"] = choice
+    components["EnqueueBatch"]["properties"]["tasks"]["items"] = choice
+
+
+def _component_name(task: str, taken: _Schema) -> str:
+    name = unique = f"{ENQUEUE}_" + re.sub(r"[^A-Za-z0-9]+", "_", task).strip("_")
+    number = 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    return unique
+
+
+def _schema_of(task: Task[..., Any], components: _Schema, template: str) -> _Schema:
+    known: _Schema = components[ENQUEUE]
+    properties = {**known["properties"], "task": {"const": task.name, "type": "string", "title": "Task"}}
+    required = ["task"]
+    try:
+        parameters = list(task.plan.signature.parameters)
+    except ConfigError:  # an annotation that names nothing yet: any arguments
+        parameters = None
+    if parameters is not None:
+        schemas = {parameter.name: _annotation(parameter, components, template) for parameter in parameters}
+        properties["args"] = _positional(parameters, schemas)
+        properties["kwargs"] = _named(parameters, schemas)
+        if properties["kwargs"].get("required"):
+            required.append("kwargs")
+    doc = inspect.getdoc(task.__wrapped__)
+    return {
+        "title": task.name,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "required": required,
+        **({"description": doc} if doc else {}),
+    }
+
+
+def _positional(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
+    rest = next((parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_POSITIONAL), None)
+    positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    schema: _Schema = {"title": "Args", "type": "array"}
+    if positional:
+        schema["prefixItems"] = [schemas[parameter.name] for parameter in positional]
+    # Generators of clients refuse `items: false`, so that the length is what limits it.
+    schema["items"] = {} if rest is None else schemas[rest.name]
+    if rest is None:
+        schema["maxItems"] = len(positional)
+    return schema
+
+
+def _named(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
+    rest = next((parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD), None)
+    # Any but these may be given by position.
+    required = [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is inspect.Parameter.empty
+    ]
+    return {
+        "title": "Kwargs",
+        "type": "object",
+        "properties": {parameter.name: schemas[parameter.name] for parameter in parameters if parameter.kind in _NAMED},
+        "additionalProperties": False if rest is None else schemas[rest.name],
+        **({"required": required} if required else {}),
+    }
+
+
+def _annotation(parameter: inspect.Parameter, components: _Schema, template: str) -> _Schema:
+    """The schema of a parameter's JSON; its models become components. One without a schema takes anything."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return {}
+    try:
+        # In a list, as the values travel: pydantic refuses a config beside a bare model.
+        in_a_list: Any = list[parameter.annotation]  # type: ignore[name-defined]  # an annotation is a value here
+        adapter: TypeAdapter[Any] = TypeAdapter(in_a_list, config=ConfigDict(ser_json_bytes="base64"))
+        schema = adapter.json_schema(by_alias=False, ref_template=template)
+        json.dumps(schema)
+    except Exception:  # pydantic's, for a type without a schema, or one of the app's own hooks
+        return {}
+    for name, definition in schema.pop("$defs", {}).items():
+        if components.setdefault(name, definition) != definition:
+            return {}  # two models of one name
+    found: _Schema = schema["items"]
+    return found

@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from ..client.app import App
 from ..client.services import Services
 from .auth import Principal, Scope
-from .limits import WAIT_MARGIN
+from .limits import WAIT_MARGIN_SECONDS
 from .problems import ProblemError, documented
 
 SESSION_ROLE = re.compile(r"(arn:[^:]+:sts::[^:]*:assumed-role/[^/]+)/.+")
@@ -51,7 +51,7 @@ class RequestContext(NamedTuple):
     @property
     def patience(self) -> float:
         """Seconds that may be spent waiting, 0 or more."""
-        return max(0.0, self.deadline - self.now - WAIT_MARGIN)
+        return max(0.0, self.deadline - self.now - WAIT_MARGIN_SECONDS)
 
 
 async def _call(request: Request) -> RequestContext:
@@ -66,7 +66,7 @@ async def _call(request: Request) -> RequestContext:
 
 def _check_query(request: Request) -> None:
     """A filter that is misspelt must not show everything."""
-    known = [one.alias for one in request.scope["route"].dependant.query_params]
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         # A signature may be part of the address.
         if name not in known and not name.lower().startswith("x-amz-"):
@@ -74,7 +74,7 @@ def _check_query(request: Request) -> None:
             raise ProblemError("invalid", f"query.{name:.80}: is not known; the query {takes}")
 
 
-Caller = Annotated[RequestContext, Depends(_call)]
+Context = Annotated[RequestContext, Depends(_call)]
 """The annotation of a route's parameter that gets the call."""
 
 BODY = ("too-large", "unsupported-media-type")

@@ -13,7 +13,7 @@ from mangum import Mangum
 from ..errors import ConfigError, TaskQError
 from .base_path import StripBasePath
 from .guard import HEADERS
-from .limits import MOST_CARRIED, MOST_CARRIED_BY_LOAD_BALANCER
+from .limits import MAX_LAMBDA_ANSWER_BYTES, MAX_LOAD_BALANCER_ANSWER_BYTES
 from .problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class ApiHandler:
         except Exception as error:
             # A caller's Host or body that the adapter cannot read must not be a fault of the function. Nor is it shown.
             logger.warning("an event could not be read: %s", type(error).__name__, extra={"action": "unreadable_event"})
-            return _instead(event, ProblemError("bad-request", "its host, port or base64 body cannot be read"))
-        most = MOST_CARRIED_BY_LOAD_BALANCER if "elb" in event["requestContext"] else MOST_CARRIED
+            return _problem_answer(event, ProblemError("bad-request", "its host, port or base64 body cannot be read"))
+        most = MAX_LOAD_BALANCER_ANSWER_BYTES if "elb" in event["requestContext"] else MAX_LAMBDA_ANSWER_BYTES
         if len(answer["body"]) * 4 > most and _size(answer) > most:
             detail = f"it is above {most:,} bytes; ask for less, with a smaller limit or result=false"
-            return _instead(event, ProblemError("answer-too-large", detail))
+            return _problem_answer(event, ProblemError("answer-too-large", detail))
         return answer
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ def _is_request(event: Any) -> bool:
     return isinstance(context, dict) and ("elb" in context or "version" in event or "resource" in event)
 
 
-def _instead(event: dict[str, Any], problem: ProblemError) -> dict[str, Any]:
+def _problem_answer(event: dict[str, Any], problem: ProblemError) -> dict[str, Any]:
     """A problem as every front takes it."""
     response = problem.response()
     headers = {**{name.lower(): value for name, value in HEADERS.items()}, **response.headers}

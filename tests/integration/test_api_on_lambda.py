@@ -208,7 +208,7 @@ def test_what_a_front_would_not_carry_is_answered_by_a_problem(
 
         monkeypatch.setattr("taskq_sls.results.dynamodb.backend.DynamoResults.get", get)
         ask = asking(handler, FRONTS[name], headers)
-        most = "MOST_CARRIED_BY_LOAD_BALANCER" if name == "load balancer" else "MOST_CARRIED"
+        most = "MAX_LOAD_BALANCER_ANSWER_BYTES" if name == "load balancer" else "MAX_LAMBDA_ANSWER_BYTES"
         assert ask("GET", "/v1/tasks/a")[0] == (422 if name == "load balancer" else 200)
         monkeypatch.setattr(f"taskq_sls.web.serverless.{most}", 500_000)
         status, problem, _ = ask("GET", "/v1/tasks/a")

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from taskq_sls import ConfigError
 from taskq_sls.web.auth import Authenticator, new_token
 from taskq_sls.web.auth.authenticator import COOKIE, iam_identity, source_of
-from taskq_sls.web.auth.login_limiter import MOST, MOST_SOURCES, WINDOW, Failures
+from taskq_sls.web.auth.login_limiter import MAX_FAILURES, MAX_SOURCES, WINDOW_SECONDS, LoginLimiter
 from taskq_sls.web.auth.tokens import read_tokens
 from taskq_sls.web.problems import ProblemError
 from taskq_sls.web.request_context import needs
@@ -201,7 +201,7 @@ def test_many_wrong_tokens_have_their_source_refused_for_a_while():
     now = [1_800_000_000.0]
     token, configured = entry(["read"])
     one = gate(now, tokens={"ci": configured})
-    for _ in range(MOST):
+    for _ in range(MAX_FAILURES):
         with pytest.raises(ProblemError, match="not valid"):
             one.principal(connection({"authorization": "Bearer tq_wrong"}))
 
@@ -212,25 +212,25 @@ def test_many_wrong_tokens_have_their_source_refused_for_a_while():
     assert refused.value.headers == {"Retry-After": "60"}
     assert one.principal(connection(good, host="203.0.113.8")).name == "ci", "another source is not to blame"
 
-    now[0] += WINDOW
+    now[0] += WINDOW_SECONDS
     assert one.principal(connection(good)).name == "ci"
 
 
 def test_an_ipv6_network_is_one_source():
-    failures = Failures()
-    for number in range(MOST):
+    failures = LoginLimiter()
+    for number in range(MAX_FAILURES):
         failures.note(f"2001:db8::{number:x}", 0.0)
 
-    assert failures.wait("2001:db8::ffff", 1.0) == WINDOW - 1
+    assert failures.wait("2001:db8::ffff", 1.0) == WINDOW_SECONDS - 1
     assert failures.wait("2001:db8:0:1::1", 1.0) is None
 
 
 def test_the_memory_for_failures_is_bounded():
-    failures = Failures()
-    for number in range(MOST_SOURCES + 10):
+    failures = LoginLimiter()
+    for number in range(MAX_SOURCES + 10):
         failures.note(f"source-{number}", 0.0)
 
-    assert len(failures._by_source) == MOST_SOURCES
+    assert len(failures._by_source) == MAX_SOURCES
 
 
 def test_behind_a_load_balancer_the_address_is_the_one_that_it_wrote():
@@ -250,11 +250,11 @@ def test_behind_a_load_balancer_a_second_header_hides_nothing():
     ("first", "second"), [("203.0.113.9:4711", "203.0.113.9:4712"), ("[2001:db8::1]:1", "[2001:db8::2]:2")]
 )
 def test_a_port_makes_no_other_source(first: str, second: str):
-    failures = Failures()
-    for _ in range(MOST):
+    failures = LoginLimiter()
+    for _ in range(MAX_FAILURES):
         failures.note(first, 0.0)
 
-    assert failures.wait(second, 1.0) == WINDOW - 1
+    assert failures.wait(second, 1.0) == WINDOW_SECONDS - 1
 
 
 # -- IAM --------------------------------------------------------------------------------------------------------

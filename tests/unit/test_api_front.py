@@ -9,7 +9,7 @@ import pytest
 
 from taskq_sls.web.auth import Authenticator, Token
 from taskq_sls.web.guard import RequestGuard, seconds_left
-from taskq_sls.web.limits import LONGEST_REQUEST
+from taskq_sls.web.limits import MAX_REQUEST_SECONDS
 
 
 class Context:
@@ -51,13 +51,13 @@ async def test_a_request_that_takes_too_long_is_answered_before_the_function_end
     assert b"urn:taskq:problem:too-slow" in body["body"]
 
 
-@pytest.mark.parametrize(("remaining", "seconds"), [(300.0, LONGEST_REQUEST), (11.0, 10.0), (0.5, 0.1)])
+@pytest.mark.parametrize(("remaining", "seconds"), [(300.0, MAX_REQUEST_SECONDS), (11.0, 10.0), (0.5, 0.1)])
 def test_the_time_of_a_request_ends_before_that_of_its_function(remaining: float, seconds: float):
     assert seconds_left({"aws.context": Context(remaining)}) == pytest.approx(seconds)
 
 
 def test_without_a_function_the_time_is_that_of_an_http_front():
-    assert seconds_left({}) == LONGEST_REQUEST < 29
+    assert seconds_left({}) == MAX_REQUEST_SECONDS < 29
 
 
 async def test_a_fault_is_answered_and_logged_once(caplog: pytest.LogCaptureFixture):

@@ -224,7 +224,7 @@ def test_readiness_does_not_wait_for_a_service_that_says_nothing(api: Served, mo
     async def say_nothing(*arguments: Any, **options: Any) -> Any:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("taskq_sls.web.routes.health.LONGEST_CHECK", 0.01)
+    monkeypatch.setattr("taskq_sls.web.routes.health.MAX_CHECK_SECONDS", 0.01)
     monkeypatch.setattr(api.memory.broker, "depth", say_nothing)
     monkeypatch.setattr(api.memory.results, "get", say_nothing)
     answer = api.client.get("/v1/ready")

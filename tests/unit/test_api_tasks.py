@@ -12,7 +12,13 @@ from taskq_sls import Queue, Retry, TaskQ
 from taskq_sls.core.redaction import MASK
 from taskq_sls.errors import AwsError
 from taskq_sls.payloads.memory import MemoryPayloads
-from taskq_sls.web.limits import LONGEST_WAIT, MAX_ANSWER, MAX_BATCH, MAX_PAGE, MAX_REQUEST
+from taskq_sls.web.limits import (
+    MAX_ANSWER_BYTES,
+    MAX_BATCH_TASKS,
+    MAX_PAGE_RECORDS,
+    MAX_REQUEST_BYTES,
+    MAX_WAIT_SECONDS,
+)
 from tests.support.api import Served, served
 
 RESIZE = {"task": "shop:resize", "args": ["a.png"], "kwargs": {"width": 200}}
@@ -137,7 +143,7 @@ def test_a_batch_with_a_fault_is_not_sent_at_all(api: Served):
     assert waiting(api) == []
 
 
-@pytest.mark.parametrize("tasks", [[], [RESIZE] * (MAX_BATCH + 1), [{**RESIZE, "id": "same"}] * 2])
+@pytest.mark.parametrize("tasks", [[], [RESIZE] * (MAX_BATCH_TASKS + 1), [{**RESIZE, "id": "same"}] * 2])
 def test_a_batch_has_its_bounds(api: Served, tasks: list[Any]):
     assert kind(api.client.post("/v1/tasks/batch", json={"tasks": tasks})) == "invalid"
     assert waiting(api) == []
@@ -310,14 +316,14 @@ def test_a_wait_ends_when_its_time_is_over(api: Served):
     id = sent(api, delay=600)
     before = api.memory.clock.time()
 
-    answer = api.client.get(f"/v1/tasks/{id}?wait={LONGEST_WAIT}")
+    answer = api.client.get(f"/v1/tasks/{id}?wait={MAX_WAIT_SECONDS}")
 
     assert (answer.status_code, answer.json()["done"], answer.json()["status"]) == (200, False, "QUEUED")
     assert api.memory.clock.time() - before < 600, "it did not wait for the task"
 
 
 def test_nobody_waits_longer_than_the_front_does(api: Served):
-    assert kind(api.client.get(f"/v1/tasks/x?wait={LONGEST_WAIT + 1}")) == "invalid"
+    assert kind(api.client.get(f"/v1/tasks/x?wait={MAX_WAIT_SECONDS + 1}")) == "invalid"
 
 
 def test_failures_are_shown_whole_alone_and_short_in_a_listing():
@@ -364,7 +370,7 @@ def test_a_listing_has_filters_and_pages(api: Served):
 
 @pytest.mark.parametrize(
     "query",
-    ["status=DONE", "limit=0", f"limit={MAX_PAGE + 1}", "cursor=x", "since=yesterday", "since=0001-01-01T00:00:00Z", "label=x"],
+    ["status=DONE", "limit=0", f"limit={MAX_PAGE_RECORDS + 1}", "cursor=x", "since=yesterday", "since=0001-01-01T00:00:00Z", "label=x"],
 )  # fmt: skip
 def test_a_filter_that_is_none_is_refused(api: Served, query: str):
     assert kind(api.client.get(f"/v1/tasks?{query}")) == "invalid"
@@ -383,7 +389,7 @@ def large_app() -> TaskQ:
     return app
 
 
-@pytest.mark.parametrize(("size", "state"), [(500_000, "present"), (MAX_ANSWER, "too_large")])
+@pytest.mark.parametrize(("size", "state"), [(500_000, "present"), (MAX_ANSWER_BYTES, "too_large")])
 def test_an_answer_fits_through_lambda_s_front(size: int, state: str):
     app = large_app()
     with served(app) as api:
@@ -411,14 +417,14 @@ def test_a_result_that_is_gone_from_the_bucket_is_told_as_such():
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_request_has_the_size_that_lambda_takes(api: Served, declared: bool):
-    body = json.dumps({**RESIZE, "args": ["x" * MAX_REQUEST]}).encode()
+    body = json.dumps({**RESIZE, "args": ["x" * MAX_REQUEST_BYTES]}).encode()
     headers = {"Content-Type": "application/json"}
     content: Any = body if declared else (body[start : start + 1_000_000] for start in range(0, len(body), 1_000_000))
 
     answer = api.client.post("/v1/tasks", content=content, headers=headers)
 
     assert kind(answer) == "too-large"
-    assert f"the body is above {MAX_REQUEST:,} bytes" in answer.json()["detail"]
+    assert f"the body is above {MAX_REQUEST_BYTES:,} bytes" in answer.json()["detail"]
 
 
 def test_a_message_has_the_size_that_sqs_takes(api: Served):

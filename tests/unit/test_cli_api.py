@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from taskq_sls.cli import main
-from taskq_sls.web.auth.login_limiter import MOST
-from taskq_sls.web.auth.tokens import find, read_tokens
+from taskq_sls.web.auth.login_limiter import MAX_FAILURES
+from taskq_sls.web.auth.tokens import find_token, read_tokens
 
 SHOP = """
 from taskq_sls import TaskQ
@@ -36,7 +36,7 @@ def test_a_token_comes_with_the_entry_that_accepts_it(capsys: pytest.CaptureFixt
     assert status == 0
     assert token is not None
     assert entry is not None
-    found = find(read_tokens(entry[1]), token[1], 0.0)
+    found = find_token(read_tokens(entry[1]), token[1], 0.0)
     assert found is not None
     assert (found.name, found.scopes) == ("ci", {"read", "enqueue"})
     assert token[1] not in entry[1]
@@ -108,7 +108,7 @@ def test_the_api_is_served_to_this_machine_with_a_token_for_this_run(shop: Path)
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert "server" not in answer.headers
             assert json.load(answer)["paths"]
-        for number in range(MOST + 1):
+        for number in range(MAX_FAILURES + 1):
             headers = {"Authorization": "Bearer tq_wrong", "X-Forwarded-For": f"203.0.113.{number}"}
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(urllib.request.Request(f"{address}/queues", headers=headers), timeout=30)

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from taskq_sls.errors import AwsError
 from taskq_sls.web.auth import new_token
-from taskq_sls.web.auth.login_limiter import MOST
+from taskq_sls.web.auth.login_limiter import MAX_FAILURES
 from taskq_sls.web.pages.routes import ACTIONS, LOGOUT, PAGES
-from taskq_sls.web.pages.sessions import LIFETIME, PLAIN, SECURE
+from taskq_sls.web.pages.sessions import LIFETIME_SECONDS, PLAIN, SECURE
 from tests.support.api import api_app, served
 from tests.support.http_events import ARN, function_url
 from tests.support.pages import BROWSER, SITE, Dashboard, browser_of, dashboard
@@ -84,7 +84,7 @@ def test_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get_and_tha
 
     name, _, rest = cookie.partition("=")
     assert name == SECURE == "__Host-taskq_session"
-    for attribute in ("HttpOnly", "Secure", "SameSite=strict", "Path=/", f"Max-Age={LIFETIME}"):
+    for attribute in ("HttpOnly", "Secure", "SameSite=strict", "Path=/", f"Max-Age={LIFETIME_SECONDS}"):
         assert attribute in cookie
     assert "Domain" not in cookie
     assert api.token.encode() not in base64.urlsafe_b64decode(rest.partition(";")[0].strip('"') + "===")
@@ -190,7 +190,7 @@ def test_a_header_that_names_no_host_is_the_callers_fault(name: str, value: str,
 
 def test_a_session_ends_with_its_time():
     with dashboard() as site:
-        site.api.memory.travel(LIFETIME - 1)
+        site.api.memory.travel(LIFETIME_SECONDS - 1)
         assert status_of(site) == 200
         site.api.memory.travel(1)
         assert status_of(site) == 303
@@ -201,7 +201,7 @@ def test_a_session_holds_in_every_container_and_over_midnight():
         site.api.memory.travel(14 * 3600)
         login(site.browser, site.api.token)
         (cookie,) = site.browser.cookies.jar
-        site.api.memory.travel(LIFETIME - 60)
+        site.api.memory.travel(LIFETIME_SECONDS - 60)
         another = site.api.app.api(tokens=gate_of(site)._tokens, auth="tokens")
         elsewhere = browser_of(site.api._replace(client=TestClient(another)))
         elsewhere.cookies.set(cookie.name, str(cookie.value))
@@ -210,7 +210,7 @@ def test_a_session_holds_in_every_container_and_over_midnight():
 
 
 def gate_of(site: Dashboard) -> Any:
-    return next(one.kwargs["gate"] for one in site.api.client.app.user_middleware)
+    return next(one.kwargs["authenticator"] for one in site.api.client.app.user_middleware)
 
 
 def test_a_session_ends_when_its_token_is_taken_away_or_changed():
@@ -283,7 +283,7 @@ def test_a_wrong_token_is_told_and_many_of_them_are_refused_unread(caplog: pytes
         answer = login(browser, "tq_guess")
         assert (answer.status_code, "not valid" in answer.text) == (401, True)
         assert "tq_guess" not in answer.text
-        for _ in range(MOST):
+        for _ in range(MAX_FAILURES):
             answer = login(browser, "tq_guess")
 
         assert answer.status_code == 429

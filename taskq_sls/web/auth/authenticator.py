@@ -10,8 +10,8 @@ from starlette.requests import HTTPConnection
 
 from ...errors import ConfigError
 from ..problems import ProblemError
-from .login_limiter import MOST, Failures
-from .tokens import EXAMPLE, SCOPES, VARIABLE, Scope, Token, find, read_scopes, read_tokens
+from .login_limiter import MAX_FAILURES, LoginLimiter
+from .tokens import EXAMPLE, SCOPES, VARIABLE, Scope, Token, find_token, read_scopes, read_tokens
 
 Mode = Literal["iam", "tokens"]
 
@@ -57,7 +57,7 @@ class Authenticator:
         self.modes = modes
         self._tokens = tuple(tokens)
         self._iam_scopes = iam_scopes
-        self._failures = Failures()
+        self._failures = LoginLimiter()
 
     @classmethod
     def load(
@@ -113,10 +113,10 @@ class Authenticator:
         if wait is not None:
             raise ProblemError(
                 "too-many-failures",
-                f"{MOST} wrong tokens came from this address",
+                f"{MAX_FAILURES} wrong tokens came from this address",
                 headers={"Retry-After": str(max(1, round(wait)))},
             )
-        token = find(self._tokens, given, now)
+        token = find_token(self._tokens, given, now)
         if token is None:
             self._failures.note(source, now)
             raise _unauthorized("the token is not valid, or not any more")
@@ -126,7 +126,8 @@ class Authenticator:
         """The token of that name, if it is accepted now."""
         now = self._now()
         return next(
-            (one for one in self._tokens if one.name == name and (one.expires is None or one.expires > now)), None
+            (token for token in self._tokens if token.name == name and (token.expires is None or token.expires > now)),
+            None,
         )
 
 
@@ -172,11 +173,11 @@ def _modes(auth: Mode | Sequence[Mode] | None, has_tokens: bool) -> frozenset[Mo
     if auth is not None:
         given = [auth] if isinstance(auth, str) else list(auth)
     elif variable := os.environ.get(MODES):
-        given = [one.strip() for one in variable.split(",")]
+        given = [mode.strip() for mode in variable.split(",")]
     else:
         given = ["tokens"] if has_tokens else []
     modes: dict[str, Mode] = {mode: mode for mode in get_args(Mode)}
-    for one in given:
-        if one not in modes:
-            raise ConfigError(f"auth={one!r:.40} ({MODES}): use iam, tokens, or both")
-    return frozenset(modes[one] for one in given)
+    for mode in given:
+        if mode not in modes:
+            raise ConfigError(f"auth={mode!r:.40} ({MODES}): use iam, tokens, or both")
+    return frozenset(modes[mode] for mode in given)

@@ -6,17 +6,17 @@ import ipaddress
 import re
 from collections import OrderedDict
 
-MOST = 20
-"""Failures of one source within `WINDOW` after which it is refused."""
+MAX_FAILURES = 20
+"""Failures of one source within `WINDOW_SECONDS` after which it is refused."""
 
-WINDOW = 60.0
+WINDOW_SECONDS = 60.0
 """Seconds over which failures are counted."""
 
-MOST_SOURCES = 4_096
+MAX_SOURCES = 4_096
 """Sources that are remembered; the one that was quiet for longest is forgotten."""
 
 
-class Failures:
+class LoginLimiter:
     """Counts failures by source, in this process alone.
 
     Every Lambda container counts for itself, so that a source that is spread over n containers has n times as many
@@ -29,14 +29,14 @@ class Failures:
     def wait(self, source: str, now: float) -> float | None:
         """Seconds until the source is heard again; None while it is."""
         start, count = self._by_source.get(network(source), (now, 0))
-        return start + WINDOW - now if count >= MOST and now < start + WINDOW else None
+        return start + WINDOW_SECONDS - now if count >= MAX_FAILURES and now < start + WINDOW_SECONDS else None
 
     def note(self, source: str, now: float) -> None:
         """Count a failure."""
         key = network(source)
         start, count = self._by_source.pop(key, (now, 0))
-        self._by_source[key] = (now, 1) if now >= start + WINDOW else (start, count + 1)
-        while len(self._by_source) > MOST_SOURCES:
+        self._by_source[key] = (now, 1) if now >= start + WINDOW_SECONDS else (start, count + 1)
+        while len(self._by_source) > MAX_SOURCES:
             self._by_source.popitem(last=False)
 
 

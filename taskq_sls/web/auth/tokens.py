@@ -24,7 +24,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 VARIABLE = "TASKQ_API_TOKENS"
 
-START = "tq_"
+TOKEN_PREFIX = "tq_"
 """How every token begins, so that scanners for leaked secrets find them."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,64}")
@@ -54,11 +54,11 @@ class Token(NamedTuple):
 
 def new_token() -> tuple[str, str]:
     """A new token, and its hash as it is configured."""
-    token = START + secrets.token_urlsafe(32)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     return token, f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
-def find(tokens: Iterable[Token], given: str, now: float) -> Token | None:
+def find_token(tokens: Iterable[Token], given: str, now: float) -> Token | None:
     """The token that was given, if it is one of `tokens` and has not expired.
 
     All are compared, each in constant time, so that the time of the answer tells nothing about them.
@@ -94,7 +94,7 @@ def read_scopes(where: str, given: Any) -> frozenset[Scope]:
         ConfigError: there is none, or one that is not known.
     """
     named = list(given) if isinstance(given, list | tuple | set | frozenset) else []
-    if not named or not all(one in SCOPES for one in named):
+    if not named or not all(scope in SCOPES for scope in named):
         raise ConfigError(f"{where}: scopes={given!r:.80} must be a list of {', '.join(SCOPES)}, at least one")
     return frozenset(named)
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from ...client.app import App
 from ...core.redaction import redact
 from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView
-from ...operations.dead_letters import Problem as Kept
+from ...operations.dead_letters import Problem as OperationProblem
 from ...operations.selection import Selection
 from ..limits import MAX_DEAD_LETTERS, clipped
-from .tasks import Given, moment, shown_labels
-from .times import Moment
+from .base import Timestamp
+from .tasks import RequestBody, moment, shown_labels
 
 
 class DeadLetter(BaseModel):
@@ -92,14 +92,14 @@ class DeadLetters(BaseModel):
     missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
 
 
-class Chosen(Given):
+class DeadLetterFilter(RequestBody):
     """Dead letters that fit all that is given."""
 
     queue: str | None = Field(default=None, description="Only those of this queue, or in this dead-letter queue.")
     tasks: list[str] = Field(default=[], max_length=100)
     reasons: list[str] = Field(default=[], max_length=100)
     older_than: float | None = Field(default=None, ge=0, description="Seconds since they were given up.")
-    before: Moment | None = Field(
+    before: Timestamp | None = Field(
         default=None,
         description="Given up before this time. Asking again while `more` is set, give the time at which you began: "
         "what has failed again since then is left.",
@@ -124,7 +124,7 @@ class Chosen(Given):
         )
 
 
-class RedriveDeadLetters(Chosen):
+class RedriveDeadLetters(DeadLetterFilter):
     """Dead letters to send back to their queues."""
 
     rate: float | None = Field(
@@ -138,7 +138,7 @@ class RedriveDeadLetters(Chosen):
     )
 
 
-class PurgeDeadLetters(Chosen):
+class PurgeDeadLetters(DeadLetterFilter):
     """Dead letters to delete for good."""
 
 
@@ -151,7 +151,7 @@ class Left(BaseModel):
     message: str
 
     @classmethod
-    def of(cls, kept: Kept) -> Left:
+    def of(cls, kept: OperationProblem) -> Left:
         letter = kept.dead_letter
         return cls(message_id=letter.message_id, id=letter.id, code=kept.code, message=clipped(kept.message))
 

@@ -62,9 +62,11 @@ class MetricHistory(BaseModel):
             since=_moment(window.since),
             until=_moment(window.until),
             step=window.step,
-            points=[MetricPoint(at=_moment(one.time), counters=Counters.of(one.counters)) for one in window.points],
+            points=[
+                MetricPoint(at=_moment(point.time), counters=Counters.of(point.counters)) for point in window.points
+            ],
             totals=Counters.of(window.totals),
-            tasks=[NamedCounters(task=one.name, counters=Counters.of(one.counters)) for one in window.tasks],
+            tasks=[NamedCounters(task=task.name, counters=Counters.of(task.counters)) for task in window.tasks],
         )
 
 

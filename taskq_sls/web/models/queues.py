@@ -71,7 +71,7 @@ class Worker(BaseModel):
             concurrency=report.concurrency,
             queues=list(report.queues),
             stopping=report.stopping,
-            oldest=[RunningTask(id=one.id, task=one.task) for one in report.oldest],
+            oldest=[RunningTask(id=task.id, task=task.task) for task in report.oldest],
         )
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...core.states import State
-from .tasks import Given, TaskName
-from .times import Moment
+from .base import Timestamp
+from .tasks import RequestBody, TaskName
 
 
-class CreateSchedule(Given):
+class CreateSchedule(RequestBody):
     """A schedule of a task."""
 
     model_config = ConfigDict(
@@ -30,8 +30,8 @@ class CreateSchedule(Given):
         examples=["rate(5 minutes)"],
     )
     timezone: str = Field(default="UTC", max_length=64, examples=["Europe/Berlin"])
-    start: Moment | None = Field(default=None, description="Nothing fires before.")
-    end: Moment | None = Field(default=None, description="Nothing fires after.")
+    start: Timestamp | None = Field(default=None, description="Nothing fires before.")
+    end: Timestamp | None = Field(default=None, description="Nothing fires after.")
     window: int = Field(default=0, ge=0, le=1440, description="Minutes within which EventBridge may choose the moment.")
     jitter: int = Field(default=0, ge=0, le=43_200, description="Seconds by which firings are put off, evenly spread.")
     args: list[Any] = []

@@ -14,7 +14,7 @@ from ...core.redaction import MASK, redact
 from ...core.states import State
 from ...results import records
 from ...results.records import TaskRecord
-from ..limits import MAX_ANSWER, MAX_BATCH, MAX_LABELS, clipped
+from ..limits import MAX_ANSWER_BYTES, MAX_BATCH_TASKS, MAX_LABELS, clipped
 
 TaskName = Field(examples=["shop.tasks:resize"], max_length=200)
 
@@ -23,14 +23,14 @@ ResultState = Literal["none", "present", "too_large", "missing"]
 ID = f"^{ID_PATTERN.pattern}$"
 
 
-class Given(BaseModel):
+class RequestBody(BaseModel):
     """The body of a request: what it does not know, it refuses."""
 
     # Strict, as the schema says: false is no number, and 0 no boolean.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class EnqueueTask(Given):
+class EnqueueTask(RequestBody):
     """A task to send. Arguments are JSON; the task's annotations say what they become."""
 
     model_config = ConfigDict(
@@ -68,10 +68,10 @@ class EnqueueTask(Given):
         return {name: value for name, value in given.items() if value is not None}
 
 
-class EnqueueBatch(Given):
+class EnqueueBatch(RequestBody):
     """Several tasks to send at once."""
 
-    tasks: list[EnqueueTask] = Field(min_length=1, max_length=MAX_BATCH)
+    tasks: list[EnqueueTask] = Field(min_length=1, max_length=MAX_BATCH_TASKS)
 
 
 class Enqueued(BaseModel):
@@ -183,7 +183,7 @@ class Cancelled(BaseModel):
     status: State
 
 
-class CancelTask(Given):
+class CancelTask(RequestBody):
     """What a task without a record is."""
 
     task: str | None = Field(
@@ -192,7 +192,7 @@ class CancelTask(Given):
     queue: str | None = None
 
 
-class RetryTask(Given):
+class RetryTask(RequestBody):
     """Other arguments or labels for a task that is run again; null leaves them."""
 
     args: list[Any] | None = None
@@ -230,7 +230,7 @@ def detail(app: App, record: TaskRecord, *, missing: bool = False) -> TaskDetail
     text = record.result_json
     state: ResultState = "none" if record.result_key is None else "missing" if missing else "too_large"
     result = None
-    if text is not None and len(text.encode("utf-8", "replace")) > MAX_ANSWER // 2:
+    if text is not None and len(text.encode("utf-8", "replace")) > MAX_ANSWER_BYTES // 2:
         state = "too_large"
     elif text is not None:
         result, state = redact(app.shown_result(record.task, text), app.redaction(record.task)), "present"
@@ -244,7 +244,7 @@ def detail(app: App, record: TaskRecord, *, missing: bool = False) -> TaskDetail
         # It may be made of any argument.
         unique_key=MASK if record.unique_key and app.redaction(record.task) else record.unique_key,
         arguments=_arguments(app, record),
-        attempts=[_past(one) for one in record.past],
+        attempts=[_past(attempt) for attempt in record.past],
     )
 
 
@@ -257,9 +257,9 @@ def _arguments(app: App, record: TaskRecord) -> Arguments | None:
     return Arguments(args=args, kwargs=kwargs)
 
 
-def _past(one: records.PastAttempt) -> PastAttempt:
-    started, ended = datetime.fromtimestamp(one.started_at, UTC), datetime.fromtimestamp(one.ended_at, UTC)
-    return PastAttempt(attempt=one.attempt, started_at=started, ended_at=ended, error=one.error)
+def _past(attempt: records.PastAttempt) -> PastAttempt:
+    started, ended = datetime.fromtimestamp(attempt.started_at, UTC), datetime.fromtimestamp(attempt.ended_at, UTC)
+    return PastAttempt(attempt=attempt.attempt, started_at=started, ended_at=ended, error=attempt.error)
 
 
 def shown_labels(app: App, task: str | None, labels: Any) -> dict[str, str]:

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 600, 160
 LEFT, RIGHT, TOP, BOTTOM = 46, 6, 8, 20
 """What axes need of it."""
 
-MOST_ROWS = 120
+MAX_TABLE_ROWS = 120
 """Rows of the table of a chart: the latest ones."""
 
 Format = Callable[[float], str]
@@ -123,7 +123,7 @@ def _drawn(line: Line, top: float, total: int) -> Html:
 
 def _table(title: str, times: Sequence[float], lines: Sequence[Line], form: Format) -> Html:
     """The figures, the latest first."""
-    places = range(len(times) - 1, max(-1, len(times) - 1 - MOST_ROWS), -1)
+    places = range(len(times) - 1, max(-1, len(times) - 1 - MAX_TABLE_ROWS), -1)
     rows = [
         (_clock(times[place]), *("-" if (value := line.values[place]) is None else form(value) for line in lines))
         for place in places

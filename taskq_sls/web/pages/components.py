@@ -9,7 +9,7 @@ from typing import Any
 
 from .html import NOTHING, Attribute, Child, Html, tag
 
-MOST_JSON = 200_000
+MAX_JSON_CHARACTERS = 200_000
 """Characters of one value that a page shows."""
 
 
@@ -36,7 +36,7 @@ def table(caption: str, header: Sequence[Child], rows: Iterable[Sequence[Child]]
     )
 
 
-def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
+def definition_list(pairs: Iterable[tuple[str, Child]]) -> Html:
     """Names and values; those without a value are left out."""
     shown = [(name, value) for name, value in pairs if value not in (None, "", NOTHING)]
     return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in shown], class_="facts")
@@ -79,11 +79,11 @@ def status(state: str, *, stalled: bool = False) -> Html:
     return tag("span", state, " (stalled)" if stalled else None, class_=f"state state-{state.lower()}")
 
 
-def as_json(value: Any, *, label: str, id: str | None = None) -> Html:
+def json_block(value: Any, *, label: str, id: str | None = None) -> Html:
     """A JSON value to read. It can be scrolled by keyboard, and so needs a name."""
     text = value if isinstance(value, str) and id == "traceback" else json.dumps(value, indent=2, ensure_ascii=False)
-    if len(text) > MOST_JSON:
-        text = f"{text[:MOST_JSON]}\n... {len(text) - MOST_JSON:,} characters more: the API and `taskq tasks show` have them"
+    if len(text) > MAX_JSON_CHARACTERS:
+        text = f"{text[:MAX_JSON_CHARACTERS]}\n... {len(text) - MAX_JSON_CHARACTERS:,} characters more: the API and `taskq tasks show` have them"
     return tag("pre", text, tabindex="0", role="region", aria_label=label, id=id)
 
 
@@ -145,7 +145,7 @@ def choice(text: str, name: str, options: Sequence[tuple[str, str]], chosen: str
     )
 
 
-def notice(text: Child, *, bad: bool = False) -> Html:
+def alert(text: Child, *, bad: bool = False) -> Html:
     """Something that has just happened, told at once."""
     return tag("p", text, role="alert" if bad else "status", class_="notice bad" if bad else "notice")
 

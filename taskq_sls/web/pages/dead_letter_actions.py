@@ -18,11 +18,10 @@ from ..problems import ProblemError
 from ..request_context import RequestContext
 from ..routes import dead_letters
 from ..routes.filters import read_labels
-from .components import notice, table
+from .components import alert, table
 from .forms import Form, read_form
 from .html import NOTHING, Html, link, markup, tag
-from .layout import crumb
-from .view import View
+from .layout import View, breadcrumb
 
 ALL = "all"
 """The value of the button that means all dead letters that fit the filter."""
@@ -31,12 +30,12 @@ REPEATED = ("which", "queue", "task", "reason", "label", "rate", "group", "edit"
 """Fields of a form that the next one has again; `message` is repeated too, but for those that are done with."""
 
 
-async def redrive(call: RequestContext, request: Request) -> View:
+async def redrive(context: RequestContext, request: Request) -> View:
     """Send dead letters back; all that fit a filter only when that was confirmed."""
-    started = call.now
+    started = context.now
     form = await read_form(request)
     began = form.number("began")
-    chosen = _chosen(call, form)
+    chosen = _chosen(context, form)
     if form.text("which") == ALL:
         if not form.text("sure"):
             return _ask(
@@ -52,19 +51,19 @@ async def redrive(call: RequestContext, request: Request) -> View:
             "set_labels": form.value("labels", dict),
         }
     given = RedriveDeadLetters(**chosen, **edits, rate=form.number("rate"), group=form.line("group"))
-    done = await dead_letters.redrive_dead_letters(given, call)
+    done = await dead_letters.redrive_dead_letters(given, context)
     total = len(done.redriven) + (int(text[:9]) if (text := form.text("sent")).isdecimal() else 0)
     return _redriven(done, form, started if began is None else began, total)
 
 
-async def purge(call: RequestContext, request: Request) -> View:
+async def purge(context: RequestContext, request: Request) -> View:
     """Delete dead letters for good, when that was confirmed."""
     form = await read_form(request)
-    chosen = _chosen(call, form)
+    chosen = _chosen(context, form)
     if not form.text("sure"):
         text = f"{_described(chosen)} will be deleted for good. The records of their tasks stay."
         return _ask("Delete them?", text, "purge", form)
-    return _purged(await dead_letters.purge_dead_letters(PurgeDeadLetters(**chosen), call), form)
+    return _purged(await dead_letters.purge_dead_letters(PurgeDeadLetters(**chosen), context), form)
 
 
 def filter_of(form: Form) -> dict[str, str]:
@@ -72,7 +71,7 @@ def filter_of(form: Form) -> dict[str, str]:
     return {name: value for name in ("queue", "task", "reason", "label") if (value := form.line(name))}
 
 
-def _chosen(call: RequestContext, form: Form) -> dict[str, Any]:
+def _chosen(context: RequestContext, form: Form) -> dict[str, Any]:
     """Which dead letters a form means.
 
     Raises:
@@ -88,7 +87,7 @@ def _chosen(call: RequestContext, form: Form) -> dict[str, Any]:
         "queue": given.get("queue"),
         "tasks": [given["task"]] if "task" in given else [],
         "reasons": [given["reason"]] if "reason" in given else [],
-        "labels": read_labels(call.app, [given["label"]] if "label" in given else []),
+        "labels": read_labels(context.app, [given["label"]] if "label" in given else []),
         "everything": True,
         "limit": MAX_DEAD_LETTERS,
     }
@@ -99,7 +98,7 @@ def _described(chosen: dict[str, Any]) -> str:
         number = len(chosen["message_ids"])
         return "One dead letter" if number == 1 else f"{number} dead letters"
     where = [f"of queue {chosen['queue']}" if chosen["queue"] else "of all queues"]
-    where += [f"with reason {one}" for one in chosen["reasons"]] + [f"of task {one}" for one in chosen["tasks"]]
+    where += [f"with reason {reason}" for reason in chosen["reasons"]] + [f"of task {task}" for task in chosen["tasks"]]
     where += [f"with label {name}={value}" for name, value in chosen["labels"].items()]
     return f"All dead letters {', '.join(where)}, at most {MAX_DEAD_LETTERS} at a time,"
 
@@ -122,10 +121,13 @@ def _ask(question: str, text: str, page: str, form: Form) -> View:
 def _redriven(done: RedriveDone, form: Form, began: float, total: int) -> View:
     number = len(done.redriven)
     so_far = f", {total} in all" if total > number else ""
-    said = notice(f"{number} {'was' if number == 1 else 'were'} sent back{so_far}; {done.seen} were looked at.")
-    rows = [(link(one.id or "-", "task", id=one.id), one.task or "-", one.queue, str(one.run)) for one in done.redriven]
+    said = alert(f"{number} {'was' if number == 1 else 'were'} sent back{so_far}; {done.seen} were looked at.")
+    rows = [
+        (link(redriven.id or "-", "task", id=redriven.id), redriven.task or "-", redriven.queue, str(redriven.run))
+        for redriven in done.redriven
+    ]
     sent = table("Sent back", ("Id", "Task", "Queue", "Run"), rows, empty="None was sent.")
-    handled = {one.message_id for one in done.redriven} | {one.message_id for one in done.kept}
+    handled = {redriven.message_id for redriven in done.redriven} | {kept.message_id for kept in done.kept}
     more = _send_more(form, handled, began, total, by_itself=number > 0) if done.more else NOTHING
     parts = [_back(form), said, more, sent]
     parts += [_left("Left where they are", done.kept), _left("Sent, but there still (harmless)", done.undeleted)]
@@ -152,7 +154,7 @@ def _send_more(form: Form, handled: Set[str], began: float, total: int, *, by_it
 
 def _purged(done: PurgeDone, form: Form) -> View:
     number = len(done.purged)
-    said = notice(f"{number} {'was' if number == 1 else 'were'} deleted; {done.seen} were looked at.")
+    said = alert(f"{number} {'was' if number == 1 else 'were'} deleted; {done.seen} were looked at.")
     more = NOTHING
     if done.more and form.text("which") == ALL:
         button = tag("p", tag("button", "Delete the next ones", class_="danger"))
@@ -163,7 +165,7 @@ def _purged(done: PurgeDone, form: Form) -> View:
 
 
 def _left(caption: str, left: list[Left]) -> Html:
-    rows = [(one.id or one.message_id, one.code, one.message) for one in left]
+    rows = [(letter.id or letter.message_id, letter.code, letter.message) for letter in left]
     return table(caption, ("Id", "Code", "Why"), rows) if rows else NOTHING
 
 
@@ -181,9 +183,9 @@ def _hidden(name: str, value: str) -> Html:
 def _repeated(form: Form, handled: Collection[str] = ()) -> Html:
     """All that the form held, to be sent again."""
     fields = [(name, value) for name in REPEATED for value in form.all(name)]
-    fields += [("message", one) for one in form.all("message") if one not in handled]
+    fields += [("message", message) for message in form.all("message") if message not in handled]
     return markup([_hidden(name, value) for name, value in fields])
 
 
 def _back(form: Form) -> Html:
-    return crumb("Dead letters", "dead-letters", **filter_of(form))
+    return breadcrumb("Dead letters", "dead-letters", **filter_of(form))

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from ..problems import ProblemError
 
-MOST_FIELDS = 1_000
+MAX_FIELDS = 1_000
 """Fields of one form."""
 
 
@@ -75,7 +75,7 @@ async def read_form(request: Request) -> Form:
         raise ProblemError("bad-request", "a form was expected")
     try:
         text = (await request.body()).decode("ascii")
-        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError:
         raise ProblemError("bad-request", "the form cannot be read") from None
 

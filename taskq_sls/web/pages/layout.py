@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
 from ..auth import Principal
-from . import assets
 from .html import NOTHING, Html, link, tag
-from .view import View
 
 NAVIGATION = (
     ("./", "Overview"),
@@ -38,8 +43,8 @@ def _head(app: str, view: View) -> Html:
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", f"{view.title} - {app}"),
         tag("link", rel="icon", href="data:,"),
-        tag("link", rel="stylesheet", href=assets.STYLE.address),
-        tag("script", src=assets.SCRIPT.address, defer=True),
+        tag("link", rel="stylesheet", href=STYLE.address),
+        tag("script", src=SCRIPT.address, defer=True),
     )
 
 
@@ -82,6 +87,61 @@ def _live(view: View, mark: str | None) -> Html:
     return tag("div", switch, tag("div", view.live, id="live", data_every=view.every, data_mark=mark))
 
 
-def crumb(text: str, page: str, /, **query: str) -> Html:
+def breadcrumb(text: str, page: str, /, **query: str) -> Html:
     """The way back to the page that led here."""
     return tag("p", Html("&larr; "), link(text, page, **query), class_="crumb")
+
+
+class View(NamedTuple):
+    """One page.
+
+    Args:
+        title: what it is about; also its heading.
+        page: the entry of the navigation that it belongs to.
+        before, live, after: its content. `live` is asked for again while the page is looked at.
+        every: seconds between two looks; 0 where nothing changes by itself.
+        status: of the answer.
+    """
+
+    title: str
+    page: str
+    before: Html = NOTHING
+    live: Html = NOTHING
+    after: Html = NOTHING
+    every: int = 0
+    status: int = 200
+
+
+FOREVER = "public, max-age=31536000, immutable"
+
+
+class Asset(NamedTuple):
+    """A file that pages use.
+
+    Args:
+        address: relative to the pages, which all lie in one folder.
+    """
+
+    name: str
+    media_type: str
+    content: bytes
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}?v={hashlib.sha256(self.content).hexdigest()[:12]}"
+
+
+def _read(name: str, media_type: str) -> Asset:
+    return Asset(name, media_type, Path(__file__).with_name(name).read_bytes())
+
+
+STYLE = _read("dashboard.css", "text/css")
+SCRIPT = _read("dashboard.js", "text/javascript")
+
+ASSETS = {f"/{file.name}": file for file in (STYLE, SCRIPT)}
+
+
+async def asset(request: Request) -> Response:
+    """One of the files. Nothing in them is secret."""
+    found = ASSETS[request.scope["path"]]
+    return Response(found.content, media_type=found.media_type, headers={"Cache-Control": FOREVER})

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from ...errors import TaskQError
 from ..auth import Authenticator
 from ..problems import ProblemError
-from .components import notice
+from .components import alert
 from .forms import read_form
 from .html import Html, tag
+from .layout import View
 from .responses import error_page, redirect, rendered
-from .sessions import LIFETIME, Sessions
-from .view import View
+from .sessions import LIFETIME_SECONDS, Sessions
 
 HINT = "It begins with tq_ and is not kept: you stay logged in for {hours} hours."
 
@@ -28,9 +28,9 @@ class Login:
         pages: paths that one may come back to.
     """
 
-    def __init__(self, app: str, gate: Authenticator, sessions: Sessions, pages: Collection[str]) -> None:
+    def __init__(self, app: str, authenticator: Authenticator, sessions: Sessions, pages: Collection[str]) -> None:
         self._app = app
-        self._gate = gate
+        self._authenticator = authenticator
         self._sessions = sessions
         self._pages = pages
 
@@ -43,7 +43,7 @@ class Login:
         form = await read_form(request)
         back = form.text("back")
         try:
-            token = self._gate.token_of(request, form.text("token").strip())
+            token = self._authenticator.token_of(request, form.text("token").strip())
         except ProblemError as problem:
             if problem.kind != "unauthorized":
                 return error_page(self._app, problem, None, "login")
@@ -79,7 +79,7 @@ class Login:
 
 
 def _form(back: str, fault: str | None = None) -> View:
-    hint = HINT.format(hours=LIFETIME // 3600)
+    hint = HINT.format(hours=LIFETIME_SECONDS // 3600)
     form = tag(
         "form",
         tag("input", type="hidden", name="back", value=back),
@@ -105,5 +105,5 @@ def _form(back: str, fault: str | None = None) -> View:
         action="login",
         class_="login",
     )
-    told = notice(fault, bad=True) if fault else ""
+    told = alert(fault, bad=True) if fault else ""
     return View("Log in", "login", before=Html(told + form), status=401 if fault else 200)

@@ -23,24 +23,24 @@ from ...results.workers import WorkerReport
 from ..limits import clipped
 from ..request_context import RequestContext
 from .charts import Line, bar, chart
-from .components import duration, notice, section, table, time
+from .components import alert, duration, section, table, time
 from .html import Child, Html, link, markup, tag
-from .responses import told
-from .view import View
+from .layout import View
+from .responses import problem_details
 
-EVERY = 15
+UPDATE_SECONDS = 15
 """Seconds between two looks: each asks every queue, the counters of the time shown, and the reports of workers."""
 
-AGES_EVERY = 60.0
+AGES_SECONDS = 60.0
 """Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""
 
 SPANS = {"1h": (3_600, "hour"), "6h": (21_600, "6 hours"), "24h": (86_400, "24 hours"), "7d": (604_800, "7 days")}
 """Times that charts can show, in seconds."""
 
-FAILED = 8
+MAX_FAILURES_SHOWN = 8
 """Failures that are shown."""
 
-MOST_WORKERS = 100
+MAX_WORKERS_SHOWN = 100
 """Workers that are shown."""
 
 T = TypeVar("T")
@@ -48,20 +48,20 @@ T = TypeVar("T")
 _ages: WeakKeyDictionary[App, tuple[float, dict[str, float]]] = WeakKeyDictionary()
 
 
-async def show(call: RequestContext, request: Request) -> View:
+async def show(context: RequestContext, request: Request) -> View:
     """How things stand, and how they came to."""
     span = request.query_params.get("span", "1h")
     if span not in SPANS:
         span = "1h"
-    app, services = call.app, call.services
+    app, services = context.app, context.services
     since = timedelta(seconds=SPANS[span][0])
     queues, workers, failed, window = looks = await asyncio.gather(
         _looked(_queues(app, services)),
         _looked(_workers(app, services)),
-        _looked(services.results.list(Query((), State.FAILED, limit=FAILED), now=call.now)),
+        _looked(services.results.list(Query((), State.FAILED, limit=MAX_FAILURES_SHOWN), now=context.now)),
         _looked(app.metrics.awindow(since=since)),
     )
-    if len(faults := [one for one in looks if isinstance(one, TaskQError)]) == len(looks):
+    if len(faults := [part for part in looks if isinstance(part, TaskQError)]) == len(looks):
         raise faults[0]
     live = [
         section("Queues", _shown(queues, _queue_table), id="queues"),
@@ -70,7 +70,7 @@ async def show(call: RequestContext, request: Request) -> View:
         section("Last failures", _shown(failed, _failures), id="failures"),
         section("Workers", _shown(workers, _worker_table), id="workers"),
     ]
-    return View("Overview", "./", before=_spans(span), live=markup(live), every=EVERY)
+    return View("Overview", "./", before=_spans(span), live=markup(live), every=UPDATE_SECONDS)
 
 
 async def _looked(look: Awaitable[T]) -> T | TaskQError:
@@ -84,8 +84,8 @@ async def _looked(look: Awaitable[T]) -> T | TaskQError:
 def _shown(found: T | TaskQError, show: Callable[[T], Html]) -> Html:
     if not isinstance(found, TaskQError):
         return show(found)
-    problem = told(found)
-    return notice(f"{problem['title']}: {problem.get('detail') or 'no more is known'}", bad=True)
+    problem = problem_details(found)
+    return alert(f"{problem['title']}: {problem.get('detail') or 'no more is known'}", bad=True)
 
 
 async def _queues(app: App, services: Services) -> list[QueueStats]:
@@ -93,10 +93,10 @@ async def _queues(app: App, services: Services) -> list[QueueStats]:
     queues = await queue_stats(app, services, ages=False)
     now = app.clock.time()
     asked_at, ages = _ages.get(app, (float("-inf"), {}))
-    if not 0 <= now - asked_at < AGES_EVERY:
-        ages = await oldest_ages(app, services, [one.name for one in queues])
+    if not 0 <= now - asked_at < AGES_SECONDS:
+        ages = await oldest_ages(app, services, [queue.name for queue in queues])
         _ages[app] = (now, ages)
-    return [one._replace(oldest_age=ages.get(one.name)) for one in queues]
+    return [queue._replace(oldest_age=ages.get(queue.name)) for queue in queues]
 
 
 async def _workers(app: App, services: Services) -> Sequence[WorkerReport]:
@@ -112,41 +112,41 @@ def _spans(chosen: str) -> Html:
 
 
 def _queue_table(queues: Sequence[QueueStats]) -> Html:
-    most = max((one.visible for one in queues), default=0) or 1
+    most = max((queue.visible for queue in queues), default=0) or 1
     rows = [
         (
-            one.name,
-            tag("span", f"{one.visible:,} ", bar(one.visible / most, "waiting")),
-            f"{one.in_flight:,}",
-            f"{one.delayed:,}",
-            duration(one.oldest_age),
-            _dead(one),
+            queue.name,
+            tag("span", f"{queue.visible:,} ", bar(queue.visible / most, "waiting")),
+            f"{queue.in_flight:,}",
+            f"{queue.delayed:,}",
+            duration(queue.oldest_age),
+            _dead(queue),
         )
-        for one in queues
+        for queue in queues
     ]
     header = ("Queue", "Waiting", "In flight", "Delayed", "Oldest waits", "Dead letters")
     return table("Queues, as SQS counts them", header, rows)
 
 
-def _dead(one: QueueStats) -> Child:
-    if one.dead_letters is None:
+def _dead(queue: QueueStats) -> Child:
+    if queue.dead_letters is None:
         return "-"
-    if not one.dead_letters:
+    if not queue.dead_letters:
         return "0"
-    return tag("strong", link(f"{one.dead_letters:,}", "dead-letters", queue=one.name))
+    return tag("strong", link(f"{queue.dead_letters:,}", "dead-letters", queue=queue.name))
 
 
 def _charts(window: Window) -> Html:
     points = window.points
-    times, counters = [one.time for one in points], [one.counters for one in points]
+    times, counters = [point.time for point in points], [point.counters for point in points]
     happened = [
-        Line("succeeded", "good", [one.succeeded for one in counters]),
-        Line("failed", "bad", [one.failed for one in counters]),
-        Line("retried", "warn", [one.retried for one in counters]),
+        Line("succeeded", "good", [counter.succeeded for counter in counters]),
+        Line("failed", "bad", [counter.failed for counter in counters]),
+        Line("retried", "warn", [counter.retried for counter in counters]),
     ]
-    took = [Line("half within", "good", [one.p50 for one in counters])]
-    took.append(Line("95 % within", "warn", [one.p95 for one in counters]))
-    waited = [Line("on average", "good", [one.mean_wait for one in counters])]
+    took = [Line("half within", "good", [counter.p50 for counter in counters])]
+    took.append(Line("95 % within", "warn", [counter.p95 for counter in counters]))
+    waited = [Line("on average", "good", [counter.mean_wait for counter in counters])]
     step = window.step
     return tag(
         "div",
@@ -160,12 +160,12 @@ def _charts(window: Window) -> Html:
 def _failing(window: Window) -> Html:
     rows = [
         (
-            link(one.name, "tasks", q=one.name),
-            link(f"{one.counters.failed:,}", "tasks", q=one.name, status="FAILED"),
-            f"{one.counters.retried:,}",
-            _rate(one.counters.failure_rate),
+            link(task.name, "tasks", q=task.name),
+            link(f"{task.counters.failed:,}", "tasks", q=task.name, status="MAX_FAILURES_SHOWN"),
+            f"{task.counters.retried:,}",
+            _rate(task.counters.failure_rate),
         )
-        for one in window.failing(10)
+        for task in window.failing(10)
     ]
     header = ("Task", "Failed for good", "Retried", "Of its attempts")
     return table("Tasks that failed in this time", header, rows, empty="Nothing has failed in this time.")
@@ -178,12 +178,12 @@ def _rate(share: float | None) -> Child:
 def _failures(failed: Sequence[TaskRecord]) -> Html:
     rows = [
         (
-            link(one.id, "task", id=one.id),
-            one.task,
-            time(one.finished_at),
-            clipped(f"{one.error.type}: {one.error.message}" if one.error else one.reason or "", 200),
+            link(record.id, "task", id=record.id),
+            record.task,
+            time(record.finished_at),
+            clipped(f"{record.error.type}: {record.error.message}" if record.error else record.reason or "", 200),
         )
-        for one in failed
+        for record in failed
     ]
     return table("Tasks that failed last", ("Id", "Task", "Failed at (UTC)", "Error"), rows, empty="None has failed.")
 
@@ -191,21 +191,25 @@ def _failures(failed: Sequence[TaskRecord]) -> Html:
 def _worker_table(workers: Sequence[WorkerReport]) -> Html:
     rows = [
         (
-            f"{one.host} {one.pid}",
-            ", ".join(one.queues),
-            tag("span", f"{one.running} of {one.concurrency} ", bar(one.running / max(1, one.concurrency), "good")),
-            f"{one.done:,}",
-            tag("ul", [tag("li", link(task.task, "task", id=task.id)) for task in one.oldest[:5]])
-            if one.oldest
+            f"{worker.host} {worker.pid}",
+            ", ".join(worker.queues),
+            tag(
+                "span",
+                f"{worker.running} of {worker.concurrency} ",
+                bar(worker.running / max(1, worker.concurrency), "good"),
+            ),
+            f"{worker.done:,}",
+            tag("ul", [tag("li", link(task.task, "task", id=task.id)) for task in worker.oldest[:5]])
+            if worker.oldest
             else "-",
-            time(one.started_at),
-            "stopping" if one.stopping else time(one.beat_at),
-            one.version,
+            time(worker.started_at),
+            "stopping" if worker.stopping else time(worker.beat_at),
+            worker.version,
         )
-        for one in workers[:MOST_WORKERS]
+        for worker in workers[:MAX_WORKERS_SHOWN]
     ]
     header = ("Worker", "Queues", "Running", "Done", "Longest running", "Since (UTC)", "Reported (UTC)", "Version")
     found = table("Workers that reported in the last 150 seconds", header, rows, empty="No worker has reported.")
-    if len(workers) > MOST_WORKERS:
-        return markup([found, tag("p", f"{len(workers) - MOST_WORKERS} more.", class_="muted")])
+    if len(workers) > MAX_WORKERS_SHOWN:
+        return markup([found, tag("p", f"{len(workers) - MAX_WORKERS_SHOWN} more.", class_="muted")])
     return found

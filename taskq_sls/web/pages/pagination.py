@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from .components import time
 from .html import Given, Html, link, tag
-from .search import Found
+from .search import SearchResult
 
 
-def further(page: str, query: Mapping[str, Given], found: Found) -> list[Html]:
+def next_links(page: str, query: Mapping[str, Given], found: SearchResult) -> list[Html]:
     """What a look has not looked at, and the ways to go on.
 
     Args:
@@ -29,7 +29,7 @@ def further(page: str, query: Mapping[str, Given], found: Found) -> list[Html]:
             )
         )
     if found.names:
-        parts.append(names_of(f"Looked for among {len(found.names)} of {found.total} names of tasks", found.names))
+        parts.append(task_names(f"Looked for among {len(found.names)} of {found.total} names of tasks", found.names))
     ways = []
     if found.cursor is not None:
         ways.append(link("Older tasks", page, **{**query, "cursor": found.cursor}))
@@ -40,6 +40,6 @@ def further(page: str, query: Mapping[str, Given], found: Found) -> list[Html]:
     return parts
 
 
-def names_of(text: str, names: Sequence[str]) -> Html:
+def task_names(text: str, names: Sequence[str]) -> Html:
     """Which names a look asked for, for who wants to know."""
     return tag("details", tag("summary", text), tag("ul", [tag("li", name) for name in names]), class_="muted")

@@ -15,10 +15,9 @@ from ...errors import TaskQError
 from ..auth import Principal
 from ..errors import problem_of
 from ..problems import ProblemError
-from .components import notice
+from .components import alert
 from .html import Html, link, tag
-from .layout import document
-from .view import View
+from .layout import View, document
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -60,25 +59,25 @@ def error_page(app: str, error: Exception, principal: Principal | None, page: st
     Raises:
         Exception: `error` itself, where it is not one that a reader can be told.
     """
-    problem = told(error)
+    problem = problem_details(error)
     view = View(
         problem["title"],
         page,
-        before=Html(notice(problem.get("detail") or "No more is known.", bad=True) + tag("p", link("Back", page))),
+        before=Html(alert(problem.get("detail") or "No more is known.", bad=True) + tag("p", link("Back", page))),
         status=problem["status"],
     )
     headers = {} if not isinstance(error, ProblemError) else dict(error.headers or {})
     return _response(document(app, view, principal), view.status, headers)
 
 
-def said_of(connection: HTTPConnection) -> str:
+def requested_page(connection: HTTPConnection) -> str:
     """The page that was asked for, with its query, relative to the others."""
     name = connection.scope["path"].lstrip("/") or "./"
     query = connection.url.query
     return f"{name}?{query}" if query else name
 
 
-def told(error: Exception) -> dict[str, Any]:
+def problem_details(error: Exception) -> dict[str, Any]:
     """An error as the members of a problem document.
 
     Raises:

@@ -17,66 +17,66 @@ from ..request_context import RequestContext, needs
 from . import dead_letter_actions as disposal
 from . import dead_letters, overview, schedules, task, tasks
 from . import task_actions as actions
-from .assets import ASSETS, asset
 from .html import address
+from .layout import ASSETS, View, asset
 from .login import Login
-from .responses import error_page, redirect, rendered, said_of
+from .responses import error_page, redirect, rendered, requested_page
 from .sessions import Sessions
-from .view import View
 
-Show = Callable[[RequestContext, Request], Awaitable[View | Response]]
+Handler = Callable[[RequestContext, Request], Awaitable[View | Response]]
 """Makes a page, or sends the browser elsewhere."""
 
 
-class Shown(NamedTuple):
+class Page(NamedTuple):
     """A page: what makes it, and the scope that it needs."""
 
-    show: Show
+    show: Handler
     scope: Scope = "read"
 
 
-class Changed(NamedTuple):
+class Action(NamedTuple):
     """An action of a page: what carries it out, and the page that it belongs to."""
 
-    act: Show
+    act: Handler
     page: str
     scope: Scope = "admin"
 
 
 PAGES = {
-    "/": Shown(overview.show),
-    "/tasks": Shown(tasks.show),
-    "/task": Shown(task.show),
-    "/schedules": Shown(schedules.show),
-    "/dead-letters": Shown(dead_letters.show),
-    "/dead-letter": Shown(dead_letters.inspect),
+    "/": Page(overview.show),
+    "/tasks": Page(tasks.show),
+    "/task": Page(task.show),
+    "/schedules": Page(schedules.show),
+    "/dead-letters": Page(dead_letters.show),
+    "/dead-letter": Page(dead_letters.inspect),
 }
 
 ACTIONS = {
-    "/cancel": Changed(actions.cancel, "tasks"),
-    "/retry": Changed(actions.retry, "tasks"),
-    "/pause": Changed(actions.pause, "schedules"),
-    "/resume": Changed(actions.resume, "schedules"),
-    "/redrive": Changed(disposal.redrive, "dead-letters"),
-    "/purge": Changed(disposal.purge, "dead-letters"),
+    "/cancel": Action(actions.cancel, "tasks"),
+    "/retry": Action(actions.retry, "tasks"),
+    "/pause": Action(actions.pause, "schedules"),
+    "/resume": Action(actions.resume, "schedules"),
+    "/redrive": Action(disposal.redrive, "dead-letters"),
+    "/purge": Action(disposal.purge, "dead-letters"),
 }
 
 LOGIN, LOGOUT = "/login", "/logout"
 
 
-def add_pages(api: FastAPI, gate: Authenticator, now: Callable[[], float]) -> Site:
-    """Put the pages into an API; answers the door by which browsers come in.
+def add_pages(api: FastAPI, authenticator: Authenticator, now: Callable[[], float]) -> Dashboard:
+    """Put the pages into an API; answers the login by which browsers come in.
 
     Args:
         now: epoch seconds.
     """
     app: App = api.state.taskq
-    site = Site(app, gate, now)
-    routes = [Route(path, site.endpoint(one.show, one.scope, "./"), methods=["GET"]) for path, one in PAGES.items()]
+    site = Dashboard(app, authenticator, now)
+    routes = [Route(path, site.endpoint(page.show, page.scope, "./"), methods=["GET"]) for path, page in PAGES.items()]
     routes += [
-        Route(path, site.endpoint(one.act, one.scope, one.page), methods=["POST"]) for path, one in ACTIONS.items()
+        Route(path, site.endpoint(action.act, action.scope, action.page), methods=["POST"])
+        for path, action in ACTIONS.items()
     ]
-    routes += [Route(path, _elsewhere(one.page), methods=["GET"]) for path, one in ACTIONS.items()]
+    routes += [Route(path, _elsewhere(action.page), methods=["GET"]) for path, action in ACTIONS.items()]
     routes += [Route(path, asset, methods=["GET"]) for path in ASSETS]
     routes += [
         Route(LOGIN, site.login.show, methods=["GET"]),
@@ -98,18 +98,18 @@ def _elsewhere(page: str) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-class Site:
+class Dashboard:
     """The pages of one API, and the way in for people."""
 
-    def __init__(self, app: App, gate: Authenticator, now: Callable[[], float]) -> None:
+    def __init__(self, app: App, authenticator: Authenticator, now: Callable[[], float]) -> None:
         self._app = app
-        self._sessions = Sessions(app, gate, now)
-        self._with_login = "tokens" in gate.modes
-        self.login = Login(app.name, gate, self._sessions, PAGES)
+        self._sessions = Sessions(app, authenticator, now)
+        self._with_login = "tokens" in authenticator.modes
+        self.login = Login(app.name, authenticator, self._sessions, PAGES)
 
-    # -- the door ---------------------------------------------------------------------------------------------------
+    # -- the login ---------------------------------------------------------------------------------------------------
 
-    def open_to_all(self, connection: HTTPConnection) -> bool:
+    def is_public(self, connection: HTTPConnection) -> bool:
         """The login, and files that hold nothing of anybody."""
         path: str = connection.scope["path"]
         return path in ASSETS or (path == LOGIN and self._with_login)
@@ -118,7 +118,7 @@ class Site:
         """Who has logged in. The API takes a session too: it is as good as the token."""
         return await self._sessions.principal(connection)
 
-    def instead(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
+    def page_for(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
         """A browser that is not logged in is sent to do so; other problems of a page are told by a page."""
         path: str = connection.scope["path"]
         if path not in PAGES and path not in ACTIONS and path not in (LOGIN, LOGOUT):
@@ -126,14 +126,14 @@ class Site:
         if "text/html" not in connection.headers.get("accept", ""):
             return None
         if problem.kind == "unauthorized" and self._with_login:
-            back = said_of(connection) if path in PAGES else None
+            back = requested_page(connection) if path in PAGES else None
             return redirect(address("login", back=back))
         principal: Principal | None = connection.scope.get("taskq.principal")
         return error_page(self._app.name, problem, principal, "./")
 
     # -- routes -----------------------------------------------------------------------------------------------------
 
-    def endpoint(self, show: Show, scope: Scope, page: str) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(self, show: Handler, scope: Scope, page: str) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of a page or an action.
 
         Args:

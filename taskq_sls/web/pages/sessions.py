@@ -28,7 +28,7 @@ from ..auth import Authenticator, Principal, Token
 
 logger = logging.getLogger("taskq_sls.web")
 
-LIFETIME = 8 * 3600
+LIFETIME_SECONDS = 8 * 3600
 """Seconds after which one has to log in again."""
 
 SPACE = "http:session-key"
@@ -48,9 +48,9 @@ class Sessions:
         now: epoch seconds.
     """
 
-    def __init__(self, app: App, gate: Authenticator, now: Callable[[], float]) -> None:
+    def __init__(self, app: App, authenticator: Authenticator, now: Callable[[], float]) -> None:
         self._app = app
-        self._gate = gate
+        self._authenticator = authenticator
         self._now = now
         self._keys: dict[int, bytes] = {}
 
@@ -60,10 +60,10 @@ class Sessions:
         Raises:
             TaskQError: the table, which holds the key, cannot be reached.
         """
-        ends = int(self._now()) + LIFETIME
+        ends = int(self._now()) + LIFETIME_SECONDS
         nonce = secrets.token_hex(8)  # a login after a logout in the same second is another session
         text = f"{token.name}|{ends}|{nonce}|{await self._signature(token, ends, nonce)}"
-        self._set(connection, answer, base64.urlsafe_b64encode(text.encode()).decode(), LIFETIME)
+        self._set(connection, answer, base64.urlsafe_b64encode(text.encode()).decode(), LIFETIME_SECONDS)
 
     async def end(self, connection: HTTPConnection, answer: Response) -> None:
         """Log out: the browser forgets the cookie, and a copy of it is valid no more.
@@ -100,14 +100,14 @@ class Sessions:
     async def _token_of(self, parts: tuple[str, int, str, str]) -> Token | None:
         """The token that a cookie was made for, if its signature is ours and its time is not over."""
         (name, ends, nonce, signature), now = parts, self._now()
-        token = self._gate.token_named(name)
-        if token is None or not now < ends <= now + LIFETIME:
+        token = self._authenticator.token_named(name)
+        if token is None or not now < ends <= now + LIFETIME_SECONDS:
             return None
         expected = await self._signature(token, ends, nonce)
         return token if hmac.compare_digest(expected.encode(), signature.encode()) else None
 
     async def _signature(self, token: Token, ends: int, nonce: str) -> str:
-        key = await self._key(int(ends - LIFETIME) // int(DAY))
+        key = await self._key(int(ends - LIFETIME_SECONDS) // int(DAY))
         text = f"{self._app.name}|{token.name}|{ends}|{nonce}|{token.digest.hex()}"
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
@@ -116,7 +116,7 @@ class Sessions:
         if day not in self._keys:
             services = await self._app.services.on_loop()
             queue = next(iter(self._app.queues))
-            ttl = (day + 1) * DAY + LIFETIME
+            ttl = (day + 1) * DAY + LIFETIME_SECONDS
             wanted = KeyLock(SPACE, f"{self._app.name}:{day}", secrets.token_hex(32), queue, self._now(), ttl, True)
             stands = await services.results.lock_key(wanted)
             if len(self._keys) > 2:

@@ -17,87 +17,88 @@ from ..models.tasks import TaskSummary, summary
 from ..problems import ProblemError
 from ..request_context import RequestContext
 from ..routes.filters import read_labels
-from .active_tasks import NEWEST, Unended, unended
 from .components import choice, duration, field, labels, section, status, table, time
 from .html import NOTHING, Child, Html, address, link, markup, tag
-from .pagination import further, names_of
+from .layout import View
+from .pagination import next_links, task_names
 from .responses import redirect
-from .search import OPEN, Search, by_state, find
-from .view import View
+from .search import ACTIVE_RECORDS, ACTIVE_STATES, ActiveTasks, Search, active_tasks, indexed_states, search_tasks
 
-EVERY = 5
+UPDATE_SECONDS = 5
 """Seconds between two looks at the first page."""
 
 FILTER = ("q", "status", "from", "to", "after")
 """What a link to more of the same repeats, beside labels."""
 
-OPEN_STATES = "open"
+ACTIVE = "open"
 """The choice of all states that no index holds."""
 
 
-async def show(call: RequestContext, request: Request) -> View | Response:
+async def show(context: RequestContext, request: Request) -> View | Response:
     """Tasks that fit a filter, newest first. An id leads straight to its task."""
     given = request.query_params
     name = given.get("q", "").strip()
-    if name and "cursor" not in given and name not in call.app.registry.names and ID_PATTERN.fullmatch(name):
-        record = await call.services.results.get(name, now=call.now)
+    if name and "cursor" not in given and name not in context.app.registry.names and ID_PATTERN.fullmatch(name):
+        record = await context.services.results.get(name, now=context.now)
         if record is not None:
             return redirect(address("task", id=record.id))
-    search = _search(call, request, name)
+    search = _search(context, request, name)
     first = search.cursor is None and search.after is None
     live: list[Html]
-    if search == Search() and len(by_state(call.app, search)) > 1:
-        found, now = await asyncio.gather(find(call, search), unended(call))
+    if search == Search() and len(indexed_states(context.app, search)) > 1:
+        found, now = await asyncio.gather(search_tasks(context, search), active_tasks(context))
         live = [
-            section("Queued or running", _table(call, now.records, "Queued or running, newest first"), _looked(now)),
-            section("Ended, or waiting for a retry", _table(call, found.records, "Tasks, newest first")),
+            section("Queued or running", _table(context, now.records, "Queued or running, newest first"), _looked(now)),
+            section("Ended, or waiting for a retry", _table(context, found.records, "Tasks, newest first")),
         ]
     else:
-        found = await find(call, search)
-        live = [_table(call, found.records, "Tasks, newest first"), _left_out(call, search)]
-    live += further("tasks", {**{key: given.get(key) for key in FILTER}, "label": _labels(request)}, found)
-    return View("Tasks", "tasks", before=_form(call, request, name), live=markup(live), every=EVERY if first else 0)
+        found = await search_tasks(context, search)
+        live = [_table(context, found.records, "Tasks, newest first"), _left_out(context, search)]
+    live += next_links("tasks", {**{key: given.get(key) for key in FILTER}, "label": _labels(request)}, found)
+    return View(
+        "Tasks", "tasks", before=_form(context, request, name), live=markup(live), every=UPDATE_SECONDS if first else 0
+    )
 
 
-def _looked(found: Unended) -> Html:
+def _looked(found: ActiveTasks) -> Html:
     """Where what has not ended was looked for."""
     if len(found.names) == found.total and not found.more:
         return NOTHING
     text = (
-        f"Looked for among what workers have reported, and the newest {NEWEST} tasks of {len(found.names)} of "
+        f"Looked for among what workers have reported, and the newest {ACTIVE_RECORDS} tasks of {len(found.names)} of "
         f"{found.total} names, the busiest"
     )
-    way = link("Look among all names", "tasks", status=OPEN_STATES)
-    return markup([names_of(text, found.names), tag("p", way)])
+    way = link("Look among all names", "tasks", status=ACTIVE)
+    return markup([task_names(text, found.names), tag("p", way)])
 
 
-def _left_out(call: RequestContext, search: Search) -> Html:
+def _left_out(context: RequestContext, search: Search) -> Html:
     """What a look by several states does not show."""
-    if search.states or len(by_state(call.app, search)) < 2:
+    if search.states or len(indexed_states(context.app, search)) < 2:
         return NOTHING
     text = "These have ended, or wait for a retry; queued and running ones are not among them. "
     wanted = [f"{name}={value}" for name, value in search.labels.items()]
-    return tag("p", text, link("Look for those", "tasks", status=OPEN_STATES, label=wanted), class_="muted")
+    return tag("p", text, link("Look for those", "tasks", status=ACTIVE, label=wanted), class_="muted")
 
 
-def _search(call: RequestContext, request: Request, name: str) -> Search:
+def _search(context: RequestContext, request: Request, name: str) -> Search:
     given = request.query_params
     state = given.get("status", "")
-    if state and state != OPEN_STATES and state not in list(State):
-        raise ProblemError("invalid", f"status {state!r:.40} is none of {', '.join(State)}, {OPEN_STATES}")
+    if state and state != ACTIVE and state not in list(State):
+        raise ProblemError("invalid", f"status {state!r:.40} is none of {', '.join(State)}, {ACTIVE}")
     return Search(
-        OPEN if state == OPEN_STATES else frozenset({State(state)} if state else ()),
+        ACTIVE_STATES if state == ACTIVE else frozenset({State(state)} if state else ()),
         name,
         _moment("from", given.get("from", "")),
         _moment("to", given.get("to", "")),
-        read_labels(call.app, _labels(request)),
+        read_labels(context.app, _labels(request)),
         cursor=given.get("cursor") or None,
         after=given.get("after") or None,
     )
 
 
 def _labels(request: Request) -> list[str]:
-    return [text for one in request.query_params.getlist("label") if (text := one.strip())]
+    return [text for label in request.query_params.getlist("label") if (text := label.strip())]
 
 
 def _moment(name: str, text: str) -> float | None:
@@ -110,11 +111,11 @@ def _moment(name: str, text: str) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _form(call: RequestContext, request: Request, name: str) -> Html:
+def _form(context: RequestContext, request: Request, name: str) -> Html:
     given = request.query_params
-    states = [("", "any"), (OPEN_STATES, "queued or running"), *((state, state.lower()) for state in State)]
+    states = [("", "any"), (ACTIVE, "queued or running"), *((state, state.lower()) for state in State)]
     wanted = _labels(request)
-    known = tag("datalist", [tag("option", value=one) for one in call.app.registry.names[:500]], id="names")
+    known = tag("datalist", [tag("option", value=name) for name in context.app.registry.names[:500]], id="names")
     return tag(
         "form",
         field("Task or id", "q", name, hint="Part of a task's name, or a whole id.", type="search", list="names"),
@@ -134,30 +135,32 @@ def _form(call: RequestContext, request: Request, name: str) -> Html:
     )
 
 
-def _table(call: RequestContext, records: Sequence[TaskRecord], caption: str) -> Html:
-    rows = [_row(summary(call.app, one)) for one in records]
+def _table(context: RequestContext, records: Sequence[TaskRecord], caption: str) -> Html:
+    rows = [_row(summary(context.app, record)) for record in records]
     header = ("Id", "Task", "Status", "Attempt", "Enqueued (UTC)", "Duration", "What it says", "Labels")
     return table(caption, header, rows, empty="No task fits.")
 
 
-def _row(one: TaskSummary) -> tuple[Child, ...]:
+def _row(task: TaskSummary) -> tuple[Child, ...]:
     return (
-        link(one.id, "task", id=one.id),
-        one.task,
-        status(one.status, stalled=one.stalled),
-        str(one.attempt),
-        time(one.enqueued_at),
+        link(task.id, "task", id=task.id),
+        task.task,
+        status(task.status, stalled=task.stalled),
+        str(task.attempt),
+        time(task.enqueued_at),
         # That of a running task changes with every look, and would be news each time.
-        "-" if one.status is State.RUNNING else duration(one.duration),
-        _says(one),
-        labels(one.labels),
+        "-" if task.status is State.RUNNING else duration(task.duration),
+        _says(task),
+        labels(task.labels),
     )
 
 
-def _says(one: TaskSummary) -> Child:
-    if one.error is not None:
-        return clipped(f"{one.error.type}: {one.error.message}", 200)
-    if one.progress is not None:
-        share = f"{one.progress.done:g} of {one.progress.total:g}" if one.progress.total else f"{one.progress.done:g}"
-        return clipped(f"{share} {one.progress.note or ''}", 200)
-    return clipped(one.reason or "", 200)
+def _says(task: TaskSummary) -> Child:
+    if task.error is not None:
+        return clipped(f"{task.error.type}: {task.error.message}", 200)
+    if task.progress is not None:
+        share = (
+            f"{task.progress.done:g} of {task.progress.total:g}" if task.progress.total else f"{task.progress.done:g}"
+        )
+        return clipped(f"{share} {task.progress.note or ''}", 200)
+    return clipped(task.reason or "", 200)

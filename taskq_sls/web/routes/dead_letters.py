@@ -13,11 +13,11 @@ from ...operations.dead_letters import list_dead_letters, purge
 from ...operations.editing import Edit
 from ...operations.redrive import redrive
 from ...operations.selection import Selection
-from ..limits import MAX_DEAD_LETTERS, MOST_SEEN
+from ..limits import MAX_DEAD_LETTERS, MAX_DEAD_LETTERS_READ
 from ..models.dead_letters import (
-    Chosen,
     DeadLetter,
     DeadLetterDetail,
+    DeadLetterFilter,
     DeadLetters,
     Group,
     Left,
@@ -28,7 +28,7 @@ from ..models.dead_letters import (
     RedriveDone,
 )
 from ..problems import ProblemError
-from ..request_context import BODY, Caller, allowed
+from ..request_context import BODY, Context, allowed
 from .filters import check_shown, read_labels
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
@@ -47,7 +47,7 @@ MessageId = Annotated[str, Path(max_length=100, description="SQS's id of the mes
     **allowed("read"),
 )
 async def get_dead_letters(
-    call: Caller,
+    context: Context,
     queue: Annotated[
         str | None, Query(max_length=80, description="Only those of this queue, or in this dead-letter queue.")
     ] = None,
@@ -65,13 +65,15 @@ async def get_dead_letters(
         frozenset(task or ()),
         frozenset(reason or ()),
         older_than,
-        read_labels(call.app, label or []),
+        read_labels(context.app, label or []),
         frozenset(id or ()),
     )
-    found = await list_dead_letters(call.app, call.services, queue, selection, limit=limit, most_seen=MOST_SEEN)
+    found = await list_dead_letters(
+        context.app, context.services, queue, selection, limit=limit, most_seen=MAX_DEAD_LETTERS_READ
+    )
     return DeadLetters(
-        dead_letters=[DeadLetter.of(call.app, one) for one in found.dead_letters],
-        groups=[Group.of(one) for one in found.groups],
+        dead_letters=[DeadLetter.of(context.app, letter) for letter in found.dead_letters],
+        groups=[Group.of(group) for group in found.groups],
         seen=found.seen,
         missed=found.missed,
         missing=list(found.missing),
@@ -85,13 +87,15 @@ async def get_dead_letters(
     response_model=DeadLetterDetail,
     **allowed("read", "not-found"),
 )
-async def get_dead_letter(queue: QueueName, message_id: MessageId, call: Caller) -> DeadLetterDetail:
+async def get_dead_letter(queue: QueueName, message_id: MessageId, context: Context) -> DeadLetterDetail:
     """Values that the app hides by name are not shown."""
     only = Selection(message_ids=frozenset({message_id}))
-    found = await list_dead_letters(call.app, call.services, queue, only, limit=1, most_seen=MOST_SEEN)
+    found = await list_dead_letters(
+        context.app, context.services, queue, only, limit=1, most_seen=MAX_DEAD_LETTERS_READ
+    )
     if not found.dead_letters:
         raise _missing(queue, message_id)
-    return DeadLetterDetail.of(call.app, found.dead_letters[0])
+    return DeadLetterDetail.of(context.app, found.dead_letters[0])
 
 
 @router.post(
@@ -101,20 +105,20 @@ async def get_dead_letter(queue: QueueName, message_id: MessageId, call: Caller)
     response_model=RedriveDone,
     **allowed("admin", *BODY),
 )
-async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> RedriveDone:
+async def redrive_dead_letters(given: RedriveDeadLetters, context: Context) -> RedriveDone:
     """Each is sent, as a new run of its task, before it is deleted: an interruption loses nothing. With a rate, one
     request sends as many as its time allows; ask again while `more` is set.
     """
-    _check_chosen(call.app, given)
+    _check_chosen(context.app, given)
     if contains_mask([given.args, given.kwargs, given.set_labels]):
         raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
     limit = given.limit
     if given.rate is not None:
-        limit = max(1, min(limit, int(given.rate * call.patience / 2)))
+        limit = max(1, min(limit, int(given.rate * context.patience / 2)))
     edit = Edit(given.args, given.kwargs, given.set_labels)
     done = await redrive(
-        call.app,
-        call.services,
+        context.app,
+        context.services,
         given.queue,
         given.selection(),
         limit=limit,
@@ -125,18 +129,18 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
     )
     sent = [
         Redrive(
-            message_id=one.dead_letter.message_id,
-            id=one.dead_letter.id,
-            task=one.dead_letter.task,
-            queue=one.queue,
-            run=one.run,
+            message_id=redriven.dead_letter.message_id,
+            id=redriven.dead_letter.id,
+            task=redriven.dead_letter.task,
+            queue=redriven.queue,
+            run=redriven.run,
         )
-        for one in done.redriven
+        for redriven in done.redriven
     ]
     return RedriveDone(
         redriven=sent,
-        kept=[Left.of(one) for one in done.kept],
-        undeleted=[Left.of(one) for one in done.undeleted],
+        kept=[Left.of(kept) for kept in done.kept],
+        undeleted=[Left.of(letter) for letter in done.undeleted],
         seen=done.seen,
         missing=list(done.missing),
         more=len(sent) + len(done.kept) >= limit,
@@ -150,15 +154,15 @@ async def redrive_dead_letters(given: RedriveDeadLetters, call: Caller) -> Redri
     response_model=PurgeDone,
     **allowed("admin", *BODY),
 )
-async def purge_dead_letters(given: PurgeDeadLetters, call: Caller) -> PurgeDone:
+async def purge_dead_letters(given: PurgeDeadLetters, context: Context) -> PurgeDone:
     """The records of their tasks stay."""
-    _check_chosen(call.app, given)
+    _check_chosen(context.app, given)
     done = await purge(
-        call.app, call.services, given.queue, given.selection(), limit=given.limit, dry_run=given.dry_run
+        context.app, context.services, given.queue, given.selection(), limit=given.limit, dry_run=given.dry_run
     )
     return PurgeDone(
-        purged=[DeadLetter.of(call.app, one) for one in done.purged],
-        kept=[Left.of(one) for one in done.kept],
+        purged=[DeadLetter.of(context.app, letter) for letter in done.purged],
+        kept=[Left.of(kept) for kept in done.kept],
         seen=done.seen,
         missing=list(done.missing),
         more=len(done.purged) >= given.limit,
@@ -172,18 +176,20 @@ async def purge_dead_letters(given: PurgeDeadLetters, call: Caller) -> PurgeDone
     response_model=PurgeDone,
     **allowed("admin", "not-found", "conflict"),
 )
-async def delete_dead_letter(queue: QueueName, message_id: MessageId, call: Caller) -> PurgeDone:
+async def delete_dead_letter(queue: QueueName, message_id: MessageId, context: Context) -> PurgeDone:
     """The record of its task stays."""
     only = Selection(message_ids=frozenset({message_id}))
-    done = await purge(call.app, call.services, queue, only, limit=1)
+    done = await purge(context.app, context.services, queue, only, limit=1)
     if done.kept:
         raise ProblemError("conflict", done.kept[0].message)
     if not done.purged:
         raise _missing(queue, message_id)
-    return PurgeDone(purged=[DeadLetter.of(call.app, one) for one in done.purged], kept=[], seen=done.seen, more=False)
+    return PurgeDone(
+        purged=[DeadLetter.of(context.app, letter) for letter in done.purged], kept=[], seen=done.seen, more=False
+    )
 
 
-def _check_chosen(app: App, given: Chosen) -> None:
+def _check_chosen(app: App, given: DeadLetterFilter) -> None:
     """A request that forgot its filter must not touch everything."""
     check_shown(app, given.labels)
     if given.selection().everything and not given.everything:

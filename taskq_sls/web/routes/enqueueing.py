@@ -15,21 +15,21 @@ from ...client.sending import OutgoingTask
 from ...client.task import Task
 from ...client.unique_keys import Existing, send_unique
 from ...errors import ArgumentsError, ConfigError, TaskQError
-from ..idempotency import MAX_KEY, Request, begin, finish, give_up
+from ..idempotency import MAX_KEY_CHARACTERS, Request, begin, finish, release
 from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
 from ..problems import ProblemError
-from ..request_context import BODY, Caller, RequestContext, allowed
+from ..request_context import BODY, Context, RequestContext, allowed
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 
-LONGEST_OWN_ID = 78
+MAX_OWN_ID_CHARACTERS = 78
 """Characters of an id of the caller's choice that stay readable in the task's id, which has at most 100."""
 
 IdempotencyKey = Annotated[
     str | None,
     Header(
         min_length=1,
-        max_length=MAX_KEY,
+        max_length=MAX_KEY_CHARACTERS,
         pattern=r"^[\x21-\x7e]+$",
         description="Of your choice, one per request. A request that comes again with the same key within a day makes no "
         "second task; another request with it is refused.",
@@ -48,14 +48,14 @@ KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in
     **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
 )
 async def enqueue(
-    entry: EnqueueTask, call: Caller, response: Response, idempotency_key: IdempotencyKey = None
+    entry: EnqueueTask, context: Context, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Enqueued:
     """Answers when the queue has accepted the task. Only tasks that are declared with `http=True` can be sent.
 
     With an Idempotency-Key the task's id is made of it; leave out id and unique_key.
     """
-    sent = (await _send(call, [entry], idempotency_key, response, batch=False))[0]
-    response.headers["Location"] = f"{call.prefix}/v1/tasks/{quote(sent.id, safe='')}"
+    sent = (await _send(context, [entry], idempotency_key, response, batch=False))[0]
+    response.headers["Location"] = f"{context.prefix}/v1/tasks/{quote(sent.id, safe='')}"
     return sent
 
 
@@ -68,12 +68,12 @@ async def enqueue(
     **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
 )
 async def enqueue_batch(
-    batch: EnqueueBatch, call: Caller, response: Response, idempotency_key: IdempotencyKey = None
+    batch: EnqueueBatch, context: Context, response: Response, idempotency_key: IdempotencyKey = None
 ) -> EnqueuedBatch:
     """All are checked before any is sent. The problem not-sent names those that no queue has accepted; the others are
     sent. With an Idempotency-Key the same request can be repeated until all are.
     """
-    return EnqueuedBatch(tasks=await _send(call, batch.tasks, idempotency_key, response, batch=True))
+    return EnqueuedBatch(tasks=await _send(context, batch.tasks, idempotency_key, response, batch=True))
 
 
 def find_task(app: App, name: str) -> Task[..., Any]:
@@ -91,7 +91,7 @@ def find_task(app: App, name: str) -> Task[..., Any]:
 
 
 async def _send(
-    call: RequestContext, entries: Sequence[EnqueueTask], key: str | None, response: Response, *, batch: bool
+    context: RequestContext, entries: Sequence[EnqueueTask], key: str | None, response: Response, *, batch: bool
 ) -> list[Enqueued]:
     request = None
     if key is not None:
@@ -99,49 +99,52 @@ async def _send(
             if entry.id is not None or entry.unique_key is not None:
                 raise ProblemError("invalid", "the Idempotency-Key names the tasks: leave out id and unique_key")
         # What is wrong with the request is found before its key is taken.
-        prepared = _prepared(call, entries, None, batch=batch)
+        prepared = _prepared(context, entries, None, batch=batch)
         content = [entry.model_dump() for entry in entries]
-        request = await begin(call, key, content, prepared[0].queue)
+        request = await begin(context, key, content, prepared[0].queue)
         if request.done:
             response.headers["Idempotency-Replayed"] = "true"
             ids = [request.id(index if batch else None) for index in range(len(entries))]
             return [
-                Enqueued(id=id, task=one.message.task, queue=one.queue) for id, one in zip(ids, prepared, strict=True)
+                Enqueued(id=id, task=task.message.task, queue=task.queue)
+                for id, task in zip(ids, prepared, strict=True)
             ]
-    return await _carry_out(call, _prepared(call, entries, request, batch=batch), request)
+    return await _carry_out(context, _prepared(context, entries, request, batch=batch), request)
 
 
-async def _carry_out(call: RequestContext, prepared: Sequence[OutgoingTask], request: Request | None) -> list[Enqueued]:
+async def _carry_out(
+    context: RequestContext, prepared: Sequence[OutgoingTask], request: Request | None
+) -> list[Enqueued]:
     try:
-        sent = await send_unique(call.services, prepared)
+        sent = await send_unique(context.services, prepared)
         answers = [
             Enqueued(
-                id=wanted.message.id if isinstance(one, Exception) else one.id,
+                id=wanted.message.id if isinstance(answer, Exception) else answer.id,
                 task=wanted.message.task,
-                queue=one.queue if isinstance(one, Existing) else wanted.queue,
-                existing=isinstance(one, Existing),
+                queue=answer.queue if isinstance(answer, Existing) else wanted.queue,
+                existing=isinstance(answer, Existing),
             )
-            for one, wanted in zip(sent, prepared, strict=True)
+            for answer, wanted in zip(sent, prepared, strict=True)
         ]
         raise_failures(sent, prepared, answers)
     except TaskQError:
         # Also where some was sent: when the request comes again, it has the same ids.
         if request is not None:
-            await give_up(call, request)
+            await release(context, request)
         raise
     if request is not None:
-        await finish(call, request)
+        await finish(context, request)
     return answers
 
 
-def _callers_id(call: RequestContext, id: str) -> str:
+def _callers_id(context: RequestContext, id: str) -> str:
     """The id of a task whose caller has chosen `id`: the same each time, and one that no other caller can use."""
-    given = id if len(id) <= LONGEST_OWN_ID else hashlib.sha256(id.encode()).hexdigest()
-    return f"http-{call.caller_digest()[:16]}-{given}"
+    given = id if len(id) <= MAX_OWN_ID_CHARACTERS else hashlib.sha256(id.encode()).hexdigest()
+    return f"http-{context.caller_digest()[:16]}-{given}"
 
 
 def _prepared(
-    call: RequestContext, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool
+    context: RequestContext, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool
 ) -> list[OutgoingTask]:
     prepared = []
     for index, entry in enumerate(entries):
@@ -150,9 +153,9 @@ def _prepared(
         if request is not None:
             id = request.id(index if batch else None)
         elif id is not None:
-            id = _callers_id(call, id)
+            id = _callers_id(context, id)
         try:
-            task = find_task(call.app, entry.task)
+            task = find_task(context.app, entry.task)
             args, kwargs = task.plan.signature.decode(entry.args, entry.kwargs)
             sender = task.with_options(**options)
             prepared.append(sender._prepare(args, kwargs, sender.options._replace(id=id)))
@@ -164,6 +167,6 @@ def _prepared(
             if not batch:
                 raise
             raise ProblemError(error.kind, f"entry {index}: {error.text}; nothing was sent") from None
-    if len({one.message.id for one in prepared}) < len(prepared):
+    if len({task.message.id for task in prepared}) < len(prepared):
         raise ConfigError(f"{len(prepared)} entries share ids; give each its own; nothing was sent")
     return prepared

@@ -16,10 +16,10 @@ def read_labels(app: App, given: Sequence[str]) -> dict[str, str]:
         ProblemError: one is not of that form, or its values are hidden.
     """
     labels = {}
-    for one in given:
-        name, equals, value = one.partition("=")
+    for label in given:
+        name, equals, value = label.partition("=")
         if not equals or not name:
-            raise ProblemError("invalid", f"label {one!r:.80} must be name=value")
+            raise ProblemError("invalid", f"label {label!r:.80} must be name=value")
         labels[name] = value
     check_shown(app, labels)
     return labels

@@ -10,10 +10,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from ...errors import AwsError, TaskQError
-from ..limits import LONGEST_CHECK
+from ..limits import MAX_CHECK_SECONDS
 from ..models.queues import Health, Ready
 from ..problems import Check, ProblemError
-from ..request_context import Caller, allowed
+from ..request_context import Context, allowed
 
 logger = logging.getLogger("taskq_sls.web")
 
@@ -35,16 +35,16 @@ async def health() -> Health:
     response_model=Ready,
     **allowed("read", "not-ready"),
 )
-async def ready(call: Caller) -> Ready:
+async def ready(context: Context) -> Ready:
     """Answers within 10 seconds: 200, or the problem not-ready with the `checks` that say what does not work."""
     checks = await asyncio.gather(
-        _check("table", call.services.results.get("taskq:ready", now=call.now)),
-        *[_check(f"queue {name}", call.services.broker.depth(name)) for name in call.app.queues],
+        _check("table", context.services.results.get("taskq:ready", now=context.now)),
+        *[_check(f"queue {name}", context.services.broker.depth(name)) for name in context.app.queues],
     )
-    if broken := [one for one in checks if not one.ok]:
-        detail = "; ".join(f"{one.name}: {one.detail}" for one in broken)
+    if broken := [check for check in checks if not check.ok]:
+        detail = "; ".join(f"{check.name}: {check.detail}" for check in broken)
         raise ProblemError(
-            "not-ready", detail, headers={"Retry-After": "5"}, checks=[one.model_dump() for one in checks]
+            "not-ready", detail, headers={"Retry-After": "5"}, checks=[check.model_dump() for check in checks]
         )
     return Ready(checks=checks)
 
@@ -64,10 +64,10 @@ async def openapi(request: Request) -> dict[str, Any]:
 
 async def _check(name: str, look: Awaitable[Any]) -> Check:
     try:
-        async with asyncio.timeout(LONGEST_CHECK):
+        async with asyncio.timeout(MAX_CHECK_SECONDS):
             await look
     except TimeoutError:
-        return Check(name=name, ok=False, detail=f"no answer within {LONGEST_CHECK:.0f} s")
+        return Check(name=name, ok=False, detail=f"no answer within {MAX_CHECK_SECONDS:.0f} s")
     except TaskQError as error:
         logger.error("%s is not ready: %s", name, error, extra={"action": "not_ready"})
         detail = error.code if isinstance(error, AwsError) else type(error).__name__

@@ -13,7 +13,7 @@ from ...scheduler.parse import parse
 from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
 from ..models.tasks import moment
 from ..problems import ProblemError
-from ..request_context import BODY, Caller, RequestContext, allowed
+from ..request_context import BODY, Context, RequestContext, allowed
 from .enqueueing import find_task
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
@@ -32,15 +32,15 @@ Name = Annotated[
     **allowed("read", "no-scheduler"),
 )
 async def get_schedules(
-    call: Caller,
+    context: Context,
     kind: Annotated[
         Literal["declared", "runtime"] | None, Query(description="Declared in code, or made at run time.")
     ] = None,
     cursor: Annotated[str | None, Query(max_length=4_000, description="Of the page before.")] = None,
 ) -> SchedulePage:
     """Up to 100 a page, each with its next run and what became of the last one."""
-    page = await list_schedules(call.app, call.services, kind=kind, cursor=cursor)
-    return SchedulePage(schedules=[_state(one) for one in page.schedules], cursor=page.cursor)
+    page = await list_schedules(context.app, context.services, kind=kind, cursor=cursor)
+    return SchedulePage(schedules=[_state(schedule) for schedule in page.schedules], cursor=page.cursor)
 
 
 @router.post(
@@ -51,9 +51,9 @@ async def get_schedules(
     response_model=ScheduleCreated,
     **allowed("admin", *BODY, "not-over-http", "not-found", "no-scheduler"),
 )
-async def create_schedule(given: CreateSchedule, call: Caller) -> ScheduleCreated:
+async def create_schedule(given: CreateSchedule, context: Context) -> ScheduleCreated:
     """Only tasks that are declared with `http=True` can be scheduled here. With an id, repeating the request is safe."""
-    task = find_task(call.app, given.task)
+    task = find_task(context.app, given.task)
     when = parse(given.expression.strip(), given.timezone, given.start, given.end, given.window, given.jitter)
     args, kwargs = task.plan.signature.decode(given.args, given.kwargs)
     handle = await task.with_options(**given.options()).aschedule(when, *args, **kwargs)
@@ -67,9 +67,9 @@ async def create_schedule(given: CreateSchedule, call: Caller) -> ScheduleCreate
     response_model=ScheduleState,
     **allowed("read", "not-found", "no-scheduler"),
 )
-async def get_schedule(name: Name, call: Caller) -> ScheduleState:
+async def get_schedule(name: Name, context: Context) -> ScheduleState:
     """How it stands."""
-    view = await show_schedule(call.app, call.services, name)
+    view = await show_schedule(context.app, context.services, name)
     if view is None:
         raise _missing(name)
     return _state(view)
@@ -82,9 +82,9 @@ async def get_schedule(name: Name, call: Caller) -> ScheduleState:
     response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
-async def pause_schedule(name: Name, call: Caller) -> ScheduleChanged:
+async def pause_schedule(name: Name, context: Context) -> ScheduleChanged:
     """The next deployment, or sync, resumes one that the code declares."""
-    if not await _handle(call, name).apause():
+    if not await _handle(context, name).apause():
         raise _missing(name)
     return ScheduleChanged(name=name, action="paused")
 
@@ -96,9 +96,9 @@ async def pause_schedule(name: Name, call: Caller) -> ScheduleChanged:
     response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
-async def resume_schedule(name: Name, call: Caller) -> ScheduleChanged:
+async def resume_schedule(name: Name, context: Context) -> ScheduleChanged:
     """What was due meanwhile is not made up for."""
-    if not await _handle(call, name).aresume():
+    if not await _handle(context, name).aresume():
         raise _missing(name)
     return ScheduleChanged(name=name, action="resumed")
 
@@ -110,18 +110,18 @@ async def resume_schedule(name: Name, call: Caller) -> ScheduleChanged:
     response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
-async def delete_schedule(name: Name, call: Caller) -> ScheduleChanged:
+async def delete_schedule(name: Name, context: Context) -> ScheduleChanged:
     """Tasks that it has sent are not touched. The next deployment, or sync, makes one again that the code declares."""
-    if not await _handle(call, name).acancel():
+    if not await _handle(context, name).acancel():
         raise _missing(name)
     return ScheduleChanged(name=name, action="deleted")
 
 
-def _handle(call: RequestContext, name: str) -> ScheduleHandle:
-    if not is_of(call.app, name):
+def _handle(context: RequestContext, name: str) -> ScheduleHandle:
+    if not is_of(context.app, name):
         raise _missing(name)
     try:
-        return call.app.schedule_handle(name)
+        return context.app.schedule_handle(name)
     except ConfigError:
         raise _missing(name) from None
 

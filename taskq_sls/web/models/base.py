@@ -14,5 +14,5 @@ def _written(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written)]
+Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written)]
 """A time, ISO 8601 with its zone."""

@@ -8,11 +8,11 @@ from ..app import TaskQ
 from ..client.schedule_handle import store_of
 from ..client.schedule_names import declared_prefix, runtime_prefix
 from ..client.services import Services
+from ..core.schedule_spec import DECLARED, DELAY, RUNTIME
 from ..errors import ConfigError, NotFound
 from ..operations.schedules import ScheduleView, views_of
-from ..scheduler.normalized import when_of
 from ..scheduler.rate_limit import LISTS_PER_SECOND, RateLimiter
-from ..scheduler.spec import DECLARED, DELAY, RUNTIME
+from ..scheduler.spec import when_of
 from .output import moment
 
 

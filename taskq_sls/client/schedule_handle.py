@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..core.flow import call_sync
+from ..core.schedule_spec import DECLARED, RUNTIME
 from ..errors import ConfigError
-from ..scheduler.checks import NAME
 from ..scheduler.firing import firing_id
-from ..scheduler.normalized import when_of
-from ..scheduler.spec import DECLARED, NO_SCHEDULER, RUNTIME, StoredSchedule
+from ..scheduler.spec import NAME, NO_SCHEDULER, StoredSchedule, when_of
 from ..scheduler.store import ScheduleStore
 from .runtime import Runtime
 from .schedule_message import ScheduleRequest, create

@@ -9,7 +9,8 @@ import hashlib
 import os
 import re
 
-from ..scheduler.spec import DECLARED, MAX_NAME, RUNTIME
+from ..core.schedule_spec import DECLARED, RUNTIME
+from ..scheduler.spec import MAX_NAME
 
 _DIGEST, _RUNTIME_DIGEST = 8, 16
 """Hexadecimal digits that keep names apart: of the few declared in one app; of millions made at run time."""

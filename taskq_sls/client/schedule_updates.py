@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.message import Message, decode
-from ..core.schedule_spec import ScheduleSpec
+from ..core.schedule_spec import RUNTIME, ScheduleSpec
 from ..errors import ConfigError, UndecodableMessage
-from ..scheduler.spec import RUNTIME
 from .dispatch_hooks import dispatch_hooks
 from .runtime import Runtime
 from .schedule_capture import render_specs

@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..scheduler.checks import NAME
 from ..scheduler.expressions import When
-from ..scheduler.spec import MAX_NAME
+from ..scheduler.spec import MAX_NAME, NAME
 
 if TYPE_CHECKING:
     from ..scheduler.firing import Misfire, Overlap

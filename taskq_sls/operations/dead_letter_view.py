@@ -11,8 +11,7 @@ from ..core.delivery import Delivery
 from ..core.envelope import MAX_TIME
 from ..core.message import Message, decode
 from ..errors import UndecodableMessage
-from ..scheduler.firing import dated, receive
-from ..scheduler.placeholders import substitute
+from ..scheduler.firing import dated, receive, substitute
 
 MOVED = "redriven"
 """Reason of a message that SQS itself moved, after too many receives: nothing of ours gave it up."""

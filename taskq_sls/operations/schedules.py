@@ -10,12 +10,12 @@ from ..client.app import App
 from ..client.schedule_handle import anchor_of, next_run, store_of
 from ..client.schedule_names import declared_prefix, runtime_prefix
 from ..client.services import Services
+from ..core.schedule_spec import DECLARED, RUNTIME
 from ..errors import ConfigError
 from ..results.records import TaskRecord
 from ..scheduler.firing import firing_id
-from ..scheduler.normalized import when_of
 from ..scheduler.rate_limit import RateLimiter
-from ..scheduler.spec import DECLARED, RUNTIME, StoredSchedule
+from ..scheduler.spec import StoredSchedule, when_of
 
 
 class ScheduleView(NamedTuple):

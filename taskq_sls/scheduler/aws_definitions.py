@@ -9,8 +9,7 @@ from typing import Any
 from ..core.queues import SCHEDULES_DEAD_LETTERS
 from ..core.schedule_spec import ScheduleSpec
 from ..core.settings import Settings
-from .checks import fifo
-from .spec import ScheduleSummary, StoredSchedule
+from .spec import ScheduleSummary, StoredSchedule, fifo
 
 KEPT = "Made by taskq_sls."
 REMOVED = "Made by taskq_sls; removed after its last firing."

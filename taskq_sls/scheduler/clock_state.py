@@ -10,7 +10,7 @@ import abc
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .spec import DELAY
+from ..core.schedule_spec import DELAY
 
 ALIVE_FOR = 75.0
 """Seconds for which a beat counts: three of them may come late or be lost."""

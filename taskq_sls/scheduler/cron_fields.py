@@ -1,23 +1,34 @@
 """The grammar of EventBridge Scheduler's cron expressions: six fields to bitmasks.
 
-What its documentation (user guide, schedule types) leaves undefined is refused: what AWS makes of it is not known, so
-no clock offline could promise the same.
+Expressions that its documentation (user guide, schedule types) leaves undefined are rejected: AWS may do anything with
+them, so no local clock could fire the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import ConfigError
-from .cron_days import SATURDAY, Days, length_of, on_days, on_last, on_last_day, on_nearest_weekday, on_nth, on_weekdays
+
+Days = tuple[int, ...]
+"""The days of a month, as one bitmask for each of the 28 kinds of month.
+
+A month's first weekday and length decide the days of every rule (the last Friday, the weekday nearest to the 15th), so
+each rule is computed once, when an expression is parsed. Bit *n* of a mask is day *n*. Weekday 0 is Sunday.
+"""
+
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+SATURDAY = 6
 
 UNDEFINED = "undefined in the documentation of EventBridge Scheduler"
 
 
 class Field:
-    """One place of an expression: its name, the values it takes, and how the error for a wrong one puts that."""
+    """One field of an expression: its name, its values, and their description for errors."""
 
     def __init__(self, label: str, low: int, high: int, names: str = "", *, steps: int = 0) -> None:
         self.label = label
@@ -27,11 +38,11 @@ class Field:
         self.steps = steps
         self.allowed = f"{low} to {high}"
         if names:
-            one = " (1 = SUN)" if label == "day-of-week" else ""
-            self.allowed += f"{one} or {names[:3]} to {names[-3:]}"
+            first_day = " (1 = SUN)" if label == "day-of-week" else ""
+            self.allowed += f"{first_day} or {names[:3]} to {names[-3:]}"
 
     def unwrapped(self, first: str, last: str) -> str:
-        """A range that runs past the end of the field, as a list of two that do not."""
+        """Two ranges in place of one that wraps past the end of the field."""
         names = list(self.names)
         low, high = (names[0], names[-1]) if first in self.names else (self.low, self.high)
         return f"'{first}-{high},{low}-{last}'"
@@ -48,11 +59,11 @@ FIELDS = (MINUTES, HOURS, DAY_OF_MONTH, MONTH, DAY_OF_WEEK, YEAR)
 
 
 class Fields(NamedTuple):
-    """An expression, read. Bit *n* of a mask is value *n*.
+    """A parsed expression. Bit *n* of a mask is value *n*.
 
     Args:
         text: the six fields, single-spaced, without leading zeros.
-        days: see `days`.
+        days: see `Days`.
     """
 
     text: str
@@ -64,10 +75,10 @@ class Fields(NamedTuple):
 
 
 def read_fields(text: str) -> Fields:
-    """Read five or six fields.
+    """Parse five or six fields.
 
     Raises:
-        ConfigError: names the field, the value and the allowed range.
+        ConfigError: a field is not valid; the error names field, value and range.
     """
     words = text.split()
     if len(words) == 5:
@@ -81,7 +92,7 @@ def read_fields(text: str) -> Fields:
     if (day == "?") == (weekday == "?"):
         raise ConfigError(
             f"day-of-month {day!r} and day-of-week {weekday!r}: exactly one of the two must be '?'. "
-            "The five-field Unix dialect is read by cron.unix(...)"
+            "For five-field Unix expressions use cron.unix(...)"
         )
     minutes, minute = _read(MINUTES, minute)
     hours, hour = _read(HOURS, hour)
@@ -98,12 +109,12 @@ def read_fields(text: str) -> Fields:
 
 @lru_cache(maxsize=1024)
 def _read(field: Field, text: str) -> tuple[int, str]:
-    """The mask of values, and the text as it is kept."""
+    """The mask of values, and the normalized text."""
     mask, kept = 0, []
     for item in text.split(","):
-        bits, one = _read_item(field, item, text)
+        bits, normalized = _read_item(field, item, text)
         mask |= bits
-        kept.append(one)
+        kept.append(normalized)
     return mask, ",".join(kept)
 
 
@@ -142,11 +153,11 @@ def _read_value(field: Field, value: str, text: str) -> tuple[int, str]:
     if value in field.names:
         return field.names[value], value
     if not is_number(value) or len(value) > 4:
-        what = f"{value!r} is no value of this field" if value else "a value is missing"
-        raise refusal(field, text, f"{what}; give {field.allowed}")
+        problem = f"{value!r} is not a value of this field" if value else "a value is missing"
+        raise refusal(field, text, f"{problem}; give {field.allowed}")
     number = int(value)
     if not field.low <= number <= field.high:
-        unix = ". cron.unix(...) reads 0 as Sunday" if field is DAY_OF_WEEK and number == 0 else ""
+        unix = ". In cron.unix(...) 0 is Sunday" if field is DAY_OF_WEEK and number == 0 else ""
         raise refusal(field, text, f"{number} is out of range; give {field.allowed}{unix}")
     return number, str(number)
 
@@ -181,13 +192,7 @@ def _read_day_of_week(text: str) -> tuple[Days, str]:
     if text == "L":
         return on_weekdays(1 << SATURDAY), text
     if "#" in text:
-        day, _, number = text.partition("#")
-        if "," in text:
-            raise refusal(DAY_OF_WEEK, text, "with '#' the field holds one expression only; make one schedule of each")
-        weekday, kept = _read_value(DAY_OF_WEEK, day, text)
-        if number not in ("1", "2", "3", "4", "5"):
-            raise refusal(DAY_OF_WEEK, text, f"{number!r} after '#' is out of range; give 1 to 5, such as 3#2")
-        return on_nth(weekday - 1, int(number)), f"{kept}#{number}"
+        return _read_nth_weekday(text)
     if text.endswith("L") and (text[:-1] in DAY_OF_WEEK.names or is_number(text[:-1])):
         weekday, kept = _read_value(DAY_OF_WEEK, text[:-1], text)
         return on_last(weekday - 1), f"{kept}L"
@@ -199,21 +204,31 @@ def _read_day_of_week(text: str) -> tuple[Days, str]:
     return on_weekdays(mask >> 1), kept
 
 
+def _read_nth_weekday(text: str) -> tuple[Days, str]:
+    day, _, number = text.partition("#")
+    if "," in text:
+        raise refusal(DAY_OF_WEEK, text, "with '#' the field holds one expression only; make one schedule of each")
+    weekday, kept = _read_value(DAY_OF_WEEK, day, text)
+    if number not in ("1", "2", "3", "4", "5"):
+        raise refusal(DAY_OF_WEEK, text, f"{number!r} after '#' is out of range; give 1 to 5, such as 3#2")
+    return on_nth(weekday - 1, int(number)), f"{kept}#{number}"
+
+
 def _refuse_missing_day(day: str, month: str, months: int, years: int) -> None:
-    """``31W`` in a month without a 31st: some take the last weekday, some none."""
+    """Reject ``31W`` for a month without a 31st: some crons take the last weekday, some none."""
     common = any(years >> year & 1 and length_of(year, 2) == 28 for year in range(YEAR.low, YEAR.high + 1))
     for number in range(1, 13):
         if months >> number & 1 and int(day[:-1]) > length_of(1970 if common else 1972, number):
             raise refusal(
                 DAY_OF_MONTH,
                 day,
-                f"in a month without that day (month {month!r} has such) this is {UNDEFINED}; "
+                f"in a month without that day (month {month!r} includes one) this is {UNDEFINED}; "
                 "give 1W to 28W, or months that have the day",
             )
 
 
 def _refuse_lower_case(words: list[str]) -> None:
-    """Where upper case would do. What else is wrong is said by the field."""
+    """Reject lower case if upper case would be valid. Other errors are reported by the field."""
     lower = next((pair for pair in zip(FIELDS, words, strict=True) if pair[1] != pair[1].upper()), None)
     if lower is None:
         return
@@ -230,3 +245,63 @@ def is_number(text: str) -> bool:
 
 def refusal(field: Field, text: str, reason: str) -> ConfigError:
     return ConfigError(f"{field.label} {text!r}: {reason}")
+
+
+def on_days(mask: int) -> Days:
+    """The days of `mask` that exist in the month."""
+    return _table(lambda first, length: mask)
+
+
+def on_weekdays(mask: int) -> Days:
+    """Every day with a weekday in `mask` (bit 0 for Sunday)."""
+    weeks = sum(mask << 7 * week for week in range(6))
+    return _table(lambda first, length: weeks >> first << 1)
+
+
+def on_last_day() -> Days:
+    return _table(lambda first, length: 1 << length)
+
+
+def on_last(weekday: int) -> Days:
+    """The last day of the month with this weekday."""
+    return _table(lambda first, length: 1 << length - (first + length - 1 - weekday) % 7)
+
+
+def on_nth(weekday: int, number: int) -> Days:
+    """The second Tuesday, for example; no day in a month with fewer of them."""
+    return _table(lambda first, length: 1 << 1 + (weekday - first) % 7 + 7 * (number - 1))
+
+
+def on_nearest_weekday(day: int) -> Days:
+    """The day from Monday to Friday nearest to `day` in the same month."""
+
+    def rule(first: int, length: int) -> int:
+        weekday = (first + day - 1) % 7
+        if weekday == SATURDAY:
+            return 1 << (day - 1 if day > 1 else day + 2)
+        if weekday == 0:
+            return 1 << (day + 1 if day < length else day - 2)
+        return 1 << day
+
+    return _table(rule)
+
+
+@lru_cache(maxsize=4096)
+def month_at(year: int, month: int) -> tuple[int, int]:
+    """The first day of a month, counted from 1 January 1970, and the index of its kind in `Days`."""
+    ordinal = date(year, month, 1).toordinal()
+    return ordinal - EPOCH_DAY, ordinal % 7 * 4 + length_of(year, month) - 28
+
+
+def length_of(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def _table(rule: Callable[[int, int], int]) -> Days:
+    return tuple(
+        rule(first, length) & (2 << length) - 1 & ~1  # no day 0, and none after the last
+        for first in range(7)
+        for length in range(28, 32)
+    )

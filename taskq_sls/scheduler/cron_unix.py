@@ -1,4 +1,7 @@
-"""The five-field Unix dialect, put into EventBridge Scheduler's."""
+"""The translation of five-field Unix cron into EventBridge Scheduler's dialect.
+
+Own code, since the errors need every value anyway, and croniter expands some expressions wrongly: `3-3` to every value.
+"""
 
 from __future__ import annotations
 
@@ -26,56 +29,56 @@ DAY_NAMES = tuple(DAY_OF_WEEK.names)
 
 
 def translate(expression: str) -> str:
-    """Six fields of EventBridge's for five of Unix.
+    """Translate five Unix fields into the six of EventBridge.
 
     Raises:
-        ConfigError: names the field, the value and the allowed range; or there is no such EventBridge expression.
+        ConfigError: a field is not valid (the error names field, value and range), or EventBridge has no such expression.
     """
     if not isinstance(expression, str):
         raise ConfigError("give text such as '*/5 * * * *'")
     text = expression.strip()
     if text.startswith("@"):
         if text.lower() not in SHORTHANDS:
-            raise ConfigError(f"{text!r} is no time; give one of {', '.join(SHORTHANDS)}")
+            raise ConfigError(f"{text!r} is not a known shorthand; give one of {', '.join(SHORTHANDS)}")
         text = SHORTHANDS[text.lower()]
     words = text.upper().split()
     if len(words) != 5:
         raise ConfigError(
             f"{len(words)} fields; give five: minute, hour, day of month, month, day of week. "
-            "EventBridge's six are read by cron(...)"
+            "For EventBridge's six use cron(...)"
         )
     minute, hour, day, month, weekday = words
-    minutes, hours, months = _plain(MINUTE, minute), _plain(HOUR, hour), _plain(MONTH_OF_YEAR, month)
-    days, weekdays = _plain(DAY, day), _weekdays(weekday)
+    minutes, hours, months = _translate(MINUTE, minute), _translate(HOUR, hour), _translate(MONTH_OF_YEAR, month)
+    days, weekdays = _translate(DAY, day), _translate_weekdays(weekday)
     if days != "*" and weekdays != "*":
-        raise _both(words)
+        raise _both_days_error(words)
     return f"{minutes} {hours} {days} {months} ? *" if weekdays == "*" else f"{minutes} {hours} ? {months} {weekdays} *"
 
 
-def _both(words: list[str]) -> ConfigError:
+def _both_days_error(words: list[str]) -> ConfigError:
     minute, hour, day, month, weekday = words
     if day.startswith("*") or weekday.startswith("*"):
         return ConfigError(
-            f"day of month {day!r} and day of week {weekday!r}: EventBridge cannot ask for both at once; "
-            "give one, and look at the other in the task"
+            f"day of month {day!r} and day of week {weekday!r}: EventBridge cannot require both; "
+            "set one, and check the other in the task"
         )
     return ConfigError(
-        f"day of month {day!r} and day of week {weekday!r}: Unix runs on days that are one or the other, which no "
-        f"EventBridge expression says; make two schedules: cron.unix('{minute} {hour} {day} {month} *') and "
+        f"day of month {day!r} and day of week {weekday!r}: Unix runs on days that match either, which "
+        f"EventBridge cannot express; make two schedules: cron.unix('{minute} {hour} {day} {month} *') and "
         f"cron.unix('{minute} {hour} * {month} {weekday}')"
     )
 
 
-def _plain(field: Field, text: str) -> str:
-    """A field other than the day of week: in its documented form where it has steps."""
-    return ",".join(_item(field, item, text) for item in text.split(","))
+def _translate(field: Field, text: str) -> str:
+    """A field other than the day of week. Steps get the form that EventBridge documents."""
+    return ",".join(_translate_item(field, item, text) for item in text.split(","))
 
 
-def _item(field: Field, item: str, text: str) -> str:
+def _translate_item(field: Field, item: str, text: str) -> str:
     low, high, step = _read_item(field, item, text)
     if item == "*" or (item.startswith("*") and step == 1):
         if "," in text:
-            raise refusal(field, text, "'*' in a list is every value; give '*' alone")
+            raise refusal(field, text, "'*' in a list means every value; give '*' alone")
         return "*"
     if "/" not in item:
         return item
@@ -85,13 +88,13 @@ def _item(field: Field, item: str, text: str) -> str:
     return ",".join(map(str, values))
 
 
-def _weekdays(text: str) -> str:
+def _translate_weekdays(text: str) -> str:
     if text == "*":
         return "*"
     chosen: set[int] = set()
     for item in text.split(","):
         if item == "*":
-            raise refusal(WEEKDAY, text, "'*' in a list is every value; give '*' alone")
+            raise refusal(WEEKDAY, text, "'*' in a list means every value; give '*' alone")
         low, high, step = _read_item(WEEKDAY, item, text)
         if item == "*/1":
             return "*"
@@ -103,7 +106,7 @@ def _weekdays(text: str) -> str:
 
 
 def _read_item(field: Field, item: str, text: str) -> tuple[int, int, int]:
-    """First and last value, and step."""
+    """The first value, the last value and the step of one item."""
     span, slash, step = item.partition("/")
     first, dash, last = span.partition("-")
     if span == "*":
@@ -125,7 +128,7 @@ def _value(field: Field, value: str, text: str) -> int:
         return field.names[value]
     if is_number(value) and field.low <= int(value[:5]) <= field.high:
         return int(value)
-    reason = f"{value!r} is no value of this field; give {field.allowed}"
+    reason = f"{value!r} is not a value of this field; give {field.allowed}"
     if any(sign in value for sign in "?LW#") and value not in DAY_OF_WEEK.names:
-        reason += ". ?, L, W and # are EventBridge's: cron(...)"
+        reason += ". For ?, L, W and # use EventBridge's cron(...)"
     raise refusal(field, text, reason)

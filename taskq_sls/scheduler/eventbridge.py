@@ -14,10 +14,8 @@ from ..core.settings import Settings
 from ..errors import AwsError, ConfigError, MissingResource, TaskQError
 from .aws_definitions import definition, stored, summary
 from .change_notifier import ChangeNotifier
-from .checks import check_name, check_spec
 from .clock_state import ClockState
-from .normalized import normalize
-from .spec import NO_SCHEDULER, ScheduleSummary, StoredSchedule
+from .spec import NO_SCHEDULER, ScheduleSummary, StoredSchedule, check_name, check_spec, normalize
 from .store import STALE_CURSOR, ScheduleStore
 
 PAGE = 100

@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from ..core.clock import Clock
 from ..core.schedule_spec import ScheduleSpec
-from .checks import check_name, check_spec
 from .expressions import When
-from .normalized import is_once, is_rate, normalize, when_of
-from .spec import ScheduleSummary, StoredSchedule
+from .spec import ScheduleSummary, StoredSchedule, check_name, check_spec, is_once, is_rate, normalize, when_of
 from .store import ScheduleStore
 
 PAGE = 100

@@ -1,13 +1,12 @@
-"""The public words for when something runs: `cron`, `rate` and `at`, and reading them back from a store."""
+"""The public names `cron`, `rate` and `at`, and the parser of stored expressions."""
 
 from __future__ import annotations
 
 from ..errors import ConfigError
-from .at import At
 from .cron import Cron
-from .expressions import When
-from .moments import Moment
+from .expressions import At, When
 from .rate import Rate
+from .zones import Moment
 
 __all__ = ["at", "cron", "parse", "rate"]
 
@@ -24,13 +23,13 @@ def parse(
     window: int = 0,
     jitter: int = 0,
 ) -> When:
-    """Read EventBridge Scheduler's text: ``cron(...)``, ``rate(...)`` or ``at(...)``.
+    """Parse EventBridge Scheduler's text: ``cron(...)``, ``rate(...)`` or ``at(...)``.
 
     Args:
-        start, end: as in `cron`; for ``at(...)`` they are ignored, as EventBridge does.
+        start, end: as in `cron`. Ignored for ``at(...)``, as EventBridge does.
 
     Raises:
-        ConfigError: it is none of these, or one of them with a fault.
+        ConfigError: the text is none of these, or has an error.
     """
     kind, bracket, _ = expression.partition("(") if isinstance(expression, str) else ("", "", "")
     if bracket and expression.endswith(")"):
@@ -40,4 +39,4 @@ def parse(
             return Rate(expression, timezone=timezone, start=start, end=end, window=window, jitter=jitter)
         if kind == "at":
             return At(expression, timezone=timezone, window=window, jitter=jitter)
-    raise ConfigError(f"{expression!r} is no expression; give cron(...), rate(...) or at(...)")
+    raise ConfigError(f"{expression!r} is not an expression; give cron(...), rate(...) or at(...)")

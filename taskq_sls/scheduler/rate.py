@@ -1,37 +1,37 @@
-"""``rate(...)``: every so many minutes, hours or days."""
+"""``rate(...)``: every few minutes, hours or days."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 from ..errors import ConfigError
-from .bounded import Bounded, unwrap
 from .cron_fields import is_number
-from .moments import LAST, Moment, up
+from .expressions import When, unwrap
+from .zones import MAX_TIME, Moment, round_up
 
 UNITS = {"minute": 60, "hour": 3_600, "day": 86_400}
-"""Seconds. A day is 24 hours, also where the clocks change."""
+"""Seconds per unit. A day is 24 hours, even when the clocks change."""
 
 
-class Rate(Bounded):
-    """Fires at a steady pace: at its start, or without one when its schedule is made, and every period from then on.
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Rate(When):
+    """Fires at its start, or when its schedule is created if it has no start, and every period after that.
 
     Args:
         expression: such as ``5 minutes``, ``1 hour`` or ``rate(7 days)``.
-        minutes, hours, days: a positive whole number, in place of `expression`.
-        timezone: IANA name of the zone in which a naive `start` or `end` is read; a day is 24 hours in all of them.
+        minutes, hours, days: a positive whole number, instead of `expression`.
+        timezone: IANA name of the zone of a naive `start` or `end`. A day is 24 hours in every zone.
         start, end: nothing fires before and after: an aware datetime, or a naive one or text such as
             ``2026-12-01T09:00:00`` in `timezone`. In whole seconds: a fraction moves the start up and the end down.
-        window: minutes (0 to 1,440) within which EventBridge may choose the moment.
-        jitter: seconds (0 to 43,200) by which firings are put off, evenly spread.
+        window: minutes (0 to 1,440) within which EventBridge may choose the time.
+        jitter: largest random delay of a firing in seconds (0 to 43,200).
 
     Raises:
-        ConfigError: names the value and what is allowed.
+        ConfigError: a value is not valid; the error names the value and the allowed range.
     """
 
-    __slots__ = ("_period",)
-
-    _period: int
+    _period: int = field(compare=False)
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class Rate(Bounded):
     ) -> None:
         number, unit = _read(expression, {"minute": minutes, "hour": hours, "day": days})
         text = f"rate({number} {unit if number == 1 else unit + 's'})"
-        self._fill(text, text, timezone, start, end, window, jitter)
-        object.__setattr__(self, "_period", number * UNITS[unit])
+        self._set_common(text, text, timezone, start=start, end=end, window=window, jitter=jitter)
+        self._set(_period=number * UNITS[unit])
 
     def next_time(self, after: float, anchor: float | None = None) -> float | None:
-        if after >= LAST:
+        if after >= MAX_TIME:
             return None
         origin = self._origin(after, anchor)
         past = max(-1, (math.floor(max(after, -1.0)) - origin) // self._period)
@@ -62,20 +62,20 @@ class Rate(Bounded):
     def previous_time(self, before: float, anchor: float | None = None) -> float | None:
         if self.end is not None and before > self.end:
             before = self.end + 1.0
-        before = max(-1.0, min(before, LAST))
+        before = max(-1.0, min(before, MAX_TIME))
         origin = self._origin(before, anchor)
         past = (math.ceil(before) - 1 - origin) // self._period
         return None if past < 0 else float(origin + past * self._period)
 
     def _origin(self, now: float, anchor: float | None) -> int:
-        """The first firing, a whole second: a fraction of the anchor is rounded up, so that none is before it."""
+        """The first firing, in whole seconds: rounding the anchor up keeps it from firing before its schedule exists."""
         if self.start is not None:
             return int(self.start)
-        return math.floor(max(now, -1.0)) if anchor is None else up(anchor)
+        return math.floor(max(now, -1.0)) if anchor is None else round_up(anchor)
 
 
 def _read(expression: str | None, named: dict[str, int | None]) -> tuple[int, str]:
-    """How many of which unit."""
+    """The number and its unit."""
     given = {unit: value for unit, value in named.items() if value is not None}
     if (expression is not None) + len(given) != 1:
         raise ConfigError(
@@ -106,7 +106,7 @@ def _read_text(expression: str) -> tuple[int, str]:
 
 
 def _check(call: str, value: int, unit: str) -> tuple[int, str]:
-    most = int(LAST) // UNITS[unit]
+    most = int(MAX_TIME) // UNITS[unit]
     if not 1 <= value <= most:
         raise ConfigError(f"{call}: the value {value} is out of range; give 1 to {most:,} {unit}s (1970 to 2199)")
     return value, unit

@@ -14,9 +14,8 @@ from ..core.clock import Clock
 from ..core.flow import Flow
 from ..core.schedule_spec import ScheduleSpec
 from ..errors import AwsError
-from .normalized import normalize, when_of
 from .rate_limit import CALLS_AT_ONCE, LISTS_PER_SECOND, RateLimiter
-from .spec import ScheduleSummary, StoredSchedule
+from .spec import ScheduleSummary, StoredSchedule, normalize, when_of
 from .store import STALE_CURSOR, ScheduleStore
 
 MOST_FAILURES = 20

@@ -1,29 +1,69 @@
-"""Time zones, and what a change of the clocks does to a schedule.
+"""Time zones, times as users write them, and the rule for a change of the clocks.
 
 The rule is EventBridge Scheduler's (user guide, schedule types): a local time that the clocks skip does not fire, and
-one that they show twice fires once, the first time. `first_moment` is that rule, and nothing else decides it.
+one that they show twice fires once, the first time. `first_moment` implements it; nothing else decides it.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from ..errors import ConfigError
 
+Moment = datetime | str | float
+"""An aware datetime, a naive one or ISO text in the schedule's own time zone, or epoch seconds."""
+
+MAX_TIME = 7_258_118_400.0
+"""End of the year 2199 in UTC, the last year of an expression. Epoch seconds."""
+
 MAX_TIMEZONE = 50
-"""Longest name of a time zone (EventBridge Scheduler API reference, ScheduleExpressionTimezone)."""
+"""Longest name of a time zone, in characters (EventBridge Scheduler API reference, ScheduleExpressionTimezone)."""
 
 NOT_IANA = ("posix/", "right/", "localtime", "posixrules", "Factory")
-"""What some machines keep beside the zones: files that are no zones of the IANA, or mean another one on each machine."""
+"""Prefixes of files beside the zones on some machines that are no IANA zones, or differ between machines."""
 
 EPOCH = datetime(1970, 1, 1)
 SECOND = timedelta(seconds=1)
 
 
+def read_moment(label: str, value: object, zone: tzinfo) -> float:
+    """`value` in epoch seconds, fractions included.
+
+    Args:
+        label: start of the error messages, such as ``at: ``.
+        zone: zone of a datetime or text without an offset. A local time that occurs twice means the first.
+
+    Raises:
+        ConfigError: `value` is not a time, is outside 1970 to 2199, or is a local time that does not exist.
+    """
+    if isinstance(value, str):
+        value = _parse_text(label, value)
+    if isinstance(value, datetime):
+        seconds = _seconds(label, value, zone)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        raise ConfigError(f"{label}{value!r}: give a datetime, text such as 2026-12-01T09:00:00, or epoch seconds")
+    if not 0 <= seconds < MAX_TIME:
+        raise ConfigError(f"{label}{value!r} is out of range; give a time from 1970 to 2199")
+    return seconds
+
+
+def moment_text(seconds: float) -> str:
+    """Text that `read_moment` parses."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def round_up(seconds: float) -> int:
+    """The whole second at or after `seconds`, so that nothing starts early."""
+    return math.ceil(seconds)
+
+
 def first_moment(local: datetime, zone: tzinfo) -> int | None:
-    """Epoch seconds when the clocks of `zone` first show `local` (naive); None where they never do."""
+    """Epoch seconds when the clocks of `zone` first show `local` (naive); None if they skip it."""
     since_epoch = (local - EPOCH) // SECOND
     if zone is UTC:
         return since_epoch
@@ -43,20 +83,18 @@ def moment_of_minute(wall: int, zone: tzinfo) -> int | None:
 
 def minute_shown(time: float, zone: tzinfo) -> int:
     """The minute that the clocks of `zone` show at `time`, counted from 1970 of the wall clock."""
-    if zone is UTC:
-        return int(time // 60)
-    return _minute(datetime.fromtimestamp(time, zone))
+    return int(time // 60) if zone is UTC else _wall_minute(datetime.fromtimestamp(time, zone))
 
 
 def latest_minute_shown(time: float, zone: tzinfo) -> int:
     """The latest minute that the clocks of `zone` have shown by `time`, or some minutes more.
 
-    It is ahead of what they show while they show an hour for the second time.
+    It is ahead of `minute_shown` while the clocks show an hour for the second time.
     """
     if zone is UTC:
         return int(time // 60)
     local = datetime.fromtimestamp(time, zone)
-    shown = _minute(local)
+    shown = _wall_minute(local)
     if local.fold:
         before, after = local.replace(fold=0).utcoffset(), local.utcoffset()
         assert before is not None
@@ -65,43 +103,66 @@ def latest_minute_shown(time: float, zone: tzinfo) -> int:
     return shown
 
 
-def _minute(local: datetime) -> int:
-    return (local.replace(tzinfo=None) - EPOCH) // timedelta(minutes=1)
-
-
 @lru_cache(maxsize=1024)
 def find_zone(name: str) -> tuple[str, tzinfo]:
-    """The zone with this IANA name; the name comes back as one string that all schedules share.
+    """The IANA name, as one string shared by all schedules, and its zone.
 
     Raises:
-        ConfigError: there is no such zone, its name is too long, or this machine knows no zones.
+        ConfigError: the zone does not exist, its name is too long, or this machine has no time zone data.
     """
     if name == "UTC":
         return "UTC", UTC
     if len(name) > MAX_TIMEZONE:
         raise ConfigError(f"timezone {name!r} has {len(name)} characters; EventBridge takes {MAX_TIMEZONE}")
-    import zoneinfo
+    import zoneinfo  # only here: schedules in UTC do not pay for it at a cold start
 
     try:
         if name.startswith(NOT_IANA):
             raise ValueError(name)
         return sys.intern(name), zoneinfo.ZoneInfo(name)
-    except (LookupError, ValueError, OSError):  # an OSError for the name of a directory, such as America
-        raise ConfigError(_unknown(name)) from None
+    except (LookupError, ValueError, OSError):  # OSError: the name of a directory, such as America
+        raise ConfigError(_unknown_zone(name)) from None
 
 
-def _unknown(name: str) -> str:
-    import difflib
+def _unknown_zone(name: str) -> str:
+    import difflib  # only for an error
     import zoneinfo
 
-    known = sorted(one for one in zoneinfo.available_timezones() if not one.startswith(NOT_IANA))
+    known = sorted(zone for zone in zoneinfo.available_timezones() if not zone.startswith(NOT_IANA))
     if not known:
         return (
             f"timezone {name!r}: this machine has no time zone data; install the package tzdata "
             "(pip install tzdata, in Lambda as part of the function), or use UTC"
         )
-    folded = {one.lower(): one for one in known} | {one.rpartition("/")[2].lower(): one for one in known}
+    folded = {zone.lower(): zone for zone in known} | {zone.rpartition("/")[2].lower(): zone for zone in known}
     wanted = name.replace(" ", "_").lower()
-    close = dict.fromkeys(folded[one] for one in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.75))
+    close = dict.fromkeys(folded[match] for match in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.75))
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return f"timezone {name!r} is unknown; give an IANA name such as Europe/Berlin or UTC{hint}"
+
+
+def _parse_text(label: str, text: str) -> datetime:
+    try:
+        if len(text.strip()) <= len("2026-12-01"):  # a date alone would mean midnight
+            raise ValueError(text)
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigError(
+            f"{label}{text!r}: give date and time as yyyy-mm-ddThh:mm:ss, such as 2026-12-01T09:00:00"
+        ) from None
+
+
+def _seconds(label: str, value: datetime, zone: tzinfo) -> float:
+    if value.tzinfo is not None:
+        return value.timestamp()
+    whole = first_moment(value.replace(microsecond=0, fold=0), zone)
+    if whole is None:
+        raise ConfigError(
+            f"{label}{value.isoformat()!r} does not exist in {zone}: the clocks are put forward over it. "
+            "Give a time before or after, or an aware datetime"
+        )
+    return whole + value.microsecond / 1_000_000
+
+
+def _wall_minute(local: datetime) -> int:
+    return (local.replace(tzinfo=None) - EPOCH) // timedelta(minutes=1)

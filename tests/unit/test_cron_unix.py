@@ -57,24 +57,27 @@ def test_it_is_put_into_eventbridge_s_words(unix: str, eventbridge: str) -> None
 @pytest.mark.parametrize(
     ("unix", "part"),
     [
-        ("60 * * * *", "minute '60': '60' is no value of this field; give 0 to 59"),
-        ("0 24 * * *", "hour '24': '24' is no value of this field; give 0 to 23"),
-        ("0 0 0 * *", "day of month '0': '0' is no value of this field; give 1 to 31"),
-        ("0 0 1 13 *", "month '13': '13' is no value of this field; give 1 to 12 or JAN to DEC"),
-        ("0 0 * * 8", "day of week '8': '8' is no value of this field; give 0 to 7 (0 and 7 = Sunday) or SUN to SAT"),
-        ("0 0 L * *", "give 1 to 31. ?, L, W and # are EventBridge's: cron(...)"),
-        ("0 0 ? * *", "?, L, W and # are EventBridge's"),
-        ("0 0 * * TUE#2", "?, L, W and # are EventBridge's"),
+        ("60 * * * *", "minute '60': '60' is not a value of this field; give 0 to 59"),
+        ("0 24 * * *", "hour '24': '24' is not a value of this field; give 0 to 23"),
+        ("0 0 0 * *", "day of month '0': '0' is not a value of this field; give 1 to 31"),
+        ("0 0 1 13 *", "month '13': '13' is not a value of this field; give 1 to 12 or JAN to DEC"),
+        (
+            "0 0 * * 8",
+            "day of week '8': '8' is not a value of this field; give 0 to 7 (0 and 7 = Sunday) or SUN to SAT",
+        ),
+        ("0 0 L * *", "give 1 to 31. For ?, L, W and # use EventBridge's cron(...)"),
+        ("0 0 ? * *", "For ?, L, W and # use EventBridge's"),
+        ("0 0 * * TUE#2", "For ?, L, W and # use EventBridge's"),
         ("*/0 * * * *", "minute '*/0': the step '0' is out of range; give 1 to 59"),
         ("*/61 * * * *", "the step '61' is out of range"),
         ("5/15 * * * *", "Unix has steps after '*' or a range only; write '5-59/15'"),
         ("0 22-2 * * *", "'22-2' runs backwards; write '22-23,0-2'"),
         ("0 0 * * FRI-MON", "'FRI-MON' runs backwards; write 'FRI-SAT,SUN-MON'"),
-        ("*,5 * * * *", "'*' in a list is every value"),
-        ("0 0 * * *,5", "'*' in a list is every value"),
+        ("*,5 * * * *", "'*' in a list means every value"),
+        ("0 0 * * *,5", "'*' in a list means every value"),
         ("* * * *", "4 fields; give five"),
         ("0 0 12 * * ?", "6 fields; give five"),
-        ("@reboot", "'@reboot' is no time; give one of @yearly"),
+        ("@reboot", "'@reboot' is not a known shorthand; give one of @yearly"),
         ("0 0 30 2 *", "can never fire"),
         (None, "give text such as '*/5 * * * *'"),
     ],
@@ -93,7 +96,7 @@ def test_days_of_the_month_or_of_the_week_are_two_schedules() -> None:
 
 @pytest.mark.parametrize("unix", ["0 9 */2 * 1", "0 9 13 * */2"])
 def test_days_of_the_month_and_of_the_week_are_refused(unix: str) -> None:
-    with pytest.raises(ConfigError, match="cannot ask for both at once"):
+    with pytest.raises(ConfigError, match="cannot require both"):
         cron.unix(unix)
 
 

@@ -19,11 +19,11 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.clock_state_memory import MemoryClockState
+from taskq_sls.scheduler.firing import window_offset
 from taskq_sls.scheduler.local_clock import clock as local_clock
 from taskq_sls.scheduler.local_clock import sender
 from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.scheduler.placeholders import window_offset
 from taskq_sls.scheduler.spec import StoredSchedule
 from taskq_sls.testing.faults import Faults
 from taskq_sls.testing.ports import FaultyClient

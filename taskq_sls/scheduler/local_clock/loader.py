@@ -9,10 +9,9 @@ from ...core.clock import Clock
 from ...core.flow import Flow
 from ...errors import ConfigError, MissingResource
 from ..clock_state import CLOCK_TOLERANCE, ClockState
-from ..normalized import is_once
-from ..placeholders import window_offset
+from ..firing import window_offset
 from ..rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, RateLimiter
-from ..spec import ScheduleSummary, StoredSchedule
+from ..spec import ScheduleSummary, StoredSchedule, is_once
 from ..store import ScheduleStore
 from .misfires import first_after, policy_of
 from .timetable import ScheduleEntry, Timetable, home_of, read_when

@@ -18,7 +18,7 @@ from ...core.clock import Clock
 from ...core.fault_log import FaultLog
 from ...core.flow import Flow
 from ...errors import AwsError, ConfigError
-from ..placeholders import substitute
+from ..firing import substitute
 from .timetable import ScheduleEntry
 
 logger = logging.getLogger("taskq_sls.scheduler")

@@ -7,6 +7,7 @@
 #   make lowest newest   the fast part of the tests with the lowest direct dependencies of pyproject.toml, and the newest
 #   make other-pythons   the fast part of the tests with Python 3.12 and 3.13, where they are found
 #   make browser         the tests of the dashboard in a real Chromium, which has to be on the PATH (apt install chromium)
+#   make coverage       the tests with a report of the lines and branches that they reach
 #   make bench           side by side with the bare client and the alternatives; a quarter of an hour, never part of a test
 #   make lint types build clean
 #   make template        template.yaml, anew from the reference app; `make build-...` is what `sam build` calls
@@ -46,7 +47,7 @@ PINNED := tests/unit/test_packaging.py tests/unit/test_infra.py
 TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio pytest-randomly pytest-rerunfailures \
 	pytest-timeout pytest-xdist schemathesis
 
-.PHONY: demo test e2e emulators lowest newest other-pythons FORCE browser bench lint types build clean environment template
+.PHONY: demo test coverage e2e emulators lowest newest other-pythons FORCE browser bench lint types build clean environment template
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -55,6 +56,9 @@ demo: $(READY)
 # A file's tests stay together, since they share servers; two processes, since much of their time is waiting.
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+coverage: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
 e2e: $(READY) $(DEPLOYING)
 	@$(BIN)/python -m pytest -m e2e --timeout=600 tests/e2e $(ARGS)

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do."""
+"""Authentication: who calls, and the scopes they have."""
 
 from __future__ import annotations
 

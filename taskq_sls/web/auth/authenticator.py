@@ -1,4 +1,4 @@
-"""The gate: every request is somebody's, or goes no further."""
+"""Identifies the caller of each request, by a bearer token or by IAM. A request without a known caller is refused."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ Mode = Literal["iam", "tokens"]
 
 MODES = "TASKQ_API_AUTH"
 
-COOKIE = "taskq_token"
-"""A cookie that may carry the token, for pages: HttpOnly, Secure, SameSite=Strict."""
-
 CLOSED = (
     "the HTTP API has no authentication configured, and is never open: make a token with `taskq api-token new --scopes "
-    f"read,enqueue` and put its entry in {VARIABLE} (JSON: {EXAMPLE}), or say {MODES}=iam (auth='iam') where a Function "
-    "URL or API Gateway with AWS_IAM stands in front"
+    f"read,enqueue` and put its entry in {VARIABLE} (JSON: {EXAMPLE}), or set {MODES}=iam (auth='iam') if a Function URL "
+    "or API Gateway with AWS_IAM is in front"
 )
 
 
 class Principal(NamedTuple):
-    """Who calls.
+    """The caller of a request.
 
     Args:
         name: of the token, or the ARN of the IAM user or role.
-        by: what carried the credentials. A browser sends ``cookie`` by itself.
+        by: how the credentials came. A browser sends a session's ``cookie`` on its own, so changes need an origin check.
     """
 
     name: str
@@ -41,13 +38,13 @@ class Principal(NamedTuple):
 
 
 class Authenticator:
-    """Finds out who calls.
+    """Identifies callers.
 
     Args:
-        now: epoch seconds.
-        modes: ``iam`` believes what the front of a Lambda function says about the caller, and only that: without an
-            identity in the event there is none, should the front have been left open. ``tokens`` takes bearer tokens.
-        iam_scopes: what callers known by IAM may do.
+        now: returns epoch seconds.
+        modes: ``iam`` reads the identity that the service in front of a Lambda function has verified. If the event has
+            none (because that service lets everybody through), the request is refused. ``tokens`` accepts bearer tokens.
+        iam_scopes: scopes of callers identified by IAM.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class Authenticator:
         self.modes = modes
         self._tokens = tuple(tokens)
         self._iam_scopes = iam_scopes
-        self._failures = LoginLimiter()
+        self._limiter = LoginLimiter()
 
     @classmethod
     def load(
@@ -67,10 +64,10 @@ class Authenticator:
         tokens: Mapping[str, Any] | Sequence[Token] | None,
         iam_scopes: Sequence[Scope] | None,
     ) -> Authenticator:
-        """A gate as configured: arguments first, then the environment.
+        """Configure from the arguments, else from the environment.
 
         Raises:
-            ConfigError: nothing is configured, or something is malformed.
+            ConfigError: nothing is configured, or a value is malformed.
         """
         if tokens is None:
             known = read_tokens(os.environ.get(VARIABLE) or "{}")
@@ -81,35 +78,35 @@ class Authenticator:
             raise ConfigError(CLOSED)
         if "tokens" in modes and not known:
             raise ConfigError(
-                f"auth has 'tokens', and there is none: `taskq api-token new --scopes read,enqueue` makes one for {VARIABLE}"
+                f"auth has 'tokens', but there is none: `taskq api-token new --scopes read,enqueue` makes one for {VARIABLE}"
             )
         scopes = read_scopes("iam_scopes", SCOPES if iam_scopes is None else list(iam_scopes))
         return cls(now, modes, known if "tokens" in modes else (), scopes)
 
     def principal(self, connection: HTTPConnection) -> Principal:
-        """Who calls.
+        """Return the caller.
 
         Raises:
-            ProblemError: nobody that is known, or wrong credentials came too often from there.
+            ProblemError: the credentials are missing or wrong, or the address sent too many wrong ones.
         """
         if "iam" in self.modes and (arn := iam_identity(connection.scope.get("aws.event"))) is not None:
             return Principal(arn, self._iam_scopes, "iam")
         if "tokens" not in self.modes:
-            raise _unauthorized("this API is called with IAM credentials, by way of its front")
-        given, by = _credentials(connection)
-        if given is None:
-            raise _unauthorized("give a token: Authorization: Bearer tq_...")
-        token = self.token_of(connection, given)
-        return Principal(token.name, token.scopes, by)
+            raise _unauthorized("this API takes IAM credentials, through its Function URL or API Gateway")
+        kind, _, given = connection.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not given.strip():
+            raise _unauthorized("a token is needed: Authorization: Bearer tq_...")
+        token = self.check_token(connection, given.strip())
+        return Principal(token.name, token.scopes, "token")
 
-    def token_of(self, connection: HTTPConnection, given: str) -> Token:
-        """The token that a caller gives.
+    def check_token(self, connection: HTTPConnection, given: str) -> Token:
+        """Return the accepted token that `given` is.
 
         Raises:
-            ProblemError: it is none that is accepted, or wrong ones came too often from there.
+            ProblemError: it is not accepted, or the address sent too many wrong tokens.
         """
         now, source = self._now(), source_of(connection)
-        wait = self._failures.wait(source, now)
+        wait = self._limiter.wait(source, now)
         if wait is not None:
             raise ProblemError(
                 "too-many-failures",
@@ -118,23 +115,20 @@ class Authenticator:
             )
         token = find_token(self._tokens, given, now)
         if token is None:
-            self._failures.note(source, now)
-            raise _unauthorized("the token is not valid, or not any more")
+            self._limiter.note(source, now)
+            raise _unauthorized("the token is not valid, or has expired")
         return token
 
-    def token_named(self, name: str) -> Token | None:
-        """The token of that name, if it is accepted now."""
+    def accepted_tokens(self) -> list[Token]:
+        """The tokens that have not expired."""
         now = self._now()
-        return next(
-            (token for token in self._tokens if token.name == name and (token.expires is None or token.expires > now)),
-            None,
-        )
+        return [token for token in self._tokens if token.expires is None or token.expires > now]
 
 
 def iam_identity(event: Any) -> str | None:
-    """The ARN of the caller that the front of a Lambda function has verified; None where it has verified nobody.
+    """Return the ARN that the service in front of a Lambda function has verified, or None.
 
-    Function URLs and HTTP APIs with AWS_IAM tell it in the authorizer, REST APIs in the identity.
+    Function URLs and HTTP APIs with AWS_IAM put it in the authorizer, REST APIs in the identity.
     """
     context = event.get("requestContext") if isinstance(event, Mapping) else None
     if not isinstance(context, Mapping) or "elb" in context:
@@ -148,20 +142,13 @@ def iam_identity(event: Any) -> str | None:
 
 
 def source_of(connection: HTTPConnection) -> str:
-    """The address that a request came from."""
+    """Return the address that a request came from."""
     event = connection.scope.get("aws.event")
     context = event.get("requestContext") if isinstance(event, Mapping) else None
     if isinstance(context, Mapping) and "elb" in context:
-        # The load balancer writes the last one; those before it are the client's own words.
+        # The load balancer writes only the last entry; the client can put anything before it.
         return ",".join(connection.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
     return connection.client.host if connection.client is not None and connection.client.host else ""
-
-
-def _credentials(connection: HTTPConnection) -> tuple[str | None, Literal["token", "cookie"]]:
-    kind, _, rest = connection.headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and rest.strip():
-        return rest.strip(), "token"
-    return connection.cookies.get(COOKIE) or None, "cookie"
 
 
 def _unauthorized(detail: str) -> ProblemError:
@@ -177,7 +164,7 @@ def _modes(auth: Mode | Sequence[Mode] | None, has_tokens: bool) -> frozenset[Mo
     else:
         given = ["tokens"] if has_tokens else []
     modes: dict[str, Mode] = {mode: mode for mode in get_args(Mode)}
-    for mode in given:
-        if mode not in modes:
-            raise ConfigError(f"auth={mode!r:.40} ({MODES}): use iam, tokens, or both")
-    return frozenset(modes[mode] for mode in given)
+    for name in given:
+        if name not in modes:
+            raise ConfigError(f"auth={name!r:.40} ({MODES}): use iam, tokens, or both")
+    return frozenset(modes[name] for name in given)

@@ -1,4 +1,4 @@
-"""Wrong credentials are answered a few times a minute, and then refused unread."""
+"""Limits wrong credentials: after some failures in a minute, an address is refused without reading its credentials."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ MAX_FAILURES = 20
 """Failures of one source within `WINDOW_SECONDS` after which it is refused."""
 
 WINDOW_SECONDS = 60.0
-"""Seconds over which failures are counted."""
 
 MAX_SOURCES = 4_096
-"""Sources that are remembered; the one that was quiet for longest is forgotten."""
+"""Sources that are remembered; the one with the oldest failure is dropped first."""
 
 
 class LoginLimiter:
-    """Counts failures by source, in this process alone.
+    """Counts failures by source, in this process only.
 
-    Every Lambda container counts for itself, so that a source that is spread over n containers has n times as many
-    tries. That is enough against noise; against guessing a token has 256 random bits.
+    Each Lambda container counts for itself, so n containers allow n times as many tries. That still stops floods of
+    requests; guessing is hopeless anyway, as a token has 256 random bits.
     """
 
     def __init__(self) -> None:
         self._by_source: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def wait(self, source: str, now: float) -> float | None:
-        """Seconds until the source is heard again; None while it is."""
+        """Return the seconds until the source may try again, or None if it may now."""
         start, count = self._by_source.get(network(source), (now, 0))
         return start + WINDOW_SECONDS - now if count >= MAX_FAILURES and now < start + WINDOW_SECONDS else None
 
@@ -41,9 +40,9 @@ class LoginLimiter:
 
 
 def network(source: str) -> str:
-    """What one caller has: an IPv4 address, or the 64 bits of an IPv6 network."""
+    """Return the addresses that one caller controls: an IPv4 address, or an IPv6 network of 64 bits."""
     try:
-        # A load balancer may add the port, which the caller chooses anew with each connection.
+        # A load balancer may append the port, which the caller can change with each connection.
         host = re.fullmatch(r"\[(.*)\](:\d+)?|([\d.]+):\d+", source)
         address = ipaddress.ip_address(source if host is None else host[1] or host[3])
     except ValueError:

@@ -1,7 +1,7 @@
-"""Bearer tokens: how they are made, kept as hashes, and found.
+"""Bearer tokens, of which only hashes are stored.
 
-A token has 256 random bits. So its hash is a plain SHA-256: nobody can try all of them, which salt and a slow hash are
-for, and equal passwords of two people do not occur. A slow hash would only make every request slow.
+A token has 256 random bits, so a plain SHA-256 is enough: it cannot be found by trying, and no two are equal, which is why
+passwords need a slow hash and a salt. A slow hash would slow down every request.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ...errors import ConfigError
 Scope = Literal["read", "enqueue", "admin"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""``read`` sees tasks, queues and schedules; ``enqueue`` sends tasks; ``admin`` cancels, retries, redrives, deletes."""
+"""``read`` shows tasks, queues and schedules; ``enqueue`` sends tasks; ``admin`` cancels, retries, redrives, deletes."""
 
 VARIABLE = "TASKQ_API_TOKENS"
 
 TOKEN_PREFIX = "tq_"
-"""How every token begins, so that scanners for leaked secrets find them."""
+"""Begins every token, so that scanners for leaked secrets find them."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,64}")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -35,10 +35,10 @@ EXAMPLE = '{"ci": {"hash": "sha256:...", "scopes": ["read", "enqueue"], "expires
 
 
 class Token(NamedTuple):
-    """A token that is accepted, by its hash.
+    """An accepted token.
 
     Args:
-        name: who holds it; written to logs.
+        name: of its holder; written to logs.
         digest: SHA-256 of the token.
         expires: epoch seconds; None for never.
     """
@@ -53,15 +53,15 @@ class Token(NamedTuple):
 
 
 def new_token() -> tuple[str, str]:
-    """A new token, and its hash as it is configured."""
+    """Make a token. Returns it, and its hash for the configuration."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     return token, f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
 def find_token(tokens: Iterable[Token], given: str, now: float) -> Token | None:
-    """The token that was given, if it is one of `tokens` and has not expired.
+    """Return the token among `tokens` that `given` is, unless it has expired.
 
-    All are compared, each in constant time, so that the time of the answer tells nothing about them.
+    All are compared, each in constant time, so that timing reveals nothing about them.
     """
     digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest()
     found = None
@@ -72,26 +72,26 @@ def find_token(tokens: Iterable[Token], given: str, now: float) -> Token | None:
 
 
 def read_tokens(given: Mapping[str, Any] | str) -> tuple[Token, ...]:
-    """Tokens from a mapping of names, or its JSON text.
+    """Read tokens from a mapping by name, or from its JSON text.
 
     Raises:
-        ConfigError: it is malformed. The message repeats no hash.
+        ConfigError: it is malformed. The message holds no hash.
     """
     if isinstance(given, str):
         try:
             given = json.loads(given)
         except ValueError as error:
-            raise ConfigError(f"{VARIABLE} is not JSON ({error}); it is like {EXAMPLE}") from None
+            raise ConfigError(f"{VARIABLE} is not JSON ({error}); an example: {EXAMPLE}") from None
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{VARIABLE} must be a JSON object of names, like {EXAMPLE}")
+        raise ConfigError(f"{VARIABLE} must be a JSON object with an entry for each name, such as {EXAMPLE}")
     return tuple(_token(name, entry) for name, entry in given.items())
 
 
 def read_scopes(where: str, given: Any) -> frozenset[Scope]:
-    """Scopes, checked.
+    """Check a list of scopes.
 
     Raises:
-        ConfigError: there is none, or one that is not known.
+        ConfigError: the list is empty, or has an unknown scope.
     """
     named = list(given) if isinstance(given, list | tuple | set | frozenset) else []
     if not named or not all(scope in SCOPES for scope in named):
@@ -102,13 +102,13 @@ def read_scopes(where: str, given: Any) -> frozenset[Scope]:
 def _token(name: Any, entry: Any) -> Token:
     where = f"{VARIABLE}, token {name!r:.80}"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{where}: a name has 1 to 64 letters, digits and _ . : @ / + = -")
+        raise ConfigError(f"{where}: a name must have 1 to 64 letters, digits or _ . : @ / + = -")
     if not isinstance(entry, Mapping) or not {"hash", "scopes"} <= set(entry) <= _FIELDS:
         raise ConfigError(f"{where}: it must have hash and scopes, and may have expires: {EXAMPLE}")
     if not isinstance(entry["hash"], str) or not _HASH.fullmatch(entry["hash"]):
         raise ConfigError(
-            f"{where}: hash must be sha256: and 64 hexadecimal digits, as `taskq api-token new` prints it (the token itself "
-            "does not belong here)"
+            f"{where}: hash must be sha256: and 64 hexadecimal digits, as `taskq api-token new` prints it (never the token "
+            "itself)"
         )
     digest = bytes.fromhex(entry["hash"].removeprefix("sha256:"))
     return Token(name, digest, read_scopes(where, entry["scopes"]), _expiry(where, entry.get("expires")))

@@ -43,7 +43,7 @@ class Login:
         form = await read_form(request)
         back = form.text("back")
         try:
-            token = self._authenticator.token_of(request, form.text("token").strip())
+            token = self._authenticator.check_token(request, form.text("token").strip())
         except ProblemError as problem:
             if problem.kind != "unauthorized":
                 return error_page(self._app, problem, None, "login")

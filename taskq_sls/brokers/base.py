@@ -34,9 +34,11 @@ class Outgoing(NamedTuple):
     """One message to send. `id` is the task's id: it names the entry in errors.
 
     Args:
+        queue: logical name of the queue, or its ARN: the target of a schedule may belong to another app.
         delay: whole seconds, 0 to 900; standard queues only.
         group: FIFO message group; on a standard queue the fair-queue tenant.
         dedup: FIFO deduplication id.
+        attributes: message attributes, all of type String.
     """
 
     queue: str
@@ -45,6 +47,7 @@ class Outgoing(NamedTuple):
     delay: int = 0
     group: str | None = None
     dedup: str | None = None
+    attributes: dict[str, str] | None = None
 
 
 class EntryError(NamedTuple):

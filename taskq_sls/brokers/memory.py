@@ -100,7 +100,7 @@ class MemoryBroker(Broker):
             return list(self._queue(queue).messages.values())
 
     def _queue(self, name: str) -> MemoryQueue:
-        queue = self._queues.get(name)
+        queue = self._queues.get(name.rpartition(":")[2])  # a name or an ARN
         if queue is None:
             raise MissingResource(
                 f"queue {name!r} does not exist in memory; it has {', '.join(sorted(self._queues)) or 'none'}; "
@@ -114,7 +114,14 @@ class MemoryBroker(Broker):
     def _send(self, target: MemoryQueue, message: Outgoing, now: float) -> Answer:
         answer = validate(message, target.fifo)
         if answer is None:
-            target.add(message.body, now, delay=message.delay, group=message.group, dedup=message.dedup)
+            target.add(
+                message.body,
+                now,
+                delay=message.delay,
+                group=message.group,
+                dedup=message.dedup,
+                attributes=message.attributes,
+            )
         return answer
 
     def _dead_letter(self, delivery: Delivery, reason: DeadLetter, now: float) -> Answer:

@@ -56,14 +56,17 @@ class QueueUrls:
         url = self._urls.get(queue)
         if queue not in self._settings.queue_urls:
             self._urls.pop(queue, None)
-        where = f"{self._settings.queue_name(queue)!r}" if url is None else url
+        where = f"{self._physical_name(queue)!r}" if url is None else url
         return MissingResource(
             f"queue {queue!r} ({where}) does not exist, or these credentials may not see it: {self._describe()}; "
             f"create it with `taskq provision MODULE:APP`, or name it in TASKQ_QUEUE_URLS"
         )
 
+    def _physical_name(self, queue: str) -> str:
+        return queue.rpartition(":")[2] if queue.startswith("arn:") else self._settings.queue_name(queue)
+
     async def _find(self, queue: str) -> str | None:
-        names = [self._settings.queue_name(queue)]
+        names = [self._physical_name(queue)]
         # A delivery of a queue that the app does not declare carries the physical name.
         if queue.startswith(f"{self._settings.prefix}-"):
             names.append(queue)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..aws.codes import QUEUE_DOES_NOT_EXIST
@@ -221,6 +221,8 @@ def _lanes(queue: str, url: str, items: list[Item]) -> list[Lane]:
 
 def _send_entry(message: Outgoing, fifo: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"MessageBody": message.body}
+    if message.attributes:
+        entry["MessageAttributes"] = _string_attributes(message.attributes)
     if message.group is not None:
         entry["MessageGroupId"] = message.group
     if fifo:
@@ -235,12 +237,14 @@ def _send_entry(message: Outgoing, fifo: bool) -> dict[str, Any]:
 def _copy_entry(copy: DeadLetterCopy, fifo: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "MessageBody": copy.body,
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value} for name, value in copy.attributes.items()
-        },
+        "MessageAttributes": _string_attributes(copy.attributes),
     }
     if (group := copy.group_in(fifo)) is not None:
         entry["MessageGroupId"] = group
     if fifo:
         entry["MessageDeduplicationId"] = copy.dedup
     return entry
+
+
+def _string_attributes(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}

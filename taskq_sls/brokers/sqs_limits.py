@@ -56,7 +56,7 @@ def sizes(messages: Sequence[Outgoing]) -> list[int]:
     """
     found = []
     for message in messages:
-        size = utf8_bytes(message.body)
+        size = message_bytes(message.body, message.attributes)
         if size > MAX_BODY_BYTES:
             raise PayloadTooLarge(
                 f"task {message.id}: the message is {size:,} bytes of UTF-8, above the {MAX_BODY_BYTES:,} that SQS accepts; "

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 NAME = re.compile(r"[A-Za-z0-9_-]{1,60}(\.fifo)?")
 """Logical queue names. SQS allows 80 characters; prefix, ``-dlq`` and ``.fifo`` take their share."""
 
-HOLD = 60
+VISIBILITY_TIMEOUT = 60
 """Default visibility timeout in seconds: short, so that a crashed worker's messages come back soon."""
 
 SCHEDULES_DEAD_LETTERS = "schedules-dlq"
@@ -49,7 +49,7 @@ class Queue:
     """
 
     name: str
-    visibility_timeout: int = HOLD
+    visibility_timeout: int = VISIBILITY_TIMEOUT
     function_timeout: int | None = None
     weight: float = 1.0
     batch_size: int = 10

@@ -98,7 +98,7 @@ class SaturationWatch:
         self._worker = worker
         self._executor = executor
         self._slots = slots
-        self._fetchers = fetchers
+        self._pollers = fetchers
         self._broker = broker
 
     async def run(self) -> None:
@@ -123,7 +123,7 @@ class SaturationWatch:
 
     def _unpolled(self) -> list[str]:
         """The queues without an open poll because no slot is free. An open poll takes slots too."""
-        return [] if self._slots.free else [fetcher.queue for fetcher in self._fetchers if not fetcher.polling]
+        return [] if self._slots.free else [poller.queue for poller in self._pollers if not poller.polling]
 
     async def _messages_wait(self) -> bool:
         if self._executor.thread_line[0]:

@@ -1,7 +1,6 @@
-"""The heartbeat: a thread of its own, with a client of its own.
+"""The heartbeat: extends the visibility timeout of messages in flight, and renews the leases of running attempts.
 
-It keeps every held message hidden and renews the lease of every attempt that outlives a beat. A task that blocks
-the event loop, or computes in Python without a pause, is held all the same.
+It has a thread and an AWS client of its own, so that it also works while a task blocks the event loop or holds the GIL.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from ..aws.codes import DENIED_CODES
 from ..client.services import Services
 from ..core.clock import Clock
 from ..core.context import TaskContext
-from ..core.delivery import Delivery
 from ..core.fault_log import FaultLog
 from ..core.flow import drive
+from ..core.queues import VISIBILITY_TIMEOUT
 from ..engine.executor import Executor
 from ..errors import AwsError, TaskQError
 from ..middleware.logging import fields
@@ -26,31 +25,31 @@ from .in_flight import InFlight
 
 logger = logging.getLogger("taskq_sls.worker")
 
-TICK = 1.0
-"""Seconds between two looks: progress is written at most this often."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks of what is due. Progress is written at most this often."""
 
-PARALLEL = 8
-"""Renewals under way at once."""
+MAX_PARALLEL_RENEWALS = 8
 
 
 class Heartbeat:
-    """Beats every third of each queue's hold.
+    """Sends a heartbeat for each queue, every third of its visibility timeout.
 
     Args:
-        visibility: hold of each queue in seconds.
-        services: blocking services with clients that nobody else uses.
-        stop_attempt: told, on the heartbeat's thread, of an attempt that must end and why.
-        report: called behind every look, on the heartbeat's thread; raises nothing.
+        visibility_timeouts: of each queue, in seconds.
+        services: blocking services with clients that no other thread uses.
+        stop_attempt: called on the heartbeat's thread with an attempt that must end, and the reason.
+        report: called after every check, on the heartbeat's thread; raises nothing.
 
     Attributes:
-        ended: whether its thread has done everything.
+        ended: True once its thread has done everything.
+        last_success: when every call of a check last succeeded, by the monotonic clock.
     """
 
     def __init__(
         self,
         executor: Executor,
-        holds: InFlight,
-        visibility: Mapping[str, int],
+        in_flight: InFlight,
+        visibility_timeouts: Mapping[str, int],
         services: Services,
         clock: Clock,
         stop_attempt: Callable[[TaskContext, str], None],
@@ -58,37 +57,37 @@ class Heartbeat:
     ) -> None:
         self._report = report
         self._executor = executor
-        self._holds = holds
-        self._visibility = dict(visibility)
+        self._in_flight = in_flight
+        self._visibility_timeouts = dict(visibility_timeouts)
+        self._shortest_timeout = min(visibility_timeouts.values())
         self._services = services
         self._clock = clock
         self._stop_attempt = stop_attempt
         self._stopping = threading.Event()
-        self._letting_go = False
+        self._releasing = False
         self.ended = False
         self._thread = threading.Thread(target=self._run, name="taskq-heartbeat", daemon=True)
         self._faults = FaultLog(logger, "the heartbeat cannot reach AWS", "heartbeat_fault")
         self._renewal_faults = FaultLog(logger, "leases of running attempts cannot be renewed", "renewal_fault")
         now = time.monotonic()
-        self._next = {queue: now + seconds / 3 for queue, seconds in self._visibility.items()}
+        self._next = {queue: now + seconds / 3 for queue, seconds in self._visibility_timeouts.items()}
         self.last_success = now
 
     def start(self) -> None:
-        """Begin to beat."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more. Returns at once; a call under way may still end."""
+        """Send no more heartbeats. Returns at once; a call under way may still end."""
         self._stopping.set()
 
-    def let_go(self) -> None:
-        """Beat no more, and return all held messages to their queues; leases are left to end. Returns at once."""
-        self._letting_go = True
+    def stop_and_release(self) -> None:
+        """Stop, and return all messages in flight to their queues. Leases are left to end. Returns at once."""
+        self._releasing = True
         self._stopping.set()
 
     @property
     def thread(self) -> int | None:
-        """Its thread's identifier."""
+        """The identifier of its thread."""
         return self._thread.ident
 
     def join(self, timeout: float) -> None:
@@ -97,90 +96,88 @@ class Heartbeat:
             self._thread.join(timeout)
 
     def live(self, now: float) -> bool:
-        """Whether the last round that succeeded is younger than the shortest hold (monotonic `now`)."""
-        return now - self.last_success < min(self._visibility.values())
+        """True if a check succeeded within the shortest visibility timeout (monotonic `now`)."""
+        return now - self.last_success < self._shortest_timeout
 
     def _run(self) -> None:
-        while not self._stopping.wait(min(TICK, min(self._visibility.values()) / 6)):
+        while not self._stopping.wait(min(CHECK_SECONDS, self._shortest_timeout / 6)):
             try:
-                self._tick()
-            except Exception as error:  # whatever happens, the thread that holds the messages goes on
+                self._check()
+            except Exception as error:  # of any kind: without this thread the messages in flight would be redelivered
                 self._faults.failed(error)
-        if self._letting_go:
-            for queue in self._visibility:
-                self._return_messages(queue)
+        if self._releasing:
+            for queue in self._visibility_timeouts:
+                self._release(queue)
         self.ended = True
 
-    def _return_messages(self, queue: str) -> None:
-        batch = self._holds.begin_beat(queue)
+    def _release(self, queue: str) -> None:
+        batch = self._in_flight.begin_heartbeat(queue)
         try:
             if batch:
                 drive(self._services.broker.extend(batch, 0))
-        except Exception:  # not logged, since the worker ends over a lock of logging perhaps; they come by themselves
+        # Not logged: the worker may end because of a lock of `logging`. These messages are redelivered by themselves.
+        except Exception:
             pass
         finally:
-            self._holds.end_beat(batch)
+            self._in_flight.end_heartbeat(batch)
 
-    def _tick(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        well = True
-        for queue, seconds in self._visibility.items():
+        succeeded = True
+        for queue, seconds in self._visibility_timeouts.items():
             if now < self._next[queue]:
                 continue
             started = time.monotonic()
             if self._beat(queue, seconds):
                 self._next[queue] = started + seconds / 3
             else:
-                well = False
+                succeeded = False
                 self._next[queue] = started + min(5.0, seconds / 12)
             took = time.monotonic() - started
             if took > seconds / 3:
                 logger.warning(
-                    "a heartbeat of queue %s took %.1f s, longer than its interval of %.1f s: fewer tasks at once, or "
-                    "run_in='process' for code that keeps the interpreter lock, would help",
+                    "the heartbeat of queue %s took %.1f s, longer than its interval of %.1f s: lower concurrency, or "
+                    "use run_in='process' for code that holds the GIL",
                     queue,
                     took,
                     seconds / 3,
                     extra={"action": "heartbeat_slow", "queue": queue},
                 )
-        well = self._renew_leases() and well
-        if well:
+        succeeded = self._renew_leases() and succeeded
+        if succeeded:
             self.last_success = time.monotonic()
             self._faults.recovered()
         if self._report is not None:
             self._report()
 
     def _beat(self, queue: str, seconds: int) -> bool:
-        batch = self._holds.begin_beat(queue)
+        batch = self._in_flight.begin_heartbeat(queue)
         try:
             if not batch:
                 return True
             answers = drive(self._services.broker.extend(batch, seconds))
-        except Exception as error:  # whatever it is: the other queues and the leases are still to be renewed
+        except Exception as error:  # of any kind: the other queues and the leases must still be renewed
             self._faults.failed(error)
             return False
         finally:
-            self._holds.end_beat(batch)
-        well = True
+            self._in_flight.end_heartbeat(batch)
+        succeeded = True
         for delivery, answer in zip(batch, answers, strict=True):
-            if answer is None or not self._holds.holds(delivery):
+            if answer is None or not self._in_flight.needs_heartbeat(delivery):
                 continue
             if answer.receipt_expired or answer.over_12_hours:
-                self._cannot_hold(delivery, answer.message)
+                # It may be redelivered. The lease in the record keeps the task from running twice.
+                self._in_flight.discard(delivery)
+                logger.warning(
+                    "the visibility timeout of message %s cannot be extended any more: %s",
+                    delivery.message_id,
+                    answer.message,
+                    extra={"action": "hold_lost", "queue": queue},
+                )
             else:
                 self._faults.failed(AwsError("change_message_visibility_batch", answer.code, answer.message))
-                well = False
-        return well
-
-    def _cannot_hold(self, delivery: Delivery, why: str) -> None:
-        """The message may be delivered again; the record's lease keeps the task from running twice."""
-        self._holds.drop(delivery)
-        logger.warning(
-            "message %s cannot be held any longer: %s",
-            delivery.message_id,
-            why,
-            extra={"action": "hold_lost", "queue": delivery.queue},
-        )
+                succeeded = False
+        return succeeded
 
     def _renew_leases(self) -> bool:
         now, machine = self._clock.time(), time.monotonic()
@@ -188,26 +185,26 @@ class Heartbeat:
         for context in list(self._executor.running.values()):
             if context._fence is None:
                 continue
-            hold = self._visibility.get(context.queue, 60)
-            # By both clocks: the wall clock may be set back, and the monotonic one stands still while the machine sleeps.
-            outlived = context._lease_until - now <= hold * 2 / 3 or machine - context._leased_at >= hold / 3
+            seconds = self._visibility_timeouts.get(context.queue, VISIBILITY_TIMEOUT)
+            # By both clocks: the wall clock may be set back, and the monotonic one stops while the machine sleeps.
+            outlived = context._lease_until - now <= seconds * 2 / 3 or machine - context._leased_at >= seconds / 3
             if outlived or context._progress is not context._progress_saved:
                 due.append(context)
         if not due:
             return True
-        renewed = drive(self._services.flow.map(self._renew, due, PARALLEL))
+        renewed = drive(self._services.flow.map(self._renew, due, MAX_PARALLEL_RENEWALS))
         if all(renewed):
             self._renewal_faults.recovered()
-        # One attempt that cannot be renewed is no fault of the heartbeat.
+        # A single attempt that cannot be renewed is not a fault of the heartbeat.
         return any(renewed)
 
     async def _renew(self, context: TaskContext) -> bool:
         fence, progress = context._fence, context._progress
         assert fence is not None
         now, machine = self._clock.time(), time.monotonic()
-        hold = self._visibility.get(context.queue, 60)
-        # The lease never moves back with the wall clock: to workers whose clocks were not set it would have ended.
-        lease_until = max(now + hold, context._lease_until + machine - context._leased_at)
+        seconds = self._visibility_timeouts.get(context.queue, VISIBILITY_TIMEOUT)
+        # The lease never moves back with the wall clock: for workers with a correct clock it would have ended.
+        lease_until = max(now + seconds, context._lease_until + machine - context._leased_at)
         renew = self._services.results.renew
         try:
             try:
@@ -215,7 +212,7 @@ class Heartbeat:
             except Exception as error:
                 if progress is None or (isinstance(error, TaskQError) and not _is_refusal(error)):
                     raise
-                # Progress is the only part of a renewal that the task supplies: the lease must not end over it.
+                # Only the progress comes from the task: without it the renewal can succeed.
                 logger.warning(
                     "%s: its progress cannot be stored: %s",
                     context.task,
@@ -223,11 +220,11 @@ class Heartbeat:
                     extra=fields(context, "progress_fault"),
                 )
                 renewed = await renew(fence, now=now, lease_until=lease_until)
-        except Exception as error:  # whatever it is: the other attempts are still to be renewed
+        except Exception as error:  # of any kind: the other attempts must still be renewed
             self._renewal_faults.failed(error)
             return False
         if renewed is None:
-            # Refused, or just finished: an attempt that is still running has lost its lease.
+            # The write was refused. Unless the attempt has just ended, it has lost its lease.
             if fence.owner in self._executor.running:
                 self._stop_attempt(context, "lease_lost")
             return True
@@ -239,17 +236,17 @@ class Heartbeat:
 
 
 def _is_refusal(error: TaskQError) -> bool:
-    """True if the table answered that it does not take this write."""
+    """True if the table refused this write for good, other than for missing permissions."""
     return isinstance(error, AwsError) and not error.transient and error.code not in DENIED_CODES
 
 
 def stopper(executor: Executor, loop: asyncio.AbstractEventLoop) -> Callable[[TaskContext, str], None]:
-    """How another thread stops an attempt of `executor`: on its loop, if it still runs."""
+    """A function with which another thread stops an attempt, on the loop of `executor`, if it still runs."""
 
     def stop(context: TaskContext, reason: str) -> None:
         try:
             loop.call_soon_threadsafe(executor.stop, context, reason)
-        except RuntimeError:  # the loop is closed: nothing runs any more
+        except RuntimeError:  # the loop is closed: no attempt runs
             pass
 
     return stop

@@ -1,4 +1,4 @@
-"""The messages a worker holds, shared between its event loop and its heartbeat thread."""
+"""The received messages of a worker that are not settled yet, shared by its event loop and its heartbeat thread."""
 
 from __future__ import annotations
 
@@ -12,71 +12,72 @@ from ..core.delivery import Delivery
 class InFlight:
     """Every received message that is not settled yet.
 
-    A beat that is under way may still re-hide a message with the old handle. So who wants to change a message's
-    visibility takes it out first and waits for the beat that contains it: no late beat undoes a backoff.
+    A heartbeat under way may still extend the visibility timeout of a message. So code that changes a message's
+    visibility removes it first, and waits for the heartbeat that contains it: otherwise that heartbeat could undo a
+    backoff.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[str, Delivery] = {}
-        self._in_beat: set[str] = set()
-        self._leaving: set[str] = set()
-        self._after_beat: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._messages: dict[str, Delivery] = {}
+        self._in_heartbeat: set[str] = set()
+        self._deleting: set[str] = set()
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._messages)
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
-        """Hold these from now on."""
+        """Extend the visibility timeout of these messages from now on."""
         with self._lock:
             for delivery in deliveries:
-                self._held[delivery.receipt] = delivery
+                self._messages[delivery.receipt] = delivery
 
-    def drop(self, delivery: Delivery) -> None:
-        """Hold it no longer; a beat under way does not matter (deleted, or lost)."""
+    def discard(self, delivery: Delivery) -> None:
+        """Remove a message at once. For deleted or lost ones: a heartbeat under way does them no harm."""
         with self._lock:
-            self._held.pop(delivery.receipt, None)
-            self._leaving.discard(delivery.receipt)
+            self._messages.pop(delivery.receipt, None)
+            self._deleting.discard(delivery.receipt)
 
-    def leave(self, deliveries: Iterable[Delivery]) -> None:
-        """These are being deleted: still held, but a beat that finds one gone finds nothing wrong."""
+    def mark_deleting(self, deliveries: Iterable[Delivery]) -> None:
+        """Keep these messages, but let a heartbeat accept that they no longer exist."""
         with self._lock:
-            self._leaving.update(delivery.receipt for delivery in deliveries)
+            self._deleting.update(delivery.receipt for delivery in deliveries)
 
-    async def take_out(self, delivery: Delivery) -> None:
-        """Hold it no longer, and wait until no beat can touch it any more."""
+    async def remove_after_heartbeat(self, delivery: Delivery) -> None:
+        """Remove a message, and wait until no heartbeat can extend its visibility timeout any more."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            self._held.pop(delivery.receipt, None)
-            if delivery.receipt not in self._in_beat:
+            self._messages.pop(delivery.receipt, None)
+            if delivery.receipt not in self._in_heartbeat:
                 return
             future: asyncio.Future[None] = loop.create_future()
-            self._after_beat.append((loop, future))
+            self._waiting.append((loop, future))
         await future
 
-    # -- the heartbeat's side -----------------------------------------------------------------------------------
+    # -- the heartbeat's thread ---------------------------------------------------------------------------------
 
-    def begin_beat(self, queue: str) -> list[Delivery]:
-        """The messages of a queue, marked as being in a beat until `end_beat`."""
+    def begin_heartbeat(self, queue: str) -> list[Delivery]:
+        """The messages of a queue, which are part of a heartbeat until `end_heartbeat`."""
         with self._lock:
-            batch = [delivery for delivery in self._held.values() if delivery.queue == queue]
-            self._in_beat.update(delivery.receipt for delivery in batch)
+            batch = [delivery for delivery in self._messages.values() if delivery.queue == queue]
+            self._in_heartbeat.update(delivery.receipt for delivery in batch)
         return batch
 
-    def end_beat(self, batch: Iterable[Delivery]) -> None:
-        """The beat's calls have returned."""
+    def end_heartbeat(self, batch: Iterable[Delivery]) -> None:
+        """The calls of the heartbeat have returned: resume the code that waits for them."""
         with self._lock:
-            self._in_beat.difference_update(delivery.receipt for delivery in batch)
-            waiting, self._after_beat = self._after_beat, []
+            self._in_heartbeat.difference_update(delivery.receipt for delivery in batch)
+            waiting, self._waiting = self._waiting, []
         for loop, future in waiting:
             try:
                 loop.call_soon_threadsafe(_resolve, future)
-            except RuntimeError:  # the loop is closed: the worker is gone
+            except RuntimeError:  # the loop is closed: the worker has ended
                 pass
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Whether it is still held, and not being deleted."""
-        return delivery.receipt in self._held and delivery.receipt not in self._leaving
+    def needs_heartbeat(self, delivery: Delivery) -> bool:
+        """True if a message is still in flight, and not being deleted."""
+        return delivery.receipt in self._messages and delivery.receipt not in self._deleting
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -21,24 +21,29 @@ from .slots import Slots
 
 logger = logging.getLogger("taskq_sls.worker")
 
-EMPTY_PAUSE = 0.02
-"""Seconds between an empty answer and the next poll."""
+EMPTY_PAUSE_SECONDS = 0.02
+"""Pause after an empty answer. A broker in memory, or an endpoint, may answer at once: an empty queue must not spin."""
 
-MORE_POLLS = 7
-"""Most polls of one queue that are open beside its first one, while it has a backlog and slots are free."""
+MAX_EXTRA_POLLS = 7
+"""Most polls of one queue beside its first one, while it has a backlog and slots are free."""
 
-LONGEST_BACKOFF = 30.0
-"""Most seconds between two polls while SQS cannot be reached."""
+FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
+"""Pauses between two polls while SQS cannot be reached: the first, which doubles, and the longest."""
 
 
 class Poller:
     """Polls one queue.
 
     Args:
-        visibility: seconds a received message stays hidden.
+        visibility: visibility timeout of received messages, in seconds.
         wait: seconds of a long poll, 0 to 20.
-        deliver: takes what was received; its slots are given back by whoever runs it.
-        outage: whether claims fail, so that nothing is to be received; None: nobody knows.
+        deliver: takes the received messages, and releases their slots when they have been processed.
+        outage: pauses the polls while claims fail, or None.
+
+    Attributes:
+        polling: True while its first poll is open.
+        last_success: when a poll last succeeded, by the monotonic clock.
+        empty_polls: empty answers since the last message.
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class Poller:
         wait: int,
         slots: Slots,
         deliver: Callable[[list[Delivery]], None],
-        outage: Outage | None = None,
+        outage: ClaimOutage | None = None,
     ) -> None:
         self._broker = broker
         self.queue = queue
@@ -59,10 +64,10 @@ class Poller:
         self._deliver = deliver
         self._outage = outage
         self._stop_asked = asyncio.Event()
-        self._more: set[asyncio.Task[None]] = set()
-        self.polling = False
+        self._extra_polls: set[asyncio.Task[None]] = set()
         self._ever_polled = False
         self._faults = FaultLog(logger, f"queue {queue} cannot be polled", "poll_fault")
+        self.polling = False
         self.last_success = time.monotonic()
         self.empty_polls = 0
 
@@ -70,27 +75,26 @@ class Poller:
         """Poll until stopped.
 
         Raises:
-            MissingResource: the queue does not exist, seen on the first poll.
+            MissingResource: the queue does not exist.
             AwsError: the first poll was refused for good (access denied).
-            Exception: whatever else the first poll raised. Once a poll has succeeded, no exception ends the polls.
+            Exception: any other error of the first poll. Once a poll has succeeded, no exception ends the polls.
         """
         try:
             await self._run()
         except asyncio.CancelledError:
-            for task in self._more:
+            for task in self._extra_polls:
                 task.cancel()
             raise
         finally:
-            # What they bring is dealt with as what the first poll brings.
-            while self._more:
-                await asyncio.wait(self._more)
+            while self._extra_polls:
+                await asyncio.wait(self._extra_polls)
 
     async def _run(self) -> None:
-        backoff = 0.5
+        backoff = FIRST_BACKOFF_SECONDS
         while not self._stop_asked.is_set():
-            if self._outage is not None and self._outage.begins:
+            if self._outage is not None and self._outage.claims_fail:
                 await self._outage.wait(self._pause)
-                self.last_success = time.monotonic()  # the silence was meant
+                self.last_success = time.monotonic()  # the health endpoint does not count this pause as a fault
                 continue
             reserved = await self._slots.reserve(self.queue)
             if self._stop_asked.is_set():
@@ -98,35 +102,34 @@ class Poller:
             deliveries = await self._poll(reserved)
             if deliveries is None:
                 await self._pause(backoff * random.uniform(0.5, 1.0))
-                backoff = min(LONGEST_BACKOFF, backoff * 2)
+                backoff = min(MAX_BACKOFF_SECONDS, backoff * 2)
                 continue
-            backoff = 0.5
+            backoff = FIRST_BACKOFF_SECONDS
             self.empty_polls = 0 if deliveries else self.empty_polls + 1
             if deliveries:
                 self._deliver(deliveries)
                 if len(deliveries) == MAX_BATCH:
-                    self._poll_more()
-                # Making the next request takes a millisecond: what came begins before it.
+                    self._start_extra_polls()
+                # Let the new tasks start first: making the next request takes a millisecond.
                 await asyncio.sleep(0)
             else:
-                # A broker in memory answers at once, and an endpoint may: an empty queue must not spin.
-                await self._pause(EMPTY_PAUSE)
+                await self._pause(EMPTY_PAUSE_SECONDS)
 
-    def _poll_more(self) -> None:
-        """A queue that fills whole polls gets as many at once as the free slots justify."""
+    def _start_extra_polls(self) -> None:
+        """Poll a queue that fills whole batches as often at once as the free slots allow."""
         while (
-            len(self._more) < MORE_POLLS
+            len(self._extra_polls) < MAX_EXTRA_POLLS
             and not self._stop_asked.is_set()
-            and not (self._outage is not None and self._outage.begins)
+            and not (self._outage is not None and self._outage.claims_fail)
             and self._slots.longest_wait() == MAX_WAIT
-            and self._slots.reserve_more(self.queue)
+            and self._slots.reserve_extra(self.queue)
         ):
-            task = asyncio.create_task(self._one_more())
-            self._more.add(task)
-            task.add_done_callback(self._more.discard)
+            task = asyncio.create_task(self._extra_poll())
+            self._extra_polls.add(task)
+            task.add_done_callback(self._extra_polls.discard)
 
-    async def _one_more(self) -> None:
-        """One poll that waits for nothing: it goes when the backlog has. Its faults are for the first poll to tell."""
+    async def _extra_poll(self) -> None:
+        """Poll once without waiting for messages. Its errors are not logged: the first poll meets and logs them too."""
         deliveries: list[Delivery] = []
         try:
             deliveries = await self._broker.receive(
@@ -135,16 +138,16 @@ class Poller:
         except Exception:
             return
         finally:
-            self._slots.polled_more(self.queue, len(deliveries))
+            self._slots.extra_poll_ended(self.queue, len(deliveries))
         if deliveries:
             self.empty_polls = 0
             self._deliver(deliveries)
         if len(deliveries) == MAX_BATCH:
-            # Through the loop, so that this poll counts no more when the next is opened.
-            asyncio.get_running_loop().call_soon(self._poll_more)
+            # Through the loop, so that this poll has ended when the next one is counted.
+            asyncio.get_running_loop().call_soon(self._start_extra_polls)
 
     async def _poll(self, reserved: int) -> list[Delivery] | None:
-        """One receive; None if it failed for now."""
+        """The messages of one receive, or None if it failed and will be tried again."""
         received = 0
         self.polling = True
         try:
@@ -155,51 +158,54 @@ class Poller:
                 visibility=self._visibility,
             )
             received = len(deliveries)
-        except Exception as error:  # whatever it is: calls that have worked will work again
+        except Exception as error:  # of any kind: calls that have worked will work again
             if not self._ever_polled and not (isinstance(error, AwsError) and error.transient):
                 raise
             self._faults.failed(error)
             return None
         finally:
             self.polling = False
-            self._slots.polled(self.queue, reserved, received)
+            self._slots.poll_ended(self.queue, reserved, received)
         self._ever_polled = True
         self._faults.recovered()
         self.last_success = time.monotonic()
         return deliveries
 
     def stop(self) -> None:
-        """End after the poll under way."""
+        """End after the open polls."""
         self._stop_asked.set()
 
     @property
-    def held_back(self) -> bool:
+    def paused(self) -> bool:
         """True if the queue is not polled because claims fail."""
-        return self._outage is not None and self._outage.lasts
+        return self._outage is not None and self._outage.active
 
     async def _pause(self, seconds: float) -> bool:
-        """Sleep, but not into a stop; whether there is one."""
+        """Sleep until `seconds` have passed or the worker stops; True if it stops."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop_asked.wait()
         return self._stop_asked.is_set()
 
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
-"""Seconds between two probes of the table: the first pause, doubling, and the longest. Up to half is left out."""
+FIRST_PROBE_PAUSE_SECONDS, MAX_PROBE_PAUSE_SECONDS = 5.0, 60.0
+"""Pauses between two probes of the table: the first, which doubles, and the longest. Each is multiplied by 0.5 to 1."""
 
-_NOBODY = Fence("claim-probe", 0, 0, "nobody")
+_PROBE = Fence("claim-probe", 0, 0, "nobody")
 
 
-class Outage:
-    """The failing claims of one queue.
+class ClaimOutage:
+    """Pauses the polls of a queue while claims fail.
+
+    Each poll would only spend receives of messages that cannot start. SQS counts the receives of a message, and
+    dead-letters it after the queue's maxReceiveCount.
 
     Args:
         queue: its logical name.
-        failing: queues whose last claim failed; a claim that succeeds takes its queue out, and so does a probe.
+        failing: queues whose last claim failed. A claim or probe that succeeds removes its queue.
 
     Attributes:
-        lasts: whether the queue is not polled now.
+        active: True while the queue is not polled.
     """
 
     def __init__(self, queue: str, failing: set[str], results: ResultBackend, clock: Clock) -> None:
@@ -207,12 +213,12 @@ class Outage:
         self._failing = failing
         self._results = results
         self._clock = clock
-        self._seconds = FIRST_PAUSE
+        self._seconds = FIRST_PROBE_PAUSE_SECONDS
         self._ended_at = -math.inf
-        self.lasts = False
+        self.active = False
 
     @property
-    def begins(self) -> bool:
+    def claims_fail(self) -> bool:
         """True if the last claim failed."""
         return self._queue in self._failing
 
@@ -220,33 +226,34 @@ class Outage:
         """Return when a claim can succeed, or when the worker stops.
 
         Args:
-            pause: waits so many seconds, but not into a stop; True if the worker stops.
+            pause: sleeps for some seconds, or until the worker stops; returns True if it stops.
         """
-        self.lasts = True
+        self.active = True
         logger.warning(
             "queue %s is not polled while claims fail",
             self._queue,
             extra={"action": "polls_paused", "queue": self._queue},
         )
-        if time.monotonic() - self._ended_at > LONGEST_PAUSE:
-            self._seconds = FIRST_PAUSE  # else claims fail although the probe does not: the pauses grow on
+        # If the last outage has just ended, claims fail although the probe succeeds: then the pauses go on growing.
+        if time.monotonic() - self._ended_at > MAX_PROBE_PAUSE_SECONDS:
+            self._seconds = FIRST_PROBE_PAUSE_SECONDS
         try:
             while self._queue in self._failing:
                 if await pause(self._seconds * random.uniform(0.5, 1.0)):
                     return
-                self._seconds = min(LONGEST_PAUSE, self._seconds * 2)
-                if self._queue in self._failing and await self._works():
+                self._seconds = min(MAX_PROBE_PAUSE_SECONDS, self._seconds * 2)
+                if self._queue in self._failing and await self._probe():
                     self._failing.discard(self._queue)
         finally:
-            self.lasts = False
+            self.active = False
             self._ended_at = time.monotonic()
         logger.info("queue %s is polled again", self._queue, extra={"action": "polls_resumed", "queue": self._queue})
 
-    async def _works(self) -> bool:
-        """Write as a claim does, on the condition that an attempt runs which nobody has started."""
+    async def _probe(self) -> bool:
+        """True if a conditional write like that of a claim works. Its condition never holds, so it changes nothing."""
         now = self._clock.time()
         try:
-            await self._results.renew(_NOBODY, now=now, lease_until=now)
+            await self._results.renew(_PROBE, now=now, lease_until=now)
         except Exception:
             return False
         return True

@@ -1,4 +1,4 @@
-"""The worker's report of itself: who it is and what it does, once a minute, on the heartbeat's thread."""
+"""The worker's report in the table: its identity and its running tasks, once a minute."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq_sls.worker")
 
-MOST_NAMED, NAMED_BYTES = 5, 600
-"""Running tasks that a report names, and bytes of their ids and names: an item of up to 1 KB is one write unit."""
+MAX_NAMED_TASKS, MAX_NAMED_BYTES = 5, 600
+"""Limits of the running tasks in a report, and of their ids and names: an item of up to 1 KB is one write unit."""
 
 
 class Reporter:
-    """Reports one life of a worker. A fault is logged once, and never disturbs the heartbeat.
+    """Reports one run of a worker. A fault is logged once, and never reaches the heartbeat.
 
     Args:
-        services: the heartbeat's own.
-        stopping: whether the worker has been told to stop.
+        services: those of the heartbeat, whose thread calls `report_if_due`.
+        stopping: True once the worker stops.
     """
 
     def __init__(
@@ -48,69 +48,68 @@ class Reporter:
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._started_at = self._clock.time()
         self._due = 0.0
-        self._said = False
-        recorded = any(task.options.record != "none" for task in worker.app.registry)
+        self._registered = False
         # Without records there may be no table.
-        self._on = worker.report and recorded
+        self._enabled = worker.report and any(task.options.record != "none" for task in worker.app.registry)
         self._faults = FaultLog(logger, "this worker cannot report itself in the table", "report_fault")
 
     def report_if_due(self) -> None:
-        """Report, where a minute has passed since the last time."""
+        """Report if a minute has passed since the last time."""
         now = time.monotonic()
-        if not self._on or now < self._due:
+        if not self._enabled or now < self._due:
             return
         self._due = now + REPORT_EVERY
         try:
             workers = self._services.results.workers
             if workers is None:
-                self._on = False
+                self._enabled = False
                 return
             drive(workers.beat(self._report()))
-        except Exception as error:  # whatever it is: the heartbeat goes on
+        except Exception as error:  # of any kind: the heartbeat goes on
             self._faults.failed(error)
         else:
-            self._said = True
+            self._registered = True
             self._faults.recovered()
 
-    def say_goodbye(self) -> None:
-        """Take the report away. After a crash its time to live does that."""
-        if not self._said:
+    def unregister(self) -> None:
+        """Delete the report. After a crash, DynamoDB deletes it by its time to live."""
+        if not self._registered:
             return
         try:
             workers = self._services.results.workers
             if workers is None:
                 return
             drive(workers.gone(self._worker.app.name, self._id))
-        except Exception as error:  # whatever it is: the report ends by its time to live
+        except Exception as error:  # of any kind: the report expires by its time to live
             self._faults.failed(error)
 
     def _report(self) -> WorkerReport:
         worker = self._worker
         running = list(self._executor.running.values())
         return WorkerReport(
-            worker.app.name,
-            self._id,
-            self._host,
-            os.getpid(),
-            self._started_at,
-            self._clock.time(),
-            len(running),
-            worker.done,
-            worker.concurrency,
-            __version__,
-            tuple(queue.name for queue in worker.queues),
-            self._stopping(),
-            oldest(running),
+            app=worker.app.name,
+            id=self._id,
+            host=self._host,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            beat_at=self._clock.time(),
+            running=len(running),
+            done=worker.done,
+            concurrency=worker.concurrency,
+            version=__version__,
+            queues=tuple(queue.name for queue in worker.queues),
+            stopping=self._stopping(),
+            oldest=oldest_tasks(running),
         )
 
 
-def oldest(running: Iterable[TaskContext]) -> tuple[RunningTask, ...]:
-    """The first of the tasks, which are in the order of their starts: as many as a small item holds."""
+def oldest_tasks(running: Iterable[TaskContext]) -> tuple[RunningTask, ...]:
+    """The first of the running tasks, which are in the order of their starts: as many as fit a small item."""
     named: list[RunningTask] = []
-    room = NAMED_BYTES
-    for context in itertools.islice(running, MOST_NAMED):
-        room -= len(context.id) + len(context.task.encode())
-        if room < 0:
+    bytes_left = MAX_NAMED_BYTES
+    for context in itertools.islice(running, MAX_NAMED_TASKS):
+        bytes_left -= len(context.id) + len(context.task.encode())
+        if bytes_left < 0:
             break
         named.append(RunningTask(context.id, context.task))
     return tuple(named)

@@ -23,7 +23,7 @@ from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
 from .in_flight import InFlight
 from .options import DRAINED, FAULT, RECYCLE, STUCK, WorkerOptions
-from .poller import Outage, Poller
+from .poller import ClaimOutage, Poller
 from .reporting import Reporter
 from .settler import Settler
 from .slots import Slots
@@ -68,8 +68,8 @@ class WorkerRun:
         self._worker = worker
         self._services = services
         self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})
-        self._holds = InFlight()
-        self._settler = Settler(services.broker, self._holds, lambda: services.schedules)
+        self._in_flight = InFlight()
+        self._settler = Settler(services.broker, self._in_flight, lambda: services.schedules)
         self._locks = GroupLocks()
         self._stopping = False
         self._ending = False
@@ -83,7 +83,7 @@ class WorkerRun:
         self._reporter = Reporter(worker, self._executor, self._beat_services, lambda: self._stopping)
         self._heartbeat = Heartbeat(
             self._executor,
-            self._holds,
+            self._in_flight,
             {queue.name: queue.visibility_timeout for queue in worker.queues},
             self._beat_services,
             app.clock,
@@ -100,7 +100,7 @@ class WorkerRun:
             ends_process=worker.owns_process,
         )
         wait = 1 if worker.burst else worker.poll_wait
-        self._fetchers = [
+        self._pollers = [
             Poller(
                 services.broker,
                 queue.name,
@@ -108,7 +108,7 @@ class WorkerRun:
                 wait,
                 self._slots,
                 self._deliver,
-                Outage(queue.name, self._executor.failing, services.results, app.clock),
+                ClaimOutage(queue.name, self._executor.failing, services.results, app.clock),
             )
             for queue in worker.queues
         ]
@@ -120,8 +120,8 @@ class WorkerRun:
             worker.health.start()
         self._heartbeat.start()
         self._watchdog.start()
-        polls = [asyncio.create_task(fetcher.run()) for fetcher in self._fetchers]
-        saturation = SaturationWatch(worker, self._executor, self._slots, self._fetchers, self._services.broker)
+        polls = [asyncio.create_task(poller.run()) for poller in self._pollers]
+        saturation = SaturationWatch(worker, self._executor, self._slots, self._pollers, self._services.broker)
         helpers = [asyncio.create_task(self._stuck.run()), asyncio.create_task(saturation.run())]
         if self._executor.meter is not None:
             helpers.append(asyncio.create_task(self._write_counters(self._executor.meter)))
@@ -151,7 +151,7 @@ class WorkerRun:
         if self._worker.health is not None:
             self._worker.health.stop()
         self._heartbeat.join(6.0)
-        self._reporter.say_goodbye()
+        self._reporter.unregister()
 
     async def _wait_for_end(self, tasks: list[asyncio.Task[Any]]) -> None:
         """Wait until a stop is asked for or a poll ends, which it does by itself only over a fault."""
@@ -173,11 +173,11 @@ class WorkerRun:
     async def _shut_down(self, polls: list[asyncio.Task[None]]) -> None:
         """Stop fetching first; then let what runs finish; then settle everything."""
         self._stopping = True
-        for fetcher in self._fetchers:
-            fetcher.stop()
+        for poller in self._pollers:
+            poller.stop()
         self._slots.close()
         self._executor.drain()
-        polling = sum(fetcher.polling for fetcher in self._fetchers)
+        polling = sum(poller.polling for poller in self._pollers)
         if self._running or polling:
             logger.info(
                 "stopping: %d tasks run (up to %.0f s), %d polls are open (up to %d s); once more to stop at once",
@@ -242,7 +242,7 @@ class WorkerRun:
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         self._worker.has_received = True
-        self._holds.add(deliveries)
+        self._in_flight.add(deliveries)
         for chain in fifo_groups(deliveries, self._is_fifo):
             left = list(chain)
             task = asyncio.create_task(self._run_chain(chain, left))
@@ -267,8 +267,8 @@ class WorkerRun:
         Called for a task that was cancelled before its first step, too.
         """
         for delivery in self._running.pop(task, ()):
-            self._holds.drop(delivery)
-            self._slots.give_back(delivery.queue)
+            self._in_flight.discard(delivery)
+            self._slots.release(delivery.queue)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("messages were not settled", exc_info=error, extra={"action": "process_fault"})
 
@@ -297,7 +297,7 @@ class WorkerRun:
         return outcome
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._slots.give_back(delivery.queue)
+        self._slots.release(delivery.queue)
         if isinstance(outcome, RetryIn) and outcome.reason == "failed":
             due = time.monotonic() + outcome.delay
             if outcome.delay <= BURST_WAIT:
@@ -305,7 +305,7 @@ class WorkerRun:
         try:
             await self._settler.settle(delivery, outcome)
         except Exception:
-            self._holds.drop(delivery)
+            self._in_flight.discard(delivery)
             logger.exception("message %s was not settled", delivery.message_id, extra={"action": "settle_fault"})
 
     def _count(self, outcome: Outcome) -> None:
@@ -325,10 +325,10 @@ class WorkerRun:
         while True:
             await asyncio.sleep(0.1)
             if self._is_busy():
-                for fetcher in self._fetchers:
-                    fetcher.empty_polls = 0
+                for poller in self._pollers:
+                    poller.empty_polls = 0
                 continue
-            if all(fetcher.empty_polls > 0 for fetcher in self._fetchers) and await self._drained():
+            if all(poller.empty_polls > 0 for poller in self._pollers) and await self._drained():
                 self._worker.ask_to_end(DRAINED)
                 return
 
@@ -344,7 +344,7 @@ class WorkerRun:
         return not self._is_busy()
 
     def _is_busy(self) -> bool:
-        if any(fetcher.held_back for fetcher in self._fetchers):
+        if any(poller.paused for poller in self._pollers):
             return True
         return bool(self._running) or not self._settler.empty or time.monotonic() < self._retry_due
 
@@ -353,17 +353,17 @@ class WorkerRun:
         # A busy worker does not poll, nor does one that stops, nor one whose claims fail or whose loop is blocked by a
         # task: silence counts only while a poll should be open.
         polls = self._stopping or all(
-            now - max(fetcher.last_success, self._watch.blocked_until) < SILENCE
-            or (self._slots.free == 0 and not fetcher.polling)
-            or fetcher.held_back
-            for fetcher in self._fetchers
+            now - max(poller.last_success, self._watch.blocked_until) < SILENCE
+            or (self._slots.free == 0 and not poller.polling)
+            or poller.paused
+            for poller in self._pollers
         )
         beats, loop = self._heartbeat.live(now), self._watchdog.live
         return {
             "live": polls and beats and loop,
             "polls": polls,
             "heartbeat": beats,
-            "claims": not any(fetcher.held_back for fetcher in self._fetchers),
+            "claims": not any(poller.paused for poller in self._pollers),
             "loop": loop,
             "stopping": self._stopping,
             "running": len(self._executor.running),

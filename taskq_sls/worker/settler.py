@@ -1,4 +1,4 @@
-"""Outcomes of the worker, carried out in batches. Nobody waits for an acknowledgement, so it may wait a little."""
+"""Carries out outcomes in batches: deletes, visibility changes, dead-letter copies, schedules."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq_sls.worker")
 
-ACK_DELAY = 0.1
-"""Seconds a delete waits for others to share its call."""
+DELETE_DELAY_SECONDS = 0.1
+"""Time that a delete waits for others to share its call."""
 
-HIDE_DELAY = 0.01
-"""Seconds a visibility change waits for others; short, since a message given back should be seen at once."""
+CHANGE_DELAY_SECONDS = 0.01
+"""The same for the other calls. Short: a released message should be visible at once."""
 
-ACK_TRIES = 20
-"""Times a delete is tried, a second or more apart, before the message is left to come again as a duplicate."""
+MAX_DELETE_TRIES = 20
+"""Tries of a delete, about a second apart. Then the message is redelivered as a duplicate."""
+
+MAX_FINAL_DELETE_TRIES = 3
+"""The same while the worker stops, with a fifth of the pauses."""
 
 T = TypeVar("T")
 
 
 class Batcher(Generic[T]):
-    """Collects items and hands them over in batches of ten, or after a delay.
+    """Collects items, and handles them in batches of ten or after a delay.
 
     Args:
+        handle: takes a batch.
+        delay: seconds after the first item at which a partial batch is handled.
         lost: called with the items of a batch whose `handle` raised or was cancelled.
     """
 
@@ -53,7 +58,7 @@ class Batcher(Generic[T]):
         self._running: set[asyncio.Task[None]] = set()
 
     def add(self, item: T) -> None:
-        """Hand the item over with the next batch."""
+        """Handle the item with the next batch."""
         self._items.append(item)
         if len(self._items) >= MAX_BATCH:
             self._flush()
@@ -61,14 +66,14 @@ class Batcher(Generic[T]):
             self._timer = asyncio.get_running_loop().call_later(self._delay, self._flush)
 
     async def drain(self) -> None:
-        """Hand over what is left, and wait until all of it has been dealt with."""
+        """Handle the remaining items, and wait for the end of all batches."""
         while self._items or self._running:
             self._flush()
             if self._running:
                 await asyncio.wait(self._running)
 
     def close(self) -> None:
-        """Give up what waits or is under way."""
+        """Drop all items, and cancel the batches under way."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -78,7 +83,7 @@ class Batcher(Generic[T]):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits or is under way."""
+        """True if no item waits or is being handled."""
         return not self._items and not self._running
 
     def _flush(self) -> None:
@@ -91,7 +96,7 @@ class Batcher(Generic[T]):
 
     def _spawn(self, items: list[T]) -> None:
         async def run() -> None:
-            # Called here: a batch that is given up before it began leaves no coroutine that nobody awaits.
+            # Called here: a batch that is cancelled before it began leaves no coroutine that was never awaited.
             await self._handle(items)
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -110,112 +115,117 @@ class Batcher(Generic[T]):
 
 
 class Settler:
-    """Carries out outcomes over a broker.
+    """Carries out the outcomes of messages.
 
-    A deleted message leaves the hold table only when it is deleted; one that is hidden or given back leaves it first.
+    A message stays in flight until its delete has succeeded. It is removed before its visibility is changed, so that no
+    heartbeat undoes the change.
     """
 
     def __init__(
-        self, broker: Broker, holds: InFlight, schedules: Callable[[], ScheduleStore | None] = lambda: None
+        self, broker: Broker, in_flight: InFlight, schedules: Callable[[], ScheduleStore | None] = lambda: None
     ) -> None:
         self._broker = broker
-        self._holds = holds
+        self._in_flight = in_flight
         self._schedules = schedules
-        self._acks: Batcher[tuple[Delivery, int]] = Batcher(self._ack, ACK_DELAY, self._drop)
-        self._hides: Batcher[tuple[Delivery, int]] = Batcher(self._hide, HIDE_DELAY, self._drop)
-        self._letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(self._bury, HIDE_DELAY, self._drop)
-        self._put_offs: Batcher[tuple[Delivery, RetryIn]] = Batcher(self._put_off, HIDE_DELAY, self._drop)
-        self._hide_faults = hide_faults()
-        self._ack_faults = FaultLog(logger, "messages cannot be deleted", "ack_fault")
+        self._deletes: Batcher[tuple[Delivery, int]] = Batcher(self._delete, DELETE_DELAY_SECONDS, self._discard)
+        self._changes: Batcher[tuple[Delivery, int]] = Batcher(self._change, CHANGE_DELAY_SECONDS, self._discard)
+        self._dead_letters: Batcher[tuple[Delivery, DeadLetter]] = Batcher(
+            self._dead_letter, CHANGE_DELAY_SECONDS, self._discard
+        )
+        self._reschedules: Batcher[tuple[Delivery, RetryIn]] = Batcher(
+            self._reschedule, CHANGE_DELAY_SECONDS, self._discard
+        )
+        # In the order in which one leads to another.
+        self._batchers = (self._dead_letters, self._reschedules, self._deletes, self._changes)
+        self._change_faults = hide_faults()
+        self._delete_faults = FaultLog(logger, "messages cannot be deleted", "ack_fault")
         self._stopping = False
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Do what `outcome` says. Returns when it is under way; `drain` waits for it."""
+        """Begin to carry out an outcome. `drain` waits for the end."""
         if isinstance(outcome, Done):
-            self._acks.add((delivery, 0))
+            self._deletes.add((delivery, 0))
         elif isinstance(outcome, DeadLetter):
-            self._letters.add((delivery, outcome))
+            self._dead_letters.add((delivery, outcome))
         elif isinstance(outcome, RetryIn) and outcome.later is not None:
-            self._put_offs.add((delivery, outcome))
+            self._reschedules.add((delivery, outcome))
         elif isinstance(outcome, RetryIn | Release):
-            await self._holds.take_out(delivery)
-            self._hides.add((delivery, visibility_seconds(outcome)))
+            await self._in_flight.remove_after_heartbeat(delivery)
+            self._changes.add((delivery, visibility_seconds(outcome)))
         else:
-            self._holds.drop(delivery)
+            self._in_flight.discard(delivery)
 
     async def drain(self) -> None:
-        """Carry out everything that is under way."""
+        """Carry out all outcomes to the end. Called when the worker stops."""
         self._stopping = True
         while not self.empty:
-            await self._letters.drain()
-            await self._put_offs.drain()
-            await self._acks.drain()
-            await self._hides.drain()
+            for batcher in self._batchers:
+                await batcher.drain()
 
     def close(self) -> None:
-        """Give up what is under way: those messages come again."""
-        for batcher in (self._letters, self._put_offs, self._acks, self._hides):
+        """Drop the outcomes that are not carried out: their messages are redelivered."""
+        for batcher in self._batchers:
             batcher.close()
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is under way."""
-        return self._letters.empty and self._put_offs.empty and self._acks.empty and self._hides.empty
+        """True if all outcomes are carried out."""
+        return all(batcher.empty for batcher in self._batchers)
 
-    def _drop(self, entries: Sequence[tuple[Delivery, object]]) -> None:
-        """Hold these no longer: a message that nobody lets go would stay with this worker for ever."""
+    def _discard(self, entries: Sequence[tuple[Delivery, object]]) -> None:
+        """Let messages be redelivered: while they are in flight, their visibility timeout is extended for ever."""
         for delivery, _ in entries:
-            self._holds.drop(delivery)
+            self._in_flight.discard(delivery)
 
-    async def _ack(self, entries: list[tuple[Delivery, int]]) -> None:
+    async def _delete(self, entries: list[tuple[Delivery, int]]) -> None:
         deliveries = [delivery for delivery, _ in entries]
         again = []
-        self._holds.leave(deliveries)
+        self._in_flight.mark_deleting(deliveries)
         try:
             answers = await self._broker.ack(deliveries)
-        except Exception as error:  # whatever it is: a message that nobody lets go would be held for ever
-            self._ack_faults.failed(error)
+        except Exception as error:  # of any kind: the messages must leave the in-flight table in the end
+            self._delete_faults.failed(error)
             again = entries
         else:
             for entry, answer in zip(entries, answers, strict=True):
                 if answer is None or answer.receipt_expired or not answer.transient:
-                    self._holds.drop(entry[0])
+                    self._in_flight.discard(entry[0])
                     if answer is not None:
                         logger.warning(
-                            "message %s could not be deleted and may come again: %s: %s",
+                            "message %s could not be deleted and may be redelivered: %s: %s",
                             entry[0].message_id,
                             answer.code,
                             answer.message,
                             extra={"action": "ack_fault", "queue": entry[0].queue},
                         )
                 else:
-                    self._ack_faults.failed(AwsError("delete_message_batch", answer.code, answer.message))
+                    self._delete_faults.failed(AwsError("delete_message_batch", answer.code, answer.message))
                     again.append(entry)
         if again:
-            await self._ack_again(again)
+            await self._delete_again(again)
         else:
-            self._ack_faults.recovered()
+            self._delete_faults.recovered()
 
-    async def _ack_again(self, entries: list[tuple[Delivery, int]]) -> None:
-        """Deleting is tried for long, and the messages held meanwhile: a duplicate costs more than a request."""
+    async def _delete_again(self, entries: list[tuple[Delivery, int]]) -> None:
+        """Try to delete for long, with the messages in flight: a duplicate costs more than a request."""
         await asyncio.sleep(random.uniform(0.5, 1.5) * (0.2 if self._stopping else 1))
         for delivery, tries in entries:
-            if tries >= ACK_TRIES or (self._stopping and tries >= 3):
-                self._holds.drop(delivery)
+            if tries >= (MAX_FINAL_DELETE_TRIES if self._stopping else MAX_DELETE_TRIES):
+                self._in_flight.discard(delivery)
             else:
-                self._acks.add((delivery, tries + 1))
+                self._deletes.add((delivery, tries + 1))
 
-    async def _hide(self, entries: list[tuple[Delivery, int]]) -> None:
-        await change_visibility(self._broker, entries, self._hide_faults)
+    async def _change(self, entries: list[tuple[Delivery, int]]) -> None:
+        await change_visibility(self._broker, entries, self._change_faults)
 
-    async def _bury(self, entries: list[tuple[Delivery, DeadLetter]]) -> None:
-        for (delivery, _), buried in zip(entries, await send_to_dlq(self._broker, entries), strict=True):
-            if buried:
-                self._acks.add((delivery, 0))
+    async def _dead_letter(self, entries: list[tuple[Delivery, DeadLetter]]) -> None:
+        for (delivery, _), copied in zip(entries, await send_to_dlq(self._broker, entries), strict=True):
+            if copied:
+                self._deletes.add((delivery, 0))
             else:
-                self._holds.drop(delivery)
+                self._in_flight.discard(delivery)
 
-    async def _put_off(self, entries: list[tuple[Delivery, RetryIn]]) -> None:
-        """Held until its schedule stands, so that nobody else gets a message that is about to be deleted."""
+    async def _reschedule(self, entries: list[tuple[Delivery, RetryIn]]) -> None:
+        """Make the schedules. The messages stay in flight until then: another worker must not receive them."""
         for (delivery, outcome), accepted in zip(entries, await reschedule(self._schedules(), entries), strict=True):
             await self.settle(delivery, DONE if accepted else outcome._replace(later=None))

@@ -11,24 +11,24 @@ from ..brokers.base import MAX_BATCH, MAX_WAIT
 GATHER_SECONDS = 0.02
 """How long a poll waits for more free slots before it asks for fewer than ten messages.
 
-Asking for one message whenever one slot comes free would cost a request per task."""
+Asking for one message each time a slot becomes free would cost one request per task."""
 
-SCARCE_WAIT = 1
-"""Seconds of a poll where queues have to take turns for too few slots."""
+SHORT_POLL_SECONDS = 1
+"""Length of a poll if the queues have to take turns for too few slots."""
 
-PROMPT = 0.25
-"""Seconds within which a queue with a backlog answers a poll; one that takes longer has none left."""
+BACKLOG_ANSWER_SECONDS = 0.25
+"""A queue with a backlog answers a poll within this time. One that takes longer has no backlog any more."""
 
 
 class Slots:
-    """So many tasks may be held at once; a poll reserves what it asks for, so nothing is fetched that cannot start.
+    """Limits the messages in flight. A poll reserves a slot for each message that it asks for.
 
-    An idle queue's poll reserves one slot only, so that it does not keep the others from a busy queue. Of the queues
-    that have a backlog each may hold its share of the slots by weight. Where slots are scarce, the queue that has
-    been served least for its weight goes first.
+    So no message is received that cannot start. The poll of an idle queue reserves one slot only, to leave the others
+    to a busy queue. Queues with a backlog share the slots by weight. If slots are scarce, the queue with the smallest
+    use for its weight polls first.
 
     Args:
-        total: slots in all, 1 or more.
+        total: number of slots, 1 or more.
         weights: share of each queue, above 0.
     """
 
@@ -40,87 +40,82 @@ class Slots:
         self._closed = False
 
     async def reserve(self, queue: str) -> int:
-        """Take 1 to 10 slots for a poll of `queue`; waits until there are any."""
+        """Take 1 to 10 slots for a poll of `queue`. Waits until a slot is free for it."""
         mine = self._queues[queue]
-        wish = min(mine.wish, self.total)
-        mine.wants = True
+        batch_size = min(mine.batch_size, self.total)
+        mine.waiting = True
         try:
-            if self.free < wish:
-                await self._gather(wish)
+            if self.free < batch_size:
+                await self._gather(batch_size)
             while not self._closed and not self._is_next(mine):
                 await self._wait(mine)
         finally:
-            mine.wants = False
-        # One slot is left for each queue that has no poll open, or it would wait for this poll to end.
-        others = sum(other.opened is None for other in self._queues.values() if other is not mine)
-        taken = max(1, min(wish, self.free - others, self._room(mine)))
+            mine.waiting = False
+        taken = max(1, min(batch_size, self._free_for(mine), self._share_left(mine)))
         self.free -= taken
-        mine.held += taken
-        mine.opened = asyncio.get_running_loop().time()
+        mine.used += taken
+        mine.polled_at = asyncio.get_running_loop().time()
         self._wake()
         return taken
 
-    def reserve_more(self, queue: str) -> bool:
-        """Take ten slots for one more poll of a queue that has a backlog; False where fewer are free for it.
-
-        Nothing is taken that another queue waits for.
-        """
+    def reserve_extra(self, queue: str) -> bool:
+        """Take ten slots for an extra poll of a queue with a backlog. False if fewer are free for it."""
         mine = self._queues[queue]
-        others = sum(other.opened is None for other in self._queues.values() if other is not mine)
-        if self._closed or self.free - others < MAX_BATCH or self._room(mine) < MAX_BATCH:
+        if self._closed or self._free_for(mine) < MAX_BATCH or self._share_left(mine) < MAX_BATCH:
             return False
         self.free -= MAX_BATCH
-        mine.held += MAX_BATCH
+        mine.used += MAX_BATCH
         return True
 
-    def polled_more(self, queue: str, received: int) -> None:
-        """One more poll of a queue ended."""
+    def extra_poll_ended(self, queue: str, received: int) -> None:
         mine = self._queues[queue]
-        mine.served += received / mine.weight
-        self.give_back(queue, MAX_BATCH - received)
+        mine.weighted_use += received / mine.weight
+        self.release(queue, MAX_BATCH - received)
 
-    def polled(self, queue: str, reserved: int, received: int) -> None:
-        """A poll ended: give back what it did not use."""
+    def poll_ended(self, queue: str, reserved: int, received: int) -> None:
+        """Release the slots that a poll reserved and did not use."""
         mine = self._queues[queue]
-        mine.opened = None
+        mine.polled_at = None
         mine.busy = received > 0
-        mine.served += received / mine.weight
+        mine.weighted_use += received / mine.weight
         if len(self._queues) > 1:
-            # With one queue there is nobody to leave slots to, and asking for ten costs the same as for one.
-            mine.wish = min(MAX_BATCH, max(1, received * 2))
-        # Who was away has no claim to what the others got meanwhile.
-        mine.served = max(mine.served, max(other.served for other in self._queues.values()) - self.total)
-        self.give_back(queue, reserved - received)
+            # A single queue always asks for ten: that costs the same as asking for one.
+            mine.batch_size = min(MAX_BATCH, max(1, received * 2))
+        # Cap the credit of a queue that was idle, so it cannot starve the others when it returns.
+        most_used = max(other.weighted_use for other in self._queues.values())
+        mine.weighted_use = max(mine.weighted_use, most_used - self.total)
+        self.release(queue, reserved - received)
 
-    def give_back(self, queue: str, count: int = 1) -> None:
-        """Slots of a queue have become free."""
-        self._queues[queue].held -= count
+    def release(self, queue: str, count: int = 1) -> None:
+        """Free slots of a queue."""
+        self._queues[queue].used -= count
         self.free += count
         if self.free > 0:
             self._settled.set()
             self._wake()
 
     def close(self) -> None:
-        """Wake every waiting poll, to let it see that the worker is stopping."""
+        """Wake every waiting poll, because the worker stops."""
         self._closed = True
         self._settled.set()
         for queue in self._queues.values():
             queue.wake()
 
     def longest_wait(self) -> int:
-        """Seconds that a poll may wait for a first message.
+        """Longest time in seconds that a poll may wait for a first message.
 
-        Where not every queue can have a poll open at once, polls take turns and are short. One that keeps a queue
-        waiting that had messages the last time does not wait at all.
+        If there are more queues than slots, polls take turns and are short. They do not wait at all while a queue
+        waits whose last poll received messages.
         """
         if self.total >= len(self._queues):
             return MAX_WAIT
-        return 0 if any(queue.wants and queue.busy for queue in self._queues.values()) else SCARCE_WAIT
+        return 0 if any(queue.waiting and queue.busy for queue in self._queues.values()) else SHORT_POLL_SECONDS
 
-    async def _gather(self, wish: int) -> None:
+    async def _gather(self, batch_size: int) -> None:
+        """Wait a moment for `batch_size` free slots."""
         loop = asyncio.get_running_loop()
         until = loop.time() + GATHER_SECONDS
-        while not self._closed and self.free < wish and (left := until - loop.time()) > 0:
+        while not self._closed and self.free < batch_size and (left := until - loop.time()) > 0:
             self._settled.clear()
             try:
                 async with asyncio.timeout(left):
@@ -130,49 +125,63 @@ class Slots:
 
     async def _wait(self, mine: _Queue) -> None:
         mine.woken = asyncio.get_running_loop().create_future()
-        # Nobody tells when another queue's poll has taken so long that it cannot have a backlog.
-        await asyncio.wait([mine.woken], timeout=PROMPT)
+        # With a timeout: nothing signals that a poll of another queue has taken too long for a backlog.
+        await asyncio.wait([mine.woken], timeout=BACKLOG_ANSWER_SECONDS)
         mine.woken = None
 
     def _is_next(self, mine: _Queue) -> bool:
-        """Whether it is the turn of a queue that wants slots."""
-        if self.free < 1 or self._room(mine) < 1:
+        """True if it is the turn of a queue that waits for slots."""
+        if self.free < 1 or self._share_left(mine) < 1:
             return False
-        waiting = [other for other in self._queues.values() if other.wants and self._room(other) > 0]
-        return self.free > len(waiting) or mine.served <= min(other.served for other in waiting)
+        waiting = [other for other in self._queues.values() if other.waiting and self._share_left(other) > 0]
+        return self.free > len(waiting) or mine.weighted_use <= min(other.weighted_use for other in waiting)
 
-    def _room(self, mine: _Queue) -> int:
-        """How many more slots a queue may hold: its share by weight, while others have a backlog."""
+    def _free_for(self, mine: _Queue) -> int:
+        """The free slots, but one for each other queue without an open poll: it would wait for the end of this one."""
+        return self.free - sum(other.polled_at is None for other in self._queues.values() if other is not mine)
+
+    def _share_left(self, mine: _Queue) -> int:
+        """How many more slots a queue may use: its share by weight, while others have a backlog."""
         now = asyncio.get_running_loop().time()
         others = sum(other.weight for other in self._queues.values() if other is not mine and other.has_backlog(now))
         if not others:
             return self.total
-        return math.ceil(self.total * mine.weight / (mine.weight + others)) - mine.held
+        return math.ceil(self.total * mine.weight / (mine.weight + others)) - mine.used
 
     def _wake(self) -> None:
         if self.free < 1:
             return
-        for queue in sorted(self._queues.values(), key=lambda queue: queue.served):
-            if queue.woken is not None and not queue.woken.done() and self._room(queue) > 0:
+        for queue in sorted(self._queues.values(), key=lambda queue: queue.weighted_use):
+            if queue.woken is not None and not queue.woken.done() and self._share_left(queue) > 0:
                 queue.wake()
                 return
 
 
 class _Queue:
-    """What is known of one queue. Times are the event loop's."""
+    """The slots and polls of one queue.
+
+    Attributes:
+        used: its slots, those of open polls included.
+        weighted_use: messages received, divided by its weight.
+        batch_size: slots that its next poll asks for.
+        busy: True if its last poll received messages.
+        waiting: True while a poll waits for slots.
+        polled_at: start of its open poll, by the event loop's clock; None without one.
+        woken: ends the wait for slots.
+    """
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
-        self.held = 0
-        self.served = 0.0
-        self.wish = MAX_BATCH
+        self.used = 0
+        self.weighted_use = 0.0
+        self.batch_size = MAX_BATCH
         self.busy = False
-        self.wants = False
-        self.opened: float | None = None
+        self.waiting = False
+        self.polled_at: float | None = None
         self.woken: asyncio.Future[None] | None = None
 
     def has_backlog(self, now: float) -> bool:
-        return self.busy and (self.opened is None or now - self.opened < PROMPT)
+        return self.busy and (self.polled_at is None or now - self.polled_at < BACKLOG_ANSWER_SECONDS)
 
     def wake(self) -> None:
         if self.woken is not None and not self.woken.done():

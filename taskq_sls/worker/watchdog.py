@@ -105,7 +105,7 @@ class Watchdog:
             logger=LOGGER,
             with_stacks=True,
         )
-        self._heartbeat.let_go()
+        self._heartbeat.stop_and_release()
         if not self._ends_process:
             self._watch.call_soon(self._ask_to_end)
             return

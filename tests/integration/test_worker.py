@@ -748,7 +748,7 @@ async def test_a_thread_that_does_not_end_is_left_with_its_lease(
 
 
 async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskq_sls.worker.settler.ACK_DELAY", 60)
+    monkeypatch.setattr("taskq_sls.worker.settler.DELETE_DELAY_SECONDS", 60)
     bench = make_aws_bench(short())
     release, started, entered = threading.Event(), threading.Event(), asyncio.Event()
     ended: list[str] = []
@@ -1002,7 +1002,7 @@ async def test_a_table_that_cannot_be_reached_gives_messages_back_unattempted_an
 ) -> None:
     # The messages come back in a moment, not in the 5 to 60 seconds of real life.
     monkeypatch.setattr("taskq_sls.engine.claiming.random.uniform", lambda low, high: 0)
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+    for name in ("FIRST_PROBE_PAUSE_SECONDS", "MAX_PROBE_PAUSE_SECONDS"):
         monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.05)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
 

@@ -139,7 +139,7 @@ async def test_an_outage_of_the_table_spends_no_backlogs_receives(
     monkeypatch.setattr(
         "taskq_sls.engine.claiming.random.uniform", lambda low, high: 0
     )  # released messages are back at once
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+    for name in ("FIRST_PROBE_PAUSE_SECONDS", "MAX_PROBE_PAUSE_SECONDS"):
         monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.05)
     bench = make_aws_bench(Queue("default", visibility_timeout=5, max_receive_count=4), aws_options={"max_attempts": 1})
 

@@ -1,6 +1,6 @@
 """A worker that can be crashed between any two of its steps, and stopped like a machine that sleeps.
 
-It runs the real executor, settler, holds, group locks and beats of the heartbeat; only its polls and its threads
+It runs the real executor, settler, in-flight table, group locks and beats of the heartbeat; only its polls and its threads
 are simulated.
 """
 
@@ -83,15 +83,15 @@ class SimWorker:
         self._work: dict[asyncio.Task[Any], None] = {}
         view = _seen_from(self, broker, Broker)
         self._broker = view
-        self._holds = InFlight()
-        self._settler = Settler(view, self._holds)
+        self._in_flight = InFlight()
+        self._settler = Settler(view, self._in_flight)
         self._locks = GroupLocks()
         results_view = _seen_from(self, results, ResultBackend)
         services = Services(AsyncFlow(clock), lambda: view, lambda: results_view, _nothing)
         self.executor = app.executor(services, self)
         self._heartbeat = Heartbeat(
             self.executor,
-            self._holds,
+            self._in_flight,
             {name: queue.visibility_timeout for name, queue in app.queues.items()},
             beats,
             clock,
@@ -188,7 +188,7 @@ class SimWorker:
             await asyncio.sleep(self.dice.uniform(0.5, 1) * wait)
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
-        self._holds.add(deliveries)
+        self._in_flight.add(deliveries)
         for chain in fifo_groups(deliveries, _is_fifo):
             self._spawn(self._locks.run_chain(chain, self._process, self._settle, lambda: self.stopping), self._work)
 

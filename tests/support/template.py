@@ -71,7 +71,7 @@ class Stack:
         self.resources = {
             name: self.resolve(resource)
             for name, resource in self._raw.items()
-            if "Condition" not in resource or self._holds(resource["Condition"])
+            if "Condition" not in resource or self._in_flight(resource["Condition"])
         }
         self.outputs = {name: self.resolve(one["Value"]) for name, one in self.template["Outputs"].items()}
         shared = self.resolve(self.template["Globals"]["Function"])
@@ -191,9 +191,9 @@ class Stack:
 
     def _if(self, arguments: list[Any]) -> Any:
         condition, yes, no = arguments
-        return self.resolve(yes if self._holds(condition) else no)
+        return self.resolve(yes if self._in_flight(condition) else no)
 
-    def _holds(self, condition: str) -> bool:
+    def _in_flight(self, condition: str) -> bool:
         return bool(self.resolve(self.template["Conditions"][condition]))
 
     def _equals(self, arguments: list[Any]) -> bool:

@@ -33,18 +33,20 @@ class Machine:
         monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: self.now)
 
 
-async def beating(rig: Rig, holds: InFlight) -> Heartbeat:
+async def beating(rig: Rig, in_flight: InFlight) -> Heartbeat:
     services = Services(BlockingFlow(rig.clock), lambda: rig.broker, lambda: rig.results, _nothing)
-    return Heartbeat(await rig.executor(), holds, {"default": HOLD}, services, rig.clock, lambda context, reason: None)
+    return Heartbeat(
+        await rig.executor(), in_flight, {"default": HOLD}, services, rig.clock, lambda context, reason: None
+    )
 
 
 @pytest.mark.parametrize(("takes", "warned"), [(HOLD / 3, False), (HOLD / 3 + 0.1, True)])
 async def test_a_beat_that_takes_longer_than_its_interval_warns(
     takes: float, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig, machine, holds = Rig(), Machine(monkeypatch), InFlight()
+    rig, machine, in_flight = Rig(), Machine(monkeypatch), InFlight()
     await rig.broker.send([Outgoing("default", "held", "a")])
-    holds.add(await rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
+    in_flight.add(await rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
     extend = FaultyBroker.extend
 
     async def slowly(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
@@ -52,9 +54,9 @@ async def test_a_beat_that_takes_longer_than_its_interval_warns(
         return await extend(broker, batch, seconds)
 
     monkeypatch.setattr(FaultyBroker, "extend", slowly)
-    heartbeat = await beating(rig, holds)
+    heartbeat = await beating(rig, in_flight)
     machine.now += HOLD / 3
-    heartbeat._tick()
+    heartbeat._check()
     assert [record.levelno for record in caplog.records if record.action == "heartbeat_slow"] == (  # type: ignore[attr-defined]  # all of ours have one
         [logging.WARNING] if warned else []
     )
@@ -75,7 +77,7 @@ async def test_progress_told_many_times_between_two_looks_is_one_write_and_none_
     await told.wait()
     heartbeat = await beating(rig, InFlight())
     for _ in range(3):
-        heartbeat._tick()
+        heartbeat._check()
     assert rig.results.calls == ["claim", "renew"]
     assert rig.record().progress == (100, 100, None)
     end.set()
@@ -135,7 +137,7 @@ async def test_an_attempt_that_cannot_be_renewed_keeps_no_other_from_its_renewal
 
     monkeypatch.setattr(type(running.rig.results), "renew", refuse)
     running.pass_time(HOLD)
-    heartbeat._tick()
+    heartbeat._check()
     assert heartbeat.live(running.machine.now)
     assert running.lease("bad") == before
     assert running.lease("good") == running.rig.clock.time() + HOLD
@@ -152,11 +154,11 @@ async def test_progress_that_the_table_refuses_does_not_end_the_lease(
     heartbeat = await running.start("task-1")
     running.contexts["task-1"].progress(1, 10)
     running.rig.results.fail("renew", refusal)
-    heartbeat._tick()
+    heartbeat._check()
     assert running.lease("task-1") == running.rig.clock.time() + HOLD
     assert heartbeat.live(running.machine.now)
     assert [record.action for record in caplog.records if record.levelno >= logging.WARNING] == ["progress_fault"]  # type: ignore[attr-defined]  # all of ours have one
-    heartbeat._tick()
+    heartbeat._check()
     assert running.rig.results.calls.count("renew") == 2  # the refused progress is not tried again
     assert await running.finish() == [Done()]
 
@@ -167,7 +169,7 @@ async def test_progress_of_other_types_fails_neither_a_beat_nor_the_end_of_its_a
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
     running.contexts["task-1"]._progress = Progress(1, 10, 5)  # type: ignore[arg-type]  # past the check of `progress`
-    heartbeat._tick()
+    heartbeat._check()
     assert running.lease("task-1") == running.rig.clock.time() + HOLD
     assert await running.finish() == [Done()]
     assert running.rig.record().status is State.SUCCEEDED
@@ -179,13 +181,13 @@ async def test_a_queue_that_cannot_be_extended_keeps_no_lease_from_its_renewal(
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
     await running.rig.broker.send([Outgoing("default", "held", "a")])
-    heartbeat._holds.add(await running.rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
+    heartbeat._in_flight.add(await running.rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
 
     async def refuse(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
         raise ValueError("rubbish")
 
     monkeypatch.setattr(FaultyBroker, "extend", refuse)
-    heartbeat._tick()
+    heartbeat._check()
     assert running.lease("task-1") == running.rig.clock.time() + HOLD
     assert await running.finish() == [Done()]
 
@@ -200,13 +202,13 @@ async def test_a_wall_clock_that_is_set_back_ends_neither_renewals_nor_the_sight
     true_time = running.rig.clock.time()
     running.rig.clock._now -= 3_600
     for _ in range(3):
-        heartbeat._tick()
+        heartbeat._check()
         # To a worker whose clock was not set the lease has not ended.
         assert running.lease("task-1") == true_time + HOLD
         running.pass_time(HOLD / 3)
         true_time += HOLD / 3
     await running.rig.results.cancel("task-1", task="job", queue="default", now=true_time, ttl=true_time + 9e6)
-    heartbeat._tick()
+    heartbeat._check()
     assert stopped == ["cancelled"]
     assert await running.finish() == [Done()]
 
@@ -214,9 +216,9 @@ async def test_a_wall_clock_that_is_set_back_ends_neither_renewals_nor_the_sight
 async def test_an_attempt_is_renewed_at_once_after_the_machine_has_slept(monkeypatch: pytest.MonkeyPatch) -> None:
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
-    heartbeat._tick()
+    heartbeat._check()
     running.rig.clock.travel(HOLD)  # the monotonic clock stands still
-    heartbeat._tick()
+    heartbeat._check()
     assert running.lease("task-1") == running.rig.clock.time() + HOLD
     assert await running.finish() == [Done()]
 

@@ -15,7 +15,7 @@ from taskq_sls.core.flow import drive
 from taskq_sls.errors import AwsError
 from taskq_sls.results.workers import MemoryWorkers, RunningTask, WorkerReport
 from taskq_sls.worker import reporting
-from taskq_sls.worker.reporting import NAMED_BYTES, REPORT_EVERY, Reporter, oldest
+from taskq_sls.worker.reporting import MAX_NAMED_BYTES, REPORT_EVERY, Reporter, oldest_tasks
 
 
 class Monotonic:
@@ -89,7 +89,7 @@ def test_it_is_gone_after_a_clean_stop(time: Monotonic) -> None:
     reporter = reporter_of(rig)
     reporter.report_if_due()
 
-    reporter.say_goodbye()
+    reporter.unregister()
 
     assert reports(rig) == []
 
@@ -101,7 +101,7 @@ def test_it_can_be_switched_off_for_a_worker_or_for_the_app(time: Monotonic, opt
     reporter = reporter_of(rig, **options)
 
     reporter.report_if_due()
-    reporter.say_goodbye()
+    reporter.unregister()
 
     assert reports(rig) == []
 
@@ -140,11 +140,11 @@ def test_a_fault_is_logged_once_and_the_next_minute_tries_again(
 
 def test_the_first_tasks_are_named_as_long_as_the_item_stays_small() -> None:
     contexts = [TaskContext(f"id-{number}", "shop:work") for number in range(10)]
-    assert oldest(contexts) == tuple(RunningTask(f"id-{number}", "shop:work") for number in range(5))
+    assert oldest_tasks(contexts) == tuple(RunningTask(f"id-{number}", "shop:work") for number in range(5))
 
     long = [TaskContext(f"{number}" * 100, "m" * 150) for number in range(5)]
-    named = oldest(long)
-    assert sum(len(one.id) + len(one.task) for one in named) <= NAMED_BYTES
+    named = oldest_tasks(long)
+    assert sum(len(one.id) + len(one.task) for one in named) <= MAX_NAMED_BYTES
     assert len(named) == 2
 
 

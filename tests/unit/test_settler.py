@@ -57,15 +57,15 @@ class WatchedBroker(MemoryBroker):
 class Bench:
     def __init__(self, broker: WatchedBroker) -> None:
         self.broker = broker
-        self.holds = InFlight()
-        self.settler = Settler(broker, self.holds)
+        self.in_flight = InFlight()
+        self.settler = Settler(broker, self.in_flight)
 
     async def receive(self, count: int, queue: str = "default", **more: Any) -> list[Delivery]:
         await self.broker.send([Outgoing(queue, f"body {number}", f"id-{number}", **more) for number in range(count)])
         found: list[Delivery] = []
         while len(found) < count:
             found += await self.broker.receive(queue, max_messages=10, wait=0, visibility=60)
-        self.holds.add(found)
+        self.in_flight.add(found)
         return found
 
     def depth(self, queue: str = "default") -> int:
@@ -96,7 +96,7 @@ async def test_deletes_share_calls_of_ten(bench: Bench) -> None:
 
     assert bench.broker.calls == [("ack", 10), ("ack", 10), ("ack", 5)]
     assert bench.depth() == 0
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 async def test_a_message_is_held_until_it_is_deleted(bench: Bench) -> None:
@@ -104,9 +104,9 @@ async def test_a_message_is_held_until_it_is_deleted(bench: Bench) -> None:
 
     await bench.settler.settle(delivery, DONE)
 
-    assert len(bench.holds) == 1
+    assert len(bench.in_flight) == 1
     await bench.settler.drain()
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 async def test_a_retry_hides_its_message_for_whole_seconds_rounded_up(bench: Bench) -> None:
@@ -117,7 +117,7 @@ async def test_a_retry_hides_its_message_for_whole_seconds_rounded_up(bench: Ben
     await bench.settler.drain()
 
     assert bench.broker.next_visible_at("default") == now + 3
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 async def test_what_is_given_back_is_visible_at_once(bench: Bench) -> None:
@@ -134,7 +134,7 @@ async def test_a_retry_leaves_the_hold_table_before_its_message_is_hidden(bench:
 
     await bench.settler.settle(delivery, RetryIn(5, "failed"))
 
-    assert bench.holds.begin_beat("default") == []
+    assert bench.in_flight.begin_heartbeat("default") == []
     assert bench.broker.calls == []
     await bench.settler.drain()
 
@@ -146,7 +146,7 @@ async def test_a_lost_message_is_let_go_without_a_call(bench: Bench) -> None:
     await bench.settler.drain()
 
     assert bench.broker.calls == []
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
     assert bench.depth() == 1
 
 
@@ -173,7 +173,7 @@ async def test_a_message_whose_copy_cannot_be_sent_stays_and_is_held_no_longer(
     await bench.settler.drain()
 
     assert bench.depth() == 1
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
     assert ("ack", 1) not in bench.broker.calls
 
 
@@ -186,7 +186,7 @@ async def test_without_a_dead_letter_queue_only_a_recorded_failure_is_done(recor
     await bench.settler.drain()
 
     assert bench.depth() == left
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 @pytest.mark.parametrize("fault", [THROTTLED, EntryError("InternalError", "again", transient=True), RuntimeError("x")])
@@ -201,7 +201,7 @@ async def test_a_delete_that_fails_is_tried_again_while_its_message_is_held(
 
     assert bench.broker.calls == [("ack", 1)] * 3
     assert bench.depth() == 0
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 @pytest.mark.parametrize("fault", [THROTTLED, EntryError("InternalError", "again", transient=True), RuntimeError("x")])
@@ -227,7 +227,7 @@ async def test_a_delete_that_never_succeeds_is_given_up_and_its_message_let_go(b
     await bench.settler.drain()
 
     assert bench.depth() == 1
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 async def test_a_delete_that_is_refused_for_good_is_not_repeated(bench: Bench) -> None:
@@ -238,7 +238,7 @@ async def test_a_delete_that_is_refused_for_good_is_not_repeated(bench: Bench) -
     await bench.settler.drain()
 
     assert bench.broker.calls == [("ack", 1)]
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 @pytest.mark.parametrize("fault", [DENIED, AwsError("x", "AccessDenied", "not allowed"), RuntimeError("x")])
@@ -320,7 +320,7 @@ class BrokenSchedules(MemorySchedules):
 
 def with_schedules(schedules: MemorySchedules) -> Bench:
     bench = Bench(WatchedBroker())
-    bench.settler = Settler(bench.broker, bench.holds, lambda: schedules)
+    bench.settler = Settler(bench.broker, bench.in_flight, lambda: schedules)
     return bench
 
 
@@ -329,7 +329,7 @@ async def test_a_message_is_held_until_its_schedule_stands_and_then_deleted() ->
     bench = with_schedules(schedules)
     [delivery] = await bench.receive(1)
     await bench.settler.settle(delivery, RetryIn(200_000, "failed", LATER))
-    assert len(bench.holds) == 1
+    assert len(bench.in_flight) == 1
     await bench.settler.drain()
     assert bench.broker.calls == [("ack", 1)]
     assert await schedules.get(LATER.name) is not None
@@ -342,7 +342,7 @@ async def test_a_message_whose_schedule_cannot_be_made_is_hidden_and_stays() -> 
     await bench.settler.drain()
     assert bench.broker.calls == [("hide", 1)]
     assert bench.broker.next_visible_at("default") == bench.broker.clock.time() + MAX_VISIBILITY_STEP
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
 
 
 async def test_a_batch_that_other_code_cancels_is_held_no_longer(bench: Bench) -> None:
@@ -352,7 +352,7 @@ async def test_a_batch_that_other_code_cancels_is_held_no_longer(bench: Bench) -
         task.cancel()
     await bench.settler.drain()
     assert bench.settler.empty
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
     assert bench.depth() == 10
 
 
@@ -366,5 +366,5 @@ async def test_a_batch_that_fails_in_an_odd_way_is_held_no_longer(
     for delivery in await bench.receive(10):
         await bench.settler.settle(delivery, DONE)
     await bench.settler.drain()
-    assert len(bench.holds) == 0
+    assert len(bench.in_flight) == 0
     assert [record.getMessage() for record in caplog.records] == ["a batch of outcomes was not carried out"]

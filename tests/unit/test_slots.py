@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from taskq_sls.worker.slots import SCARCE_WAIT, Slots
+from taskq_sls.worker.slots import SHORT_POLL_SECONDS, Slots
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 async def poll(slots: Slots, queue: str, received: int) -> int:
     """A whole poll of `queue` that brings up to `received` messages; answers how many it brought."""
     reserved = await slots.reserve(queue)
-    slots.polled(queue, reserved, min(reserved, received))
+    slots.poll_ended(queue, reserved, min(reserved, received))
     return min(reserved, received)
 
 
@@ -46,7 +46,7 @@ async def shares(weights: Mapping[str, float], total: int, tasks: int) -> dict[s
         await asyncio.sleep(0)
         assert len(running) <= total
         if running:
-            slots.give_back(running.popleft())
+            slots.release(running.popleft())
     return served
 
 
@@ -65,7 +65,7 @@ async def test_a_poll_waits_until_a_slot_is_free() -> None:
     await turns()
     assert not waiting.done()
 
-    slots.give_back("default")
+    slots.release("default")
 
     assert await waiting == 1
 
@@ -116,20 +116,20 @@ async def test_polls_wait_long_where_every_queue_can_have_one_open() -> None:
 
 
 async def test_where_slots_are_scarce_polls_are_short() -> None:
-    assert Slots(1, {"a": 1, "b": 1}).longest_wait() == SCARCE_WAIT
+    assert Slots(1, {"a": 1, "b": 1}).longest_wait() == SHORT_POLL_SECONDS
 
 
 async def test_a_poll_that_keeps_a_busy_queue_from_the_last_slot_does_not_wait() -> None:
     slots = Slots(1, {"busy": 1, "idle": 1})
     await poll(slots, "busy", 1)
-    slots.give_back("busy")
+    slots.release("busy")
     await slots.reserve("idle")
     waiting = asyncio.create_task(slots.reserve("busy"))
     await turns()
 
     assert slots.longest_wait() == 0
 
-    slots.polled("idle", 1, 0)
+    slots.poll_ended("idle", 1, 0)
     assert await waiting == 1
 
 
@@ -154,7 +154,7 @@ async def test_a_poll_gathers_slots_that_come_free_together(monkeypatch: pytest.
     for _ in range(10):
         await turns()
         assert not waiting.done()
-        slots.give_back("default")
+        slots.release("default")
 
     assert await waiting == 10
 
@@ -163,13 +163,13 @@ async def test_a_queue_without_a_backlog_gives_its_share_to_the_others() -> None
     slots = Slots(10, {"busy": 1, "idle": 1})
     await poll(slots, "idle", 5)
     for _ in range(5):
-        slots.give_back("idle")
+        slots.release("idle")
     await poll(slots, "busy", 4)
     assert await slots.reserve("busy") == 1
 
     assert await poll(slots, "idle", 0) == 0
 
-    slots.polled("busy", 1, 1)
+    slots.poll_ended("busy", 1, 1)
     assert await slots.reserve("busy") == 2
     assert slots.free == 3
 
@@ -177,10 +177,10 @@ async def test_a_queue_without_a_backlog_gives_its_share_to_the_others() -> None
 async def test_a_queue_whose_poll_stays_open_counts_as_one_without_a_backlog(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("taskq_sls.worker.slots.PROMPT", 0.02)
+    monkeypatch.setattr("taskq_sls.worker.slots.BACKLOG_ANSWER_SECONDS", 0.02)
     slots = Slots(4, {"busy": 1, "drained": 1})
     await poll(slots, "drained", 1)
-    slots.give_back("drained")
+    slots.release("drained")
     await poll(slots, "busy", 2)
     await slots.reserve("drained")
 
@@ -192,7 +192,7 @@ async def test_a_queue_that_was_idle_for_long_has_no_claim_to_all_slots() -> Non
     slots = Slots(1, {"old": 1, "new": 1})
     for _ in range(100):
         await poll(slots, "old", 1)
-        slots.give_back("old")
+        slots.release("old")
     order = []
 
     async def serve(queue: str) -> None:
@@ -200,7 +200,7 @@ async def test_a_queue_that_was_idle_for_long_has_no_claim_to_all_slots() -> Non
             await poll(slots, queue, 1)
             order.append(queue)
             await asyncio.sleep(0)
-            slots.give_back(queue)
+            slots.release(queue)
 
     await asyncio.gather(serve("old"), serve("new"))
 
@@ -210,26 +210,26 @@ async def test_a_queue_that_was_idle_for_long_has_no_claim_to_all_slots() -> Non
 async def test_one_more_poll_takes_ten_slots_and_gives_back_what_it_did_not_use() -> None:
     slots = Slots(25, {"default": 1})
     assert await slots.reserve("default") == 10
-    assert slots.reserve_more("default")
+    assert slots.reserve_extra("default")
     assert slots.free == 5
-    assert not slots.reserve_more("default")
-    slots.polled_more("default", 4)
+    assert not slots.reserve_extra("default")
+    slots.extra_poll_ended("default", 4)
     assert slots.free == 11
 
 
 async def test_one_more_poll_takes_nothing_that_another_queue_waits_for() -> None:
     slots = Slots(21, {"a": 1, "b": 1})
     assert await slots.reserve("a") == 10
-    assert slots.reserve_more("a")
-    slots.polled_more("a", 0)
-    slots.polled("a", 10, 10)
+    assert slots.reserve_extra("a")
+    slots.extra_poll_ended("a", 0)
+    slots.poll_ended("a", 10, 10)
     assert slots.free == 11
-    assert slots.reserve_more("a")  # one is left for the poll of b
+    assert slots.reserve_extra("a")  # one is left for the poll of b
     assert slots.free == 1
 
 
 async def test_one_more_poll_stays_within_the_share_of_its_queue() -> None:
     slots = Slots(30, {"a": 1, "b": 1})
     for queue in ("a", "b"):
-        slots.polled(queue, await slots.reserve(queue), 10)
-    assert not slots.reserve_more("a")  # it holds 10 of its 15
+        slots.poll_ended(queue, await slots.reserve(queue), 10)
+    assert not slots.reserve_extra("a")  # it holds 10 of its 15

@@ -14,7 +14,7 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.queues import Queue
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.worker.poller import Outage, Poller
+from taskq_sls.worker.poller import ClaimOutage, Poller
 from taskq_sls.worker.slots import Slots
 
 
@@ -50,12 +50,12 @@ class SlowBroker(MemoryBroker):
 
 
 class Bench:
-    def __init__(self, backlog: int, slots: int, outage: Outage | None = None) -> None:
+    def __init__(self, backlog: int, slots: int, outage: ClaimOutage | None = None) -> None:
         self.broker = SlowBroker(backlog)
         self.slots = Slots(slots, {"default": 1})
         self.got: list[Delivery] = []
-        self.fetcher = Poller(self.broker, "default", 60, 20, self.slots, self.got.extend, outage)
-        self.task = asyncio.create_task(self.fetcher.run())
+        self.poller = Poller(self.broker, "default", 60, 20, self.slots, self.got.extend, outage)
+        self.task = asyncio.create_task(self.poller.run())
 
     async def turns(self, count: int = 20) -> None:
         for _ in range(count):
@@ -67,7 +67,7 @@ class Bench:
             await asyncio.sleep(0)
 
     async def end(self) -> None:
-        self.fetcher.stop()
+        self.poller.stop()
         self.task.cancel()
         await asyncio.wait([self.task])
 
@@ -105,7 +105,7 @@ async def test_when_the_backlog_is_gone_one_poll_is_left_and_every_slot_free_but
     bench.broker.gate.set()
     await bench.turns(100)
     assert len(bench.got) == 57
-    bench.slots.give_back("default", 57)
+    bench.slots.release("default", 57)
     await bench.turns(100)
     assert bench.broker.open == 1
     assert bench.slots.free == 90
@@ -166,29 +166,29 @@ async def test_the_first_poll_raises_what_no_repeat_mends() -> None:
 async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+    for name in ("FIRST_PROBE_PAUSE_SECONDS", "MAX_PROBE_PAUSE_SECONDS"):
         monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.001)
     results, failing = FaultyResults(), {"default", "other"}
     results.fail("renew", denied(), times=5)
-    bench = Bench(5, 100, Outage("default", failing, results, ManualClock()))
+    bench = Bench(5, 100, ClaimOutage("default", failing, results, ManualClock()))
     bench.broker.gate.set()
     async with asyncio.timeout(60):
         while results.calls.count("renew") < 5:  # what is waited for tells nobody
             assert bench.broker.waits == []
-            assert bench.fetcher.held_back or not results.calls
+            assert bench.poller.paused or not results.calls
             await asyncio.sleep(0)
         await bench.first()
     assert failing == {"other"}
-    assert not bench.fetcher.held_back
+    assert not bench.poller.paused
     assert results.calls == ["renew"] * 6
     await bench.end()
 
 
 async def test_a_stop_ends_the_wait_for_the_table() -> None:
-    bench = Bench(5, 100, Outage("default", {"default"}, FaultyResults(), ManualClock()))
+    bench = Bench(5, 100, ClaimOutage("default", {"default"}, FaultyResults(), ManualClock()))
     await bench.turns()
-    assert bench.fetcher.held_back
-    bench.fetcher.stop()
+    assert bench.poller.paused
+    bench.poller.stop()
     await asyncio.wait_for(bench.task, 60)
     assert bench.broker.waits == []
 
@@ -200,7 +200,7 @@ async def test_what_further_polls_bring_during_a_stop_is_delivered_before_the_fe
     bench.broker.gate.clear()
     await bench.turns()
     assert bench.broker.open > 1
-    bench.fetcher.stop()
+    bench.poller.stop()
     bench.slots.close()
     bench.broker.gate.set()
     await asyncio.wait_for(bench.task, 60)
@@ -224,11 +224,11 @@ async def test_what_a_poll_has_brought_starts_before_the_next_poll_is_made() -> 
     broker.gate.set()
     slots = Slots(100, {"default": 1})
     started: list[asyncio.Task[None]] = []
-    fetcher = Poller(broker, "default", 60, 20, slots, lambda deliveries: started.append(asyncio.create_task(task())))
-    running = asyncio.create_task(fetcher.run())
+    poller = Poller(broker, "default", 60, 20, slots, lambda deliveries: started.append(asyncio.create_task(task())))
+    running = asyncio.create_task(poller.run())
     for _ in range(20):
         await asyncio.sleep(0)
     assert order == ["poll", "task", "poll"]
-    fetcher.stop()
+    poller.stop()
     running.cancel()
     await asyncio.wait([running])

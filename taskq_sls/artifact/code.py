@@ -28,13 +28,13 @@ AWS_LIBRARIES = ("boto3", "botocore")
 """Lambda's own runtime has them, and they are larger than all the rest."""
 
 INSTALLERS_OWN = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
-"""Files of an installed package that tell about the installation."""
+"""Files of an installed package that describe the installation."""
 
 UNPACKED_AT = "/var/task"
 """The folder in which Lambda unpacks the code: tracebacks name it."""
 
 EPOCH = 315_532_800
-"""1 January 1980, the first moment that a zip file can tell: the modification time of every file."""
+"""1 January 1980, the earliest time in a zip file: the modification time of every file."""
 
 
 def assemble(
@@ -46,18 +46,18 @@ def assemble(
     left_out: Sequence[str] = LIBRARY_PARTS_LEFT_OUT,
     with_aws: bool = False,
 ) -> int:
-    """Fill a folder with the code of a function; answers its bytes.
+    """Fill a folder with the code of a function; returns its size in bytes.
 
     Args:
-        target: what is in it goes, if it holds an earlier build.
+        target: an earlier build in it is removed.
         packages: folders from `install`.
         code: files and folders of the app, each with its path in `target`.
         runtime: such as ``python3.13``.
         left_out: parts of taskq_sls that are not copied.
-        with_aws: keep boto3 and botocore, where they are among the packages.
+        with_aws: keep boto3 and botocore, if they are among the packages.
 
     Raises:
-        ConfigError: `target` holds something else, or a part of the code is not there.
+        ConfigError: `target` holds something else, or a part of the code is missing.
     """
     _empty(target)
     for folder in packages:
@@ -71,7 +71,7 @@ def assemble(
 
 
 def clean(packages: Path) -> None:
-    """Remove what only an installation needs, and its bytecode, which names another folder and another Python."""
+    """Remove files that only an installation needs, and bytecode, which names another folder and another Python."""
     _remove(packages / "bin")
     _remove(packages / ".lock")
     for info in packages.glob("*.dist-info"):
@@ -82,9 +82,9 @@ def clean(packages: Path) -> None:
 
 
 def compile_code(folder: Path, runtime: str, parts: Sequence[Path] | None = None) -> bool:
-    """Write bytecode beside the sources; False where no interpreter of the runtime's version is at hand.
+    """Write bytecode beside the sources; False if no interpreter of the runtime's version is installed.
 
-    It holds no times, and is not compared with its source at import.
+    The bytecode holds no times, and is not compared with its source at import.
     """
     python = interpreter(runtime)
     if python is None:

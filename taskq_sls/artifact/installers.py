@@ -2,7 +2,7 @@
 
 Requirements may have markers (``; python_version < "3.12"``, ``; sys_platform == "win32"``), and so may those of
 packages. uv evaluates them for the platform that it installs for; pip for the interpreter and machine that it runs on.
-So pip is used only where these are the functions' own, or where there is no marker to evaluate.
+So pip is used only if these are those of the functions, or if there is no marker to evaluate.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Wanted(NamedTuple):
         runtime: such as ``python3.13``.
         architecture: ``arm64`` or ``x86_64``.
         names: arguments of the installer: packages, and files with ``--requirement`` before each.
-        closure: whether no other packages are needed.
-        markers: whether the files have any.
+        closure: True if no other packages are needed.
+        markers: True if the files have markers.
     """
 
     runtime: str
@@ -83,7 +83,7 @@ def installer(wanted: Wanted) -> list[str]:
 
 @cache
 def interpreter(runtime: str, module: str = "sys") -> str | None:
-    """An interpreter of a version that has a module; None where there is none: bytecode of another is not read."""
+    """An interpreter of a version that has a module, or None. Bytecode of another version would not be read."""
     if (
         f"python{sys.version_info.major}.{sys.version_info.minor}" == runtime
         and importlib.util.find_spec(module) is not None

@@ -18,7 +18,7 @@ from .code import clean, compile_code
 from .installers import Wanted, installer
 
 FORMAT = 1
-"""Part of each key: what an earlier release installed differently is not used."""
+"""Part of each key: a folder that an earlier release installed in another way is not used."""
 
 
 def install(
@@ -30,7 +30,7 @@ def install(
     library: Path | None = None,
     closure: bool = False,
 ) -> Path:
-    """A folder with the packages, without what only an installation needs, and compiled where that is possible.
+    """A folder with the packages, without files that only an installation needs, compiled if possible.
 
     Calls with equal arguments, in one process or in several at once, install one time and share the folder.
 
@@ -40,10 +40,10 @@ def install(
         architecture: of the functions, ``arm64`` or ``x86_64``.
         cache: folder for the folders, one per content of the files; removing it is safe while no build runs.
         library: a wheel or a checkout of taskq-sls in place of the registry's.
-        closure: whether the files name all packages that are needed, so that none is looked for.
+        closure: True if the files name all needed packages, so that no others are resolved.
 
     Raises:
-        ConfigError: nothing here can install for that platform, or a package has no wheel for it.
+        ConfigError: no installer here supports that platform, or a package has no wheel for it.
     """
     texts = [path.read_text(encoding="utf-8") for path in requirements]
     key = hashlib.sha256(repr((FORMAT, texts, runtime, architecture, str(library), closure)).encode()).hexdigest()[:16]
@@ -109,7 +109,7 @@ def _run(command: list[str], target: Path, wanted: Wanted) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """uv reads no configuration of pip: the index that pip is told in the environment is uv's too."""
+    """uv does not read pip's configuration: pass it the index of pip's environment variables."""
     environment = dict(os.environ)
     for pip, uv in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
         if pip in environment:

@@ -1,1 +1,1 @@
-"""Sets up what an app needs in AWS: templates, provisioning, checks, new projects."""
+"""Sets up an app's resources in AWS: templates, provisioning, checks, new projects."""

@@ -23,8 +23,8 @@ class InvocationFailed(TaskQError):
     """An invocation ended without an answer.
 
     Attributes:
-        kind: ``init`` (the module could not be imported), ``error`` (the handler raised, or returned what
-            JSON lacks), ``timeout`` or ``crash`` (the process ended).
+        kind: ``init`` (the module could not be imported), ``error`` (the handler raised, or returned a value
+            that JSON lacks), ``timeout`` or ``crash`` (the process ended).
         traceback: the function's traceback as text, or empty.
     """
 
@@ -39,15 +39,15 @@ class Container(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it can take another invocation."""
+        """True if it can take another invocation."""
         ...
 
     def invoke(self, event: Event, *, timeout: float, request_id: str) -> Any:
         """Run the function and return its answer, after JSON.
 
         Args:
-            event: what JSON can carry.
-            timeout: seconds until the function is given up.
+            event: a JSON value.
+            timeout: seconds until the invocation is ended.
             request_id: the invocation's id.
 
         Raises:
@@ -63,12 +63,12 @@ class Container(Protocol):
 class ProcessContainer:
     """A container in a process of its own, started by its first invocation.
 
-    At the timeout the process and everything it started are killed, as Lambda does; so they are when
-    the process ends by itself. What the function prints goes to this process's stderr.
+    At the timeout the process and everything it started are killed, as Lambda does; and also if the
+    process ends by itself. The function's output goes to this process's stderr.
 
     Args:
-        function: what to run, and the environment it believes in.
-        clock: the time that the deadline is told in.
+        function: the function to run, with its environment.
+        clock: source of time for the deadline.
     """
 
     def __init__(self, function: Function, *, clock: Clock | None = None) -> None:
@@ -143,7 +143,7 @@ class InlineContainer:
     Args:
         handler: called with the event and a :class:`LambdaContext`.
         function_name: the name in that context.
-        clock: the time that the deadline is told in.
+        clock: source of time for the deadline.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class ContainerPool:
             container.close()
 
     def close(self) -> None:
-        """End the idle containers, refuse those who wait, and end the lent ones as they come back."""
+        """End the idle containers, refuse waiting callers, and end the lent containers as they are returned."""
         with self._change:
             self._closed = True
             idle, self._idle = self._idle, []

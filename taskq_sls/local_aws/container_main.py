@@ -1,7 +1,7 @@
 """The inside of a Lambda container: ``python -m taskq_sls.local_aws.container_main MODULE:ATTRIBUTE``.
 
 Speaks JSON lines over the pipes it is started with: first ``{"ready": true}`` or an error, then one
-answer for each event. Imports little, so that what is measured here is the function's own start.
+answer for each event. Imports little, so that a measured start is that of the function itself.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _invoke(handler: Handler, command: dict[str, Any]) -> bytes:
     request_id, deadline = command["request_id"], command["deadline"]
     os.environ["_X_AMZN_TRACE_ID"] = command["trace"]
     context = LambdaContext(deadline=deadline, aws_request_id=request_id, invoked_function_arn=command["arn"])
-    # A parent that was killed cannot end a function that hangs; then this does, and shows where it hung.
+    # A killed parent cannot end a function that hangs. Then this does, and prints the stack.
     faulthandler.dump_traceback_later(max(0.0, deadline - time.time()) + ORPHAN_GRACE, exit=True, file=2)
     try:
         answer = handler(command["event"], context)

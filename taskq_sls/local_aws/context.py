@@ -9,12 +9,12 @@ from ..core.clock import Clock, SystemClock
 
 
 class LambdaContext:
-    """What Lambda passes as the second argument, with the same attribute names and types.
+    """Lambda's context object, the second argument of a handler, with the same attribute names and types.
 
     Args:
         timeout: seconds until the deadline, counted from now.
         deadline: epoch seconds of the deadline; instead of `timeout`.
-        clock: where the remaining time comes from; a moving one lets a test reach the deadline at once.
+        clock: source of the remaining time. A test that moves it reaches the deadline at once.
         aws_request_id: the invocation's id; a new UUID by default.
         function_name: default AWS_LAMBDA_FUNCTION_NAME, else ``taskq``.
         function_version: default AWS_LAMBDA_FUNCTION_VERSION, else ``$LATEST``.

@@ -1,4 +1,4 @@
-"""From ReceiveMessage to the event of a Lambda function, and from its answer to what is deleted."""
+"""From ReceiveMessage to the event of a Lambda function, and from its answer to the failed messages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def size_of(record: Record) -> int:
 
 
 def group_of(record: Record) -> str | None:
-    """The message group, where it has one."""
+    """The message group, or None."""
     group = record["attributes"].get("MessageGroupId")
     return None if group is None else str(group)
 
@@ -62,12 +62,12 @@ def failed_ids(answer: object, batch: Collection[str]) -> frozenset[str]:
     None, an object without ``batchItemFailures``, and an empty or null list mean that all succeeded.
 
     Args:
-        answer: what the function returned, after JSON.
+        answer: the function's return value, after JSON.
         batch: the message ids of the batch.
 
     Raises:
         InvalidAnswer: the answer is no object, an entry has no ``itemIdentifier``, or an identifier is
-            empty, null or not one of the batch.
+            empty, null or not in the batch.
     """
     if answer is None:
         return frozenset()

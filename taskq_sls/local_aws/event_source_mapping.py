@@ -18,10 +18,10 @@ from .event_records import InvalidAnswer, Record, event_of, failed_ids, group_of
 from .queue_client import Collector, Source, connect
 
 FUNCTION_TIMEOUT = 30.0
-"""Seconds that an invocation may take, where the queue does not say."""
+"""Default limit of an invocation, in seconds, for a queue without function_timeout."""
 
 CONCURRENCY = 5
-"""Invocations at once, where the queue does not say: what a mapping starts with, says the Lambda guide."""
+"""Default number of concurrent invocations: a new mapping starts with so many (Lambda developer guide)."""
 
 PAUSE = 1.0
 """Seconds between two attempts to reach a queue that does not answer."""
@@ -30,20 +30,20 @@ logger = logging.getLogger("taskq_sls.offline")
 
 
 class EventSourceMapping:
-    """Polls a queue, calls the function with batches, and deletes what it did not report. A context manager.
+    """Polls a queue, calls the function with batches, and deletes the messages not reported as failed. A context manager.
 
     Follows the Lambda guide: batches and windows as the queue declares them, partial answers, the whole
-    batch back after an error or a timeout, one batch per message group on FIFO queues, and a batch that finds
-    no free container within its visibility goes back and has cost a receive. Dead-lettering is
-    the queue's own. Messages given back when the event would pass 6 MB, or at the stop, also cost a receive.
+    batch is redelivered after an error or a timeout, one batch per message group on FIFO queues. A batch that finds
+    no free container within its visibility timeout is released and has cost a receive. The queue dead-letters by its
+    own redrive policy. Messages released because the event would exceed 6 MB, or at the stop, also cost a receive.
 
     Args:
         queue: batch size, window and concurrency; its function timeout unless `function_timeout` is given.
         queue_url: the queue's URL.
         container: makes a container of the function, such as ``lambda: ProcessContainer(function)``.
         function_timeout: seconds (above 0, at most 900). Default the queue's, else 30.
-        reserved_concurrency: most containers at once, when lower than the mapping's own concurrency: what
-            makes Lambda throttle. Default no throttling.
+        reserved_concurrency: most containers at once, if lower than the mapping's own concurrency:
+            Lambda then throttles. Default no throttling.
         report_batch_item_failures: False leaves ReportBatchItemFailures out of the mapping: every answer deletes the whole batch.
         wait: WaitTimeSeconds of the polls, 0 to 20. Lambda's are 20; a stop takes this long, and here a
             request costs nothing.
@@ -112,7 +112,7 @@ class EventSourceMapping:
         self._poller.start()
 
     def stop(self) -> None:
-        """Stop polling, give back what was not handed over, wait for running invocations, end the containers."""
+        """Stop polling, release messages that no invocation has, wait for running invocations, end the containers."""
         self._stopping.set()
         self._slots.release()
         if self._poller is not None:
@@ -134,7 +134,7 @@ class EventSourceMapping:
 
     def _poll(self) -> None:
         while True:
-            # A slot first: what cannot be handed over must not be received.
+            # A slot first: a message that no container can take must not be received.
             self._slots.acquire()
             if self._stopping.is_set():
                 return
@@ -152,7 +152,7 @@ class EventSourceMapping:
         if self._stopping.is_set():
             self._source.give_back(batch)
             return False
-        # On a FIFO queue a group can come back while its batch still waits or runs; it stays hidden.
+        # On a FIFO queue a group can be received again while its batch still waits or runs; it stays invisible.
         with self._guard:
             batch = [record for record in batch if not self.queue.fifo or group_of(record) not in self._busy_groups]
             if not batch:
@@ -169,7 +169,7 @@ class EventSourceMapping:
         try:
             self._deliver(batch)
         except Exception:
-            # Nothing was deleted beyond what SQS confirmed; the rest comes back by itself.
+            # Only messages whose delete SQS confirmed are gone; the rest is redelivered.
             logger.exception("a batch of %s was not settled", self.queue.name, extra={"action": "mapping_failed"})
         finally:
             with self._guard:

@@ -1,4 +1,4 @@
-"""A Lambda function, as far as its containers must know it."""
+"""A Lambda function as its containers see it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Function:
         return function_arn(self.name, self.region)
 
     def process_environment(self, log_stream: str) -> dict[str, str]:
-        """The environment of a container: the parent's, what Lambda sets, then the function's own."""
+        """The environment of a container: the parent's, then Lambda's variables, then the function's own."""
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return {
             **os.environ,

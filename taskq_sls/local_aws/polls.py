@@ -1,4 +1,4 @@
-"""ReceiveMessage requests, and what a long poll must know of moto's queues."""
+"""ReceiveMessage requests, and the state of moto's queues that a long poll reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REGION = re.compile(r"Credential=[^/]*/\d+/([^/]+)/sqs/")
 class Poll(NamedTuple):
     """A ReceiveMessage request, rewritten so that it does not wait.
 
-    `wait` is what the client asked for, in seconds; None asks for the queue's own wait. `body` and `query`
+    `wait` is the client's wait time in seconds; None means the queue's own. `body` and `query`
     are those of the short poll.
     """
 
@@ -33,7 +33,7 @@ class Poll(NamedTuple):
     query: str
 
     def is_empty(self, status: str, body: bytes) -> bool:
-        """Whether the answer is a success without messages."""
+        """True for a success without messages."""
         if not status.startswith("200"):
             return False
         # moto answers a query-protocol GET in JSON, too.
@@ -43,7 +43,7 @@ class Poll(NamedTuple):
 
 
 def poll_of(environ: Mapping[str, Any], body: bytes) -> Poll | None:
-    """The poll in a request; None for everything else, and for what moto itself must refuse."""
+    """The poll in a request; None for other requests, and for those that moto itself must refuse."""
     if environ.get("HTTP_X_AMZ_TARGET") == "AmazonSQS.ReceiveMessage":
         return _json_poll(environ, body)
     if b"ReceiveMessage" in body or "ReceiveMessage" in environ.get("QUERY_STRING", ""):
@@ -90,7 +90,7 @@ def _poll(environ: Mapping[str, Any], url: str, wait: int | None, body: bytes, q
 
 
 def _wait(value: object) -> int | None:
-    """WaitTimeSeconds as a number; -1, which moto refuses, for what is not one."""
+    """WaitTimeSeconds as a number; -1, which moto refuses, if it is not a number."""
     if value is None:
         return None
     try:
@@ -121,15 +121,15 @@ class MotoQueues:
         return int(queue.receive_message_wait_time_seconds or 0) if queue else 0
 
     def has_visible(self, poll: Poll) -> bool:
-        """Whether polling again may bring something: a visible message, or the news that the queue is gone."""
+        """True if another poll would return a message, or the error that the queue is gone."""
         queue = self._find(poll)
         return queue is None or bool(queue.messages)
 
     def return_expired(self, poll: Poll) -> None:
         """Let messages whose visibility ended be pending no more, all of them at once.
 
-        moto does so one by one while it receives, and then hands out the last of a FIFO group first. One whose time
-        comes while moto receives would still be a case of that, so those of FIFO queues are returned a moment early.
+        moto does so one by one while it receives, and then delivers the last message of a FIFO group first. To exclude
+        that for a message that becomes visible during a receive, those of FIFO queues are returned a moment early.
         """
         queue = self._find(poll)
         if queue is None:

@@ -48,7 +48,7 @@ class Process:
             bufsize=0,
             env=dict(environment),
             cwd=directory,
-            # A group of its own: what the function starts is killed with it, and Ctrl-C reaches only us.
+            # A process group of its own: child processes are killed with it, and Ctrl-C reaches only the parent.
             start_new_session=True,
         )
         assert self._child.stdin is not None

@@ -66,7 +66,7 @@ class Source:
         return [record_of(message, queue_arn=self.arn, region=self._region) for message in answer.get("Messages", ())]
 
     def delete(self, records: Sequence[Record]) -> None:
-        """Delete; what SQS refuses is logged and comes back."""
+        """Delete. Refused deletes are logged, and their messages redelivered."""
         for entries in _entries(records):
             answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
             _warn("delete", answer)
@@ -79,7 +79,7 @@ class Source:
 
 
 def connect(region: str | None, endpoint: str | None, connections: int) -> Any:
-    """A boto3 SQS client for `connections` threads; what is None comes from the environment."""
+    """A boto3 SQS client for `connections` threads; None is taken from the environment."""
     try:
         import boto3
         from botocore.config import Config
@@ -153,14 +153,14 @@ class Collector:
 
     def _receive(self, room: int, remaining: float | None, batch: list[Record]) -> list[Record]:
         most = min(room, MOST_PER_CALL)
-        # WaitTimeSeconds knows whole seconds only; the rest of a window is short polls.
+        # WaitTimeSeconds takes whole seconds; the rest of a window is short polls.
         wait = self._wait if remaining is None else min(self._wait, int(remaining))
         try:
             received = self._source.receive(most, wait)
         except Exception:
             if not batch:
                 raise
-            # What is here already is delivered when its window ends; the next receive will raise again.
+            # Messages received already are delivered when their window ends; the next receive raises again.
             received = []
         if not received and wait == 0:
             self._stopping.wait(NAP if remaining is None else min(NAP, remaining))

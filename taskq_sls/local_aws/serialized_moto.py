@@ -22,8 +22,8 @@ Environ = dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
 
 RECHECK = 1.0
-"""Seconds after which a waiting poll looks again although nothing was announced: messages also arrive by
-ways that no request shows, such as a redrive during somebody else's receive."""
+"""Seconds after which a waiting poll checks again without a notification: some messages arrive without a request
+of their own, such as by a redrive during another receive."""
 
 logger = logging.getLogger("taskq_sls.offline")
 
@@ -41,7 +41,7 @@ class AtomicApplication:
 
     Args:
         application: the WSGI application to guard.
-        queues: what this needs to know of moto's queues.
+        queues: reads moto's queues.
     """
 
     def __init__(self, application: Application, queues: MotoQueues) -> None:
@@ -53,7 +53,7 @@ class AtomicApplication:
         """Long polls that wait for a message now."""
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        # Read before the lock is taken: a slow client must not hold up everybody else.
+        # Read before the lock is taken: a slow client must not block all others.
         body = _read_body(environ)
         poll = poll_of(environ, body)
         answer = self._serve(environ, body) if poll is None else self._receive(environ, poll)
@@ -127,7 +127,7 @@ def _read_body(environ: Environ) -> bytes:
 
 
 def _is_gone(environ: Environ) -> bool:
-    """Whether the client closed its connection while it waited."""
+    """True if the client closed its connection while it waited."""
     connection: socket.socket | None = environ.get("werkzeug.socket")
     if connection is None:
         return False

@@ -137,7 +137,7 @@ class _Running:
             thread.join(GRACE)
 
     def _answer(self, connection: socket.socket, address: Any) -> None:
-        """In place of socketserver's own, whose daemon threads cannot be joined."""
+        """Replaces socketserver's threading mixin, because its daemon threads cannot be joined."""
         thread = threading.Thread(
             target=self._answer_in_thread, args=(connection, address), name="taskq-moto-request", daemon=True
         )

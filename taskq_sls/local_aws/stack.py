@@ -32,10 +32,9 @@ _REAL = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_
 
 
 class LocalStack:
-    """A local AWS endpoint and what runs on it. A context manager; only one per process.
+    """A local AWS endpoint with workers and mappings on it. A context manager; only one per process.
 
-    While it runs, the environment of this process names the local server, so that clients and child processes
-    find it.
+    While it runs, this process's environment points to the local server, so that clients and child processes find it.
 
     Args:
         port: of the server (1 to 65,535), or 0 for a free one.
@@ -97,7 +96,7 @@ class LocalStack:
 
         def container() -> ProcessContainer:
             made = ProcessContainer(function)
-            self._containers = [one for one in self._containers if one.alive] + [made]
+            self._containers = [container for container in self._containers if container.alive] + [made]
             return made
 
         mapping = EventSourceMapping(queue, url, container, function_timeout=timeout)

@@ -6,8 +6,8 @@
 ...     memory.run_until_idle()
 ...     assert handle.result() == "a-200.png"
 
-For tests of what happens when things go wrong: `AdversarialBroker` does all that SQS may do, `Faults` decides by
-seed which calls fail, and `FaultyResults` and `FaultyPort` let them.
+To test failures: `AdversarialBroker` does everything that SQS may do, `Faults` decides by seed which calls fail, and
+`FaultyResults` and `FaultyPort` make them fail.
 
 pytest users get the fixture ``taskq_memory``: ``memory = taskq_memory(app)``.
 """

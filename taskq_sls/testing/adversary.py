@@ -22,19 +22,19 @@ FAILED_ENTRY = EntryError("InternalError", "injected by the test", transient=Tru
 
 
 class AdversarialBroker(MemoryBroker):
-    """A `MemoryBroker` that makes use of every freedom SQS has. The same seed and calls do the same again.
+    """A `MemoryBroker` that uses every freedom SQS has. Equal seeds and calls give equal behaviour.
 
-    Standard queues deliver out of order, hand a held message to a second receiver (the first one's receipt
-    then does nothing any more), and bring deleted messages back once. FIFO queues keep their order and
-    deduplicate for five minutes, deleted or not. A hold counts from the receive, also where the answer to the
-    receive was lost. Calls fail as `faults` decides, with AwsError for the whole call or EntryError for an entry.
+    Standard queues deliver out of order, deliver a message in flight to a second receiver (the first receipt
+    then has no effect), and deliver deleted messages once more. FIFO queues keep their order and
+    deduplicate for five minutes, deleted or not. The visibility timeout
+    starts at the receive, even if the answer to the receive was lost. Calls fail as `faults` decides, with AwsError for the whole call or EntryError for an entry.
 
     Args:
-        seed: of the mischief.
+        seed: of the random choices.
         faults: which calls fail; None: none.
         disorder: chance, 0 to 1, that a receive sees the messages in random order.
-        duplicates: chance, per receive and held message, that it is handed out a second time.
-        ghosts: chance that a deleted message is delivered once more.
+        duplicates: chance, 0 to 1, per receive and message in flight, that it is delivered a second time.
+        ghosts: chance, 0 to 1, that a deleted message is delivered once more.
         dead_letter: whether each queue has a dead-letter queue.
 
     Raises:
@@ -98,7 +98,7 @@ class AdversarialBroker(MemoryBroker):
 
 
 class _Mischief:
-    """What the queues of one broker may do, and the dice they share."""
+    """Faults allowed on the queues of one broker, and their shared random source."""
 
     def __init__(self, dice: random.Random, disorder: float, duplicates: float, ghosts: float) -> None:
         for name, chance in (("disorder", disorder), ("duplicates", duplicates), ("ghosts", ghosts)):

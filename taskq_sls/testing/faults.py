@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     after: bool
 
     def error(self, operation: str) -> AwsError:
-        """What the port raises for it."""
+        """The error that the port raises for it."""
         return AwsError(
             operation,
             self.code,
@@ -116,7 +116,7 @@ class Faults:
         self._down.update(operations)
 
     def mend(self) -> None:
-        """End what `break_down` began."""
+        """End the outage that `break_down` began."""
         self._down.clear()
 
     async def around(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
@@ -144,7 +144,7 @@ class Faults:
     def split(self, operation: str, entries: Sequence[Item]) -> tuple[list[int], set[int]]:
         """Which entries of a batch take effect, by position, and which are answered as failed.
 
-        An entry may be in both: it took effect, and its answer says that it did not.
+        An entry may be in both: it took effect, and its answer is an error.
         """
         effective, failed = list(range(len(entries))), set[int]()
         if self._calm or not self._entries or not self._concerns(operation):
@@ -167,7 +167,7 @@ class Faults:
 
 
 def check_chance(where: str, name: str, chance: float) -> None:
-    """Raise ConfigError for what is not a chance from 0 to 1."""
+    """Raise ConfigError unless the value is a chance from 0 to 1."""
     if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
         raise ConfigError(f"{where}: {name}={chance!r} must be a chance from 0 to 1")
 

@@ -25,10 +25,10 @@ from ..scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
 from ..scheduler.memory import MemorySchedules
 
 MOST_DELIVERIES = 100_000
-"""Deliveries of one `run_until_idle` before it says that the tasks never end."""
+"""Deliveries of one `run_until_idle` after which it raises, because the tasks never end."""
 
 MOST_IDLE_WAITS = 200
-"""Waits of up to 2 s, one after the other with nothing to run, after which waiting says that it is in vain."""
+"""Waits of up to 2 s in a row with nothing to run, after which `result()` raises instead of waiting on."""
 
 
 def in_memory(
@@ -44,26 +44,25 @@ def in_memory(
 
     Args:
         immediate: run every task as soon as it is enqueued, its retries included.
-        start: what the clock shows at first, in epoch seconds.
-        bucket: whether there is a bucket for what is too large. Default: where the app has one.
-        scheduler: whether there is a scheduler, for schedules and for delays above 15 minutes.
-        schedules: whether the declared schedules are made too, so that they fire as the clock travels. (A rate
-            without a start fires at once, as it does when it is deployed.)
+        start: first time of the clock, in epoch seconds.
+        bucket: provide a bucket for payloads that are too large. Default: only if the app has one.
+        scheduler: provide a scheduler, for schedules and for delays above 15 minutes.
+        schedules: create the declared schedules too, so that they fire as the clock travels. (A rate without a start
+            fires at once, as it does when it is deployed.)
     """
     return InMemory(app, immediate=immediate, start=start, bucket=bucket, scheduler=scheduler, schedules=schedules)
 
 
 class InMemory:
-    """The app's tasks run here through the real executor, when you say so.
+    """Runs the app's tasks through the real executor, when the test calls for it.
 
-    Tasks with ``run_in="process"`` run in threads of this process, so that what a test has replaced is replaced for
-    them too.
+    Tasks with ``run_in="process"`` run in threads of this process, so that a test's patches apply to them too.
 
     Attributes:
         clock: a `ManualClock`; everything in the app reads it.
         broker: a `MemoryBroker` with the app's queues and their dead-letter queues.
         results: a `MemoryResults`.
-        payloads: a `MemoryPayloads`, in use where there is a bucket.
+        payloads: a `MemoryPayloads`, in use if there is a bucket.
         schedules: a `MemorySchedules`: delays and schedules, which fire when the clock gets there.
     """
 
@@ -106,7 +105,7 @@ class InMemory:
         self.app.clock, self.app.services, self.app.make_children().inline = self._saved
 
     def has_bucket(self) -> bool:
-        """Whether what is too large goes to `payloads`."""
+        """True if payloads that are too large go to `payloads`."""
         return self.app.settings.bucket is not None if self._bucket is None else self._bucket
 
     def travel(self, seconds: float) -> None:
@@ -141,11 +140,20 @@ class InMemory:
             self.busy = False
 
     def dead_letters(self, queue: str | None = None) -> list[Delivery]:
-        """The messages in a queue's dead-letter queue (default: the app's first queue), left where they are."""
+        """The messages in a queue's dead-letter queue (default: the app's first queue). They stay there."""
         name = dead_letter_name(queue or next(iter(self.app.queues)))
         return [
-            Delivery(name, one.body, "", one.message_id, one.receive_count, one.sent_at, one.group, one.attributes)
-            for one in self.broker.messages(name)
+            Delivery(
+                name,
+                message.body,
+                "",
+                message.message_id,
+                message.receive_count,
+                message.sent_at,
+                message.group,
+                message.attributes,
+            )
+            for message in self.broker.messages(name)
         ]
 
     async def _run(self, state: Any, travel: bool) -> int:
@@ -178,7 +186,7 @@ class InMemory:
                 return count
 
     async def _fire(self) -> None:
-        """Send what the schedules have come to."""
+        """Send the messages of all schedules that are due."""
         if self._undeclared:
             self._undeclared = False
             for spec in await adeclared_specs(self.app, await self.app.services.on_loop()):
@@ -220,7 +228,7 @@ class InMemory:
         return True
 
     def pass_time(self, seconds: float) -> None:
-        """What a blocking wait does: run what is due; if nothing was, let time pass up to the next message."""
+        """Stand in for a blocking wait: run all due tasks; if there was none, move the clock to the next message."""
         if not self.busy and asyncio._get_running_loop() is None and self.run_until_idle():
             return
         due = None if self.busy else self.next_due()

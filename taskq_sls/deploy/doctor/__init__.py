@@ -1,4 +1,4 @@
-"""Looks at an app and at what it needs in AWS, changes nothing, and says what is wrong and how to mend it."""
+"""Checks an app and its resources in AWS without changing anything, and reports each fault with its fix."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .table import check_overdue, check_table
 __all__ = ["CLIENT_OPTIONS", "Finding", "Level", "examine"]
 
 CLIENT_OPTIONS = {"connect_timeout": 2.0, "read_timeout": 5.0, "max_attempts": 1}
-"""For the port that a check uses: an endpoint that is down is told in seconds."""
+"""Client options of the checks: an endpoint that is down is reported within seconds."""
 
 
 async def examine(app: TaskQ, port: AwsPort) -> list[Finding]:
-    """All checks, in the order to mend things in. Where no call can succeed, those that need one are left out.
+    """Run all checks, in the order in which to fix things. If no call can succeed, checks that need one are skipped.
 
     Args:
-        port: made with `CLIENT_OPTIONS`; only asked questions, and no message is received.
+        port: made with `CLIENT_OPTIONS`; it only reads, and receives no message.
     """
     findings = [*check_packages(), *_check_app(app)]
     if any(finding.level == "fail" for finding in findings):

@@ -23,13 +23,13 @@ REFUSED_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""What services answer to credentials that are wrong or over."""
+"""Error codes for wrong or expired credentials."""
 
 _NEW_CREDENTIALS = "give other credentials: AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
 
 
 async def check_account(port: AwsPort, queue: str) -> list[Finding]:
-    """Whether calls can succeed at all.
+    """True if calls can succeed at all.
 
     Args:
         queue: physical name of a queue to ask for; it need not exist.

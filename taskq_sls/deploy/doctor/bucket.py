@@ -1,4 +1,4 @@
-"""The bucket as it is, against what large payloads need."""
+"""Compares the bucket with the needs of large payloads."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _check_lifetimes(s3: AwsClient, subject: str, name: str) -> list[Findi
         detail = f"its rule {rule} removes objects under {lifetime.prefix} before their {lifetime.days} days"
         faults.append(fail(subject, f"{detail}: messages would lose their arguments", "keep that rule off this prefix"))
     if lacking := lacking_lifetimes(rules):
-        prefixes = ", ".join(one.prefix for one in lacking)
+        prefixes = ", ".join(lifetime.prefix for lifetime in lacking)
         detail = f"has no lifecycle rule for {prefixes}: objects there are never removed"
         faults.append(fail(subject, detail, PROVISION))
     return faults

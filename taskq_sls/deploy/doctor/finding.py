@@ -11,7 +11,7 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """What was looked at, what was found, and how to mend it."""
+    """One checked thing, its state, and the fix if it needs one."""
 
     level: Level
     subject: str
@@ -32,17 +32,17 @@ def fail(subject: str, detail: str, fix: str) -> Finding:
 
 
 def denied(error: AwsError) -> bool:
-    """Whether a policy refused the call."""
+    """True if a policy refused the call."""
     return "AccessDenied" in error.code or error.code in ("UnauthorizedOperation", "NotAuthorized")
 
 
 def unanswered(error: AwsError) -> bool:
-    """Whether nothing answered at all."""
+    """True if there was no answer at all."""
     return error.status == 0
 
 
 def check_packages() -> list[Finding]:
-    """Whether what makes a worker faster is installed."""
+    """Check for the optional packages that make a worker faster."""
     findings = []
     if importlib.util.find_spec("aiobotocore") is None:
         findings.append(

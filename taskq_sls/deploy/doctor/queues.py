@@ -1,4 +1,4 @@
-"""Queues and dead-letter queues as they are, against what the app declares."""
+"""Compares queues and dead-letter queues with the app's declaration."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def _check_permissions(sqs: AwsClient, subject: str, url: str) -> list[Fin
 
 
 async def find_url(sqs: AwsClient, settings: Settings, queue: str) -> str | None:
-    """The URL of a logical queue, or None where there is no such queue."""
+    """The URL of a logical queue, or None if there is no such queue."""
     if queue in settings.queue_urls:
         return settings.queue_urls[queue]
     try:
@@ -158,7 +158,7 @@ async def find_url(sqs: AwsClient, settings: Settings, queue: str) -> str | None
 
 
 async def queue_attributes(sqs: AwsClient, url: str) -> dict[str, str] | None:
-    """All attributes of a queue, or None where there is no such queue."""
+    """All attributes of a queue, or None if there is no such queue."""
     try:
         answer = await sqs.call("get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
     except AwsError as error:

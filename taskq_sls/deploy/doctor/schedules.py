@@ -1,4 +1,4 @@
-"""The schedule group, its role and its dead letters, where scheduling is configured."""
+"""Checks the schedule group, its role and its dead letters, if scheduling is configured."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def _check_permissions(scheduler: AwsClient, group: str) -> list[Finding]:
 
 
 async def _check_dead_letters(sqs: AwsClient, settings: Settings) -> tuple[list[Finding], str | None]:
-    """The findings, and the queue's ARN where there is one."""
+    """The findings, and the queue's ARN or None."""
     subject = f"queue {SCHEDULES_DEAD_LETTERS}"
     try:
         url = await find_url(sqs, settings, SCHEDULES_DEAD_LETTERS)

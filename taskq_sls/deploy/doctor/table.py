@@ -1,4 +1,4 @@
-"""The table as it is, against what the result backend needs."""
+"""Compares the table with the needs of the result backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Creates what an app needs on an endpoint: queues, dead-letter queues, the table, the bucket, the schedule group.
+"""Creates an app's resources on an endpoint: queues, dead-letter queues, the table, the bucket, the schedule group.
 
 For development and for endpoints without CloudFormation; in AWS the template does this. Producers and
 workers never create anything. Running it again, or twice at once, is safe.
@@ -24,18 +24,19 @@ __all__ = ["Provisioned", "provision", "provision_table"]
 async def provision(
     port: AwsPort, settings: Settings, queues: Sequence[Queue], *, bucket: bool = False
 ) -> list[Provisioned]:
-    """Create what is missing, and correct what differs from the declaration.
+    """Create missing resources, and correct those that differ from the declaration.
 
     Each queue gets a dead-letter queue of its type; schedules share the standard queue
-    ``{prefix}-schedules-dlq``. Of existing queues only attributes that differ are changed. The table is paid
-    per request, and is waited for until it is active. An endpoint that does not know encryption, time to live, lifetimes,
-    the public access block or the throughput of FIFO queues makes the resource without; see `Provisioned.missing`. Where scheduling is configured, the schedule group is made too.
+    ``{prefix}-schedules-dlq``. On existing queues only attributes that differ are changed. The table is
+    billed per request; the call returns when it is active. An endpoint that does not know encryption, time to live, lifetimes,
+    the public access block or the throughput of FIFO queues gets the
+    resource without; see `Provisioned.missing`. If scheduling is configured, the schedule group is created too.
 
     Args:
         bucket: create ``settings.bucket`` too.
 
     Returns:
-        One entry per resource, in the order made.
+        One entry per resource, in the order of creation.
 
     Raises:
         ConfigError: a physical name is too long, an existing resource cannot be made to fit, or `bucket` is

@@ -1,4 +1,4 @@
-"""The bucket for what does not fit a message or a record."""
+"""The bucket for payloads that are too large for a message or a record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRIVATE = {
 
 
 async def provision_bucket(s3: AwsClient, name: str, region: str) -> Provisioned:
-    """Create the bucket in `region`, or correct what it lacks: lifetimes, encryption, the public access block.
+    """Create the bucket in `region`, or correct its lifetimes, encryption, the public access block.
 
     Lifecycle rules of others stay. A bucket that is encrypted in another way stays so.
 
@@ -66,36 +66,36 @@ async def _add_lifetimes(s3: AwsClient, name: str) -> str:
     if not lacking:
         return ""
     await _put_lifetimes(s3, name, found)
-    return f"lifetimes of {', '.join(one.prefix for one in lacking)}"
+    return f"lifetimes of {', '.join(lifetime.prefix for lifetime in lacking)}"
 
 
 async def public_access(s3: AwsClient, name: str) -> dict[str, Any]:
-    """The bucket's public access block; empty where it has none."""
+    """The bucket's public access block; empty if it has none."""
     answer = await _ask(s3, "get_public_access_block", name, "NoSuchPublicAccessBlockConfiguration")
     block: dict[str, Any] = answer.get("PublicAccessBlockConfiguration", {})
     return block
 
 
 async def lifecycle(s3: AwsClient, name: str) -> dict[str, Any]:
-    """The bucket's lifecycle configuration; empty where it has none."""
+    """The bucket's lifecycle configuration; empty if it has none."""
     return await _ask(s3, "get_bucket_lifecycle_configuration", name, "NoSuchLifecycleConfiguration")
 
 
 def lacking_lifetimes(configuration: dict[str, Any]) -> list[Lifetime]:
     """The lifetime classes for which a lifecycle configuration has no rule."""
     rules = configuration.get("Rules", [])
-    return [one for one in LIFETIMES if not any(_carries_out(rule, one) for rule in rules)]
+    return [lifetime for lifetime in LIFETIMES if not any(_carries_out(rule, lifetime) for rule in rules)]
 
 
 def shortened_lifetimes(configuration: dict[str, Any]) -> list[tuple[str, Lifetime]]:
     """Rules, by ID, that remove objects of a lifetime class before its time."""
     return [
-        (str(rule.get("ID", "without an ID")), one)
+        (str(rule.get("ID", "without an ID")), lifetime)
         for rule in configuration.get("Rules", [])
-        for one in LIFETIMES
+        for lifetime in LIFETIMES
         if rule.get("Status") == "Enabled"
-        and one.prefix.startswith(_prefix(rule))
-        and rule.get("Expiration", {}).get("Days", one.days) < one.days
+        and lifetime.prefix.startswith(_prefix(rule))
+        and rule.get("Expiration", {}).get("Days", lifetime.days) < lifetime.days
     ]
 
 
@@ -130,7 +130,7 @@ async def _create(s3: AwsClient, name: str, region: str) -> bool:
 
 async def _put_lifetimes(s3: AwsClient, name: str, found: dict[str, Any]) -> None:
     """Replace our rules, and keep those of others: the configuration can only be written whole."""
-    rules = {_rule_id(one): _rule(one) for one in LIFETIMES}
+    rules = {_rule_id(lifetime): _rule(lifetime) for lifetime in LIFETIMES}
     others = [rule for rule in found.get("Rules", []) if rule.get("ID") not in rules]
     more = {key: found[key] for key in ("TransitionDefaultMinimumObjectSize",) if key in found}
     await s3.call(

@@ -1,4 +1,4 @@
-"""What provisioning answers."""
+"""The results of provisioning."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Provisioned(NamedTuple):
     Attributes:
         kind: ``queue``, ``table``, ``bucket`` or ``schedule group``.
         name: its physical name.
-        action: what was done; ``exists`` means nothing had to be.
-        detail: what was set or changed, in words.
+        action: ``created``, ``updated``, ...; ``exists`` means that nothing had to change.
+        detail: the attributes that were set or changed, in words.
         missing: attributes that an app can do without and that the endpoint refused, each with the reason.
     """
 
@@ -34,7 +34,7 @@ NOT_IMPLEMENTED = 501
 
 
 async def unless_refused(missing: list[str], what: str, step: Awaitable[T]) -> T | None:
-    """Await `step`; where the endpoint refuses it, add `what` and the reason to `missing` and return None.
+    """Await `step`. If the endpoint refuses it, add the name `what` and the reason to `missing` and return None.
 
     Raises:
         AwsError: the fault is one that may pass, or rights are missing.

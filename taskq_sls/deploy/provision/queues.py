@@ -89,7 +89,7 @@ def _attributes(*, fifo: bool) -> dict[str, str]:
 
 
 async def provision_queue(sqs: AwsClient, plan: QueuePlan) -> tuple[Provisioned, str]:
-    """Create the queue or correct what differs; answers its ARN too."""
+    """Create the queue, or correct attributes that differ; returns its ARN too."""
     url = await _find(sqs, plan.name)
     created = False
     if url is None:
@@ -145,12 +145,12 @@ async def _create(sqs: AwsClient, plan: QueuePlan) -> tuple[str, bool]:
     try:
         answer = await sqs.call("create_queue", QueueName=plan.name, Attributes=plan.attributes)
     except AwsError as error:
-        # Somebody else made it meanwhile, with other attributes.
+        # Another process has created it meanwhile, with other attributes.
         if error.code in ("QueueNameExists", "QueueAlreadyExists") and (found := await _find(sqs, plan.name)):
             return found, False
         if not is_refused(error):
             raise
-        # It may not know an optional attribute; these are tried again one by one.
+        # The endpoint may lack an optional attribute: they are tried again one by one.
         answer = await sqs.call("create_queue", QueueName=plan.name, Attributes=_needed(plan.attributes))
     return answer["QueueUrl"], True
 

@@ -8,9 +8,9 @@ from .provisioned import Provisioned
 
 
 async def provision_schedule_group(scheduler: AwsClient, name: str) -> Provisioned:
-    """Create the schedule group; one that stands is left as it is, with its schedules.
+    """Create the schedule group; an existing one stays as it is, with its schedules.
 
-    The role with which its schedules send to the queues is not made here: that takes IAM, and so a template.
+    The role with which its schedules send to the queues is not created here: that needs IAM, and so a template.
 
     Raises:
         ConfigError: the group is being deleted.
@@ -21,7 +21,7 @@ async def provision_schedule_group(scheduler: AwsClient, name: str) -> Provision
     try:
         await scheduler.call("create_schedule_group", Name=name)
     except AwsError as error:
-        # Somebody else made it meanwhile.
+        # Another process has created it meanwhile.
         if error.code == "ConflictException" and await _stands(scheduler, name):
             return Provisioned("schedule group", name, "exists")
         raise

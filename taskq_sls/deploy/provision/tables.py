@@ -11,13 +11,13 @@ from ...results.layout import INDEXES, PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, I
 from .provisioned import Provisioned, unless_refused
 
 POLL = 1.0
-"""Seconds between two looks at a table that is being made or changed."""
+"""Seconds between two reads of the state of a table that is being created or changed."""
 
 PATIENCE = 600
 """Looks before giving up; an index over many records takes minutes to fill."""
 
 RACES = 5
-"""How often an index is tried while somebody else changes the table too."""
+"""Attempts to add an index while another process changes the table too."""
 
 BUSY = ("ResourceInUseException", "LimitExceededException")
 
@@ -67,7 +67,7 @@ async def _create(dynamodb: AwsClient, name: str) -> bool:
             GlobalSecondaryIndexes=[_index(index) for index in INDEXES],
         )
     except AwsError as error:
-        # Somebody else made it meanwhile.
+        # Another process has created it meanwhile.
         if error.code == "ResourceInUseException":
             return False
         raise
@@ -91,7 +91,7 @@ async def _add_index(dynamodb: AwsClient, flow: Flow, name: str, index: Index) -
             )
             added = True
         except AwsError as error:
-            # A table takes one new index at a time, and somebody else may just have added this one.
+            # A table takes one new index at a time, and another process may just have added this one.
             if last or not (error.code in BUSY or "already exists" in error.message):
                 raise
             await flow.sleep(POLL)
@@ -108,7 +108,7 @@ async def _enable_ttl(dynamodb: AwsClient, name: str) -> bool:
             TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
         )
     except AwsError as error:
-        # Somebody else enabled it meanwhile.
+        # Another process has enabled it meanwhile.
         if error.code == "ValidationException" and await _has_ttl(dynamodb, name):
             return False
         raise

@@ -1,4 +1,4 @@
-"""A new project, for somebody who starts: tasks, an entry point, tests, and all that deploys them."""
+"""A new project: tasks, an entry point, tests, and everything needed to deploy them."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ LONGEST = 32
 """Characters: the longest stage adds ``-staging``, and TASKQ_PREFIX has at most 40."""
 
 PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-"""What an app, a CloudFormation stack (which takes no underscore) and, with other hyphens, a package can be called."""
+"""Names valid for an app, a CloudFormation stack (no underscore) and, with underscores for hyphens, a package."""
 
 TAKEN = frozenset(
     {"handlers", "tests", "taskq_sls", "taskq", "boto3", "botocore", "aiobotocore", "pydantic", "pytest", "moto"}
 )
-"""Packages beside the project's own: one of the same name would hide them."""
+"""Installed packages that a project's package of the same name would hide."""
 
 
 def checked_name(name: str) -> str:
@@ -46,7 +46,7 @@ def name_for(folder: str) -> str:
     """The name of a project in a folder of this name: ``My_Shop`` makes ``my-shop``.
 
     Raises:
-        ConfigError: that is no name for a project.
+        ConfigError: the folder's name cannot become a project's name.
     """
     name = re.sub(r"[ ._-]+", "-", folder.lower()).strip("-")
     try:

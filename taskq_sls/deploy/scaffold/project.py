@@ -35,7 +35,7 @@ FILES = {
 """Path in the project to the file in ``files/`` that it is made of; none of these is code of the library."""
 
 IGNORED = frozenset({".git"})
-"""What may be in a folder that counts as empty."""
+"""Files that a folder may hold and still count as empty."""
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -44,9 +44,9 @@ class Project(NamedTuple):
     """A project that has been written.
 
     Args:
-        folder: where.
+        folder: the project's folder.
         name: of the app, and of its stacks.
-        app: what commands call it, ``module:attribute``.
+        app: its name for commands, ``module:attribute``.
         files: paths in the folder.
     """
 
@@ -83,7 +83,7 @@ def contents(name: str) -> dict[str, str]:
 
 
 def app_of(name: str) -> str:
-    """What commands call the app of a project."""
+    """The name of a project's app for commands."""
     return f"{module_of(name)}.tasks:app"
 
 

@@ -1,4 +1,4 @@
-"""Alarms, each on one metric as it stands, and saying what to look at."""
+"""CloudWatch alarms, each on one metric, with a description of the next step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .names import queue_id
 from .plan import Plan, margin
 
 PERIOD = 300
-"""Seconds over which a metric is looked at."""
+"""Period of the metrics, in seconds."""
 
 Dimensions = dict[str, Any]
 
@@ -97,7 +97,7 @@ def schedule_alarms() -> dict[str, Any]:
 
 
 def event_alarms(plan: Plan) -> dict[str, Any]:
-    """For the function that takes EventBridge events; nothing where there is none."""
+    """For the function that takes EventBridge events; empty if there is none."""
     if not plan.routes:
         return {}
     return {
@@ -107,7 +107,7 @@ def event_alarms(plan: Plan) -> dict[str, Any]:
 
 
 def api_alarms(plan: Plan) -> dict[str, Any]:
-    """For the function of the HTTP API; nothing where there is none."""
+    """For the function of the HTTP API; empty if there is none."""
     return {} if plan.options.api is None else function_alarms("ApiFunction", "api")
 
 
@@ -127,7 +127,7 @@ def depth_alarm(name: str, description: str, queue: str) -> dict[str, Any]:
 def alarm(
     name: str, description: str, namespace: str, metric: str, dimensions: Dimensions, statistic: str, threshold: Any
 ) -> dict[str, Any]:
-    """An alarm that goes off when a metric reaches `threshold`."""
+    """An alarm that fires when a metric reaches `threshold`."""
     actions = either("HasAlarmTopic", [ref("AlarmTopicArn")], NO_VALUE)
     return {
         "Type": "AWS::CloudWatch::Alarm",

@@ -1,4 +1,4 @@
-"""The HTTP API: its function, behind a Function URL that only IAM's users and roles may call, unless told otherwise."""
+"""The HTTP API: its function, behind a Function URL that by default only IAM users and roles may call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_TOKENS = 1_000
 
 
 def api_parameters(plan: Plan) -> dict[str, Any]:
-    """What differs from stack to stack."""
+    """Parameters of the API."""
     if plan.options.api is None:
         return {}
     return {
@@ -66,7 +66,7 @@ def api_conditions(plan: Plan) -> dict[str, Any]:
 
 
 def api_resources(plan: Plan) -> dict[str, Any]:
-    """The function and its role; nothing where no handler is named."""
+    """The function and its role; empty if no handler is named."""
     if plan.options.api is None:
         return {}
     return {

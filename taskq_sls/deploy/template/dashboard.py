@@ -12,7 +12,7 @@ from .names import queue_id
 from .plan import Plan
 
 COLUMNS, HEIGHT = 24, 6
-"""Of CloudWatch's grid."""
+"""Columns of a CloudWatch dashboard, and the height of one widget, in grid units."""
 
 Metric = list[Any]
 

@@ -20,7 +20,7 @@ def plain(value: Any) -> Any:
 
 
 def section(document: Document, name: str) -> dict[str, Any]:
-    """A section of the template, made where there is none."""
+    """A section of the template, created if it is missing."""
     if name not in document:
         document[name] = {}
     found: dict[str, Any] = plain(document[name])
@@ -58,13 +58,13 @@ def check_references(document: Document, place: str) -> None:
     """Check that a template refers only to parameters, resources, conditions and mappings that it has.
 
     Args:
-        place: where it comes from; begins the message of an error.
+        place: origin of the template; the start of error messages.
 
     Raises:
-        ConfigError: it refers to something else.
+        ConfigError: a reference points to nothing in it.
     """
     names = {kind: set(plain(document.get(kind, {}))) for kind in ("Parameters", "Resources", "Conditions", "Mappings")}
-    # SAM makes resources of its own, whose names begin with that of their function.
+    # SAM creates resources of its own; their names begin with that of their function.
     transformed = tuple(
         name
         for name, resource in plain(document["Resources"]).items()

@@ -1,6 +1,6 @@
 """Values as YAML text, with comments and CloudFormation's short tags (``!Ref``, ``!Sub``).
 
-Small on purpose: mappings, lists and scalars in block style, and only what is short in flow style. Equal values
+Small on purpose: mappings, lists and scalars in block style, and short values in flow style. Equal values
 give equal text.
 """
 
@@ -29,7 +29,7 @@ class Tag(NamedTuple):
 
 
 class Text(NamedTuple):
-    """Text of several lines, written as it stands; or `folded`: written in lines, read as one."""
+    """Text of several lines, written unchanged; or `folded`: written in lines, read as one."""
 
     text: str
     folded: bool = False
@@ -39,7 +39,7 @@ class Commented(NamedTuple):
     """A value with a comment above its key or list entry.
 
     Args:
-        note: said where it comes first, and not again in the same document.
+        note: the comment; written at its first use in a document only.
         title: a heading above it, after an empty line.
     """
 
@@ -54,7 +54,7 @@ def dump(document: Mapping[str, Any]) -> str:
 
 
 class _Writer:
-    """Writes one document, and knows what its comments have said."""
+    """Writes one document, and remembers the comments it has written."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -75,7 +75,7 @@ class _Writer:
                 continue
             inner = self.mapping(value, indent + INDENT)
             first = next(number for number, line in enumerate(inner) if not line.lstrip().startswith("#"))
-            # What is said of the first key stands above the dash.
+            # The comment of the first key is written above the dash.
             lines += [line.removeprefix(INDENT) for line in inner[:first]]
             lines += [f"{indent}- {inner[first].lstrip()}", *inner[first + 1 :]]
         return lines
@@ -91,7 +91,7 @@ class _Writer:
         return value
 
     def _entry(self, start: str, value: Any, inner: str) -> list[str]:
-        """A key or a dash, and what follows it."""
+        """A key or a dash, and its value."""
         if isinstance(value, Tag):
             short = _inline(value)
             if short is not None and (isinstance(value.value, str) or len(start) + len(short) < WIDTH):
@@ -108,7 +108,7 @@ class _Writer:
 
 
 def _inline(value: Any) -> str | None:
-    """The value in one line; None where it is not written in one."""
+    """The value in one line; None if it needs several."""
     if isinstance(value, Commented | Text):
         return None
     if isinstance(value, Tag):
@@ -117,7 +117,7 @@ def _inline(value: Any) -> str | None:
     if isinstance(value, Mapping):
         return "{}" if not value else None
     if isinstance(value, list | tuple):
-        shorts = [_inline(one) for one in value]
+        shorts = [_inline(item) for item in value]
         return None if None in shorts else f"[{', '.join(short for short in shorts if short is not None)}]"
     return _scalar(value)
 
@@ -138,4 +138,4 @@ def _scalar(value: Any) -> str:
     if '"' in value and value.isprintable():
         return "'{}'".format(value.replace("'", "''"))
     quoted = json.dumps(value, ensure_ascii=False)
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in quoted)
+    return "".join(character if character.isprintable() else f"\\U{ord(character):08X}" for character in quoted)

@@ -1,4 +1,4 @@
-"""Environment variables of the functions: where the app's resources are."""
+"""Environment variables of the functions: the names of the app's resources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _API = 1_050
 
 
 def environment(plan: Plan) -> dict[str, Any]:
-    """The variables. Queue URLs are left out where they would not fit: then queues are found by their names."""
+    """The variables. Queue URLs are left out if they would not fit: queues are then found by their names."""
     variables: dict[str, Any] = {
         "TASKQ_PREFIX": ref("Prefix"),
         "TASKQ_TABLE": ref("TasksTable"),
@@ -42,7 +42,7 @@ def environment(plan: Plan) -> dict[str, Any]:
 
 
 def urls_fit(plan: Plan) -> bool:
-    """Whether the queues' URLs fit into the variables in every region."""
+    """True if the queues' URLs fit into the variables in every region."""
     names = [name for queue in plan.queues for name in (queue.name, dead_letter_name(queue.name))]
     urls = {name: f"{LONGEST_URL}{'p' * MAX_PREFIX}-{name}" for name in names}
     own = [environment_size(queue.function_environment) for queue in plan.workers]

@@ -30,7 +30,7 @@ TIMEOUT = 30
 
 
 def event_resources(plan: Plan) -> dict[str, Any]:
-    """The function and its rules; nothing where the app has no routes."""
+    """The function and its rules; empty if the app has no routes."""
     if not plan.routes:
         return {}
     rules = {route_id(name): route for name, route in _named(plan).items()}
@@ -137,7 +137,7 @@ def _rule(id: str, route: Route) -> dict[str, Any]:
 
 
 def _named(plan: Plan) -> dict[str, Route]:
-    """Routes by a name that stays when others come before or after."""
+    """Routes by a name that does not change when other routes are added."""
     named: dict[str, Route] = {}
     for route in plan.routes:
         name = route.task

@@ -15,7 +15,7 @@ _PLACE = re.compile(rf"\$\{{(?:{'|'.join(SUBSTITUTIONS)})\}}")
 
 
 def ref(name: str) -> Tag:
-    """A parameter's value, or what identifies a resource."""
+    """A parameter's value, or a resource's identifier (``!Ref``)."""
     return Tag("Ref", name)
 
 
@@ -40,16 +40,16 @@ def sub_lines(text: str) -> Tag:
 
 
 def literal(text: str) -> str:
-    """Text in which ``${`` stands for itself within `sub`."""
+    """Text with ``${`` escaped for use within `sub`."""
     return text.replace("${", "${!")
 
 
 def filled(value: Any) -> Any:
-    """A declared value, where texts may name ``SUBSTITUTIONS`` that the stack fills in; all other ``${`` stand for themselves."""
+    """A declared value; the stack fills in ``SUBSTITUTIONS`` in its texts, and every other ``${`` is literal."""
     if isinstance(value, dict):
-        return {name: filled(one) for name, one in value.items()}
+        return {name: filled(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [filled(one) for one in value]
+        return [filled(item) for item in value]
     if not isinstance(value, str) or not _PLACE.search(value):
         return value
     return sub(re.sub(rf"\$\{{(?!(?:{'|'.join(SUBSTITUTIONS)})\}})", "${!", value))

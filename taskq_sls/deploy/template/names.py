@@ -1,4 +1,4 @@
-"""Logical ids of what belongs to a queue or a schedule: letters and digits, and never the same for two names."""
+"""Logical ids for queues and schedules: letters and digits, and different for different names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SIMPLE = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 def queue_id(queue: str) -> str:
     """The start of a queue's ids: ``Default``, ``ImagesSlow``, ``LedgerFifo``.
 
-    It says the name where every word begins with a small letter; other names get a hash, so that ``a_b`` and ``a-b``
-    stay apart. It depends on this name alone: a new queue renames, and so replaces, no other.
+    It is the name itself if every word begins with a small letter. Other names get a hash, so that ``a_b`` and ``a-b``
+    differ. It depends on this name alone, so that a new queue does not rename, and thereby replace, another.
     """
     plain = queue.removesuffix(".fifo")
     simple = _SIMPLE.fullmatch(plain) and not plain.endswith("-fifo")

@@ -1,4 +1,4 @@
-"""What a stack tells of itself: the values that producers, and workers elsewhere, are configured with."""
+"""The Outputs of a stack: the configuration of producers, and of workers outside of it."""
 
 from __future__ import annotations
 

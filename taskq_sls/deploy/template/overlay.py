@@ -1,6 +1,6 @@
-"""An overlay: what an account wants changed in a rendered template, merged by section and logical id.
+"""An overlay: an account's changes to a rendered template, merged by section and logical id.
 
-Mappings are merged key by key, everything else is replaced, and null removes what it stands for. So the template can
+Mappings are merged key by key, everything else is replaced, and null removes its key. So the template can
 be rendered again at any time, and ``--check`` still works.
 """
 
@@ -30,7 +30,7 @@ SECTIONS = (
 """Sections that an overlay may change (CloudFormation user guide, template anatomy)."""
 
 DEEPEST = 50
-"""Levels of an overlay's values; an alias of YAML can make a value hold itself."""
+"""Levels of an overlay's values; a YAML alias can make a value contain itself."""
 
 
 def load_overlay(file: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def load_overlay(file: Path) -> dict[str, Any]:
 
 
 def _check_values(value: Any, place: str, depth: int = 0) -> None:
-    """Refuse a value that no template can hold. A null in a mapping removes its key, and stands nowhere else."""
+    """Refuse a value that no template can hold. A null removes its key in a mapping, and is refused elsewhere."""
     if depth > DEEPEST:
         raise ConfigError(f"{place}: it is nested deeper than {DEEPEST} levels, or holds itself")
     if isinstance(value, Tag):

@@ -1,4 +1,4 @@
-"""Parameters, what differs from stage to stage, and what all functions share."""
+"""Parameters, the mappings of stages, and the Globals of all functions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def parameters(plan: Plan) -> dict[str, Any]:
 
 
 def mappings(plan: Plan) -> dict[str, Any]:
-    """The Mappings section; nothing where it would be used by nothing, which `sam validate --lint` refuses."""
+    """The Mappings section; empty if nothing uses it, since `sam validate --lint` refuses unused mappings."""
     if not plan.has_functions:
         return {}
     stages = plan.options.stages
@@ -96,7 +96,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
 
 
 def function_globals(plan: Plan) -> dict[str, Any]:
-    """The Globals section: what all functions share."""
+    """The Globals section: settings of all functions."""
     return {
         "Function": {
             "CodeUri": plan.options.code_uri,

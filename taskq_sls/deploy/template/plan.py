@@ -1,4 +1,4 @@
-"""What a template is rendered from: the app's registry, checked against what a stack and a function can hold."""
+"""The input of a template: the app's registry, checked against the limits of stacks and functions."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class TemplateOptions:
     """How a template is rendered.
 
     Args:
-        handler: what the worker functions call, as ``module.attribute``.
-        event_handler: what the function for EventBridge events calls.
+        handler: handler of the worker functions, as ``module.attribute``.
+        event_handler: handler of the function for EventBridge events.
         code_uri: the folder that ``sam build`` builds, as the template sees it.
         build: ``python`` for SAM's own builder, which reads requirements.txt in that folder; ``makefile`` for
             the targets ``build-...`` of the Makefile there.
-        schedules: whether the declared schedules are part of the stack.
-        api: what the function of the HTTP API calls; None for no HTTP API.
+        schedules: include the declared schedules in the stack.
+        api: handler of the function of the HTTP API; None for no HTTP API.
         features: names of `FEATURES`.
         existing: logical ids of queues, table and bucket that parameters name instead.
-        stages: what the parameter Stage can be; the last is the production one.
+        stages: values of the parameter Stage; the last is the production one.
         overlay: a file with changes that are merged in.
     """
 
@@ -81,7 +81,7 @@ class TemplateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What goes into a template.
+    """The content of a template.
 
     Args:
         app: name of the app; the default prefix.
@@ -127,7 +127,7 @@ class Plan:
 
     @property
     def has_functions(self) -> bool:
-        """Whether there is any Lambda function."""
+        """True if there is any Lambda function."""
         return bool(self.workers or self.routes or self.options.api)
 
     @property
@@ -142,7 +142,7 @@ class Plan:
         return min(MAX_PREFIX, MAX_QUEUE_NAME - 1 - max(map(len, self.physical_names)))
 
     def notes(self, now: float) -> Iterable[str]:
-        """What a person should know of this app's template at a time, in epoch seconds."""
+        """Warnings about this app's template at a time, in epoch seconds."""
         for queue in self.queues:
             if queue.function_timeout is None:
                 yield (

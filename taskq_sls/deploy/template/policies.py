@@ -1,4 +1,4 @@
-"""What the roles may do: exact actions on exact resources."""
+"""Permissions of the roles: exact actions on exact resources."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def consume(queue: str) -> Statement:
 
 
 def bury(queue: str) -> Statement:
-    """Put what has failed for good into the queue's dead-letter queue, whose URL may have to be asked for."""
+    """Send to the queue's dead-letter queue, and look up its URL."""
     return allow("Bury", ["sqs:SendMessage", "sqs:GetQueueUrl"], arn_of(f"{queue_id(queue)}DeadLetters"))
 
 
 def write_logs(log_group: str) -> Statement:
-    """Write to the streams of a log group, whose ARN ends in ``:*`` for them."""
+    """Write to the streams of a log group; their ARN ends in ``:*``."""
     return allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], arn_of(log_group))
 
 
 def run_tasks(plan: Plan) -> list[Statement | Commented | Tag]:
-    """What a running task may do: keep its state, enqueue others, schedule."""
+    """Permissions of a running task: store its state, enqueue others, schedule."""
     return [
         use_queues(plan),
         keep_state(),
@@ -147,7 +147,7 @@ def hand_over_schedule_role() -> Statement:
 
 
 def use_key() -> Tag:
-    """Read and write what is encrypted with the stack's key, if it has one.
+    """Read and write data encrypted with the stack's key, if it has one.
 
     Part of a role's other policies: a function would be invoked before a policy of its own is attached, and
     CloudFormation takes no dependency on a resource that may not be there.

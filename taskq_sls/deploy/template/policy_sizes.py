@@ -1,4 +1,4 @@
-"""How large the inline policies of each role are, against what IAM takes: else a deployment fails half-way."""
+"""Checks the size of each role's inline policies against IAM's limit: else a deployment would fail half-way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .emitter import Commented, Tag, Text
 from .plan import Plan
 
 MAX_CHARACTERS = 10_240
-"""Of all inline policies of one role together, without white space (IAM quotas)."""
+"""Limit of all inline policies of one role together, without white space (IAM quotas)."""
 
 _GIVEN = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "1" * 12, "Stage": "prod"}
 
@@ -23,7 +23,7 @@ _OTHER = "x" * 70
 
 
 def check_policy_sizes(plan: Plan, resources: Mapping[str, Any]) -> None:
-    """Refuse an app with a role whose policies are too large, where the prefix is the app's name.
+    """Refuse an app with a role whose policies are too large if the prefix is the app's name.
 
     Raises:
         ConfigError: IAM would refuse a policy.
@@ -32,7 +32,7 @@ def check_policy_sizes(plan: Plan, resources: Mapping[str, Any]) -> None:
     for name, role in plain.items():
         if role["Type"] != "AWS::IAM::Role":
             continue
-        size = sum(len(json.dumps(one, separators=(",", ":"))) for one in _documents(plain, name))
+        size = sum(len(json.dumps(document, separators=(",", ":"))) for document in _documents(plain, name))
         if size > MAX_CHARACTERS:
             raise ConfigError(
                 f"role {name} would have {size:,} characters of policies; IAM takes {MAX_CHARACTERS:,}: let tasks that need "
@@ -43,9 +43,9 @@ def check_policy_sizes(plan: Plan, resources: Mapping[str, Any]) -> None:
 def _documents(plain: Mapping[str, Any], role: str) -> Iterator[Any]:
     for policy in plain[role]["Properties"].get("Policies", []):
         yield policy["PolicyDocument"]
-    for one in plain.values():
-        if one["Type"] == "AWS::IAM::Policy" and role in one["Properties"]["Roles"]:
-            yield one["Properties"]["PolicyDocument"]
+    for resource in plain.values():
+        if resource["Type"] == "AWS::IAM::Policy" and role in resource["Properties"]["Roles"]:
+            yield resource["Properties"]["PolicyDocument"]
 
 
 class _Estimate:
@@ -61,9 +61,9 @@ class _Estimate:
         if isinstance(value, Tag):
             return self._tag(value)
         if isinstance(value, Mapping):
-            return {name: self.value(one) for name, one in value.items()}
+            return {name: self.value(inner) for name, inner in value.items()}
         if isinstance(value, list | tuple) and not isinstance(value, Text):
-            return [self.value(one) for one in value]
+            return [self.value(item) for item in value]
         return value
 
     def _tag(self, tag: Tag) -> Any:

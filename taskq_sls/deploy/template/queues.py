@@ -12,7 +12,7 @@ from .names import queue_id
 
 
 def queue_resources(queue: Queue) -> dict[str, Any]:
-    """The queue, and the one beside it for what has failed for good."""
+    """The queue and its dead-letter queue."""
     start = queue_id(queue.name)
     return {
         f"{start}Queue": {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...app import TaskQ
 
 MAX_RESOURCES, MAX_OUTPUTS, MAX_BYTES = 500, 200, 1_000_000
-"""Of a stack, and of a template in S3 (CloudFormation quotas)."""
+"""Limits of a stack, and of a template in S3 (CloudFormation quotas)."""
 
 Resources = dict[str, Any]
 
@@ -80,7 +80,7 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
 
 
 def _adapted(plan: Plan, document: Document) -> Document:
-    """The document as the options want it: with features, without what exists, and with the overlay last."""
+    """The document with the options applied: features first, then existing resources, the overlay last."""
     options = plan.options
     document = use_existing(document, options.existing)
     if options.features:
@@ -146,7 +146,7 @@ def _check_size(plan: Plan, resources: Mapping[str, Any], made: Mapping[str, Any
 
 
 def _check_names(resources: Mapping[str, Any]) -> None:
-    """Refuse a queue whose alarms or logs would have the names of the stack's own: AWS would, half-way."""
+    """Refuse a queue if names of its alarms or logs are those of the stack: AWS would refuse it half-way."""
     owners: dict[Any, str] = {}
     for id, resource in resources.items():
         while isinstance(resource, Commented):

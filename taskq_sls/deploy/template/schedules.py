@@ -1,4 +1,4 @@
-"""EventBridge Scheduler: the group, the role that sends, what could not be sent, and the declared schedules."""
+"""EventBridge Scheduler: the group, the role that sends, the queue of failed sends, and the declared schedules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GROUP = "\x00group\x00"
 
 
 def scheduling_resources(plan: Plan) -> dict[str, Any]:
-    """What all schedules need: those declared in code, those made at run time, and long delays."""
+    """Resources of all schedules: those declared in code, those made at run time, and long delays."""
     return {
         "ScheduleGroup": {"Type": "AWS::Scheduler::ScheduleGroup", "Properties": {"Name": ref("Prefix")}},
         "ScheduleRole": role(
@@ -89,7 +89,7 @@ def _target(spec: ScheduleSpec) -> dict[str, Any]:
 
 
 def _body(spec: ScheduleSpec) -> str:
-    """The message, with the stack's own group in it, and without the trace of whoever renders it."""
+    """The message with the stack's own group, and without the trace of the rendering process."""
     message = json.loads(spec.body)
     message.pop("trace", None)
     message["schedule"]["group"] = _GROUP

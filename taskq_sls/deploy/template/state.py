@@ -1,4 +1,4 @@
-"""The table with the tasks' state, and the bucket for what does not fit a message or a record."""
+"""The table with the tasks' state, and the bucket for payloads that are too large for a message or a record."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def _bucket() -> dict[str, Any]:
                     [
                         *(
                             {
-                                "Id": f"taskq-{one.prefix.rstrip('/').replace('/', '-')}",
+                                "Id": f"taskq-{lifetime.prefix.rstrip('/').replace('/', '-')}",
                                 "Status": "Enabled",
-                                "Prefix": one.prefix,
-                                "ExpirationInDays": one.days,
+                                "Prefix": lifetime.prefix,
+                                "ExpirationInDays": lifetime.days,
                             }
-                            for one in LIFETIMES
+                            for lifetime in LIFETIMES
                         ),
                         {
                             "Id": "taskq-broken-uploads",

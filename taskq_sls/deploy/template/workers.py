@@ -1,7 +1,7 @@
 """The Lambda function of a queue, with its role, its log group and the event source mapping.
 
-One function per queue: its role then reads one queue, its log, alarms and memory are that queue's own, and another
-timeout changes it in place, where functions shared by equal timeouts would hand queues from one to the other. A
+One function per queue: its role then reads one queue, its log, alarms and memory are that queue's own, and a
+changed timeout updates it in place. Functions shared by queues of equal timeouts would instead exchange queues. A
 function that does not run costs nothing, and a mapping polls for its queue either way.
 """
 
@@ -22,7 +22,7 @@ DECLARED = "declared"
 
 
 def worker_resources(plan: Plan, queue: Queue) -> dict[str, Any]:
-    """What runs the tasks of a queue."""
+    """The function of a queue, with its role and log group."""
     start = queue_id(queue.name)
     return {
         f"{start}Worker": {
@@ -64,7 +64,7 @@ def _environment(queue: Queue) -> dict[str, Any]:
 
 
 def _declared(queue: Queue) -> list[dict[str, Any]]:
-    """A policy of its own for what the app declares, so that it can be told from what the library needs."""
+    """A separate policy for the app's declared statements, to distinguish them from the library's."""
     if not queue.function_policy:
         return []
     statements = [filled(statement) for statement in queue.function_policy]

@@ -1,7 +1,7 @@
 """Optional features of a template, each by its name: ``taskq template --with NAME``.
 
-A feature is a function that changes a rendered document in place. Its parameters have no default where no value would
-do for everybody: who asks for a feature gives its values at the deployment.
+A feature is a function that changes a rendered document in place. Its parameters have no default if no value
+suits everyone: their values are given at the deployment.
 """
 
 from __future__ import annotations

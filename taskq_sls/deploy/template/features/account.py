@@ -1,4 +1,4 @@
-"""Features that an account asks for: roles, keys, transport, and what other stacks use."""
+"""Features required by an account's policies: roles, keys, transport, and exports for other stacks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def require_tls(document: Document, plan: Plan) -> None:
     queues = [name for name, _ in resources_of(document, "AWS::SQS::Queue")]
     for name in queues:
         known = next(
-            (one for _, one in resources_of(document, "AWS::SQS::QueuePolicy") if ref(name) in one["Queues"]), None
+            (policy for _, policy in resources_of(document, "AWS::SQS::QueuePolicy") if ref(name) in policy["Queues"]),
+            None,
         )
         refusal = _without_tls("sqs:*", [arn_of(name)])
         if known is not None:

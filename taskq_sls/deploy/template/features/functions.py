@@ -50,7 +50,7 @@ def add_vpc(document: Document, plan: Plan) -> None:
     for _, properties in resources_of(document, "AWS::IAM::Role"):
         trust = plain(properties["AssumeRolePolicyDocument"])["Statement"][0]
         if trust["Principal"] == {"Service": "lambda.amazonaws.com"}:
-            # Network interfaces have no names that a policy could know before they are made.
+            # The names of network interfaces are unknown before they are created, so a policy cannot list them.
             actions = [
                 "CreateNetworkInterface",
                 "DeleteNetworkInterface",
@@ -92,7 +92,7 @@ def add_architectures(document: Document, plan: Plan) -> None:
 
 
 def add_alias(document: Document, plan: Plan) -> None:
-    """CodeDeploy's role is one of the template: a boundary would not reach the one that SAM makes."""
+    """CodeDeploy's role is defined in the template: a permissions boundary would not apply to SAM's own."""
     section(document, "Parameters")["Deployment"] = {
         "Type": "String",
         "Default": "AllAtOnce",

@@ -12,6 +12,7 @@ from botocore import __version__ as botocore_version
 from botocore.loaders import JSONFileLoader, Loader
 from pydantic_core import from_json
 
+from ..core.number_checks import MAX_FLOAT, is_number, is_whole
 from ..errors import ConfigError
 
 LIBRARY_VERSION = "0.1.0"
@@ -54,13 +55,11 @@ class ClientOptions(NamedTuple):
     def _check(self) -> None:
         for name in ("connect_timeout", "read_timeout"):
             value = getattr(self, name)
-            if not (value is None and name == "read_timeout") and not (
-                isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-            ):
+            if not (value is None and name == "read_timeout") and not (is_number(value, 0, MAX_FLOAT) and value > 0):
                 raise ConfigError(f"AWS client option {name}={value!r} must be a number of seconds above 0")
         for name in ("max_attempts", "max_pool_connections"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole(value, 1):
                 raise ConfigError(f"AWS client option {name}={value!r} must be a whole number of 1 or more")
         if self.retry_mode not in ("standard", "adaptive"):
             raise ConfigError(f"AWS client option retry_mode={self.retry_mode!r} must be 'standard' or 'adaptive'")

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.clock import Clock
 from ..core.flow import AsyncFlow
+from ..core.number_checks import is_whole
 from ..errors import ConfigError
 from .blocking import Clients
 from .config import ClientOptions
@@ -30,7 +31,7 @@ class ThreadedAws:
     """
 
     def __init__(self, clock: Clock, threads: int = CALL_THREADS, **options: Any) -> None:
-        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        if not is_whole(threads, 1):
             raise ConfigError(f"threads={threads!r} must be a whole number of 1 or more")
         self._clients = Clients(ClientOptions.of(options))
         self._flow = AsyncFlow(clock)

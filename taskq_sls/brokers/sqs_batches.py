@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any, NamedTuple
 
 from ..aws.codes import FAULT_CODES, QUEUE_DOES_NOT_EXIST, TRANSIENT_CODES, plain_code
 from ..aws.port import AwsClient
+from ..core.backoff import Backoff
 from ..core.flow import Flow
 from ..errors import AwsError
 from .base import Answer, EntryError
@@ -14,8 +14,8 @@ from .base import Answer, EntryError
 TRIES = 4
 """Calls for one entry: the first, and three more while its fault is transient."""
 
-BACKOFF = 0.2
-"""Seconds before the second try, doubling, of which a random half is left out."""
+FIRST_BACKOFF_SECONDS = 0.2
+"""The wait before the second try; it doubles with each."""
 
 
 class Batch(NamedTuple):
@@ -36,6 +36,7 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
     answers: list[Answer] = [None] * len(batch.entries)
     pending = list(range(len(batch.entries)))
     ambiguous: set[int] = set()
+    backoff = Backoff(FIRST_BACKOFF_SECONDS)
     for number in range(1, TRIES + 1):
         entries = [{"Id": str(index), **batch.entries[index]} for index in pending]
         faults: dict[int, EntryError]
@@ -57,7 +58,7 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
         if not pending:
             break
         if number < TRIES:
-            await flow.sleep(BACKOFF * 2 ** (number - 1) * random.uniform(0.5, 1.0))
+            await flow.sleep(backoff.next())
     return answers
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..app import TaskQ
 from ..errors import ConfigError
+from .apps import add_log_options, load_app_with_logs
 from .arguments import add_app_positional, add_common, add_json, port
-from .log_options import add_log_options, load_app_with_logs
 from .output import note, print_json, say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-THIS_RUN = "this-run"
+TEMPORARY_TOKEN_NAME = "this-run"
 """Name of the token that is made where none is configured."""
 
 
@@ -96,7 +96,7 @@ def _made(app: TaskQ) -> tuple[FastAPI, str | None]:
     from ..web.auth.tokens import SCOPES, new_token
 
     token, digest = new_token()
-    return app.api(auth="tokens", tokens={THIS_RUN: {"hash": digest, "scopes": list(SCOPES)}}), token
+    return app.api(auth="tokens", tokens={TEMPORARY_TOKEN_NAME: {"hash": digest, "scopes": list(SCOPES)}}), token
 
 
 def _serve(api: FastAPI, token: str | None, number: int) -> int:

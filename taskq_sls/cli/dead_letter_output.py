@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..app import TaskQ
-from ..operations.browse import HOLD
+from ..operations.browse import VISIBILITY_TIMEOUT_SECONDS
 from ..operations.dead_letter_view import DeadLetterGroup, DeadLetterView
 from ..operations.dead_letters import Problem
 from ..operations.redrive import Redriven
@@ -178,7 +178,7 @@ def tell_missed(missed: int) -> None:
     if missed:
         note(
             f"about {missed} more were not looked at: they wait behind others of their FIFO group, or somebody holds them, "
-            f"such as a command that was killed less than {HOLD} seconds ago; run it again then"
+            f"such as a command that was killed less than {VISIBILITY_TIMEOUT_SECONDS} seconds ago; run it again then"
         )
 
 

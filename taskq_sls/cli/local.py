@@ -18,9 +18,8 @@ from ..local_aws.stack import LocalStack
 from ..logs import configure
 from ..scheduler.sync import Applied
 from ..worker.supervisor import BAD_INPUT, Supervisor
-from .apps import app_target
+from .apps import add_log_options, app_target, load_app_with_logs, log_arguments
 from .arguments import add_common, port
-from .log_options import add_log_options, load_app_with_logs, log_arguments
 from .output import note, print_json, say
 from .provision import provision_app
 

@@ -20,7 +20,7 @@ PLAIN_BARS = ".:-=+*#@"
 
 HEADER = ("", "STARTED", "SUCCEEDED", "RETRIED", "FAILED", "P50", "P95", "LONGEST", "WAIT")
 
-MOST_ROWS = 30
+MAX_ROWS = 30
 """Rows of the table by time; the line above it shows all of them."""
 
 
@@ -87,7 +87,7 @@ def show(window: Window) -> None:
         say(f"{name:<9}  {sparkline(values)}  at most {most or '0'}")
     say()
     busy = [point for point in points if point.counters != Counters()]
-    rows = [(_clock_time(point.time, window.step), *cells(point.counters)) for point in busy[-MOST_ROWS:]]
+    rows = [(_clock_time(point.time, window.step), *cells(point.counters)) for point in busy[-MAX_ROWS:]]
     print_table(("TIME", *HEADER[1:]), [*rows, ("all", *cells(window.totals))])
     for header, named in (("TASK", window.tasks), ("QUEUE", window.queues)):
         say()

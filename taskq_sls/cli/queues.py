@@ -6,8 +6,7 @@ import argparse
 from typing import Any
 
 from ..core.flow import call_sync
-from ..operations.overview import recent_workers
-from ..operations.queues import QueueStats, queue_stats
+from ..operations.overview import QueueStats, queue_stats, recent_workers
 from ..results.workers import WorkerReport
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json
@@ -17,7 +16,7 @@ QUEUE_HEADER = ("QUEUE", "WAITING", "IN FLIGHT", "DELAYED", "OLDEST", "DEAD LETT
 WORKER_HEADER = ("WORKER", "UP", "BEAT", "RUNNING", "DONE", "VERSION", "QUEUES", "STATE")
 
 
-SKEW = 5.0
+CLOCK_SKEW_SECONDS = 5.0
 """Seconds by which clocks may differ unnoticed."""
 
 
@@ -105,7 +104,7 @@ def worker_cells(one: WorkerReport, now: float) -> tuple[str, ...]:
         f"{one.host} {one.pid}",
         age(one.started_at, now),
         f"{age(one.beat_at, now)} ago"
-        if one.beat_at < now + SKEW
+        if one.beat_at < now + CLOCK_SKEW_SECONDS
         else f"in {span(one.beat_at - now)}: its clock is ahead",
         f"{one.running} of {one.concurrency}",
         str(one.done),

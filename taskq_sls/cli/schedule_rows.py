@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..app import TaskQ
 from ..client.schedule_handle import store_of
-from ..client.schedule_names import declared_prefix, runtime_prefix
+from ..client.schedule_message import declared_prefix, runtime_prefix
 from ..client.services import Services
 from ..core.schedule_spec import DECLARED, DELAY, RUNTIME
 from ..errors import ConfigError, NotFound

@@ -19,8 +19,8 @@ from ..core.queues import SCHEDULES_DEAD_LETTERS
 from ..errors import ConfigError
 from ..scheduler.spec import NO_SCHEDULER
 from ..worker.supervisor import CHILD_VARIABLE
+from .apps import add_log_options, load_app_with_logs
 from .arguments import add_app_positional, add_common
-from .log_options import add_log_options, load_app_with_logs
 from .worker import EXIT_SECONDS, stop_with_supervisor
 
 logger = logging.getLogger("taskq_sls.scheduler")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from ..app import TaskQ
 from ..aws.endpoints import aws_host
 from ..client.schedule_sync import Synced, plan_declared, sync
+from ..core.clock import SystemClock
 from ..core.flow import call_sync
 from ..errors import ConfigError
+from ..scheduler.expressions import When, utc
+from ..scheduler.parse import cron, parse
 from ..scheduler.sync import SyncPlan
 from .apps import load_app
 from .arguments import add_app_positional, operator_command, whole
-from .next_runs import MOST_RUNS, run_next
 from .output import note, print_json, print_table, say
 from .schedule_rows import list_schedules, named
 
@@ -63,7 +66,7 @@ def _add_next(several: Any) -> None:
         "expression", metavar="EXPRESSION", help="'cron(0 12 ? * MON-FRI *)', 'rate(5 minutes)', 'at(...)'"
     )
     one.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin; default: UTC")
-    one.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MOST_RUNS:,}; default: 5")
+    one.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MAX_RUNS:,}; default: 5")
     one.add_argument("--after", metavar="TIME", help="2026-11-22T10:00:00Z, or without a zone local; default: now")
     one.add_argument("--unix", action="store_true", help="EXPRESSION is of the Unix kind: '*/5 * * * *'")
 
@@ -159,3 +162,52 @@ def _progress(what: str) -> Callable[[int, int], None] | None:
             print(f"\rtaskq: {done:,} of {total:,} schedules {what}", end=end, file=sys.stderr, flush=True)
 
     return tell
+
+
+MAX_RUNS = 10_000
+
+
+def run_next(arguments: argparse.Namespace) -> int:
+    when = _when(arguments)
+    if arguments.count > MAX_RUNS:
+        raise ConfigError(f"--count {arguments.count} is above {MAX_RUNS:,}")
+    after = SystemClock().time() if arguments.after is None else _time(arguments.after, when)
+    runs: list[tuple[str, str]] = []
+    last = after
+    while len(runs) < arguments.count and (time := when.next_time(last, after)) is not None:
+        runs.append((when.local(time).isoformat(), _utc_text(time)))
+        last = time
+    if arguments.json:
+        rows = [{"local": local, "utc": universal} for local, universal in runs]
+        print_json({"expression": when.expression, "timezone": when.timezone, "runs": rows})
+    elif runs:
+        note(f"{when.expression} in {when.timezone}")
+        print_table(("LOCAL", "UTC"), runs)
+    if not runs:
+        note(f"{when.expression} has no run after {_utc_text(after)}")
+    return 0
+
+
+def _when(arguments: argparse.Namespace) -> When:
+    expression, zone = arguments.expression, arguments.timezone
+    if arguments.unix:
+        return cron.unix(expression, timezone=zone)
+    if not expression.strip().startswith(("cron(", "rate(", "at(")):
+        raise ConfigError(
+            f"{expression!r} must be cron(...), rate(...) or at(...), in quotes; with --unix it can be like '*/5 * * * *'"
+        )
+    return parse(expression.strip(), zone)
+
+
+def _time(text: str, when: When) -> float:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--after {text!r} must be a time, such as 2026-11-22T10:00:00Z") from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=when.local(0.0).tzinfo)
+    return time.timestamp()
+
+
+def _utc_text(time: float) -> str:
+    return utc(time).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

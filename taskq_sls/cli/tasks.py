@@ -13,7 +13,7 @@ from ..core.naming import check_task_name
 from ..core.states import State
 from ..errors import AwsError, ConfigError
 from ..operations.editing import Edit
-from ..operations.tail import INTERVAL, Tail
+from ..operations.tail import INTERVAL_SECONDS, Tail
 from ..operations.tasks import cancel, retry, show
 from ..results.layout import INDEXED_STATES
 from ..results.records import TaskRecord
@@ -204,7 +204,7 @@ def run_tail(arguments: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                found = call_sync("look", tail.look())
+                found = call_sync("poll", tail.poll())
                 shown = [shown_record(app, one, secrets=arguments.show_secrets) for one in found]
                 _tell(shown, app, json=arguments.json)
                 fault = None
@@ -214,7 +214,7 @@ def run_tail(arguments: argparse.Namespace) -> int:
                 if fault is None:
                     note(f"the table cannot be read: {error}; trying again")
                 fault = str(error)
-            call_sync("sleep", services.flow.sleep(INTERVAL))
+            call_sync("sleep", services.flow.sleep(INTERVAL_SECONDS))
     except KeyboardInterrupt:
         return 0
 

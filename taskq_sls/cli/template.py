@@ -17,7 +17,7 @@ from .apps import app_target, load_app
 from .arguments import add_app_positional, add_common
 from .output import note, say
 
-SHOWN = 20
+MAX_DIFF_LINES = 20
 """Lines of difference that are shown of a stale file."""
 
 
@@ -171,9 +171,9 @@ def _check(file: Path, text: str) -> int:
     lines = list(
         difflib.unified_diff(found.splitlines(), text.splitlines(), str(file), "rendered now", n=1, lineterm="")
     )
-    say("\n".join(lines[:SHOWN]))
-    if len(lines) > SHOWN:
-        say(f"... and {len(lines) - SHOWN} lines more")
+    say("\n".join(lines[:MAX_DIFF_LINES]))
+    if len(lines) > MAX_DIFF_LINES:
+        say(f"... and {len(lines) - MAX_DIFF_LINES} lines more")
     note(f"{file} is stale: run the same command with --output {file} in place of --check")
     return 1
 

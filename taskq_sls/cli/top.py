@@ -23,7 +23,7 @@ from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells, work
 from .redaction import shown_record
 from .screen import Screen, draw
 
-AGES_EVERY = 60.0
+AGES_INTERVAL_SECONDS = 60.0
 """Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""
 
 
@@ -62,7 +62,7 @@ def _watch(app: TaskQ, arguments: argparse.Namespace, screen: Screen | None) -> 
     seen: Overview | None = None
     while True:
         now = app.clock.time()
-        asked = now - ages_at >= AGES_EVERY
+        asked = now - ages_at >= AGES_INTERVAL_SECONDS
         fault: AwsError | None = None
         try:
             found = call_sync("overview", overview(app, services, ages=asked))

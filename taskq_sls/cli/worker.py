@@ -20,9 +20,8 @@ from ..logs import configure
 from ..worker.options import GRACE_SECONDS, POLL_WAIT_SECONDS
 from ..worker.supervisor import BAD_INPUT, CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor, check_watchable
 from ..worker.worker import LAST_RESORT_SECONDS, Worker
-from .apps import app_target
+from .apps import add_log_options, app_target, load_app_with_logs
 from .arguments import add_app_positional, add_common, address, seconds, whole
-from .log_options import add_log_options, load_app_with_logs
 from .output import flush_stdout
 
 # Arguments that a worker process gets from its supervisor, as they were given.

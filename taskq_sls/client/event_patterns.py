@@ -11,11 +11,11 @@ open (numbers are compared by value, `anything-but` matches null) the wider read
 from __future__ import annotations
 
 import json
-import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..core.number_checks import MAX_FLOAT, is_number
 from ..errors import ConfigError
 
 MAX_PATTERN = 4096
@@ -155,7 +155,7 @@ def _short(value: object) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value, -MAX_FLOAT, MAX_FLOAT)
 
 
 # -- evaluating -------------------------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from ..errors import ConfigError, TaskCancelled, TaskError, TaskExpired, TaskFai
 from ..results.records import CancelAnswer, TaskRecord
 from ..results.unique_keys import give_back
 from ..serialization import JsonSignature
-from .by_name import ByName, find_task
-from .runtime import Runtime
+from .runtime import ByName, Runtime, find_task
 from .services import Services
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from ..core.flow import call_sync
+from ..core.number_checks import is_whole
 from ..core.option_checks import checked_labels
 from ..core.states import State
 from ..core.times import TimeLike, epoch_seconds
@@ -114,9 +115,9 @@ class Results:
                 state = State(status.upper())
             except (ValueError, AttributeError):
                 raise ConfigError(f"status={status!r} is not a state; use one of {', '.join(State)}") from None
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1000:
+        if not is_whole(limit, 1, 1000):
             raise ConfigError(f"limit={limit!r} must be a whole number of 1 to 1000")
-        if most_read is not None and (isinstance(most_read, bool) or not isinstance(most_read, int) or most_read < 1):
+        if most_read is not None and not is_whole(most_read, 1):
             raise ConfigError(f"most_read={most_read!r} must be a whole number of 1 or more, or None")
         if task is not None:
             tasks: tuple[str, ...] = (task,)

@@ -6,17 +6,20 @@ through the dispatch hooks once, when the schedule is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..brokers.base import Answer
 from ..brokers.sqs_limits import utf8_bytes
-from ..core.message import Message
-from ..core.schedule_spec import ScheduleSpec
+from ..core.message import Message, new_body
+from ..core.schedule_spec import DECLARED, RUNTIME, ScheduleSpec
 from ..errors import ArgumentsError, AwsError, ConfigError, PayloadTooLarge
 from ..scheduler.firing import SCHEDULED_TIME
-from ..scheduler.spec import MAX_INPUT_BYTES
-from .dispatch import dispatch
-from .dispatch_hooks import dispatch_hooks
+from ..scheduler.spec import MAX_INPUT_BYTES, MAX_NAME
+from .dispatch import dispatch, dispatch_hooks
 from .runtime import Runtime
 from .sending import NotSent, OutgoingTask
 from .services import Services
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from ..core.queues import Queue
     from ..engine.plan import Definition
     from ..scheduler.expressions import When
+
 
 ROOM_FOR_HOOKS = 16 * 1024
 """Bytes of a schedule's input that are left to dispatch hooks, such as trace headers."""
@@ -176,3 +180,72 @@ async def create(services: Services, prepared: Mapping[str, OutgoingTask]) -> No
             )
         if isinstance(end, Exception):
             raise end
+
+
+_DIGEST, _RUNTIME_DIGEST = 8, 16
+"""Hexadecimal digits that keep names apart: of the few declared in one app; of millions made at run time."""
+
+_OTHER = re.compile(r"[^0-9a-zA-Z_.-]+")
+
+
+def declared_prefix(app: str) -> str:
+    """How the names of all schedules begin that an app declares."""
+    return f"{DECLARED}{app}."
+
+
+def runtime_prefix(app: str) -> str:
+    """How the names of all schedules begin that an app makes at run time."""
+    return f"{RUNTIME}{app}."
+
+
+def declared_name(app: str, task: str, schedule: str | int) -> str:
+    """The name of a schedule declared in code. Neither its expression nor its arguments change it.
+
+    Args:
+        schedule: its own name, or which of the task's unnamed ones it is, from 0.
+    """
+    kind = "name" if isinstance(schedule, str) else "ordinal"
+    digest = hashlib.sha256(f"{task}\n{kind}\n{schedule}".encode()).hexdigest()[:_DIGEST]
+    return _joined(declared_prefix(app), schedule if isinstance(schedule, str) else _function(task), digest)
+
+
+def runtime_name(app: str, task: str, id: str | None) -> str:
+    """The name of a schedule made at run time.
+
+    Args:
+        id: the caller's own, with which making it again is safe; None for a random name.
+    """
+    if id is None:
+        return _joined(runtime_prefix(app), _function(task), os.urandom(_RUNTIME_DIGEST // 2).hex())
+    digest = hashlib.sha256(f"{task}\n{id}".encode()).hexdigest()[:_RUNTIME_DIGEST]
+    return _joined(runtime_prefix(app), id, digest)
+
+
+def _function(task: str) -> str:
+    return task.rpartition(":")[2]
+
+
+def _joined(prefix: str, readable: str, digest: str) -> str:
+    """As much of the readable part as there is room for, between the others."""
+    room = MAX_NAME - len(prefix) - 1 - len(digest)
+    slug = _OTHER.sub("-", readable)[:room].strip("-.")
+    return f"{prefix}{slug or 'schedule'[:room]}-{digest}"
+
+
+async def render_specs(services: Services, prepared: Sequence[OutgoingTask]) -> list[ScheduleSpec]:
+    """The schedules with the messages that their hooks made, in order. Nothing is made.
+
+    Raises:
+        Exception: what a dispatch hook raised.
+    """
+    captured = []
+    for one, message in zip(prepared, await dispatch(services, prepared, _keep), strict=True):
+        if isinstance(message, Exception):
+            raise message
+        assert one.spec is not None
+        captured.append(one.spec._replace(body=new_body(message)))
+    return captured
+
+
+async def _keep(services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
+    return [None] * len(messages)

@@ -9,9 +9,8 @@ from ..core.schedule_spec import ScheduleSpec
 from ..scheduler.rate_limit import RateLimiter
 from ..scheduler.sync import Applied, Progress, SyncPlan, apply, plan
 from .app import App
-from .schedule_capture import render_specs
 from .schedule_handle import store_of
-from .schedule_names import declared_prefix
+from .schedule_message import declared_prefix, render_specs
 from .services import Services
 
 

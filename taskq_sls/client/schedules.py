@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..scheduler.expressions import When
 from .runtime import Runtime
-from .schedule_message import ScheduleRequest
-from .schedule_names import declared_name
+from .schedule_message import ScheduleRequest, declared_name
 from .schedule_value import Schedule
 
 if TYPE_CHECKING:

@@ -16,11 +16,9 @@ from ..core.options import CALL_OPTIONS, TaskOptions
 from ..engine.plan import CompiledTask, Definition
 from ..errors import ArgumentsError, ConfigError
 from ..results.records import KeyLock
-from .by_name import ByName, find_task
-from .dispatch import raise_failures
-from .dispatch_hooks import dispatch_hooks
+from .dispatch import dispatch_hooks, raise_failures
 from .handle import TaskHandle
-from .runtime import Runtime
+from .runtime import ByName, Runtime, find_task
 from .sending import OutgoingTask, UniqueKeyClaim
 from .services import Services
 from .unique_keys import Existing, send_unique

@@ -8,12 +8,12 @@ certain frees its key; what it may have accepted does not.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from ..brokers.base import EntryError
+from ..core.backoff import Backoff
 from ..core.flow import Flow
 from ..core.message import Message
 from ..errors import AwsError, ConfigError, DuplicateTask
@@ -33,8 +33,8 @@ PARALLEL = 16
 TRIES = 4
 """Calls to lock a key: the first, and three more while the fault is transient."""
 
-BACKOFF = 0.2
-"""Seconds before the second try, doubling, of which a random half is left out."""
+FIRST_BACKOFF_SECONDS = 0.2
+"""The wait before the second try; it doubles with each."""
 
 RACES = 5
 """How often one enqueue starts over when the lock changes while it is looked at."""
@@ -167,11 +167,12 @@ async def _free(services: Services, lock: KeyLock) -> None:
 
 async def _insist(flow: Flow, call: Callable[[], Awaitable[T]]) -> T:
     """Repeat a call over transient faults, for a second or two."""
-    for number in range(TRIES - 1):
+    backoff = Backoff(FIRST_BACKOFF_SECONDS)
+    for _ in range(TRIES - 1):
         try:
             return await call()
         except AwsError as error:
             if not error.transient:
                 raise
-        await flow.sleep(BACKOFF * 2**number * random.uniform(0.5, 1.0))
+        await flow.sleep(backoff.next())
     return await call()

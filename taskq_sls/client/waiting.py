@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.backoff import Backoff
+from ..core.number_checks import is_number
 from ..core.states import UNREADABLE, State
 from ..errors import AwsError, ConfigError, PayloadMissing, ResultTimeout
 from ..results.records import TaskRecord
@@ -34,13 +35,13 @@ async def wait_for_records(
     Raises:
         ResultTimeout: some have not ended in time.
     """
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
+    if timeout is not None and not is_number(timeout, 0):
         raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait as long as it takes")
     until = None if timeout is None else clock.time() + timeout
     ended: dict[str, TaskRecord] = {}
     waiting = list(dict.fromkeys(ids))
     total = len(waiting)
-    pause = FIRST_POLL
+    backoff = Backoff(FIRST_POLL, LONGEST_POLL, factor=1.5)
     fault: AwsError | None = None
     last: dict[str, TaskRecord] = {}
     while True:
@@ -66,10 +67,9 @@ async def wait_for_records(
         if until is not None and now >= until:
             raise _timed_out(waiting, total, last, timeout, fault)
         if len(ended) > before:
-            pause = FIRST_POLL
-        left = pause * random.uniform(0.5, 1.0) if until is None else min(pause * random.uniform(0.5, 1.0), until - now)
-        await services.flow.sleep(max(0.001, left))
-        pause = min(LONGEST_POLL, pause * 1.5)
+            backoff.reset()
+        pause = backoff.next()
+        await services.flow.sleep(pause if until is None else max(0.001, min(pause, until - now)))
 
 
 async def _with_results(

@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from .envelope import label_problem
 from .lifetimes import DAY, MIN_RESULT_TTL
 from .message import check_id
+from .number_checks import is_number
 from .redaction import Names, redacted_names
 from .retry import Retry
 
@@ -53,7 +54,7 @@ def seconds(where: str, name: str, value: Any, low: float, high: float, hint: st
         ConfigError: not a number, or outside `low` to `high`.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float):
+    if not is_number(number):
         raise ConfigError(f"{where}: {name}={value!r} must be seconds or a timedelta")
     if not low <= number <= high:
         raise ConfigError(f"{where}: {name}={value!r} must be {low:,.12g} to {high:,.12g} seconds{hint}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigError
+from .number_checks import MAX_FLOAT, is_number, is_whole
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,60}(\.fifo)?")
 """Logical queue names. SQS allows 80 characters; prefix, ``-dlq`` and ``.fifo`` take their share."""
@@ -80,11 +81,7 @@ class Queue:
             self._range("max_concurrency", self.max_concurrency, 2, 1_000, "invocations")
         if self.max_receive_count is not None:
             self._range("max_receive_count", self.max_receive_count, 1, 1_000, "receives")
-        if (
-            isinstance(self.weight, bool)
-            or not isinstance(self.weight, int | float)
-            or not 0 < self.weight < float("inf")
-        ):
+        if not is_number(self.weight, 0, MAX_FLOAT) or self.weight == 0:
             raise ConfigError(f"Queue {self.name!r}: weight={self.weight!r} must be a number above 0")
         self._add_to_function()
 
@@ -105,7 +102,7 @@ class Queue:
                 )
 
     def _range(self, option: str, value: object, low: int, high: int, unit: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if not is_whole(value, low, high):
             raise ConfigError(
                 f"Queue {self.name!r}: {option}={value!r} must be a whole number of {low} to {high} {unit}"
             )

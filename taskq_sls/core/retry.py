@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
 from .lifetimes import RETENTION
+from .number_checks import MAX_FLOAT, is_number, is_whole
 
 Jitter = Literal["full", "equal", "none"]
 
@@ -80,13 +81,13 @@ class Retry:
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):
-            raise ConfigError(f"Retry(max_attempts={self.max_attempts!r}): give a whole number of 1 to 1000")
-        if not 1 <= self.max_attempts <= 1000:
-            raise ConfigError(f"Retry(max_attempts={self.max_attempts}): give 1 to 1000 attempts, the first included")
+        if not is_whole(self.max_attempts, 1, 1000):
+            raise ConfigError(
+                f"Retry(max_attempts={self.max_attempts!r}): give a whole number of 1 to 1000, the first attempt included"
+            )
         for name, low in (("backoff", 0.0), ("factor", 1.0), ("max_delay", 0.0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < float("inf"):
+            if not is_number(value, low, MAX_FLOAT):
                 raise ConfigError(f"Retry({name}={value!r}): give a number of {low:g} or more")
         if self.jitter not in ("full", "equal", "none"):
             raise ConfigError(f"Retry(jitter={self.jitter!r}): use 'full', 'equal' or 'none'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ..errors import ConfigError
+from .number_checks import is_number
 
 TimeLike = datetime | timedelta | float
 """An aware datetime, epoch seconds, or so long before now."""
@@ -25,6 +26,6 @@ def epoch_seconds(name: str, when: TimeLike, now: float) -> float:
         if when.tzinfo is None:
             raise ConfigError(f"{name}={when.isoformat()} has no time zone; give an aware datetime")
         return when.timestamp()
-    if isinstance(when, bool) or not isinstance(when, int | float):
+    if not is_number(when):
         raise ConfigError(f"{name}={when!r} must be an aware datetime, a timedelta or epoch seconds")
     return float(when)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..aws.codes import REFUSAL_CODES
+from ..core.backoff import outage_seconds
 from ..core.clock import Clock
 from ..core.context import Fence
 from ..core.delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
@@ -99,7 +99,7 @@ class Admission:
             return await self.unknown(delivery, attempt.message, str(error), "claim_refused")
         self._faults.failed(error)
         self.failing.add(delivery.queue)
-        return Release(random.uniform(5, 60))
+        return Release(outage_seconds())
 
     async def overlaps(self, attempt: Attempt) -> Outcome | None:
         """End a firing whose schedule lets no two run at once while the one before still does."""
@@ -113,7 +113,7 @@ class Admission:
         except Exception as error:
             self._faults.failed(error)
             given_back = await self._recorder.give_back(attempt)
-            return Release(random.uniform(5, 60)) if isinstance(given_back, Release) else given_back
+            return Release(outage_seconds()) if isinstance(given_back, Release) else given_back
         if other is None:
             return None
         logger.info("%s skipped: %s still runs", context.task, other, extra=fields(context, "task_skipped"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..aws.codes import DENIED_CODES, is_item_too_large
+from ..core.backoff import Backoff
 from ..core.clock import Clock
 from ..core.context import TaskContext
 from ..core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release
@@ -218,16 +218,16 @@ class Recorder:
         self, write: Callable[[], Awaitable[T]], until: float, may_pass: Callable[[Exception], bool] = _is_transient
     ) -> T:
         """Repeat a write over faults that may pass until `until`: the function is never run again for it."""
-        delay = 0.1
+        backoff = Backoff(0.1, 30.0)
         while True:
             try:
                 return await write()
             except Exception as error:
+                delay = backoff.next()
                 if not may_pass(error) or self._clock.time() + delay > until:
                     raise
                 self._faults.failed(error)
-            await self._flow.sleep(delay * random.uniform(0.5, 1.5))
-            delay = min(delay * 2, 30.0)
+            await self._flow.sleep(delay)
 
 
 def _until(attempt: Attempt, end: AttemptEnd) -> float:

@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from ..core.number_checks import is_whole
 from ..errors import ConfigError
 from .moto_version import check_moto, incomplete
 from .polls import MotoQueues
@@ -35,7 +36,7 @@ class MotoServer:
     """
 
     def __init__(self, port: int = 0, *, region: str = "us-east-1") -> None:
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        if not is_whole(port, 0, 65_535):
             raise ConfigError(f"port={port!r} must be a whole number of 0 (a free port) to 65535")
         self.region = region
         self._port = port

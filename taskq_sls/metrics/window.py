@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
 from ..core.flow import Flow
+from ..core.number_checks import MAX_FLOAT, is_number
 from ..core.times import TimeLike, epoch_seconds
 from ..errors import ConfigError
 from .counters import HOUR, MINUTE, NOTHING, CounterKey, Counters, MetricStore
@@ -130,8 +131,7 @@ def _step(step: float | timedelta | None, start: float, end: float) -> int:
     if step is None:
         return next((fitting for longest, fitting in FITTING if end - start <= longest), DAY)
     seconds = step.total_seconds() if isinstance(step, timedelta) else step
-    well = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf
-    if not well or seconds % (HOUR if seconds >= HOUR else MINUTE):
+    if not is_number(seconds, MINUTE, MAX_FLOAT) or seconds % (HOUR if seconds >= HOUR else MINUTE):
         raise ConfigError(f"step={step!r} must be whole minutes, in seconds, and from an hour on whole hours")
     return int(seconds)
 

@@ -25,19 +25,19 @@ from .dead_letter_view import DeadLetterQueue
 
 logger = logging.getLogger("taskq_sls.operations")
 
-HOLD = 60
+VISIBILITY_TIMEOUT_SECONDS = 60
 """Seconds for which a received message stays hidden unless it is held again: short, should nobody give it back."""
 
-RENEW = 30.0
+RENEW_BEFORE_SECONDS = 30.0
 """Seconds before the end of a hold at which it is renewed."""
 
-LOOK = 1
+LONG_POLL_SECONDS = 1
 """Seconds of a long poll while more is expected: it asks all servers of a queue, which a short one does not."""
 
-SHORT_POLLS = 3
+SHORT_POLLS_WHEN_EMPTY = 3
 """Short polls before a queue from which nothing more is expected counts as empty; each asks some of its servers."""
 
-STALE = 10
+MAX_RECEIVES_WITHOUT_NEWS = 10
 """Receives in a row with nothing new after which the end is reached."""
 
 _SCHEDULES = SCHEDULES_DEAD_LETTERS.removesuffix("-dlq")
@@ -147,19 +147,19 @@ class DeadLetterBrowser:
                 "%d messages of queue %s are visible again only in up to %d s: %s",
                 len(held),
                 self._queue,
-                HOLD,
+                VISIBILITY_TIMEOUT_SECONDS,
                 fault,
                 extra={"action": "give_back_fault", "queue": self._queue},
             )
 
     async def next(self, most: int = MAX_BATCH) -> list[Delivery]:
         """Messages not met before, 1 to 10, held from now on; none at the end of the queue."""
-        for _ in range(STALE):
+        for _ in range(MAX_RECEIVES_WITHOUT_NEWS):
             await self.keep()
             received = await self._receive(min(most, MAX_BATCH))
             if not received:
                 return []
-            until = self._clock.time() + HOLD
+            until = self._clock.time() + VISIBILITY_TIMEOUT_SECONDS
             fresh = []
             for delivery in received:
                 if delivery.message_id in self._settled:
@@ -176,9 +176,12 @@ class DeadLetterBrowser:
 
     async def _receive(self, most: int) -> list[Delivery]:
         expecting = self.seen < self._visible
-        for _ in range(1 if expecting else SHORT_POLLS):
+        for _ in range(1 if expecting else SHORT_POLLS_WHEN_EMPTY):
             received = await self._broker.receive(
-                self._queue, max_messages=most, wait=LOOK if expecting else 0, visibility=HOLD
+                self._queue,
+                max_messages=most,
+                wait=LONG_POLL_SECONDS if expecting else 0,
+                visibility=VISIBILITY_TIMEOUT_SECONDS,
             )
             if received:
                 return received
@@ -187,13 +190,13 @@ class DeadLetterBrowser:
     async def keep(self) -> None:
         """Renew the holds that end soon. One that cannot be renewed ends: the message may be met again."""
         now = self._clock.time()
-        due = [delivery for delivery, until in self._held.values() if until - now < RENEW]
+        due = [delivery for delivery, until in self._held.values() if until - now < RENEW_BEFORE_SECONDS]
         if not due:
             return
-        answers = await self._broker.extend(due, HOLD)
+        answers = await self._broker.extend(due, VISIBILITY_TIMEOUT_SECONDS)
         for delivery, answer in zip(due, answers, strict=True):
             if answer is None:
-                self._held[delivery.message_id] = (delivery, now + HOLD)
+                self._held[delivery.message_id] = (delivery, now + VISIBILITY_TIMEOUT_SECONDS)
             elif answer.receipt_expired or answer.over_12_hours:
                 del self._held[delivery.message_id]
 

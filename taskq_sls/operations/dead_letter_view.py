@@ -13,7 +13,7 @@ from ..core.message import Message, decode
 from ..errors import UndecodableMessage
 from ..scheduler.firing import dated, receive, substitute
 
-MOVED = "redriven"
+MOVED_BY_SQS = "redriven"
 """Reason of a message that SQS itself moved, after too many receives: nothing of ours gave it up."""
 
 UNDELIVERED = "undelivered"
@@ -91,7 +91,7 @@ class DeadLetterView(NamedTuple):
     @property
     def moved(self) -> bool:
         """Whether SQS itself moved it: its run was never raised."""
-        return self.reason == MOVED
+        return self.reason == MOVED_BY_SQS
 
     @property
     def since(self) -> float:
@@ -129,7 +129,7 @@ def view_of(delivery: Delivery, queue: DeadLetterQueue) -> DeadLetterView:
         reason, error_type, error_message = UNDELIVERED, attributes.get(ERROR_CODE), attributes.get(SCHEDULER_MESSAGE)
         attempts, failed_at = _whole(attributes.get(RETRY_ATTEMPTS)), delivery.sent_at
     else:
-        reason = attributes.get(REASON) or MOVED
+        reason = attributes.get(REASON) or MOVED_BY_SQS
         error_type, error_message = attributes.get(ERROR_TYPE), attributes.get(ERROR_MESSAGE)
         attempts, failed_at = _whole(attributes.get(ATTEMPTS)), _seconds(attributes.get(DEAD_LETTERED_AT))
     firing = message.schedule if message is not None else None
@@ -195,3 +195,54 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         return None
     return seconds if 0 <= seconds < MAX_TIME else None  # neither NaN nor infinity
+
+
+class Selection(NamedTuple):
+    """Dead letters that fit all that is given; an empty selection means all.
+
+    Args:
+        tasks: names of tasks.
+        reasons: such as ``exhausted`` or ``crashed``.
+        older_than: seconds since they were given up (where that is not known, sent).
+        labels: all of these.
+        ids: ids of tasks.
+        message_ids: SQS's ids of messages, as a listing shows them.
+        before: epoch seconds; given up (where that is not known, sent) before that time. With the time at which
+            one began, a redrive in several steps leaves what fails again meanwhile.
+        newer_than: seconds since they were given up at most, as with `older_than`.
+    """
+
+    tasks: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
+    older_than: float | None = None
+    labels: Mapping[str, str] = {}
+    ids: frozenset[str] = frozenset()
+    message_ids: frozenset[str] = frozenset()
+    before: float | None = None
+    newer_than: float | None = None
+
+    def matches(self, one: DeadLetterView, now: float) -> bool:
+        """Whether a dead letter is meant."""
+        return (
+            (not self.tasks or one.task in self.tasks)
+            and (not self.reasons or one.reason in self.reasons)
+            and (self.older_than is None or now - one.since >= self.older_than)
+            and (self.before is None or one.since < self.before)
+            and (self.newer_than is None or now - one.since <= self.newer_than)
+            and all(one.labels.get(name) == value for name, value in self.labels.items())
+            and (not self.ids or one.id in self.ids)
+            and (not self.message_ids or one.message_id in self.message_ids)
+        )
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Selection()
+
+    @property
+    def max_matches(self) -> int | None:
+        """The most dead letters that can fit, where that is known."""
+        return len(self.message_ids) or None
+
+
+ALL = Selection()

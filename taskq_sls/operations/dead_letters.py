@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from ..client.app import App
 from ..client.services import Services
+from ..core.number_checks import is_whole
 from ..errors import AwsError, ConfigError
 from .browse import DeadLetterBrowser, existing_queues
-from .dead_letter_view import DeadLetterGroup, DeadLetterView, groups_of, view_of
+from .dead_letter_view import ALL, DeadLetterGroup, DeadLetterView, Selection, groups_of, view_of
 from .runs import close_records
-from .selection import ALL, Selection
 
 logger = logging.getLogger("taskq_sls.operations")
 
-MOST_LISTED = 10_000
+MAX_LISTED = 10_000
 """Most messages that one listing looks at: each is hidden from others while it lasts."""
 
 
@@ -85,7 +85,7 @@ async def list_dead_letters(
     selection: Selection = ALL,
     *,
     limit: int = 100,
-    most_seen: int = MOST_LISTED,
+    most_seen: int = MAX_LISTED,
     end_moved: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Listing:
@@ -117,11 +117,11 @@ async def list_dead_letters(
                     break
                 now = app.clock.time()
                 views = [view_of(delivery, one) for delivery in deliveries]
-                found += [view for view in views if selection.holds(view, now)]
+                found += [view for view in views if selection.matches(view, now)]
                 if end_moved:
                     await _end_moved(app, services, views)
-                tell(on_progress, reading, len(found), 0)
-                if selection.most is not None and len(found) >= selection.most:
+                report_progress(on_progress, reading, len(found), 0)
+                if selection.max_matches is not None and len(found) >= selection.max_matches:
                     break
         seen += reading.seen
         missed += reading.missed
@@ -176,7 +176,7 @@ async def purge(
                 chosen = [
                     (delivery, view)
                     for delivery in deliveries
-                    if selection.holds(view := view_of(delivery, one), app.clock.time())
+                    if selection.matches(view := view_of(delivery, one), app.clock.time())
                 ]
                 if limit is not None:
                     chosen = chosen[: limit - len(purged)]
@@ -190,14 +190,14 @@ async def purge(
                             purged.append(view)
                         else:
                             kept.append(Problem(view, "NotDeleted", answer))
-                tell(on_progress, reading, len(purged), len(kept))
-                if selection.most is not None and len(purged) + len(kept) >= selection.most:
+                report_progress(on_progress, reading, len(purged), len(kept))
+                if selection.max_matches is not None and len(purged) + len(kept) >= selection.max_matches:
                     break
         seen += reading.seen
     return Purged(purged, kept, seen, missed, queues.missing)
 
 
-def tell(on_progress: OnProgress | None, reading: DeadLetterBrowser, done: int, failed: int) -> None:
+def report_progress(on_progress: OnProgress | None, reading: DeadLetterBrowser, done: int, failed: int) -> None:
     """Report how far a look through one queue is."""
     if on_progress is not None:
         on_progress(Progress(reading.seen, max(reading.expected, reading.seen), done, failed))
@@ -209,5 +209,5 @@ def check_whole(name: str, value: int) -> None:
     Raises:
         ConfigError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value, 1):
         raise ConfigError(f"{name}={value!r} must be a whole number of 1 or more")

@@ -19,7 +19,7 @@ class Edit(NamedTuple):
     kwargs: dict[str, Any] | None = None
     labels: dict[str, str] | None = None
 
-    async def applied(self, app: App, services: Services, message: Message) -> Message:
+    async def apply(self, app: App, services: Services, message: Message) -> Message:
         """The message with the changes.
 
         Raises:

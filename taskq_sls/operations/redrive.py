@@ -16,13 +16,11 @@ from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.message import deduplication_id
 from ..errors import ConfigError, PayloadMissing
-from .browse import RENEW, DeadLetterBrowser, existing_queues
-from .dead_letter_view import DeadLetterQueue, DeadLetterView, view_of
-from .dead_letters import OnProgress, Problem, check_whole, tell
-from .destinations import Destinations
+from .browse import RENEW_BEFORE_SECONDS, DeadLetterBrowser, existing_queues
+from .dead_letter_view import ALL, IS_TRUNCATED, TARGET_ARN, DeadLetterQueue, DeadLetterView, Selection, view_of
+from .dead_letters import OnProgress, Problem, check_whole, report_progress
 from .editing import Edit
 from .runs import Blocked, runs_to_open
-from .selection import ALL, Selection
 
 
 class Redrive(NamedTuple):
@@ -140,19 +138,19 @@ class _Work:
                 step = MAX_BATCH if self._rate is None else max(1, min(MAX_BATCH, int(self._rate)))
                 for start in range(0, len(chosen), step):
                     await self._redrive(reading, chosen[start : start + step])
-                    tell(self._on_progress, reading, len(self.redriven), len(self.kept))
+                    report_progress(self._on_progress, reading, len(self.redriven), len(self.kept))
         self.seen += reading.seen
 
     def _left(self) -> int:
         """How many more may be sent."""
         done = len(self.redriven) + len(self.kept)
-        most = self._selection.most
+        most = self._selection.max_matches
         if most is not None and done >= most:
             return 0
         return MAX_BATCH if self._limit is None else self._limit - len(self.redriven)
 
     def _wants(self, view: DeadLetterView) -> bool:
-        if not self._selection.holds(view, self._app.clock.time()):
+        if not self._selection.matches(view, self._app.clock.time()):
             return False
         # What has failed again since it was sent is left for another time.
         return view.id is None or view.run <= self._runs.get(view.id, view.run)
@@ -205,7 +203,7 @@ class _Work:
         dedup: str | None = None
         if message is not None:
             if self._edit is not None:
-                message = await self._edit.applied(self._app, self._services, message)
+                message = await self._edit.apply(self._app, self._services, message)
             if run != message.run:
                 message = message._replace(run=run, attempt=0)
             if message is not view.message:
@@ -234,6 +232,65 @@ class _Work:
             return
         clock = self._app.clock
         while (wait := self._next_at - clock.time()) > 0:
-            await self._services.flow.sleep(min(wait, RENEW / 3))
+            await self._services.flow.sleep(min(wait, RENEW_BEFORE_SECONDS / 3))
             await reading.keep()
         self._next_at = clock.time() + count / self._rate
+
+
+class Destinations:
+    """Finds queue and message group of dead letters; remembers what it had to ask for.
+
+    Args:
+        group: for firings on FIFO queues whose schedule is gone.
+    """
+
+    def __init__(self, app: App, services: Services, group: str | None) -> None:
+        self._app = app
+        self._services = services
+        self._group = group
+        self._by_arn: dict[str, str] | None = None
+        self._groups: dict[str, str | None] = {}
+
+    async def of(self, view: DeadLetterView) -> tuple[str, str | None]:
+        """Logical queue and message group.
+
+        Raises:
+            ConfigError: it cannot be told where it belongs, or it is not whole.
+        """
+        if view.source is not None:
+            return view.source, view.group
+        if view.attributes.get(IS_TRUNCATED, "").lower() == "true":
+            raise ConfigError(
+                f"message {view.message_id}: EventBridge Scheduler has cut its body; enqueue the task anew"
+            )
+        queue = await self._target(view)
+        group = view.group
+        if queue.endswith(".fifo") and group is None:
+            group = await self._group_of(view, queue)
+        return queue, group
+
+    async def _target(self, view: DeadLetterView) -> str:
+        arn = view.attributes.get(TARGET_ARN)
+        if self._by_arn is None:
+            names = list(self._app.queues)
+            arns = await self._services.flow.map(self._services.broker.queue_arn, names, 8)
+            self._by_arn = dict(zip(arns, names, strict=True))
+        if arn not in self._by_arn:
+            raise ConfigError(
+                f"message {view.message_id}: its schedule was aimed at {arn or 'nothing that it names'}, which is no queue "
+                f"of app {self._app.name!r}; redrive it with the app whose queue that is"
+            )
+        return self._by_arn[arn]
+
+    async def _group_of(self, view: DeadLetterView, queue: str) -> str:
+        name = view.schedule
+        if name is not None and name not in self._groups and self._services.schedules is not None:
+            stored = await self._services.schedules.get(name)
+            self._groups[name] = None if stored is None else stored.spec.group
+        group = (self._groups.get(name) if name is not None else None) or self._group
+        if group is None:
+            raise ConfigError(
+                f"message {view.message_id} goes to FIFO queue {queue!r}, and its schedule {name!r}, which knows the message "
+                "group, is gone: give the group (--group)"
+            )
+        return group

@@ -19,9 +19,9 @@ from ..engine.claim_refused import id_taken_by
 from ..errors import AwsError
 from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
 from ..results.unique_keys import give_back
-from .dead_letter_view import MOVED, DeadLetterView
+from .dead_letter_view import MOVED_BY_SQS, DeadLetterView
 
-CLOSES_AT_ONCE = 8
+MAX_PARALLEL_CLOSES = 8
 
 
 class Blocked(NamedTuple):
@@ -61,7 +61,7 @@ async def runs_to_open(
             return target
         return (await _close(app, services, record, one, dry_run)) or target
 
-    return await services.flow.map(run, dead_letters, CLOSES_AT_ONCE)
+    return await services.flow.map(run, dead_letters, MAX_PARALLEL_CLOSES)
 
 
 async def close_records(app: App, services: Services, dead_letters: Sequence[DeadLetterView]) -> None:
@@ -83,7 +83,7 @@ async def close_records(app: App, services: Services, dead_letters: Sequence[Dea
         ):
             await _close(app, services, record, one)
 
-    await services.flow.map(close, moved, CLOSES_AT_ONCE)
+    await services.flow.map(close, moved, MAX_PARALLEL_CLOSES)
 
 
 def _of_its_task(app: App, record: TaskRecord, one: DeadLetterView) -> bool:
@@ -111,7 +111,7 @@ async def _close(
     if dry_run:
         return None
     # Who was asked to cancel it is answered at last.
-    state, reason = (State.CANCELLED, "cancelled") if record.cancel_requested else (State.FAILED, MOVED)
+    state, reason = (State.CANCELLED, "cancelled") if record.cancel_requested else (State.FAILED, MOVED_BY_SQS)
     finish = AttemptEnd(state, now, now + _result_ttl(app, record), error=_error(record, one), reason=reason)
     try:
         closed = await services.results.close_idle(record, finish)

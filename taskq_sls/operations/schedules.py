@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..client.app import App
 from ..client.schedule_handle import anchor_of, next_run, store_of
-from ..client.schedule_names import declared_prefix, runtime_prefix
+from ..client.schedule_message import declared_prefix, runtime_prefix
 from ..client.services import Services
 from ..core.schedule_spec import DECLARED, RUNTIME
 from ..errors import ConfigError

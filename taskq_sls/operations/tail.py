@@ -12,13 +12,13 @@ from ..results.base import Query
 from ..results.layout import INDEXED_STATES
 from ..results.records import TaskRecord
 
-INTERVAL = 2.0
+INTERVAL_SECONDS = 2.0
 """Seconds between two looks: each queries 8 shards of every state that is watched."""
 
-LAG = 10.0
+OVERLAP_SECONDS = 10.0
 """Seconds that a look reaches back behind the one before: indexes lag the table, and clocks differ."""
 
-PAGE = 200
+PAGE_SIZE = 200
 
 
 class Tail:
@@ -54,7 +54,7 @@ class Tail:
         self._begin = self._since = app.clock.time() if since is None else since
         self._told: dict[tuple[str, State, float], None] = {}
 
-    async def look(self) -> list[TaskRecord]:
+    async def poll(self) -> list[TaskRecord]:
         """What has happened since the look before, in the order of its time.
 
         Raises:
@@ -65,12 +65,12 @@ class Tail:
         for state in self._states:
             cursor: str | None = None
             while True:
-                query = Query(self._tasks, state, self._since, None, PAGE, cursor)
+                query = Query(self._tasks, state, self._since, None, PAGE_SIZE, cursor)
                 page = await self._results.list(query, now=now)
                 found += page
                 if (cursor := page.cursor) is None:
                     break
-        self._since = max(self._begin, now - LAG)
+        self._since = max(self._begin, now - OVERLAP_SECONDS)
         fresh = {key: one for one in found if (key := (one.id, one.status, one.updated_at)) not in self._told}
         self._told.update(dict.fromkeys(fresh))
         self._told = {key: None for key in self._told if key[2] >= self._since}

@@ -16,11 +16,10 @@ from ..core.states import State
 from ..errors import ConfigError, NotFound
 from ..results.records import CancelAnswer, TaskRecord, is_unclaimed
 from ..serialization import JsonSignature, Signature
-from .dead_letter_view import DeadLetterView
+from .dead_letter_view import DeadLetterView, Selection
 from .dead_letters import list_dead_letters
 from .editing import Edit
 from .redrive import redrive
-from .selection import Selection
 
 
 class TaskView(NamedTuple):

@@ -7,7 +7,6 @@ Imported only where something is too large: most apps never need it.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +14,7 @@ from pydantic_core import from_json, to_json
 
 from ..brokers.base import MAX_BODY_BYTES
 from ..brokers.sqs_limits import utf8_bytes
+from ..core.backoff import outage_seconds
 from ..core.delivery import Release
 from ..core.message import Message
 from ..errors import AwsError, ConfigError, PayloadMissing, PayloadTooLarge
@@ -96,7 +96,7 @@ async def load_message(
         if isinstance(error, AwsError) and not error.transient:
             return PayloadMissing(str(error))
         faults.failed(error)
-        return Release(random.uniform(5, 60))
+        return Release(outage_seconds())
     if faults.active:
         faults.recovered()
     return redeemed

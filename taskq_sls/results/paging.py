@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..core.number_checks import is_number, is_whole
 from ..core.states import State
 from ..errors import ConfigError
 from .base import Query
@@ -38,7 +39,7 @@ def check_query(query: Query) -> Window:
     Raises:
         ConfigError: limit, cursor, times or tasks are malformed, or the query needs task names.
     """
-    if isinstance(query.limit, bool) or not isinstance(query.limit, int) or not 1 <= query.limit <= MAX_LIMIT:
+    if not is_whole(query.limit, 1, MAX_LIMIT):
         raise ConfigError(f"limit={query.limit!r} must be a whole number of 1 to {MAX_LIMIT:,} records a page")
     if query.status is not None and query.status not in list(State):
         raise ConfigError(f"status={query.status!r} is not a state; use one of {', '.join(State)}")
@@ -60,7 +61,7 @@ def check_query(query: Query) -> Window:
 def _seconds(name: str, value: float | None, default: float) -> float:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LAST_MILLISECOND / 1000:
+    if not is_number(value, 0, LAST_MILLISECOND / 1000):
         raise ConfigError(
             f"{name}={value!r} must be epoch seconds, 0 to {LAST_MILLISECOND // 1000:,} (milliseconds are too large)"
         )

@@ -152,7 +152,7 @@ def _check_range(field: Field, text: str, first: tuple[str, int], last: tuple[st
 def _read_value(field: Field, value: str, text: str) -> tuple[int, str]:
     if value in field.names:
         return field.names[value], value
-    if not is_number(value) or len(value) > 4:
+    if not is_digits(value) or len(value) > 4:
         problem = f"{value!r} is not a value of this field" if value else "a value is missing"
         raise refusal(field, text, f"{problem}; give {field.allowed}")
     number = int(value)
@@ -165,7 +165,7 @@ def _read_value(field: Field, value: str, text: str) -> tuple[int, str]:
 def _read_step(field: Field, step: str, text: str) -> int:
     if not field.steps:
         raise refusal(field, text, f"a step in this field is {UNDEFINED}; list the days, such as MON,WED,FRI")
-    if not is_number(step) or not 1 <= int(step[:5]) <= field.steps:
+    if not is_digits(step) or not 1 <= int(step[:5]) <= field.steps:
         raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
     return int(step)
 
@@ -174,7 +174,7 @@ def _read_step(field: Field, step: str, text: str) -> int:
 def _read_day_of_month(text: str) -> tuple[Days, str]:
     if text == "L":
         return on_last_day(), text
-    if text.endswith("W") and is_number(text[:-1]):
+    if text.endswith("W") and is_digits(text[:-1]):
         day, kept = _read_value(DAY_OF_MONTH, text[:-1], text)
         return on_nearest_weekday(day), f"{kept}W"
     if any(item.startswith("L") or item.endswith(("L", "W")) for item in text.split(",")):
@@ -193,7 +193,7 @@ def _read_day_of_week(text: str) -> tuple[Days, str]:
         return on_weekdays(1 << SATURDAY), text
     if "#" in text:
         return _read_nth_weekday(text)
-    if text.endswith("L") and (text[:-1] in DAY_OF_WEEK.names or is_number(text[:-1])):
+    if text.endswith("L") and (text[:-1] in DAY_OF_WEEK.names or is_digits(text[:-1])):
         weekday, kept = _read_value(DAY_OF_WEEK, text[:-1], text)
         return on_last(weekday - 1), f"{kept}L"
     if any(item.startswith("L-") or item.endswith("L") for item in text.split(",")):
@@ -239,7 +239,7 @@ def _refuse_lower_case(words: list[str]) -> None:
     raise refusal(*lower, f"lower case is {UNDEFINED}; write {lower[1].upper()!r}")
 
 
-def is_number(text: str) -> bool:
+def is_digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 

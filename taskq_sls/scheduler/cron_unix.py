@@ -6,7 +6,7 @@ Own code, since the errors need every value anyway, and croniter expands some ex
 from __future__ import annotations
 
 from ..errors import ConfigError
-from .cron_fields import DAY_OF_WEEK, MONTH, Field, is_number, refusal
+from .cron_fields import DAY_OF_WEEK, MONTH, Field, is_digits, refusal
 
 SHORTHANDS = {
     "@yearly": "0 0 1 1 *",
@@ -118,7 +118,7 @@ def _read_item(field: Field, item: str, text: str) -> tuple[int, int, int]:
             raise refusal(field, text, f"Unix has steps after '*' or a range only; write '{span}-{field.high}/{step}'")
     if low > high:
         raise refusal(field, text, f"{span!r} runs backwards; write {field.unwrapped(first, last)}")
-    if slash and (not is_number(step) or not 1 <= int(step[:5]) <= field.steps):
+    if slash and (not is_digits(step) or not 1 <= int(step[:5]) <= field.steps):
         raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
     return low, high, int(step) if slash else 1
 
@@ -126,7 +126,7 @@ def _read_item(field: Field, item: str, text: str) -> tuple[int, int, int]:
 def _value(field: Field, value: str, text: str) -> int:
     if value in field.names:
         return field.names[value]
-    if is_number(value) and field.low <= int(value[:5]) <= field.high:
+    if is_digits(value) and field.low <= int(value[:5]) <= field.high:
         return int(value)
     reason = f"{value!r} is not a value of this field; give {field.allowed}"
     if any(sign in value for sign in "?LW#") and value not in DAY_OF_WEEK.names:

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..core.envelope import MAX_TIME
 from ..core.message import Message, decode
+from ..core.number_checks import is_number
 from ..core.schedule_spec import DELAY
 from ..errors import ArgumentsError, UndecodableMessage
 
@@ -162,7 +163,7 @@ def _time(at: object) -> float:
 
 
 def _seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10
+    return is_number(value, 0) and value < 1e10
 
 
 def _digest(schedule: str, at: float) -> bytes:

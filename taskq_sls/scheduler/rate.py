@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from ..core.number_checks import is_whole
 from ..errors import ConfigError
-from .cron_fields import is_number
+from .cron_fields import is_digits
 from .expressions import When, unwrap
 from .zones import MAX_TIME, Moment, round_up
 
@@ -86,7 +87,7 @@ def _read(expression: str | None, named: dict[str, int | None]) -> tuple[int, st
         return _read_text(expression)
     ((unit, value),) = given.items()
     call = f"rate({unit}s={value!r})"
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         raise ConfigError(f"{call}: give a whole number of 1 or more")
     return _check(call, value, unit)
 
@@ -100,7 +101,7 @@ def _read_text(expression: str) -> tuple[int, str]:
     singular = unit.removesuffix("s")
     if singular not in UNITS or unit not in (singular, f"{singular}s"):
         raise ConfigError(f"{call}: the unit {unit!r} is unknown; give minutes, hours or days (1 minute is the least)")
-    if not is_number(value) or len(value) > 9:
+    if not is_digits(value) or len(value) > 9:
         raise ConfigError(f"{call}: the value {value!r} is out of range; give a whole number of 1 or more")
     return _check(call, int(value), singular)
 

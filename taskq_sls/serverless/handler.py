@@ -14,6 +14,7 @@ from ..brokers.received import delivery_from_lambda_record
 from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.forced_end import end_process
+from ..core.number_checks import is_number, is_whole
 from ..core.redaction import outline
 from ..engine.executor import Executor
 from ..errors import ConfigError, TaskQError
@@ -54,11 +55,11 @@ class LambdaHandler:
     """
 
     def __init__(self, app: App, *, concurrency: int | None = None, margin: float | None = None) -> None:
-        if concurrency is not None and (isinstance(concurrency, bool) or not 1 <= concurrency <= 10_000):
+        if concurrency is not None and not is_whole(concurrency, 1, 10_000):
             raise ConfigError(
                 f"lambda_handler(concurrency={concurrency!r}): give 1 to 10000, or None for {CALL_THREADS}"
             )
-        if margin is not None and not 0 <= margin <= 900:
+        if margin is not None and not is_number(margin, 0, 900):
             raise ConfigError(f"lambda_handler(margin={margin!r}): give 0 to 900 seconds, or None")
         self._app = app
         self._concurrency = CALL_THREADS if concurrency is None else concurrency

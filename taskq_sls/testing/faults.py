@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..core.context import Fence, Progress
+from ..core.number_checks import is_number
 from ..core.states import State
 from ..errors import AwsError, ConfigError
 from ..results.base import Page, Query, ResultBackend
@@ -168,7 +169,7 @@ class Faults:
 
 def check_chance(where: str, name: str, chance: float) -> None:
     """Raise ConfigError unless the value is a chance from 0 to 1."""
-    if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
+    if not is_number(chance, 0, 1):
         raise ConfigError(f"{where}: {name}={chance!r} must be a chance from 0 to 1")
 
 

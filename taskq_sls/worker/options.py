@@ -6,6 +6,7 @@ import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.number_checks import is_whole
 from ..core.queues import Queue
 from ..core.threads import default_threads
 from ..errors import ConfigError
@@ -102,6 +103,6 @@ def _consumed(app: App, names: Sequence[str] | None) -> list[Queue]:
 
 
 def _whole(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if not is_whole(value, low, high):
         raise ConfigError(f"worker: {name}={value!r} must be a whole number of {low} to {high}")
     return value

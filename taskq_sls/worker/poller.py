@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 
 from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
+from ..core.backoff import Backoff
 from ..core.clock import Clock
 from ..core.context import Fence
 from ..core.delivery import Delivery
@@ -90,7 +90,7 @@ class Poller:
                 await asyncio.wait(self._extra_polls)
 
     async def _run(self) -> None:
-        backoff = FIRST_BACKOFF_SECONDS
+        backoff = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
         while not self._stop_asked.is_set():
             if self._outage is not None and self._outage.claims_fail:
                 await self._outage.wait(self._pause)
@@ -101,10 +101,9 @@ class Poller:
                 return
             deliveries = await self._poll(reserved)
             if deliveries is None:
-                await self._pause(backoff * random.uniform(0.5, 1.0))
-                backoff = min(MAX_BACKOFF_SECONDS, backoff * 2)
+                await self._pause(backoff.next())
                 continue
-            backoff = FIRST_BACKOFF_SECONDS
+            backoff.reset()
             self.empty_polls = 0 if deliveries else self.empty_polls + 1
             if deliveries:
                 self._deliver(deliveries)
@@ -213,7 +212,7 @@ class ClaimOutage:
         self._failing = failing
         self._results = results
         self._clock = clock
-        self._seconds = FIRST_PROBE_PAUSE_SECONDS
+        self._backoff = Backoff(FIRST_PROBE_PAUSE_SECONDS, MAX_PROBE_PAUSE_SECONDS)
         self._ended_at = -math.inf
         self.active = False
 
@@ -236,12 +235,11 @@ class ClaimOutage:
         )
         # If the last outage has just ended, claims fail although the probe succeeds: then the pauses go on growing.
         if time.monotonic() - self._ended_at > MAX_PROBE_PAUSE_SECONDS:
-            self._seconds = FIRST_PROBE_PAUSE_SECONDS
+            self._backoff.reset()
         try:
             while self._queue in self._failing:
-                if await pause(self._seconds * random.uniform(0.5, 1.0)):
+                if await pause(self._backoff.next()):
                     return
-                self._seconds = min(MAX_PROBE_PAUSE_SECONDS, self._seconds * 2)
                 if self._queue in self._failing and await self._probe():
                     self._failing.discard(self._queue)
         finally:

@@ -169,7 +169,7 @@ class Supervisor:
                 process_group=0,
             )
         except BlockingIOError as error:  # a limit of processes, reached for now
-            pause = slot.backoff.pause(0.0)
+            pause = slot.pause(0.0)
             logger.error("worker process %d cannot be started: %s", slot.number, error, extra=_fields("crashed", slot))
             slot.start_at = time.monotonic() + pause
             return
@@ -196,7 +196,7 @@ class Supervisor:
             return
         logger.info("%d Python files changed: reloading", files, extra={"action": "workers_reloading"})
         for slot in self._slots:
-            slot.backoff.forget()
+            slot.backoff.reset()
             if slot.child is None:
                 slot.start_at = time.monotonic()
             elif not slot.reloading:  # a second signal would stop it at once
@@ -225,7 +225,7 @@ class Supervisor:
                     slot.number,
                     extra=_fields("restarted", slot),
                 )
-                slot.start_at = time.monotonic() + slot.backoff.pause(lived)
+                slot.start_at = time.monotonic() + slot.pause(lived)
         elif status == RECYCLE:
             logger.info("worker process %d is recycled", slot.number, extra=_fields("recycled", slot))
             slot.start_at = time.monotonic()
@@ -245,7 +245,7 @@ class Supervisor:
             self._status = BAD_INPUT
             self._stop(signal.SIGTERM)
         else:
-            pause = slot.backoff.pause(lived)
+            pause = slot.pause(lived)
             logger.error(
                 "worker process %d ended with %s after %.0f s: started again in %.1f s",
                 slot.number,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import time
+
+from ..core.backoff import Backoff
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before a crashed process is started again: the shortest, and the longest after many crashes."""
@@ -22,7 +23,7 @@ class WorkerProcess:
         self.start_at: float | None = None
         self.waiting = False
         self.reloading = False
-        self.backoff = Backoff()
+        self.backoff = Backoff(2 * FIRST_PAUSE, LONGEST_PAUSE)
         self._since = 0.0
 
     @property
@@ -41,6 +42,12 @@ class WorkerProcess:
         self.child = None
         return time.monotonic() - self._since
 
+    def pause(self, lived: float) -> float:
+        """Seconds to wait after a crash of a process that lived for `lived` seconds: 1 to 30."""
+        if lived >= SETTLED:
+            self.backoff.reset()
+        return self.backoff.next()
+
     def rest(self) -> None:
         """Start nothing any more."""
         self.start_at, self.waiting = None, False
@@ -55,20 +62,3 @@ class WorkerProcess:
             self.child.kill()
             self.child.wait()
             self.ended()
-
-
-class Backoff:
-    """How long to wait before a process that crashed is started again: doubling, with jitter."""
-
-    def __init__(self) -> None:
-        self._crashes = 0
-
-    def pause(self, lived: float) -> float:
-        """Seconds to wait after a crash of a process that lived for `lived` seconds: 1 to 30."""
-        self._crashes = 1 if lived >= SETTLED else self._crashes + 1
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._crashes, 10))
-        return max(FIRST_PAUSE, longest * random.uniform(0.5, 1.0))
-
-    def forget(self) -> None:
-        """Forget earlier crashes."""
-        self._crashes = 0

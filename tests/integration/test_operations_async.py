@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from taskq_sls import Retry
+from taskq_sls.operations.dead_letter_view import Selection
 from taskq_sls.operations.dead_letters import list_dead_letters, purge
-from taskq_sls.operations.queues import queue_stats
+from taskq_sls.operations.overview import queue_stats
 from taskq_sls.operations.redrive import redrive
-from taskq_sls.operations.selection import Selection
 from taskq_sls.operations.tasks import retry, show
 from tests.support.aws_bench import AwsBench, until
 

@@ -1001,7 +1001,7 @@ async def test_a_table_that_cannot_be_reached_gives_messages_back_unattempted_an
     make_aws_bench: MakeBench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The messages come back in a moment, not in the 5 to 60 seconds of real life.
-    monkeypatch.setattr("taskq_sls.engine.claiming.random.uniform", lambda low, high: 0)
+    monkeypatch.setattr("taskq_sls.engine.claiming.outage_seconds", lambda: 0)
     for name in ("FIRST_PROBE_PAUSE_SECONDS", "MAX_PROBE_PAUSE_SECONDS"):
         monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.05)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
@@ -1059,7 +1059,7 @@ async def test_a_stop_does_not_wait_for_the_backoff_of_a_poll_that_fails(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The first backoff is half a second; here it is a minute.
-    monkeypatch.setattr("taskq_sls.worker.poller.random.uniform", lambda low, high: 120)
+    monkeypatch.setattr("taskq_sls.core.backoff.random.uniform", lambda low, high: 120)
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
     worker = bench.app.worker(poll_wait=1)
     serving = asyncio.create_task(worker.serve())

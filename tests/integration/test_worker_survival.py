@@ -136,9 +136,7 @@ async def test_a_poll_that_is_cancelled_by_other_code_ends_the_worker_with_an_er
 async def test_an_outage_of_the_table_spends_no_backlogs_receives(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "taskq_sls.engine.claiming.random.uniform", lambda low, high: 0
-    )  # released messages are back at once
+    monkeypatch.setattr("taskq_sls.engine.claiming.outage_seconds", lambda: 0)  # released messages are back at once
     for name in ("FIRST_PROBE_PAUSE_SECONDS", "MAX_PROBE_PAUSE_SECONDS"):
         monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.05)
     bench = make_aws_bench(Queue("default", visibility_timeout=5, max_receive_count=4), aws_options={"max_attempts": 1})

@@ -21,7 +21,7 @@ from taskq_sls.core.context import Progress
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
 from taskq_sls.results.records import PastAttempt, TaskRecord
-from taskq_sls.worker.worker_process import Backoff
+from taskq_sls.worker.worker_process import WorkerProcess
 
 SHOP = """
 from datetime import date
@@ -349,8 +349,8 @@ def test_a_worker_process_gets_what_its_supervisor_was_given() -> None:
 
 
 def test_a_crashing_process_waits_longer_each_time_up_to_half_a_minute() -> None:
-    backoff = Backoff()
-    pauses = [backoff.pause(lived=1.0) for _ in range(50)]
+    process = WorkerProcess(1)
+    pauses = [process.pause(lived=1.0) for _ in range(50)]
 
     assert 1 <= pauses[0] <= 2
     assert all(15 <= pause <= 30 for pause in pauses[10:])
@@ -358,11 +358,11 @@ def test_a_crashing_process_waits_longer_each_time_up_to_half_a_minute() -> None
 
 
 def test_a_process_that_lived_a_minute_starts_from_the_shortest_wait() -> None:
-    backoff = Backoff()
+    process = WorkerProcess(1)
     for _ in range(10):
-        backoff.pause(lived=1.0)
+        process.pause(lived=1.0)
 
-    assert backoff.pause(lived=60.0) <= 2
+    assert process.pause(lived=60.0) <= 2
 
 
 # -- what is printed ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import logging, sys
-from taskq_sls.cli.log_options import load_app_with_logs
+from taskq_sls.cli.apps import load_app_with_logs
 from taskq_sls.cli.main import _parser
 
 arguments = _parser().parse_args(["worker", "shop_tasks:app", *sys.argv[1:]])

@@ -6,10 +6,9 @@ import pytest
 from graveyard import NOW, Graveyard
 
 from taskq_sls import ConfigError
-from taskq_sls.operations.browse import HOLD, DeadLetterBrowser
-from taskq_sls.operations.dead_letter_view import DeadLetterView
+from taskq_sls.operations.browse import VISIBILITY_TIMEOUT_SECONDS, DeadLetterBrowser
+from taskq_sls.operations.dead_letter_view import DeadLetterView, Selection
 from taskq_sls.operations.dead_letters import Listing, list_dead_letters, purge
-from taskq_sls.operations.selection import Selection
 
 
 @pytest.fixture
@@ -143,7 +142,9 @@ def test_an_interrupted_listing_gives_everything_back(yard: Graveyard) -> None:
     assert yard.hidden("default-dlq") == 0
 
 
-@pytest.mark.parametrize(("pause", "receives"), [(HOLD * 0.6, 1), (HOLD * 2.0, 6)])
+@pytest.mark.parametrize(
+    ("pause", "receives"), [(VISIBILITY_TIMEOUT_SECONDS * 0.6, 1), (VISIBILITY_TIMEOUT_SECONDS * 2.0, 6)]
+)
 def test_a_long_look_keeps_what_it_has_received_and_shows_nothing_twice(
     yard: Graveyard, pause: float, receives: int
 ) -> None:

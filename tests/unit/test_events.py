@@ -570,9 +570,8 @@ def test_the_handler_imports_nothing_that_the_worker_s_does_not():
     assert {name for name in events - worker if not name.startswith("_")} <= {
         "copy",
         "hashlib",  # botocore loads it too
-        "taskq_sls.client.event_arguments",
-        "taskq_sls.client.event_patterns",
         "taskq_sls.client.events",
+        "taskq_sls.client.event_patterns",
         "taskq_sls.core.schedule_spec",
         "taskq_sls.scheduler",  # for the ids of events, which those of firings share
         "taskq_sls.scheduler.firing",

@@ -24,8 +24,7 @@ from taskq_sls.cli.top import _show, frame
 from taskq_sls.cli.worker import child_command
 from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import Progress
-from taskq_sls.operations.overview import Overview, Running
-from taskq_sls.operations.queues import QueueStats
+from taskq_sls.operations.overview import Overview, QueueStats, Running
 from taskq_sls.results.records import TaskRecord
 from taskq_sls.results.workers import WorkerReport
 

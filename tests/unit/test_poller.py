@@ -138,7 +138,7 @@ RUBBISH = json.JSONDecodeError("Expecting value", "credentials of a process", 0)
 async def test_after_the_first_good_poll_every_exception_is_a_passing_fault(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("taskq_sls.worker.poller.random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("taskq_sls.core.backoff.random.uniform", lambda low, high: 0.0)
     bench = Bench(backlog=5, slots=100)
     bench.broker.fault = fault
     bench.broker.gate.set()

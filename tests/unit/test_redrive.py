@@ -15,10 +15,10 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
 from taskq_sls.core.states import State
+from taskq_sls.operations.dead_letter_view import Selection
 from taskq_sls.operations.dead_letters import Progress
 from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.redrive import Redriven, redrive
-from taskq_sls.operations.selection import Selection
 from taskq_sls.results.records import AttemptEnd, KeyLock
 
 

@@ -24,16 +24,12 @@ SHARED = [
             "handle",
             "waiting",
             "dispatch",
-            "dispatch_hooks",
             "sending",
             "unique_keys",
             "schedules",
-            "schedule_capture",
             "schedule_handle",
             "schedule_message",
-            "schedule_names",
             "schedule_sync",
-            "schedule_updates",
             "schedule_value",
         )
     ),
@@ -65,10 +61,10 @@ BANNED_MODULES = {"asyncio", "anyio", "trio", "concurrent", "time"}
 HOOKS = "plain dispatch hooks of async callers run in a thread; sync callers have left before, by the blocking flow"
 
 ALLOWED = {
-    ("client/dispatch_hooks.py", "asyncio.CancelledError"): HOOKS,
-    ("client/dispatch_hooks.py", "asyncio.current_task"): HOOKS,
-    ("client/dispatch_hooks.py", "asyncio.get_running_loop"): HOOKS,
-    ("client/dispatch_hooks.py", "asyncio.run_coroutine_threadsafe"): HOOKS,
+    ("client/dispatch.py", "asyncio.CancelledError"): HOOKS,
+    ("client/dispatch.py", "asyncio.current_task"): HOOKS,
+    ("client/dispatch.py", "asyncio.get_running_loop"): HOOKS,
+    ("client/dispatch.py", "asyncio.run_coroutine_threadsafe"): HOOKS,
 }
 """(file, what it uses): why it never runs in a sync call."""
 

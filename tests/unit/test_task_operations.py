@@ -12,9 +12,8 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.states import State
 from taskq_sls.operations.editing import Edit
-from taskq_sls.operations.overview import live_workers, overview
-from taskq_sls.operations.queues import queue_stats
-from taskq_sls.operations.tail import LAG, Tail
+from taskq_sls.operations.overview import live_workers, overview, queue_stats
+from taskq_sls.operations.tail import OVERLAP_SECONDS, Tail
 from taskq_sls.operations.tasks import Retried, TaskView, cancel, retry, show
 from taskq_sls.results.records import AttemptEnd, Call, CancelAnswer
 from taskq_sls.results.workers import ALIVE_FOR, RunningTask, WorkerReport
@@ -202,26 +201,26 @@ def test_a_tail_tells_each_end_once_in_order(yard: Graveyard) -> None:
     succeed(yard, "before")
     yard.clock.travel(1)
     tail = Tail(yard.app, yard.services)
-    assert yard.do(tail.look()) == []
+    assert yard.do(tail.poll()) == []
 
     yard.clock.travel(1)
     yard.die("a")
     yard.clock.travel(1)
     succeed(yard, "b")
 
-    assert [one.id for one in yard.do(tail.look())] == ["a", "b"]
-    assert yard.do(tail.look()) == []
+    assert [one.id for one in yard.do(tail.poll())] == ["a", "b"]
+    assert yard.do(tail.poll()) == []
 
 
 def test_a_tail_finds_what_the_index_showed_late(yard: Graveyard) -> None:
     tail = Tail(yard.app, yard.services)
     yard.clock.travel(30)
-    assert yard.do(tail.look()) == []
-    late = yard.clock.time() - LAG / 2
+    assert yard.do(tail.poll()) == []
+    late = yard.clock.time() - OVERLAP_SECONDS / 2
     fence = yard.claimed("a")
     drive(yard.results.finish(fence, AttemptEnd(State.SUCCEEDED, late, NOW + 20 * DAY)))
 
-    assert [one.id for one in yard.do(tail.look())] == ["a"]
+    assert [one.id for one in yard.do(tail.poll())] == ["a"]
 
 
 def test_a_tail_tells_only_what_was_asked_for(yard: Graveyard) -> None:
@@ -230,7 +229,7 @@ def test_a_tail_tells_only_what_was_asked_for(yard: Graveyard) -> None:
     yard.die("b")
     yard.die("c", task="shop:crop")
 
-    assert [one.id for one in yard.do(tail.look())] == ["c"]
+    assert [one.id for one in yard.do(tail.poll())] == ["c"]
 
 
 def test_a_tail_cannot_follow_states_that_no_index_holds(yard: Graveyard) -> None:

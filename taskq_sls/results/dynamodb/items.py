@@ -145,7 +145,7 @@ def whole(claim: Claim, status: State, attempt: int) -> Item:
     }
 
 
-def is_whole(item: Item) -> bool:
+def is_complete(item: Item) -> bool:
     """Whether an item holds a record.
 
     Some emulators show an item with nothing but its keys while another client writes it.

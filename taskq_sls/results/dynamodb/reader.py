@@ -16,7 +16,7 @@ from ..base import Page, Query
 from ..layout import STATUS_INDEX, TASK_INDEX, Index, Item
 from ..paging import Window, by_status, check_query
 from ..records import TaskRecord
-from .items import is_whole
+from .items import is_complete
 from .stored_records import is_unreadable, record_of, unreadable_item
 from .table import Table
 
@@ -202,7 +202,7 @@ def _id(key: str) -> str:
 
 
 def _alive(item: Item | None, now: float) -> TaskRecord | None:
-    if item is None or not (is_whole(item) or is_unreadable(item)):
+    if item is None or not (is_complete(item) or is_unreadable(item)):
         return None
     record = record_of(item)
     return record if record.ttl > now else None

@@ -14,7 +14,7 @@ from ...core.states import UNREADABLE, State
 from ...errors import AwsError
 from ..layout import Item, id_of, record_key
 from ..records import KEPT_ATTEMPTS, PastAttempt, TaskRecord
-from .items import is_whole, text
+from .items import is_complete, text
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def record_of(item: Item) -> TaskRecord:
     """
     if is_unreadable(item):
         return _unreadable(item, _text(item[_FAULT]))
-    if not is_whole(item):
+    if not is_complete(item):
         raise AwsError("read", "IncompleteItem", f"the record of task {id_of(item)} is not whole yet", transient=True)
     try:
         return TaskRecord(

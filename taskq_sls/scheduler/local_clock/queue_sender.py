@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from ...aws.port import AwsClient
 from ...brokers.base import MAX_BATCH, Answer, EntryError, Outgoing
 from ...brokers.sqs_batches import Batch, call_batch
 from ...brokers.sqs_limits import message_bytes, pack, validate
+from ...core.backoff import Backoff
 from ...core.clock import Clock
 from ...core.fault_log import FaultLog
 from ...core.flow import Flow
@@ -74,7 +74,7 @@ class QueueSender:
         self._give_up = give_up
         self._parcels: deque[PendingFiring] = deque()
         self._url: str | None = None
-        self._pauses = 0
+        self._backoff = Backoff(BACKOFF, LONGEST_BACKOFF)
         self._faults = FaultLog(logger, f"queue {queue} does not take firings", "schedule_send_fault")
 
     @property
@@ -93,9 +93,9 @@ class QueueSender:
             while self._parcels:
                 parcels = [self._parcels.popleft() for _ in range(min(MAX_BATCH, len(self._parcels)))]
                 if self._settle(parcels, await self._send(parcels)):
-                    self._pauses = 0
+                    self._backoff.reset()
                 else:
-                    await self._pause()
+                    await self._flow.sleep(self._backoff.next())
         finally:
             self.task = None
 
@@ -157,11 +157,6 @@ class QueueSender:
         # The dead-letter queue is no FIFO queue.
         group = row.group if parcel.attributes is None else None
         return Outgoing(self.queue, substitute(row.body, row.arn, parcel.at), row.name, group=group)
-
-    async def _pause(self) -> None:
-        seconds = min(LONGEST_BACKOFF, BACKOFF * 2.0 ** min(self._pauses, 10))
-        self._pauses += 1
-        await self._flow.sleep(seconds * random.uniform(0.5, 1.0))
 
 
 def _entry(message: Outgoing, attributes: dict[str, str] | None) -> dict[str, Any]:

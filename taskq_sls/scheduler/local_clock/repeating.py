@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
+from ...core.backoff import Backoff
 from ...core.fault_log import FaultLog
 from ...core.flow import Flow
 from ...errors import AwsError, TaskQError
@@ -24,7 +24,7 @@ async def retry_until_success(step: Step, flow: Flow, faults: FaultLog) -> None:
     Raises:
         AwsError, ConfigError: what no repeat can mend.
     """
-    backoff = BACKOFF
+    backoff = Backoff(BACKOFF, LONGEST_BACKOFF)
     while True:
         try:
             await step()
@@ -35,8 +35,7 @@ async def retry_until_success(step: Step, flow: Flow, faults: FaultLog) -> None:
         else:
             faults.recovered()
             return
-        await flow.sleep(backoff * random.uniform(0.5, 1.0))
-        backoff = min(LONGEST_BACKOFF, backoff * 2)
+        await flow.sleep(backoff.next())
 
 
 async def run_forever(
@@ -48,7 +47,7 @@ async def run_forever(
         pause: seconds until the next time.
         later: begin with the pause.
     """
-    backoff = BACKOFF
+    backoff = Backoff(BACKOFF, LONGEST_BACKOFF)
     wait = pause() if later else 0.0
     while True:
         await flow.sleep(wait)
@@ -58,9 +57,8 @@ async def run_forever(
             if not isinstance(error, TaskQError):
                 logger.exception("an unexpected fault", extra={"action": "scheduler_error"})
             faults.failed(error)
-            wait = backoff * random.uniform(0.5, 1.0)
-            backoff = min(LONGEST_BACKOFF, backoff * 2)
+            wait = backoff.next()
         else:
             faults.recovered()
-            backoff = BACKOFF
+            backoff.reset()
             wait = pause()

@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 
 from ...client.app import App
 from ...core.redaction import redact
-from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView
+from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView, Selection
 from ...operations.dead_letters import Problem as OperationProblem
-from ...operations.selection import Selection
 from ..limits import MAX_DEAD_LETTERS, clipped
 from .base import Timestamp
 from .tasks import RequestBody, moment, shown_labels

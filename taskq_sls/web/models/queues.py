@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ...operations.queues import QueueStats
+from ...operations.overview import QueueStats
 from ...results.workers import WorkerReport
 from ..problems import Check
 from .tasks import TaskSummary, moment

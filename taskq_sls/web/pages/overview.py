@@ -15,8 +15,7 @@ from ...client.services import Services
 from ...core.states import State
 from ...errors import TaskQError
 from ...metrics.window import Window
-from ...operations.overview import live_workers
-from ...operations.queues import QueueStats, oldest_ages, queue_stats
+from ...operations.overview import QueueStats, live_workers, oldest_ages, queue_stats
 from ...results.base import Query
 from ...results.records import TaskRecord
 from ...results.workers import WorkerReport

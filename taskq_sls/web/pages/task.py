@@ -10,9 +10,8 @@ from starlette.requests import Request
 from ...core.redaction import contains_mask
 from ...core.states import State
 from ...errors import PayloadMissing
-from ...operations.dead_letter_view import DeadLetterView
+from ...operations.dead_letter_view import DeadLetterView, Selection
 from ...operations.dead_letters import list_dead_letters
-from ...operations.selection import Selection
 from ...payloads.claim_check import fetch_result
 from ...results.limits import MAX_CALL_BYTES
 from ...results.records import TaskRecord

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Query
 from ...client.app import App
 from ...core.redaction import MASK, contains_mask
 from ...errors import ConfigError
+from ...operations.dead_letter_view import Selection
 from ...operations.dead_letters import list_dead_letters, purge
 from ...operations.editing import Edit
 from ...operations.redrive import redrive
-from ...operations.selection import Selection
 from ..limits import MAX_DEAD_LETTERS, MAX_DEAD_LETTERS_READ
 from ..models.dead_letters import (
     DeadLetter,

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from ...operations.overview import live_workers, overview
-from ...operations.queues import queue_stats
+from ...operations.overview import live_workers, overview, queue_stats
 from ..models.base import Timestamp
 from ..models.metrics import MetricHistory
 from ..models.queues import Metrics, Queues, QueueState, Worker, Workers

@@ -11,7 +11,7 @@ from botocore.session import Session
 
 from ..core.clock import Clock
 from ..core.flow import BlockingFlow
-from ..core.interrupts import uninterrupted
+from ..core.interrupts import interruptible
 from .answers import check_answers, read_body
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .errors import translate, translate_creation
@@ -70,12 +70,13 @@ class Clients:
         self._options = options
         self._process = _Process()
 
-    @uninterrupted  # connection pools are shared, and their locks would stay taken
     def invoke(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Call an operation in this thread. Raises what the port documents."""
-        method = getattr(self.get(service), operation)
+        """Call an operation in this thread. Raises the errors that the port documents."""
+        # An interrupt waits until the call has ended: connection pools are shared, and their locks would stay taken.
+        if (interrupts := interruptible()) is not None:
+            interrupts.defer()
         try:
-            answer: dict[str, Any] = method(**params)
+            answer: dict[str, Any] = getattr(self.get(service), operation)(**params)
             if "Body" in answer:
                 answer["Body"] = read_body(answer["Body"])
         except Exception as error:
@@ -83,6 +84,9 @@ class Clients:
             if known is None:
                 raise
             raise known from error
+        finally:
+            if interrupts is not None:
+                interrupts.resume()
         return answer
 
     def get(self, service: str) -> Any:

@@ -187,6 +187,15 @@ class SqsBroker(Broker):
         A fault of the whole call is raised only where no entry was accepted: otherwise the caller would not
         learn which ones were.
         """
+        if len(lanes) == 1 and len(lanes[0]) == 1:  # as for most callers: there is nothing to fan out
+            [batch] = lanes[0]
+            try:
+                found = await call_batch(self._client, self._flow, operation, batch)
+            except (AwsError, ConfigError) as error:
+                raise self._failed(batch, error, answers) from error
+            for index, answer in zip(batch.indexes, found, strict=True):
+                answers[index] = answer
+            return
         faults: list[ConfigError] = []
 
         async def run(lane: Lane) -> None:
@@ -194,9 +203,8 @@ class SqsBroker(Broker):
                 try:
                     found = await call_batch(self._client, self._flow, operation, batch)
                 except (AwsError, ConfigError) as error:
-                    fault = error if isinstance(error, ConfigError) else self._urls.missing(batch.queue)
-                    faults.append(fault)
-                    found = [EntryError(type(fault).__name__, str(fault))] * len(batch.entries)
+                    faults.append(self._failed(batch, error, answers))
+                    continue
                 for index, answer in zip(batch.indexes, found, strict=True):
                     answers[index] = answer
 
@@ -204,6 +212,13 @@ class SqsBroker(Broker):
         accepted = (answers[index] is None for lane in lanes for batch in lane for index in batch.indexes)
         if faults and not any(accepted):
             raise faults[0]
+
+    def _failed(self, batch: Batch, error: AwsError | ConfigError, answers: list[Answer]) -> ConfigError:
+        """Answer all entries of a batch with its fault. Returns the error to raise."""
+        fault = error if isinstance(error, ConfigError) else self._urls.missing(batch.queue)
+        for index in batch.indexes:
+            answers[index] = EntryError(type(fault).__name__, str(fault))
+        return fault
 
     def _no_dead_letter_queue(self, queue: str) -> EntryError:
         name = self._settings.queue_name(self._settings.dead_letter_queue(queue))

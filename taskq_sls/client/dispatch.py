@@ -1,4 +1,8 @@
-"""From prepared messages to the queue, through the hooks of their tasks."""
+"""Dispatch: outgoing tasks go through their hooks, are sent, and are recorded as queued if their task says so.
+
+Async hooks keep batches. A hook's innermost ``call_next`` only asks for the send: the hooks of all messages are run
+to that point one after the other, the batch is sent, and each hook is resumed with the answer to its own message.
+"""
 
 from __future__ import annotations
 
@@ -21,76 +25,84 @@ from .services import Services
 
 logger = logging.getLogger("taskq_sls.dispatch")
 
+PARALLEL_SENDS = 8
+"""Messages of one call that are sent at once if each needs a request of its own."""
+
+PARALLEL_RECORDS = 16
+"""Records of one call that are written at once."""
+
+Deliver = Callable[[Services, Sequence[OutgoingTask], Sequence[Message]], Awaitable[list[Answer]]]
+"""Takes messages that have passed their hooks: None, or the reason, for each."""
+
 
 async def dispatch(
-    services: Services, prepared: Sequence[OutgoingTask], deliver: Deliver = send
+    services: Services, tasks: Sequence[OutgoingTask], deliver: Deliver = send
 ) -> list[Message | Exception]:
-    """Send all; answer for each the message as sent, or why it was not.
+    """Send tasks through their hooks. Returns for each the message as sent, or the reason why it was not.
 
     Args:
-        deliver: what becomes of messages that have passed their hooks.
+        deliver: takes the messages that have passed their hooks.
 
     Raises:
         ConfigError: a queue does not exist, or there are no credentials. Nothing was sent to that queue.
-        PayloadTooLarge: a body is over the limit, and there is no bucket for its arguments; nothing was sent.
+        PayloadTooLarge: a body is over the limit, and there is no bucket for its arguments. Nothing was sent.
     """
-    if not any(one.hooks for one in prepared):
-        answers = await deliver(services, prepared, [one.message for one in prepared])
-        sent: list[Message | Exception] = [
-            one.message if answer is None else NotSent(answer) for one, answer in zip(prepared, answers, strict=True)
+    sent: list[Message | Exception]
+    if not any(task.hooks for task in tasks):
+        answers = await deliver(services, tasks, [task.message for task in tasks])
+        sent = [
+            task.message if answer is None else NotSent(answer) for task, answer in zip(tasks, answers, strict=True)
         ]
-    elif any(needs_own_request(one) for one in prepared):
-        sent = await services.flow.map(lambda one: dispatch_one(services, one, deliver), prepared, 8)
+    elif any(_needs_own_request(task) for task in tasks):
+        sent = await services.flow.map(lambda task: _dispatch_one(services, task, deliver), tasks, PARALLEL_SENDS)
     else:
-        sent = await dispatch_batch(services, prepared, deliver)
-    await _record_queued(services, prepared, sent)
+        sent = await _dispatch_batch(services, tasks, deliver)
+    if any(task.ttl is not None for task in tasks):
+        await _record_queued(services, tasks, sent)
     return sent
 
 
-def raise_failures(sent: Sequence[object], prepared: Sequence[OutgoingTask], handles: Sequence[Any]) -> None:
-    """Raise EnqueueError if anything was not sent; a hook's own exception on a single message as it is."""
-    failed = [index for index, one in enumerate(sent) if isinstance(one, Exception)]
+def raise_failures(sent: Sequence[object], tasks: Sequence[OutgoingTask], handles: Sequence[Any]) -> None:
+    """Raise EnqueueError if a message was not sent. The exception of a hook around a single message is raised as it is."""
+    failed = {index: outcome for index, outcome in enumerate(sent) if isinstance(outcome, Exception)}
     if not failed:
         return
-    first = sent[failed[0]]
-    if len(sent) == 1 and isinstance(first, Exception) and not isinstance(first, NotSent):
-        raise first
-    entries = []
-    for index in failed:
-        error = sent[index]
-        code = error.error.code if isinstance(error, NotSent) else type(error).__name__
-        text = error.error.message if isinstance(error, NotSent) else str(error)
-        cause = error if isinstance(error, Exception) and not isinstance(error, NotSent) else None
-        entries.append(FailedEntry(index, prepared[index].message.id, code, text, cause))
-    raise EnqueueError([handle for index, handle in enumerate(handles) if index not in set(failed)], entries)
+    if len(sent) == 1 and not isinstance(failed[0], NotSent):
+        raise failed[0]
+    entries = [_failed_entry(index, tasks[index].message.id, error) for index, error in failed.items()]
+    raise EnqueueError([handle for index, handle in enumerate(handles) if index not in failed], entries)
 
 
-# -- recording level `queued` -----------------------------------------------------------------------------------
+def _failed_entry(index: int, id: str, error: Exception) -> FailedEntry:
+    if isinstance(error, NotSent):
+        return FailedEntry(index, id, error.error.code, error.error.message)
+    return FailedEntry(index, id, code=type(error).__name__, message=str(error), error=error)
 
 
 async def _record_queued(
-    services: Services, prepared: Sequence[OutgoingTask], sent: Sequence[Message | Exception]
+    services: Services, tasks: Sequence[OutgoingTask], sent: Sequence[Message | Exception]
 ) -> None:
+    """Write the records of tasks with ``record="queued"``."""
     claims = [
         Claim(
-            message.id,
-            message.run,
-            message.task,
-            one.queue,
-            "",
-            message.enqueued_at,
-            0.0,
-            1,
-            one.ttl,
-            message.enqueued_at,
-            message.labels,
-            message.parent,
-            message.unique_key,
-            # What a hook put in place of arguments stands in the message; what was there before may be meant for nobody.
-            one.call if message.args is one.message.args and message.kwargs is one.message.kwargs else None,
+            id=message.id,
+            run=message.run,
+            task=message.task,
+            queue=task.queue,
+            owner="",
+            now=message.enqueued_at,
+            lease_until=0.0,
+            max_attempts=1,
+            ttl=task.ttl,
+            enqueued_at=message.enqueued_at,
+            labels=message.labels,
+            parent=message.parent,
+            unique_key=message.unique_key,
+            # If a hook replaced the arguments, the originals are not recorded: the hook may have removed secrets.
+            call=task.call if message.args is task.message.args and message.kwargs is task.message.kwargs else None,
         )
-        for one, message in zip(prepared, sent, strict=True)
-        if one.ttl is not None and isinstance(message, Message)
+        for task, message in zip(tasks, sent, strict=True)
+        if task.ttl is not None and isinstance(message, Message)
     ]
 
     async def put(claim: Claim) -> None:
@@ -100,16 +112,14 @@ async def _record_queued(
             # The message is in the queue: the task will run, and its claim writes the record.
             logger.warning("task %s is queued but not recorded yet: %s", claim.id, error, extra={"task_id": claim.id})
 
-    if claims:
-        await services.flow.map(put, claims, 16)
+    await services.flow.map(put, claims, PARALLEL_RECORDS)
 
 
-Deliver = Callable[[Services, Sequence[OutgoingTask], Sequence[Message]], Awaitable[list[Answer]]]
-"""Takes messages that have passed their hooks: None or the reason for each."""
+# -- async hooks, which keep batches ----------------------------------------------------------------------------
 
 
 class _Send:
-    """What an onion yields when it wants its message sent."""
+    """A hook chain yields this to ask for its message to be sent."""
 
     __slots__ = ("message",)
 
@@ -121,7 +131,7 @@ class _Send:
 
 
 class _PassOn:
-    """Hands a hook's own wait up to the event loop, unchanged."""
+    """Passes a hook's own wait on to the event loop, unchanged."""
 
     __slots__ = ("waiting_for",)
 
@@ -132,60 +142,49 @@ class _PassOn:
         return (yield self.waiting_for)
 
 
-# -- hooks that keep batches ------------------------------------------------------------------------------------
-
-
-async def dispatch_batch(
-    services: Services, prepared: Sequence[OutgoingTask], deliver: Deliver
+async def _dispatch_batch(
+    services: Services, tasks: Sequence[OutgoingTask], deliver: Deliver
 ) -> list[Message | Exception]:
-    """Send messages through their async hooks in batches; for each the message as sent, or why it was not."""
-    onions = [_onion(one.hooks, partial(_ask_to_send, one))(one.message) for one in prepared]
-    ends: dict[int, Message | Exception] = {}
-    wanted: dict[int, Message] = {}
+    """Send messages through their async hooks in batches."""
+    chains = [_chain(task.hooks, partial(_ask_to_send, task))(task.message) for task in tasks]
     try:
-        for index, onion in enumerate(onions):
-            end = await _advance(onion, services.flow)
-            if isinstance(end, _Send):
-                wanted[index] = end.message
-            else:
-                ends[index] = end
+        ends = [await _advance(chain, services.flow) for chain in chains]
+        to_send = {index: end.message for index, end in enumerate(ends) if isinstance(end, _Send)}
         failure: Exception | None = None
-        refusals: list[Exception | None] = []
+        refusals: list[Exception | None]
         try:
-            answers = await deliver(services, [prepared[index] for index in wanted], list(wanted.values()))
+            answers = await deliver(services, [tasks[index] for index in to_send], list(to_send.values()))
             refusals = [None if answer is None else NotSent(answer) for answer in answers]
-        except Exception as error:  # of all entries: the hooks are told before the caller is
+        except Exception as error:  # of all entries: each hook gets it, then the caller
             failure = error
-            refusals = [error] * len(wanted)
-        for (index, message), refusal in zip(wanted.items(), refusals, strict=True):
-            end = await _advance(onions[index], services.flow, refusal)
-            if isinstance(end, _Send):
-                end = _twice()
-            elif isinstance(end, Message):
+            refusals = [error] * len(to_send)
+        for (index, message), refusal in zip(to_send.items(), refusals, strict=True):
+            end = await _advance(chains[index], services.flow, refusal)
+            if isinstance(end, Message):
                 end = refusal or message
             ends[index] = end
         if failure is not None:
             raise failure
     finally:
-        for onion in onions:
-            onion.close()
-    return [_sent_or_not(ends[index], index in wanted) for index in range(len(prepared))]
+        for chain in chains:
+            chain.close()
+    return [_outcome(end, index in to_send) for index, end in enumerate(ends)]
 
 
-async def _ask_to_send(prepared: OutgoingTask, message: Message) -> Message:
-    _check_identity(prepared, message)
+async def _ask_to_send(task: OutgoingTask, message: Message) -> Message:
+    _check_identity(task, message)
     await _Send(message)
     return message
 
 
 async def _advance(
-    onion: Coroutine[Any, Any, Message], flow: Flow, error: BaseException | None = None
+    chain: Coroutine[Any, Any, Message], flow: Flow, error: BaseException | None = None
 ) -> _Send | Message | Exception:
-    """Run an onion until it wants to send, or ends."""
+    """Run a chain of hooks until it asks for the send, or ends."""
     value: Any = None
     while True:
         try:
-            waiting_for = onion.send(value) if error is None else onion.throw(error)
+            waiting_for = chain.send(value) if error is None else chain.throw(error)
         except StopIteration as stop:
             return stop.value if isinstance(stop.value, Message) else _bad_return(stop.value)
         except Exception as raised:
@@ -194,7 +193,7 @@ async def _advance(
             return waiting_for
         if isinstance(flow, BlockingFlow):
             return SuspendedError(
-                f"the dispatch hook {innermost(onion)} awaited something that needs an event loop, inside a "
+                f"the dispatch hook {innermost(chain)} awaited something that needs an event loop, inside a "
                 "synchronous enqueue; use aenqueue, or do not wait there"
             )
         error = None
@@ -204,20 +203,23 @@ async def _advance(
             error = raised
 
 
-def _sent_or_not(end: Message | Exception, asked: bool) -> Message | Exception:
+def _outcome(end: _Send | Message | Exception, asked: bool) -> Message | Exception:
+    """A message's outcome from the end of its hooks; `asked` if they called call_next."""
+    if isinstance(end, _Send):
+        return _called_twice()
     if isinstance(end, Exception) or asked:
         return end
     return ConfigError("a dispatch hook returned without calling call_next: the message was not sent")
 
 
-def _check_identity(prepared: OutgoingTask, message: Message) -> None:
-    """A unique key is locked for the task as it was named before the hooks."""
+def _check_identity(task: OutgoingTask, message: Message) -> None:
+    """Raise ConfigError if hooks changed the names under which a unique key is locked."""
     names = ("id", "task", "unique_key")
-    if prepared.held is not None and any(getattr(message, name) != getattr(prepared.message, name) for name in names):
+    if task.key_claim is not None and any(getattr(message, name) != getattr(task.message, name) for name in names):
         raise ConfigError("a dispatch hook changed the id, task or unique key of a message that has a unique key")
 
 
-def _twice() -> Exception:
+def _called_twice() -> Exception:
     return ConfigError("a dispatch hook called call_next twice; a message can be sent once")
 
 
@@ -225,79 +227,78 @@ def _bad_return(value: Any) -> Exception:
     return ConfigError(f"a dispatch hook returned {value!r}; return what call_next returned")
 
 
-# -- plain hooks, which wait for their own message --------------------------------------------------------------
+# -- plain hooks, each of which waits for its own message -------------------------------------------------------
 
 
-def needs_own_request(prepared: OutgoingTask) -> bool:
-    """Whether a plain hook wraps the message: it needs the queue's real answer at once."""
-    return any(not inspect.iscoroutinefunction(hook.dispatch) for hook in prepared.hooks)
+def _needs_own_request(task: OutgoingTask) -> bool:
+    """True if a plain hook wraps the message: its call_next must return the queue's answer."""
+    return any(not inspect.iscoroutinefunction(hook.dispatch) for hook in task.hooks)
 
 
-async def dispatch_one(services: Services, prepared: OutgoingTask, deliver: Deliver) -> Message | Exception:
-    """Send one message through its hooks by itself; the message as sent, or why it was not."""
+async def _dispatch_one(services: Services, task: OutgoingTask, deliver: Deliver) -> Message | Exception:
+    """Send one message through its hooks by itself."""
     sent: list[Message] = []
 
     async def send_it(message: Message) -> Message:
         if sent:
-            raise _twice()
-        _check_identity(prepared, message)
-        answer = (await deliver(services, [prepared], [message]))[0]
+            raise _called_twice()
+        _check_identity(task, message)
+        answer = (await deliver(services, [task], [message]))[0]
         if answer is not None:
             raise NotSent(answer)
         sent.append(message)
         return message
 
     try:
-        onion = _onion(prepared.hooks, send_it, services.flow)(prepared.message)
-        # Driven apart, so that a hook that suspends in a synchronous call fails its own entry alone.
-        end = drive(onion) if isinstance(services.flow, BlockingFlow) else await onion
+        chain = _chain(task.hooks, send_it, services.flow)(task.message)
+        # Driven separately, so that a hook that suspends in a synchronous call fails only its own entry.
+        end = drive(chain) if isinstance(services.flow, BlockingFlow) else await chain
     except Exception as error:
         return error
     if not sent:
-        return _sent_or_not(end, False)
+        return _outcome(end, asked=False)
     return sent[-1] if isinstance(end, Message) else _bad_return(end)
 
 
-def _onion(
+def _chain(
     hooks: Sequence[Middleware], innermost_layer: Callable[[Message], Any], flow: Flow | None = None
 ) -> Callable[[Message], Coroutine[Any, Any, Message]]:
     layer = innermost_layer
     for middleware in reversed(hooks):
         if inspect.iscoroutinefunction(middleware.dispatch):
-            layer = _async_layer(middleware.dispatch, layer)
+            layer = partial(_call_hook, middleware.dispatch, layer)
         else:
             assert flow is not None
-            layer = _plain_layer(middleware.dispatch, layer, flow)
+            layer = partial(_call_plain_hook, middleware.dispatch, layer, flow)
     return layer
 
 
-def _async_layer(hook: Callable[..., Any], inner: Callable[[Message], Any]) -> Callable[[Message], Any]:
-    return lambda message: hook(message, inner)
+def _call_hook(hook: Callable[..., Any], inner: Callable[[Message], Any], message: Message) -> Any:
+    return hook(message, inner)
 
 
-def _plain_layer(hook: Callable[..., Any], inner: Callable[[Message], Any], flow: Flow) -> Callable[[Message], Any]:
-    async def around(message: Message) -> Any:
-        if isinstance(flow, BlockingFlow):
-            return hook(message, lambda changed: drive(inner(changed)))
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        cancels = task.cancelling() if task else 0
+async def _call_plain_hook(
+    hook: Callable[..., Any], inner: Callable[[Message], Any], flow: Flow, message: Message
+) -> Any:
+    if isinstance(flow, BlockingFlow):
+        return hook(message, lambda changed: drive(inner(changed)))
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
 
-        def call_next(changed: Message) -> Any:
-            return asyncio.run_coroutine_threadsafe(inner(changed), loop).result()
+    def call_next(changed: Message) -> Any:
+        return asyncio.run_coroutine_threadsafe(inner(changed), loop).result()
 
-        sent = await _hook_threads.run_waiting(hook, message, call_next)
-        if task and task.cancelling() > cancels:  # the hook has ended all the same; its caller must too
-            raise asyncio.CancelledError
-        return sent
-
-    return around
+    sent = await _hook_threads.run_waiting(hook, message, call_next)
+    if task and task.cancelling() > cancels:  # the hook has ended all the same; its caller must too
+        raise asyncio.CancelledError
+    return sent
 
 
 _hook_threads = ThreadPool(1)
-"""Hooks wait in them for further hooks, so that any fixed number of threads could be too few."""
+"""Hooks wait in these threads for further hooks, so any fixed number of threads could be too few."""
 
 
 def dispatch_hooks(middlewares: Sequence[Middleware]) -> tuple[Middleware, ...]:
-    """Those that wrap dispatch."""
-    return tuple(one for one in middlewares if overrides(one, "dispatch"))
+    """The middlewares that wrap dispatch."""
+    return tuple(middleware for middleware in middlewares if overrides(middleware, "dispatch"))

@@ -263,7 +263,9 @@ async def updated(
     check_body(where, message.encode())
     fifo = spec.group is not None
     hooks = dispatch_hooks(definition.middlewares)
-    prepared = OutgoingTask(message, spec.queue, fifo, 0, spec.group, hooks, None, None, spec)
+    prepared = OutgoingTask(
+        message=message, queue=spec.queue, fifo=fifo, delay=0, group=spec.group, hooks=hooks, spec=spec
+    )
     return (await render_specs(services, [prepared]))[0]
 
 

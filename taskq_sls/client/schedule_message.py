@@ -123,7 +123,9 @@ class ScheduleRequest(NamedTuple):
             **fields,
         )
         hooks = dispatch_hooks(self.definition.middlewares)
-        return OutgoingTask(message, options.queue, queue.fifo, 0, options.group, hooks, None, None, spec)
+        return OutgoingTask(
+            message=message, queue=options.queue, fifo=queue.fifo, delay=0, group=options.group, hooks=hooks, spec=spec
+        )
 
 
 def schedule_field(name: str, group: str, options: TaskOptions, when: When) -> dict[str, Any]:

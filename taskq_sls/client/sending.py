@@ -1,6 +1,6 @@
-"""Messages on their way to the queue: what is prepared of each, and the one way they are sent.
+"""Outgoing tasks, and the one function that sends them.
 
-Bodies that are too large for the queue leave their arguments in the payload store first.
+If a body is too large for the queue, its arguments are put into the payload store first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..brokers.base import MAX_BODY_BYTES, Answer, EntryError, Outgoing
 from ..brokers.sqs_limits import utf8_bytes
 from ..core.message import Message, deduplication_id, new_body
-from ..errors import ArgumentsError, AwsError, ConfigError, PayloadTooLarge, TaskQError
+from ..errors import AwsError, ConfigError, TaskQError
 from ..middleware.base import Middleware
 from ..results.records import Call, KeyLock
 from .services import Services
@@ -19,53 +19,53 @@ from .services import Services
 if TYPE_CHECKING:
     from ..core.schedule_spec import ScheduleSpec
 
-PUTS_AT_ONCE = 4
-"""Objects of one call that are put side by side; each is over a megabyte."""
+PARALLEL_PUTS = 4
+"""Objects of one call that are put into the bucket at once; each is over a megabyte."""
 
-SCHEDULES_AT_ONCE = 8
-"""Schedules of one call that are made side by side: the service has no call for several."""
+PARALLEL_SCHEDULES = 8
+"""Schedules of one call that are created at once: the service has no batch call."""
 
 
 class UniqueKeyClaim:
-    """A unique key that is locked for a message on its way, and what the queue said to the message.
+    """The unique key of an outgoing message, with its lock and the queue's answers.
 
     Attributes:
         lock: the lock as written, or to be written.
-        raises: a key that is taken is an error.
-        accepted: the queue has the message.
-        doubts: sends of which nobody knows whether the queue has the message now.
+        raise_if_taken: raise DuplicateTask if another task has the key.
+        accepted: True once the queue has accepted the message.
+        unresolved: sends whose outcome is unknown.
     """
 
-    __slots__ = ("accepted", "doubts", "lock", "raises")
+    __slots__ = ("accepted", "lock", "raise_if_taken", "unresolved")
 
-    def __init__(self, lock: KeyLock, raises: bool) -> None:
+    def __init__(self, lock: KeyLock, raise_if_taken: bool) -> None:
         self.lock = lock
-        self.raises = raises
+        self.raise_if_taken = raise_if_taken
         self.accepted = False
-        self.doubts = 0
+        self.unresolved = 0
 
     @property
     def name(self) -> tuple[str, str]:
-        """What must be unique."""
+        """Task name and key: the pair that must be unique."""
         return self.lock.task, self.lock.key
 
     def answered(self, answer: Answer) -> None:
-        """The queue answered a send."""
+        """Count the queue's answer to a send."""
         self.accepted |= answer is None
-        self.doubts -= answer is None or not answer.ambiguous
+        self.unresolved -= answer is None or not answer.ambiguous
 
 
 class OutgoingTask(NamedTuple):
-    """A checked message on its way to the queue.
+    """A checked message that is ready to be sent.
 
     Args:
         delay: whole seconds, 0 to 900.
-        hooks: the task's middlewares that wrap dispatch, the first outermost.
-        ttl: where QUEUED is recorded, epoch seconds until which the record lives; None elsewhere.
-        held: the message's unique key, if it has one.
-        call: where QUEUED is recorded, the arguments as the record shows them; None where it does not.
-        spec: the schedule that brings the message to the queue, where it does not go there now; its body is filled
-            in when the hooks have seen the message.
+        hooks: the task's middlewares with a dispatch hook, the first outermost.
+        ttl: if QUEUED is recorded, the epoch seconds at which the record is deleted; otherwise None.
+        key_claim: the claim of the message's unique key, if it has one.
+        spec: the schedule that brings the message to the queue, if it is not sent now. Its body is filled in after
+            the dispatch hooks.
+        call: the arguments for the record of a QUEUED task, if they are recorded.
     """
 
     message: Message
@@ -74,95 +74,85 @@ class OutgoingTask(NamedTuple):
     delay: int
     group: str | None
     hooks: tuple[Middleware, ...]
-    ttl: float | None
-    held: UniqueKeyClaim | None = None
+    ttl: float | None = None
+    key_claim: UniqueKeyClaim | None = None
     spec: ScheduleSpec | None = None
     call: Call | None = None
 
 
 class NotSent(TaskQError):
-    """The queue did not accept an entry. Seen by dispatch hooks; callers get :class:`EnqueueError`."""
+    """The queue did not accept an entry. Dispatch hooks get this; callers get :class:`EnqueueError`."""
 
     def __init__(self, error: EntryError) -> None:
         self.error = error
         super().__init__(f"{error.code}: {error.message}")
 
 
-async def send(services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
-    """Send `messages`, which stand for `prepared`: None or the reason for each.
+async def send(services: Services, tasks: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
+    """Send the messages of tasks, as their hooks left them: None, or the reason, for each.
 
-    Tells the unique keys what became of their messages; until then each is in doubt.
+    Raises:
+        ConfigError: a queue or the scheduler does not exist. Nothing was sent.
+        ArgumentsError, PayloadTooLarge: a message cannot be written, or is too large. Nothing was sent.
     """
-    held = [one.held for one in prepared]
-    if not any(held):
-        return await _send_bodies(services, prepared, messages)
-    for one in held:
-        if one is not None:
-            one.doubts += 1
-    try:
-        answers = await _send_bodies(services, prepared, messages)
-    except (ArgumentsError, ConfigError, PayloadTooLarge) as error:  # nothing was sent
-        _record_answers(held, [EntryError(type(error).__name__, str(error))] * len(held))
-        raise
-    _record_answers(held, answers)
-    return answers
-
-
-def _record_answers(held: Sequence[UniqueKeyClaim | None], answers: Sequence[Answer]) -> None:
-    for one, answer in zip(held, answers, strict=True):
-        if one is not None:
-            one.answered(answer)
-
-
-async def _send_bodies(
-    services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]
-) -> list[Answer]:
     bodies = [new_body(message) for message in messages]
+    large = [index for index, body in enumerate(bodies) if _is_large(body, tasks[index])]
+    if large or any(task.spec is not None for task in tasks):
+        return await _send_apart(services, tasks, messages, bodies, large)
+    return await services.broker.send(list(map(_outgoing, tasks, messages, bodies)))
+
+
+async def _send_apart(
+    services: Services,
+    tasks: Sequence[OutgoingTask],
+    messages: Sequence[Message],
+    bodies: list[str],
+    large: Sequence[int],
+) -> list[Answer]:
+    """Put large arguments into the bucket and create schedules first; send the rest to the queue."""
     found: dict[int, Answer] = {}
-    large = [index for index, body in enumerate(bodies) if _is_large(body, prepared[index])]
     if large:
         found.update(await _put_arguments(services, messages, bodies, large))
-    timed = [index for index, one in enumerate(prepared) if one.spec is not None and index not in found]
-    if timed:
-        found.update(await _schedule(services, prepared, bodies, timed))
-    if not found:
-        return await services.broker.send(list(map(_outgoing, prepared, messages, bodies)))
+    scheduled = [index for index, task in enumerate(tasks) if task.spec is not None and index not in found]
+    if scheduled:
+        found.update(await _create_schedules(services, tasks, bodies, scheduled))
     rest = [index for index in range(len(messages)) if index not in found]
     if rest:
-        outgoing = [_outgoing(prepared[index], messages[index], bodies[index]) for index in rest]
+        outgoing = [_outgoing(tasks[index], messages[index], bodies[index]) for index in rest]
         found.update(zip(rest, await services.broker.send(outgoing), strict=True))
     return [found[index] for index in range(len(messages))]
 
 
-def _outgoing(prepared: OutgoingTask, message: Message, body: str) -> Outgoing:
+def _outgoing(task: OutgoingTask, message: Message, body: str) -> Outgoing:
+    # By position: keywords take longer, and every send comes through here.
     return Outgoing(
-        prepared.queue,
+        task.queue,
         body,
         message.id,
-        prepared.delay,
-        prepared.group,
-        deduplication_id(message.id, message.task, message.run, message.attempt) if prepared.fifo else None,
+        task.delay,
+        task.group,
+        deduplication_id(message.id, message.task, message.run, message.attempt) if task.fifo else None,
     )
 
 
-async def _schedule(
-    services: Services, prepared: Sequence[OutgoingTask], bodies: Sequence[str], timed: Sequence[int]
+async def _create_schedules(
+    services: Services, tasks: Sequence[OutgoingTask], bodies: Sequence[str], scheduled: Sequence[int]
 ) -> dict[int, Answer]:
-    """Make the schedules that bring messages to their queues. One that stands already is as good as accepted."""
-    from ..scheduler.delays import literal  # only where something is scheduled: a cold start should not pay
+    """Create the schedules that bring messages to their queues. If one exists already, it counts as created."""
+    from ..scheduler.delays import literal  # only for schedules: keeps cold starts short
     from ..scheduler.spec import NO_SCHEDULER
 
     if (store := services.schedules) is None:
-        task = prepared[timed[0]].message.task
+        task = tasks[scheduled[0]].message.task
         raise ConfigError(
             f"task {task}: schedules, delays above 900 s and delays on FIFO go by EventBridge Scheduler, and {NO_SCHEDULER}"
         )
 
     async def create(index: int) -> Answer:
-        spec = prepared[index].spec
+        spec = tasks[index].spec
         assert spec is not None
         body = bodies[index]
-        if prepared[index].message.id:  # a single task's own message, which no clock has anything to fill in
+        if tasks[index].message.id:  # a delayed task, not a recurring schedule: the clock must replace nothing in it
             body = literal(body)
         try:
             await store.create(spec._replace(body=body))
@@ -170,37 +160,37 @@ async def _schedule(
             return EntryError(error.code, error.message, error.transient, ambiguous=error.ambiguous)
         return None
 
-    return dict(zip(timed, await services.flow.map(create, timed, SCHEDULES_AT_ONCE), strict=True))
+    return dict(zip(scheduled, await services.flow.map(create, scheduled, PARALLEL_SCHEDULES), strict=True))
 
 
-# -- messages that are too large --------------------------------------------------------------------------------
+# -- large messages ---------------------------------------------------------------------------------------------
 
 
-def _is_large(body: str, prepared: OutgoingTask) -> bool:
-    # No character takes more than 4 bytes, so that small bodies are not encoded just to be measured.
+def _is_large(body: str, task: OutgoingTask) -> bool:
     limit = MAX_BODY_BYTES
-    if prepared.spec is not None:
+    if task.spec is not None:
         from ..scheduler.spec import MAX_INPUT_BYTES
 
         limit = MAX_INPUT_BYTES
+    # A character takes at most 4 bytes, so a short body need not be encoded to be measured.
     return len(body) > limit // 4 and utf8_bytes(body) > limit
 
 
 async def _put_arguments(
     services: Services, messages: Sequence[Message], bodies: list[str], large: Sequence[int]
 ) -> dict[int, EntryError]:
-    """Put the arguments of large messages into the bucket, where there is one, and pointers into their bodies.
+    """Put the arguments of large messages into the bucket, and replace them in `bodies` by pointers.
 
-    Answers the entries for which that failed. Where there is no bucket, the broker refuses the message.
+    Returns the entries for which that failed. Without a bucket, the broker refuses the messages.
     """
     if (payloads := services.payloads) is None:
         return {}
     from ..payloads.claim_check import offload_message  # hardly any message is that large
 
-    deposits = {index: offload_message(messages[index]) for index in large}
+    stored = {index: offload_message(messages[index]) for index in large}
 
     async def put(index: int) -> EntryError | None:
-        bodies[index], (key, content) = deposits[index]
+        bodies[index], (key, content) = stored[index]
         try:
             await payloads.put(key, content)
         except AwsError as error:
@@ -208,5 +198,5 @@ async def _put_arguments(
             return EntryError(error.code, text, transient=error.transient)
         return None
 
-    answers = await services.flow.map(put, large, PUTS_AT_ONCE)
+    answers = await services.flow.map(put, large, PARALLEL_PUTS)
     return {index: answer for index, answer in zip(large, answers, strict=True) if answer is not None}

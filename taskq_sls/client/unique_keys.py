@@ -1,33 +1,33 @@
-"""Unique keys at enqueue: lock the key, send, confirm.
+"""Unique keys at enqueue: lock the key, send, confirm the lock.
 
-A lock that was never confirmed belongs to an enqueue that broke off between the two: after a minute the next
-caller sends the task again under the same id, and the claim makes the two one. What the queue refused for
-certain frees its key; what it may have accepted does not.
+An unconfirmed lock is left by an enqueue that crashed between the two: after a minute the next caller sends the task
+again under the same id, and the claim runs the task once. If the queue certainly refused a message, its key is freed;
+if it may have accepted the message, the key stays locked.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from ..brokers.base import EntryError
+from ..brokers.base import Answer, EntryError
 from ..core.backoff import Backoff
 from ..core.flow import Flow
 from ..core.message import Message
-from ..errors import AwsError, ConfigError, DuplicateTask
+from ..errors import ArgumentsError, AwsError, ConfigError, DuplicateTask, PayloadTooLarge
 from ..results.records import KeyLock
 from ..results.unique_keys import RESEND_AFTER, give_back
 from .dispatch import dispatch
-from .sending import NotSent, OutgoingTask, UniqueKeyClaim
+from .sending import NotSent, OutgoingTask, UniqueKeyClaim, send
 from .services import Services
 
 logger = logging.getLogger("taskq_sls.dispatch")
 
 T = TypeVar("T")
 
-PARALLEL = 16
+PARALLEL_KEYS = 16
 """Keys of one call that are locked, or confirmed, at once."""
 
 TRIES = 4
@@ -36,12 +36,12 @@ TRIES = 4
 FIRST_BACKOFF_SECONDS = 0.2
 """The wait before the second try; it doubles with each."""
 
-RACES = 5
-"""How often one enqueue starts over when the lock changes while it is looked at."""
+MAX_CONFLICTS = 5
+"""Times that one enqueue starts over because another caller changed the lock meanwhile."""
 
 
 class Existing(NamedTuple):
-    """The task that holds the key an entry asked for: nothing was sent for this entry."""
+    """The task that already has the key of an entry. Nothing was sent for this entry."""
 
     id: str
     queue: str
@@ -50,123 +50,142 @@ class Existing(NamedTuple):
 Sent = Message | Existing | Exception
 
 
-async def send_unique(services: Services, prepared: Sequence[OutgoingTask]) -> list[Sent]:
-    """`dispatch` with the messages' unique keys locked before and settled after.
-
-    Answers for each entry the message as sent, the task that was there first, or why it was not sent.
+def send_tasks(services: Services, tasks: Sequence[OutgoingTask]) -> Coroutine[Any, Any, Sequence[Sent]]:
+    """Send tasks. Returns for each the message as sent, the task that has its unique key, or the reason why not.
 
     Raises:
-        ConfigError, PayloadTooLarge: as `dispatch`; or the table does not exist.
+        ConfigError, PayloadTooLarge: as `dispatch`; or a task has a unique key and the table does not exist.
     """
-    if not any(one.held is not None for one in prepared):
-        return list(await dispatch(services, prepared))
-    # Of several entries with one key the first locks it for all.
-    first: dict[tuple[str, str], int] = {}
-    for index, one in enumerate(prepared):
-        if one.held is not None:
-            first.setdefault(one.held.name, index)
-    locked = await services.flow.map(lambda index: _lock(services, prepared[index]), list(first.values()), PARALLEL)
-    of_leader = dict(zip(first.values(), locked, strict=True))
-    to_send = {
-        index: answer
-        for index, one in enumerate(prepared)
-        if isinstance(answer := one if one.held is None else of_leader.get(index), OutgoingTask)
-    }
-    fault = next((answer for answer in locked if isinstance(answer, ConfigError)), None)
-    if fault is not None:  # of the table, and so of every entry
-        await _settle(services, to_send.values())
-        raise fault
+    if any(task.key_claim is not None for task in tasks):
+        return _send_unique(services, tasks)
+    return dispatch(services, tasks)
+
+
+async def _send_unique(services: Services, tasks: Sequence[OutgoingTask]) -> list[Sent]:
+    """Lock the unique keys, send, then confirm or free the keys."""
+    # Of several entries with one key, the first locks it for all.
+    leaders: dict[tuple[str, str], int] = {}
+    for index, task in enumerate(tasks):
+        if task.key_claim is not None:
+            leaders.setdefault(task.key_claim.name, index)
+    answers = await services.flow.map(lambda index: _lock(services, tasks[index]), [*leaders.values()], PARALLEL_KEYS)
+    locked = dict(zip(leaders.values(), answers, strict=True))
+    candidates = {index: task if task.key_claim is None else locked.get(index) for index, task in enumerate(tasks)}
+    to_send = {index: answer for index, answer in candidates.items() if isinstance(answer, OutgoingTask)}
     try:
-        answers = await dispatch(services, list(to_send.values())) if to_send else []
+        for answer in answers:
+            if isinstance(answer, ConfigError):  # of the table, and so of every entry
+                raise answer
+        ends = await dispatch(services, list(to_send.values()), _send_claimed) if to_send else []
     except Exception:
         await _settle(services, to_send.values())
         raise
     await _settle(services, to_send.values())
-    sent = dict(zip(to_send, answers, strict=True))
+    sent = dict(zip(to_send, ends, strict=True))
 
-    def answer_of(index: int, one: OutgoingTask) -> Sent:
+    def outcome(index: int, task: OutgoingTask) -> Sent:
         if index in sent:
             return sent[index]
-        assert one.held is not None
-        leader = first[one.held.name]
-        found = sent.get(leader, of_leader[leader])
+        assert task.key_claim is not None
+        leader = leaders[task.key_claim.name]
+        found = sent.get(leader, locked[leader])
         if isinstance(found, Exception):
             return found
-        if one.held.raises:
-            return DuplicateTask(id=_id(found), task=one.held.lock.task, key=one.held.lock.key)
-        return found if isinstance(found, Existing) else Existing(_id(found), prepared[leader].queue)
+        id = found.message.id if isinstance(found, OutgoingTask) else found.id
+        if task.key_claim.raise_if_taken:
+            return DuplicateTask(id=id, task=task.key_claim.lock.task, key=task.key_claim.lock.key)
+        return found if isinstance(found, Existing) else Existing(id, tasks[leader].queue)
 
-    return [answer_of(index, one) for index, one in enumerate(prepared)]
-
-
-def _id(found: Message | Existing | OutgoingTask) -> str:
-    return found.message.id if isinstance(found, OutgoingTask) else found.id
+    return [outcome(index, task) for index, task in enumerate(tasks)]
 
 
-async def _lock(services: Services, wanted: OutgoingTask) -> OutgoingTask | Existing | Exception:
-    """Lock an entry's key. Answers the entry to send (under the id of an enqueue that broke off, if need be)."""
-    held = wanted.held
-    assert held is not None
+async def _send_claimed(services: Services, tasks: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
+    """`send`, which also records the answers in the claims of the tasks. Until then each claim is unresolved."""
+    claims = [task.key_claim for task in tasks]
+    for claim in claims:
+        if claim is not None:
+            claim.unresolved += 1
     try:
-        return await _try_to_lock(services, wanted, held)
+        answers = await send(services, tasks, messages)
+    except (ArgumentsError, ConfigError, PayloadTooLarge) as error:  # nothing was sent
+        _record_answers(claims, [EntryError(type(error).__name__, str(error))] * len(claims))
+        raise
+    _record_answers(claims, answers)
+    return answers
+
+
+def _record_answers(claims: Sequence[UniqueKeyClaim | None], answers: Sequence[Answer]) -> None:
+    for claim, answer in zip(claims, answers, strict=True):
+        if claim is not None:
+            claim.answered(answer)
+
+
+async def _lock(services: Services, task: OutgoingTask) -> OutgoingTask | Existing | Exception:
+    """Lock a task's key. Returns the task to send, under the id of a crashed enqueue if there was one."""
+    assert task.key_claim is not None
+    try:
+        return await _try_to_lock(services, task, task.key_claim)
     except ConfigError as error:
         return error
     except AwsError as error:
-        # The answer may be lost while the lock stands, and what is not sent must not hold its key.
-        await _free(services, held.lock)
+        # The lock may be written although the answer was lost. A task that is not sent must not keep its key.
+        await _free(services, task.key_claim.lock)
         return NotSent(EntryError(error.code, f"the unique key could not be locked: {error.message}", error.transient))
 
 
-async def _try_to_lock(services: Services, wanted: OutgoingTask, held: UniqueKeyClaim) -> OutgoingTask | Existing:
-    results, own = services.results, held.lock
-    wish, over = own, None
-    for _ in range(RACES):
-        stands = await _insist(services.flow, partial(results.lock_key, wish, over))
-        # Our own id stands there too where an enqueue is repeated: with the same id that is safe.
-        if stands == wish or stands.id == own.id:
-            held.lock = wish
-            return wanted._replace(message=wanted.message._replace(id=wish.id))
-        record = await _insist(services.flow, partial(results.get, stands.id, now=own.locked_at))
+async def _try_to_lock(services: Services, task: OutgoingTask, claim: UniqueKeyClaim) -> OutgoingTask | Existing:
+    results, mine = services.results, claim.lock
+    wanted: KeyLock = mine
+    replacing: KeyLock | None = None
+    for _ in range(MAX_CONFLICTS):
+        current = await _retry_transient(services.flow, partial(results.lock_key, wanted, replacing))
+        # The lock has our own id also if an enqueue is repeated: with the same id that is safe.
+        if current == wanted or current.id == mine.id:
+            claim.lock = wanted
+            return task._replace(message=task.message._replace(id=wanted.id))
+        record = await _retry_transient(services.flow, partial(results.get, current.id, now=mine.locked_at))
         if record is not None and record.status.terminal:
-            # Whoever ended it did not come to free the key.
-            wish, over = own, stands
-        elif stands.confirmed or own.locked_at < stands.locked_at + RESEND_AFTER:
-            return Existing(stands.id, stands.queue)
+            # The worker that ended the task crashed before it freed the key.
+            wanted, replacing = mine, current
+        elif current.confirmed or mine.locked_at < current.locked_at + RESEND_AFTER:
+            return Existing(current.id, current.queue)
         elif record is not None:  # so its message was accepted
-            await _confirm(services, stands)
-            return Existing(stands.id, stands.queue)
+            await _confirm(services, current)
+            return Existing(current.id, current.queue)
         else:
-            wish, over = own._replace(id=stands.id), stands
-    raise AwsError("lock_key", "Contended", f"its lock changed {RACES} times meanwhile; try again", transient=True)
+            wanted, replacing = mine._replace(id=current.id), current
+    raise AwsError(
+        "lock_key", "Contended", f"its lock changed {MAX_CONFLICTS} times meanwhile; try again", transient=True
+    )
 
 
 async def _settle(services: Services, sent: Iterable[OutgoingTask]) -> None:
-    """Confirm the keys of what was accepted, free those of what was not, and leave what nobody knows."""
+    """Confirm the keys of accepted messages and free those of refused ones. Unresolved keys stay locked."""
 
-    async def settle(held: UniqueKeyClaim) -> None:
-        if held.accepted:
-            await _confirm(services, held.lock)
-        elif not held.doubts:
-            await _free(services, held.lock)
+    async def settle(claim: UniqueKeyClaim) -> None:
+        if claim.accepted:
+            await _confirm(services, claim.lock)
+        elif not claim.unresolved:
+            await _free(services, claim.lock)
 
-    await services.flow.map(settle, [one.held for one in sent if one.held is not None], PARALLEL)
+    await services.flow.map(settle, [task.key_claim for task in sent if task.key_claim is not None], PARALLEL_KEYS)
 
 
 async def _confirm(services: Services, lock: KeyLock) -> None:
     try:
-        # The task may have ended by now and freed its key: then there is nothing to confirm.
+        # If the task has ended and freed its key by now, this changes nothing.
         await services.results.confirm_key(lock.task, lock.key, lock.id)
     except (AwsError, ConfigError) as error:
         logger.warning("task %s is sent, its unique key not confirmed: %s", lock.id, error, extra={"task_id": lock.id})
 
 
 async def _free(services: Services, lock: KeyLock) -> None:
-    # This lock only: another caller may have sent the task again under the same id.
+    # Only this lock: another caller may have sent the task again under the same id.
     await give_back(services.results, lock.task, lock.key, lock.id, lock.locked_at)
 
 
-async def _insist(flow: Flow, call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call over transient faults, for a second or two."""
+async def _retry_transient(flow: Flow, call: Callable[[], Awaitable[T]]) -> T:
+    """Call; repeat the call after transient faults, for a second or two."""
     backoff = Backoff(FIRST_BACKOFF_SECONDS)
     for _ in range(TRIES - 1):
         try:

@@ -120,11 +120,16 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+    raise _suspended(coroutine, waiting_for)
+
+
+def _suspended(coroutine: Coroutine[Any, Any, Any], waiting_for: object) -> SuspendedError:
+    """Close a coroutine that waits for an event loop. Returns the error to raise."""
     name = innermost(coroutine)
     coroutine.close()
     if asyncio.isfuture(waiting_for):
         waiting_for.cancel()
-    raise SuspendedError(
+    return SuspendedError(
         f"{name} awaited something that needs an event loop, inside a synchronous call; "
         "use the async form of the call (the name with an 'a' in front), or do not wait there"
     )
@@ -159,4 +164,10 @@ def call_sync(api: str, coroutine: Coroutine[Any, Any, T]) -> T:
         except BaseException:
             coroutine.close()
             raise
-    return drive(coroutine)
+    # As `drive`, whose frame this saves: every frame is a line in the tracebacks that users read.
+    try:
+        waiting_for = contextvars.copy_context().run(coroutine.send, None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    raise _suspended(coroutine, waiting_for)

@@ -10,6 +10,7 @@ from ..client.app import App
 from ..client.handle import TaskHandle
 from ..client.services import Services
 from ..client.task import Enqueuer
+from ..client.unique_keys import send_tasks
 from ..core.message import check_id
 from ..core.redaction import contains_mask
 from ..core.states import State
@@ -198,6 +199,6 @@ async def _send_anew(app: App, services: Services, record: TaskRecord, edit: Edi
         sender, signature = known.with_options(**options), known.plan.signature
     args, kwargs = signature.decode(edit.args or [], edit.kwargs or {})
     prepared = sender._prepare(tuple(args), dict(kwargs), sender.options)
-    prepared = prepared._replace(message=prepared.message._replace(parent=record.id))
-    handle = (await sender._send(services, [prepared]))[0]
+    tasks = [prepared._replace(message=prepared.message._replace(parent=record.id))]
+    handle = sender._handles(tasks, await send_tasks(services, tasks))[0]
     return Retried(handle.id, record.task, handle.queue, 0, record.id)

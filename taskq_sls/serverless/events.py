@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..client.events import Event, Route
 from ..client.sending import OutgoingTask
 from ..client.services import Services
-from ..client.unique_keys import Sent, send_unique
+from ..client.unique_keys import Sent, send_tasks
 from ..core.flow import drive
 from ..core.redaction import outline
 from ..errors import ConfigError, EventError, TaskQError, UnmatchedEvent
@@ -170,10 +170,10 @@ def _prepared(route: Route, event: Event) -> OutgoingTask | Exception:
         return error  # the other routes have nothing to do with it
 
 
-async def _send(services: Services, prepared: Sequence[OutgoingTask]) -> list[Sent]:
+async def _send(services: Services, prepared: Sequence[OutgoingTask]) -> Sequence[Sent]:
     """Send all in one go; those that are refused together, each by itself."""
     try:
-        return await send_unique(services, prepared)
+        return await send_tasks(services, prepared)
     except Exception as error:
         if len(prepared) == 1:
             return [error]

@@ -13,7 +13,7 @@ from ...client.app import App
 from ...client.dispatch import raise_failures
 from ...client.sending import OutgoingTask
 from ...client.task import Task
-from ...client.unique_keys import Existing, send_unique
+from ...client.unique_keys import Existing, send_tasks
 from ...errors import ArgumentsError, ConfigError, TaskQError
 from ..idempotency import MAX_KEY_CHARACTERS, Request, begin, finish, release
 from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
@@ -116,7 +116,7 @@ async def _carry_out(
     context: RequestContext, prepared: Sequence[OutgoingTask], request: Request | None
 ) -> list[Enqueued]:
     try:
-        sent = await send_unique(context.services, prepared)
+        sent = await send_tasks(context.services, prepared)
         answers = [
             Enqueued(
                 id=wanted.message.id if isinstance(answer, Exception) else answer.id,

@@ -1,9 +1,8 @@
-"""The broker interface: a queue as the drivers and the producer see it.
+"""The broker interface: queues as producers and drivers use them.
 
-Every operation takes a batch and answers entry by entry, in the order given: ``None`` for an entry
-that was accepted, an :class:`EntryError` for one that was not. A broker retries transient faults of
-single entries itself, for a short while; what it reports has been tried. Faults that concern the
-whole call (no such queue, no credentials) raise.
+Every operation takes a batch and returns one answer per entry, in the order given: None if the entry was accepted, else
+an :class:`EntryError`. A broker first retries transient faults of single entries for a few seconds. A fault of the whole
+call (no such queue, no credentials) raises.
 """
 
 from __future__ import annotations
@@ -31,10 +30,11 @@ MAX_WAIT = 20
 
 
 class Outgoing(NamedTuple):
-    """One message to send. `id` is the task's id: it names the entry in errors.
+    """One message to send.
 
     Args:
         queue: logical name of the queue, or its ARN: the target of a schedule may belong to another app.
+        id: the task's id, which names the entry in errors.
         delay: whole seconds, 0 to 900; standard queues only.
         group: FIFO message group; on a standard queue the fair-queue tenant.
         dedup: FIFO deduplication id.
@@ -53,9 +53,11 @@ class Outgoing(NamedTuple):
 class EntryError(NamedTuple):
     """Why one entry of a batch was not accepted.
 
-    `receipt_expired` means the receipt is no longer valid: the hold ended, and another receiver may have the message.
-    `over_12_hours` means a visibility change would pass the 12 hours that SQS allows. `ambiguous` means that one
-    of the tries may have had its effect although no good answer came.
+    Args:
+        transient: a repeated call may succeed.
+        receipt_expired: the visibility timeout has ended, and another receiver may have the message.
+        over_12_hours: a visibility change would pass the 12 hours that SQS allows.
+        ambiguous: one of the tries may have taken effect although its answer was lost.
     """
 
     code: str
@@ -82,7 +84,7 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
-        """Send any number of messages to any queues; packs them into batches by count and bytes.
+        """Send any number of messages to any queues, in batches that keep SQS's limits of count and bytes.
 
         Raises:
             MissingResource: a queue does not exist.
@@ -96,39 +98,38 @@ class Broker(abc.ABC):
         Args:
             max_messages: 1 to 10.
             wait: seconds to wait for a first message, 0 to 20.
-            visibility: seconds the received messages stay hidden, 0 to 43,200.
+            visibility: visibility timeout of the received messages in seconds, 0 to 43,200.
         """
 
     @abc.abstractmethod
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        """Delete messages whose outcome is durable."""
+        """Delete messages whose outcome is stored."""
 
     @abc.abstractmethod
-    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
-        """Make each message visible again after its whole seconds, 0 to 43,200, from now."""
+    async def change_visibility(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        """Make each message visible again after its whole seconds from now, 0 to 43,200."""
 
     async def extend(self, deliveries: Sequence[Delivery], seconds: int) -> list[Answer]:
-        """Keep held messages hidden for `seconds` from now."""
-        return await self.hide([(delivery, seconds) for delivery in deliveries])
+        """Extend the visibility timeout of messages in flight to `seconds` from now."""
+        return await self.change_visibility([(delivery, seconds) for delivery in deliveries])
 
     @abc.abstractmethod
     async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
         """Send copies to the dead-letter queues. Does not delete the originals.
 
-        A copy that was refused because its queue has no dead-letter queue answers code ``NoDeadLetterQueue``.
+        The answer has the code ``NoDeadLetterQueue`` if a queue has none.
         """
 
     @abc.abstractmethod
     async def depth(self, queue: str) -> QueueDepth:
-        """How many messages the queue holds, approximately."""
+        """The approximate number of messages in a queue."""
 
     @abc.abstractmethod
-    async def has_dead_letter_queue(self, queue: str) -> bool:
-        """Whether the queue's dead-letter queue exists."""
+    async def has_dead_letter_queue(self, queue: str) -> bool: ...
 
     @abc.abstractmethod
     async def queue_arn(self, queue: str) -> str:
-        """The ARN of a queue, which is the target of its schedules.
+        """The ARN of a queue: its schedules name it as their target.
 
         Raises:
             MissingResource: the queue does not exist.

@@ -1,4 +1,4 @@
-"""Sends of many concurrent callers share requests: ``aenqueue`` from a hundred coroutines costs about ten calls."""
+"""Concurrent sends share requests: ``aenqueue`` from a hundred coroutines costs about ten calls."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from ..core.coalescing import RequestBatcher
 from .base import MAX_BATCH, Answer, Outgoing
 from .sqs import SqsBroker
 
-IN_FLIGHT = 8
-"""Most requests of one queue under way at once; on FIFO one, which keeps the order of the callers."""
+MAX_REQUESTS = 8
+"""Requests to one standard queue at once; a FIFO queue gets one, which keeps the order of the callers."""
 
 SendMany = Callable[[Sequence[Outgoing]], Awaitable[list[Answer]]]
 
 
 class CoalescingSqsBroker(SqsBroker):
-    """The broker on SQS for one event loop: single sends of concurrent callers are batched."""
+    """The broker on SQS for one event loop: messages sent at the same time share batches."""
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
         if len(messages) != 1:
             return await super().send(messages)
         queue = messages[0].queue
-        lane = self._lanes.get(queue)
-        if lane is None:
-            lane = self._lanes[queue] = SendBatcher(super().send, 1 if queue.endswith(".fifo") else IN_FLIGHT)
-        return [await lane.send(messages[0])]
+        batcher = self._batchers.get(queue)
+        if batcher is None:
+            batcher = self._batchers[queue] = SendBatcher(super().send, 1 if queue.endswith(".fifo") else MAX_REQUESTS)
+        return [await batcher.send(messages[0])]
 
     @property
-    def _lanes(self) -> dict[str, SendBatcher]:
-        lanes: dict[str, SendBatcher] = self.__dict__.setdefault("_send_lanes", {})
-        return lanes
+    def _batchers(self) -> dict[str, SendBatcher]:
+        batchers: dict[str, SendBatcher] = self.__dict__.setdefault("_send_batchers", {})
+        return batchers
 
 
 class SendBatcher(RequestBatcher[Outgoing, Answer]):
-    """The messages to one queue that wait for a request.
+    """The messages that wait for a request to one queue.
 
     Args:
-        send: sends up to ten messages, and answers for each.
+        send: sends up to ten messages and returns an answer for each.
         in_flight: most requests at once.
     """
 

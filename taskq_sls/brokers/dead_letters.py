@@ -1,4 +1,4 @@
-"""Dead-letter copies: the body with a new run, and why the message was given up, as attributes."""
+"""Dead-letter copies: the body with the next run number, and the reason and error as message attributes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..errors import UndecodableMessage
 from .base import MAX_BODY_BYTES, EntryError
 from .sqs_limits import body_refusal, illegal, message_bytes, utf8_bytes
 
-MAX_TEXT_BYTES = 16_384
-"""Most bytes of one attribute: enough for a traceback, and ten copies still share one batch."""
+MAX_ATTRIBUTE_BYTES = 16_384
+"""Longer values are cut: room for a traceback, and ten copies still share one batch."""
 
 REASON = "taskq.reason"
 ERROR_TYPE = "taskq.error_type"
@@ -37,16 +37,15 @@ ATTRIBUTES = (
     ERROR_MESSAGE,
     TRACEBACK,
 )
-"""The attributes of a copy, all of type String, times in epoch seconds. SQS allows ten. What does not fit
-is left out from the end."""
-
+"""The attributes of a copy, all of type String, times in epoch seconds. SQS allows ten. If they do not fit, the last ones
+are left out."""
 
 NO_GROUP = "taskq"
-"""The group in a FIFO dead-letter queue of a message that has none."""
+"""The group of a message in a FIFO dead-letter queue if it had none before."""
 
 
 class DeadLetterCopy(NamedTuple):
-    """What is sent to the dead-letter queue. `dedup` is for FIFO queues; see `group_in` for the group."""
+    """A copy for the dead-letter queue. `dedup` is the deduplication id for FIFO queues, `size` is in bytes."""
 
     body: str
     attributes: dict[str, str]
@@ -55,12 +54,12 @@ class DeadLetterCopy(NamedTuple):
     size: int
 
     def group_in(self, fifo: bool) -> str | None:
-        """The group it is sent with: on a standard queue that of its tenant, so that a redrive can keep it."""
+        """The group to send it with. On a standard queue it is the tenant, which a redrive then keeps."""
         return self.group if fifo or self.group != NO_GROUP else None
 
 
 def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) -> DeadLetterCopy | EntryError:
-    """The copy of a delivery, or the answer for one whose body SQS would refuse: one such spoils a whole batch."""
+    """The copy of a delivery, or an error if SQS would refuse its body: one refused entry can fail a whole batch."""
     body = dead_letter_body(delivery.body)
     if (refused := body_refusal(body)) is not None:
         return refused
@@ -79,20 +78,20 @@ def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) ->
         task = dedup = ""
     attributes = dead_letter_attributes(delivery, dead_letter, task=task, now=now, room=room)
     return DeadLetterCopy(
-        body,
-        attributes,
-        delivery.group or NO_GROUP,
-        dedup or hashlib.sha256(delivery.message_id.encode()).hexdigest(),
-        message_bytes(body, attributes),
+        body=body,
+        attributes=attributes,
+        group=delivery.group or NO_GROUP,
+        dedup=dedup or hashlib.sha256(delivery.message_id.encode()).hexdigest(),
+        size=message_bytes(body, attributes),
     )
 
 
 def dead_letter_attributes(
     delivery: Delivery, dead_letter: DeadLetter, *, task: str, now: float, room: int
 ) -> dict[str, str]:
-    """The attributes of a copy: legal text of at most 16 KiB each, in at most `room` bytes together.
+    """The attributes of a copy: text that SQS accepts, at most 16 KiB each and `room` bytes together.
 
-    The traceback is dropped first. Of one that is too long the end is kept, of other texts the beginning.
+    If they do not fit, the traceback is dropped first. A long traceback keeps its end, other texts their beginning.
     """
     error = dead_letter.error
     values = {
@@ -101,9 +100,9 @@ def dead_letter_attributes(
         TASK: task,
         ATTEMPTS: str(dead_letter.attempts),
         RECEIVE_COUNT: str(delivery.receive_count),
-        # A copy that was redriven and failed again was first sent when its first life was.
-        FIRST_SENT_AT: delivery.attributes.get(FIRST_SENT_AT) or _seconds(delivery.sent_at),
-        DEAD_LETTERED_AT: _seconds(now),
+        # A message that was redriven keeps the time of its first run.
+        FIRST_SENT_AT: delivery.attributes.get(FIRST_SENT_AT) or f"{delivery.sent_at:.3f}",
+        DEAD_LETTERED_AT: f"{now:.3f}",
         ERROR_TYPE: error.type if error else "",
         ERROR_MESSAGE: error.message if error else "",
         TRACEBACK: error.traceback if error else "",
@@ -121,15 +120,11 @@ def dead_letter_attributes(
 
 
 def clean_text(text: str, *, keep_end: bool = False) -> str:
-    """`text` without the characters that SQS refuses, cut to 16,384 bytes of UTF-8."""
+    """`text` with characters that SQS refuses replaced, cut to 16,384 bytes of UTF-8."""
     text = illegal().sub("\ufffd", text)
-    if utf8_bytes(text) <= MAX_TEXT_BYTES:
+    if utf8_bytes(text) <= MAX_ATTRIBUTE_BYTES:
         return text
     raw = text.encode()
-    # "ignore" drops the character that the cut went through.
-    cut = raw[-MAX_TEXT_BYTES:] if keep_end else raw[:MAX_TEXT_BYTES]
+    # "ignore" drops a character that was cut in the middle.
+    cut = raw[-MAX_ATTRIBUTE_BYTES:] if keep_end else raw[:MAX_ATTRIBUTE_BYTES]
     return cut.decode("utf-8", "ignore")
-
-
-def _seconds(when: float) -> str:
-    return f"{when:.3f}"

@@ -1,4 +1,4 @@
-"""One shape for received messages: Lambda writes its records in camelCase, ReceiveMessage in PascalCase."""
+"""Deliveries from received messages: Lambda writes camelCase records, ReceiveMessage returns PascalCase ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from ..core.delivery import Delivery
 
 SYSTEM_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "MessageGroupId", "AWSTraceHeader")
-"""What ReceiveMessage is asked for; Lambda records carry these and more."""
+"""System attributes to request from ReceiveMessage; Lambda records carry them and more."""
 
 
 def delivery_from_receive(entry: Mapping[str, Any], queue: str) -> Delivery:
-    """A message of ReceiveMessage's answer."""
+    """A message returned by ReceiveMessage."""
     return Delivery(
         queue,
         entry.get("Body", ""),
@@ -24,7 +24,7 @@ def delivery_from_receive(entry: Mapping[str, Any], queue: str) -> Delivery:
 
 
 def delivery_from_lambda_record(record: Mapping[str, Any], queue: str) -> Delivery:
-    """A record of the event that Lambda's SQS mapping delivers."""
+    """A record of the event that Lambda gets from its SQS event source mapping."""
     return Delivery(
         queue,
         record.get("body", ""),
@@ -41,7 +41,7 @@ _NONE: Mapping[str, str] = {}
 def _system(attributes: Mapping[str, Any] | None) -> tuple[int, float, str | None]:
     """Receive count, sent time in seconds and group. SQS writes numbers as text.
 
-    Records made by hand, and some emulators, leave attributes out: then it is a first receive of unknown age.
+    Some emulators and handwritten events leave attributes out: the defaults are a first receive and an unknown age, 0.
     """
     if not isinstance(attributes, dict):
         attributes = _NONE
@@ -57,7 +57,7 @@ def _system(attributes: Mapping[str, Any] | None) -> tuple[int, float, str | Non
 
 
 def _texts(message: Mapping[str, Any], name: str, value: str, system: Mapping[str, Any] | None) -> Mapping[str, str]:
-    """The text attributes of a message, and the X-Ray header where it was sent with one."""
+    """The text attributes of a message, and its X-Ray header if there is one."""
     attributes = message.get(name)
     trace = system.get("AWSTraceHeader") if isinstance(system, dict) else None
     if not attributes and not trace:

@@ -12,14 +12,14 @@ from ..errors import AwsError
 from .base import Answer, EntryError
 
 TRIES = 4
-"""Calls for one entry: the first, and three more while its fault is transient."""
+"""Calls for one entry while its fault is transient."""
 
 FIRST_BACKOFF_SECONDS = 0.2
 """The wait before the second try; it doubles with each."""
 
 
 class Batch(NamedTuple):
-    """Entries for one call, without their Ids. `indexes` are their positions in the caller's list."""
+    """Entries of one call, without their Ids. `indexes` are their positions in the caller's list."""
 
     queue: str
     url: str
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch) -> list[Answer]:
-    """Call a batch operation; repeat the entries whose fault is transient.
+    """Call a batch operation, and repeat it for entries with a transient fault.
 
     Raises:
         AwsError: the queue does not exist (code ``QueueDoesNotExist``).
@@ -49,7 +49,7 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
             faults = dict.fromkeys(pending, fault)
         else:
             faults = _faults(answer, pending)
-        # A fault that is certain does not undo what an earlier try may have done.
+        # An earlier try may have taken effect, even if the last one certainly failed.
         ambiguous |= {index for index, fault in faults.items() if fault.ambiguous}
         for index in pending:
             answer_of = faults.get(index)
@@ -74,7 +74,7 @@ def _faults(answer: dict[str, Any], pending: list[int]) -> dict[int, EntryError]
         if id in failed:
             faults[index] = _failed(failed[id])
         elif id not in accepted:
-            # An answer that was cut short parses as an empty one.
+            # A truncated answer is parsed as an empty one.
             faults[index] = EntryError(
                 "NoAnswer", "the answer does not name this entry", transient=True, ambiguous=True
             )
@@ -89,16 +89,22 @@ def _failed(entry: dict[str, Any]) -> EntryError:
 
 
 def classify(code: str, message: str, transient: bool) -> EntryError:
-    """The fault of an entry. A receipt or visibility that SQS refuses is not transient, whoever it blames."""
-    gone = code in ("ReceiptHandleIsInvalid", "MessageNotInflight")
+    """The fault of an entry. A refused receipt or visibility timeout is never transient, even as a fault of SQS."""
+    expired = code in ("ReceiptHandleIsInvalid", "MessageNotInflight")
     over_12_hours = False
-    # SQS answers one code for all parameters; its text names the one at fault.
+    # SQS has one code for all parameters; its text names the parameter.
     if code == "InvalidParameterValue":
-        gone = "ReceiptHandle" in message
+        expired = "ReceiptHandle" in message
         over_12_hours = "VisibilityTimeout" in message and ("beyond the limit" in message or "time left" in message)
-    return EntryError(code, message, transient and not gone and not over_12_hours, gone, over_12_hours)
+    return EntryError(
+        code=code,
+        message=message,
+        transient=transient and not expired and not over_12_hours,
+        receipt_expired=expired,
+        over_12_hours=over_12_hours,
+    )
 
 
 def refused_as_expired(answer: EntryError) -> bool:
-    """Whether a delete was refused because the message's visibility timeout had ended (FIFO queues)."""
+    """True if a delete was refused because the message's visibility timeout had ended (FIFO queues)."""
     return answer.code == "InvalidParameterValue" and "expired" in answer.message.lower()

@@ -1,4 +1,4 @@
-"""What SQS accepts, found out before it is asked, and how messages are packed into batches."""
+"""SQS's limits, checked before a call, and the packing of messages into batches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ILLEGAL = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 @functools.cache
 def illegal() -> re.Pattern[str]:
-    """One character that SQS refuses in bodies and attributes (SQS API reference, SendMessage).
+    """Matches one character that SQS refuses in bodies and attributes (SQS API reference, SendMessage).
 
-    Compiled when something odd has to be looked at: it takes milliseconds of a cold start.
+    Compiled at first use: that takes milliseconds, which no cold start should pay.
     """
     return re.compile(_ILLEGAL)
 
@@ -27,10 +27,9 @@ _TOKEN = re.compile(r"[!-~]{1,128}")
 
 BEYOND_LIMIT = EntryError(
     "InvalidParameterValue",
-    f"a message can be hidden for at most {MAX_VISIBILITY:,} seconds (12 hours) after it was received",
+    f"the visibility timeout of a message ends at most {MAX_VISIBILITY:,} seconds (12 hours) after it was received",
     over_12_hours=True,
 )
-"""The answer to a visibility timeout that SQS does not allow."""
 
 _TYPE_BYTES = len("String")
 
@@ -41,7 +40,7 @@ def utf8_bytes(text: str) -> int:
 
 
 def message_bytes(body: str, attributes: Mapping[str, str] | None = None) -> int:
-    """What a message counts towards the limit: its body, and name, type and value of each attribute."""
+    """Size of a message as SQS counts it: the body, and the name, type and value of each attribute."""
     size = utf8_bytes(body)
     for name, value in (attributes or {}).items():
         size += utf8_bytes(name) + _TYPE_BYTES + utf8_bytes(value)
@@ -52,7 +51,7 @@ def sizes(messages: Sequence[Outgoing]) -> list[int]:
     """The size of each message in bytes.
 
     Raises:
-        PayloadTooLarge: one is above 1,048,576.
+        PayloadTooLarge: a message is above 1,048,576 bytes.
     """
     found = []
     for message in messages:
@@ -67,8 +66,8 @@ def sizes(messages: Sequence[Outgoing]) -> list[int]:
 
 
 def body_refusal(body: str) -> EntryError | None:
-    """Why SQS would refuse this body."""
-    # All printable characters are legal, and asking for that is faster than the pattern.
+    """Why SQS would refuse this body, or None."""
+    # All printable characters are legal, and isprintable is faster than the pattern.
     if not body.isprintable() and (bad := illegal().search(body)) is not None:
         return EntryError(
             "InvalidMessageContents",
@@ -80,7 +79,7 @@ def body_refusal(body: str) -> EntryError | None:
 
 
 def validate(message: Outgoing, fifo: bool) -> EntryError | None:
-    """Why SQS would refuse this message, found before it is sent so that it cannot spoil its batch."""
+    """Why SQS would refuse this message, or None. Checked before the send, since one entry can fail its whole batch."""
     if (bad_body := body_refusal(message.body)) is not None:
         return bad_body
     if message.group is not None and not _TOKEN.fullmatch(message.group):
@@ -95,15 +94,15 @@ def validate(message: Outgoing, fifo: bool) -> EntryError | None:
     return None
 
 
-def _token_refusal(what: str, value: str) -> EntryError:
+def _token_refusal(name: str, value: str) -> EntryError:
     return EntryError(
         "InvalidParameterValue",
-        f"{what} {value!r} must be 1 to 128 letters, digits and punctuation, without spaces",
+        f"{name} {value!r} must be 1 to 128 letters, digits and punctuation, without spaces",
     )
 
 
 def pack(sizes: Sequence[int]) -> Iterator[range]:
-    """Cut a sequence of sizes into runs that fit one batch call: 10 entries, 1,048,576 bytes."""
+    """Ranges of messages that fit one batch call each: 10 entries, 1,048,576 bytes."""
     start = total = 0
     for index, size in enumerate(sizes):
         if index - start == MAX_BATCH or (total + size > MAX_BODY_BYTES and index > start):

@@ -85,7 +85,7 @@ def _variable(name: str, value: str | None) -> Iterator[None]:
 
 
 def _refuse_aws() -> None:
-    from ..aws.endpoints import aws_host
+    from ..aws.blocking import aws_host
 
     if (host := aws_host("scheduler")) is not None:
         raise ConfigError(

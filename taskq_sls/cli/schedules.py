@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..app import TaskQ
-from ..aws.endpoints import aws_host
+from ..aws.blocking import aws_host
 from ..client.schedule_sync import Synced, plan_declared, sync
 from ..core.clock import SystemClock
 from ..core.flow import call_sync

@@ -10,8 +10,8 @@ from ..core.flow import call_sync
 from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.states import UNREADABLE, State
 from ..errors import ConfigError, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskStalled, WaitInTask
+from ..results.base import give_back
 from ..results.records import CancelAnswer, TaskRecord
-from ..results.unique_keys import give_back
 from ..serialization import JsonSignature
 from .runtime import ByName, Runtime, find_task
 from .services import Services

@@ -17,8 +17,8 @@ from ..core.backoff import Backoff
 from ..core.flow import Flow
 from ..core.message import Message
 from ..errors import ArgumentsError, AwsError, ConfigError, DuplicateTask, PayloadTooLarge
+from ..results.base import RESEND_AFTER, give_back
 from ..results.records import KeyLock
-from ..results.unique_keys import RESEND_AFTER, give_back
 from .dispatch import dispatch
 from .sending import NotSent, OutgoingTask, UniqueKeyClaim, send
 from .services import Services

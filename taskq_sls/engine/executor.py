@@ -21,9 +21,8 @@ from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.message import Message, decode
 from ..errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
-from ..results.base import ResultBackend
+from ..results.base import ResultBackend, give_back
 from ..results.records import Call, Claim
-from ..results.unique_keys import give_back
 from .attempt import poison_outcome, unknown_task
 from .claiming import Admission
 from .plan import CompiledTask, FindTask

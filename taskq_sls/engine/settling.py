@@ -108,7 +108,7 @@ async def change_visibility(broker: Broker, entries: Sequence[tuple[Delivery, in
     with every hold instead would spend its receives and end in the dead-letter queue.
     """
     try:
-        answers = await broker.hide(entries)
+        answers = await broker.change_visibility(entries)
     except Exception as error:
         faults.failed(error)
         return

@@ -141,7 +141,7 @@ class DeadLetterBrowser:
         if not held:
             return
         try:
-            await self._broker.hide([(delivery, 0) for delivery in held])
+            await self._broker.change_visibility([(delivery, 0) for delivery in held])
         except TaskQError as fault:
             logger.warning(
                 "%d messages of queue %s are visible again only in up to %d s: %s",

@@ -17,8 +17,8 @@ from ..core.message import ErrorInfo
 from ..core.states import State
 from ..engine.claim_refused import id_taken_by
 from ..errors import AwsError
+from ..results.base import give_back
 from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
-from ..results.unique_keys import give_back
 from .dead_letter_view import MOVED_BY_SQS, DeadLetterView
 
 MAX_PARALLEL_CLOSES = 8

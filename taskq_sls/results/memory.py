@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from ..core.context import Fence, Progress
 from ..core.states import CANCELLED, RETRYING, RUNNING, State
 from ..metrics.counters import MemoryMetrics
-from .base import Page, Query, ResultBackend
+from .base import Page, Query, ResultBackend, by_status, check_query
 from .layout import time_key
 from .limits import check_result
 from .memory_row import MutableRecord
-from .paging import by_status, check_query
 from .records import (
     AttemptEnd,
     CancelAnswer,

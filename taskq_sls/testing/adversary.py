@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from ..brokers.base import Answer, EntryError, Outgoing, QueueDepth
-from ..brokers.memory import MemoryBroker
-from ..brokers.memory_queue import MemoryQueue, StoredMessage
+from ..brokers.memory import MemoryBroker, MemoryQueue, StoredMessage
 from ..core.clock import Clock
 from ..core.delivery import DeadLetter, Delivery
 from ..core.queues import Queue
@@ -75,8 +74,8 @@ class AdversarialBroker(MemoryBroker):
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         return await self._batch("ack", deliveries, super().ack)
 
-    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
-        return await self._batch("hide", entries, super().hide)
+    async def change_visibility(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        return await self._batch("change_visibility", entries, super().change_visibility)
 
     async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
         return await self._batch("dead_letter", entries, super().dead_letter)

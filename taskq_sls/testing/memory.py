@@ -209,7 +209,7 @@ class InMemory:
         if gone or isinstance(outcome, Done):
             await self.broker.ack([delivery])
         elif isinstance(outcome, RetryIn | Release):
-            await self.broker.hide([(delivery, visibility_seconds(outcome))])
+            await self.broker.change_visibility([(delivery, visibility_seconds(outcome))])
 
     def next_due(self) -> float | None:
         """When the next message can be received, in epoch seconds; None when the queues are empty.

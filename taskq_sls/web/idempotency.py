@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from ..core.lifetimes import DAY
 from ..errors import AwsError
+from ..results.base import RESEND_AFTER, give_back
 from ..results.records import KeyLock
-from ..results.unique_keys import RESEND_AFTER, give_back
 from .problems import ProblemError
 from .request_context import RequestContext
 

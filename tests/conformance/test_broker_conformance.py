@@ -168,7 +168,7 @@ class TestHolding:
     async def test_hiding_for_zero_seconds_gives_the_message_back(self, broker_bench: BrokerBench) -> None:
         await broker_bench.send("default", "x")
         [held] = await broker_bench.receive("default")
-        assert await broker_bench.broker.hide([(held, 0)]) == [None]
+        assert await broker_bench.broker.change_visibility([(held, 0)]) == [None]
         broker_bench.travel(0.01)
         assert bodies(await broker_bench.receive("default")) == ["x"]
 
@@ -176,7 +176,7 @@ class TestHolding:
         await broker_bench.send("default", *(str(number) for number in range(12)))
         held = await broker_bench.receive("default") + await broker_bench.receive("default")
         entries = [(delivery, 10 * (1 + int(delivery.body))) for delivery in held]
-        assert await broker_bench.broker.hide(entries) == [None] * 12
+        assert await broker_bench.broker.change_visibility(entries) == [None] * 12
         broker_bench.travel(31)
         assert sorted(bodies(await broker_bench.receive("default"))) == ["0", "1", "2"]
 
@@ -186,12 +186,12 @@ class TestHolding:
         await broker_bench.send("default", "long", "short")
         held = {delivery.body: delivery for delivery in await broker_bench.receive("default")}
         broker_bench.travel(10)
-        answers = await broker_bench.broker.hide([(held["long"], MAX_VISIBILITY), (held["short"], 100)])
+        answers = await broker_bench.broker.change_visibility([(held["long"], MAX_VISIBILITY), (held["short"], 100)])
         assert failure(answers[0]).over_12_hours
         assert not failure(answers[0]).receipt_expired
         assert not failure(answers[0]).transient
         assert answers[1] is None
-        [answer] = await broker_bench.broker.hide([(held["long"], MAX_VISIBILITY + 1)])
+        [answer] = await broker_bench.broker.change_visibility([(held["long"], MAX_VISIBILITY + 1)])
         assert failure(answer).over_12_hours
         broker_bench.travel(60)
         assert bodies(await broker_bench.receive("default")) == ["long"]
@@ -200,7 +200,7 @@ class TestHolding:
         await broker_bench.send("default", "x", "y")
         first, second = await broker_bench.receive("default")
         await broker_bench.broker.ack([first])
-        answers = await broker_bench.broker.hide([(first, 10), (second, 10)])
+        answers = await broker_bench.broker.change_visibility([(first, 10), (second, 10)])
         assert failure(answers[0]).receipt_expired
         assert not failure(answers[0]).transient
         assert answers[1] is None
@@ -263,7 +263,7 @@ class TestFifo:
     async def test_a_hidden_head_keeps_its_group_back(self, broker_bench: BrokerBench) -> None:
         await broker_bench.send_grouped("ledger.fifo", ("a", "a1"), ("a", "a2"))
         [first] = await broker_bench.receive("ledger.fifo", max_messages=1)
-        assert await broker_bench.broker.hide([(first, 300)]) == [None]
+        assert await broker_bench.broker.change_visibility([(first, 300)]) == [None]
         broker_bench.travel(299)
         assert await broker_bench.receive("ledger.fifo") == []
         broker_bench.travel(2)
@@ -411,7 +411,7 @@ class TestMissingQueues:
         for operation in (
             broker.receive("nowhere", max_messages=1, wait=0, visibility=1),
             broker.ack([delivery]),
-            broker.hide([(delivery, 1)]),
+            broker.change_visibility([(delivery, 1)]),
             broker.depth("nowhere"),
         ):
             with pytest.raises(MissingResource, match="nowhere"):

@@ -132,7 +132,7 @@ class TestFailedEntries:
         bench.send("a", "b")
         held = bench.receive()
         bench.meddler.script = iter([fail_entries("0")])
-        assert drive(bench.broker.hide([(delivery, 5) for delivery in held])) == [None, None]
+        assert drive(bench.broker.change_visibility([(delivery, 5) for delivery in held])) == [None, None]
         bench.meddler.script = iter([fail_entries("1")])
         assert drive(bench.broker.ack(held)) == [None, None]
         assert [len(params["Entries"]) for params in bench.meddler.named("delete_message_batch")] == [2, 1]
@@ -149,7 +149,9 @@ class TestFailedEntries:
         bench.send("a")
         held = bench.receive()
         bench.meddler.script = iter([fail_entries("0", code=code, message=message)])
-        assert drive(bench.broker.hide([(held[0], 5)])) == [EntryError(code, message, receipt_expired=True)]
+        assert drive(bench.broker.change_visibility([(held[0], 5)])) == [
+            EntryError(code, message, receipt_expired=True)
+        ]
 
     def test_a_delete_refused_as_expired_counts_as_settled(self, bench: Bench) -> None:
         bench.send("a")

@@ -78,7 +78,7 @@ def test_a_held_message_is_handed_out_twice_and_the_first_receipt_does_nothing_a
     [first], [second] = bench.receive(), bench.receive()
     assert first.message_id == second.message_id
     assert drive(bench.broker.ack([first])) == [None]
-    [refused] = drive(bench.broker.hide([(first, 0)]))
+    [refused] = drive(bench.broker.change_visibility([(first, 0)]))
     assert refused is not None
     assert refused.receipt_expired
     assert bench.bodies() == ["a"]
@@ -111,12 +111,12 @@ def test_in_the_calm_it_behaves() -> None:
 Call = Callable[[Bench, Delivery], Any]
 CALLS: dict[str, Call] = {
     "ack": lambda bench, delivery: bench.broker.ack([delivery]),
-    "hide": lambda bench, delivery: bench.broker.hide([(delivery, 0)]),
+    "change_visibility": lambda bench, delivery: bench.broker.change_visibility([(delivery, 0)]),
     "dead_letter": lambda bench, delivery: bench.broker.dead_letter([(delivery, DeadLetter("why"))]),
 }
 EFFECTS: dict[str, Callable[[Bench], bool]] = {
     "ack": lambda bench: not bench.bodies(),
-    "hide": lambda bench: len(bench.receive()) == 1,
+    "change_visibility": lambda bench: len(bench.receive()) == 1,
     "dead_letter": lambda bench: len(bench.broker.messages("default-dlq")) == 1,
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskq_sls.brokers.base import Answer
-from taskq_sls.brokers.memory_queue import StoredMessage
+from taskq_sls.brokers.memory import StoredMessage
 from taskq_sls.core.clock import Clock
 from taskq_sls.core.context import Fence, Progress
 from taskq_sls.core.delivery import DeadLetter, Delivery

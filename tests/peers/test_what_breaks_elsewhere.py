@@ -71,7 +71,7 @@ class Bench:
         ):
             await self.broker.ack([delivery])
         elif isinstance(outcome, RetryIn | Release):
-            await self.broker.hide([(delivery, visibility_seconds(outcome))])
+            await self.broker.change_visibility([(delivery, visibility_seconds(outcome))])
 
     def messages(self, queue: str = "default") -> int:
         return len(self.broker.messages(queue))
@@ -234,7 +234,7 @@ async def test_the_heartbeat_goes_on_after_a_throttle() -> None:
     services = Services(BlockingFlow(bench.clock), lambda: bench.broker, lambda: bench.results, _nothing)
     executor = bench.app.executor(await bench.app.services.on_loop())
     heartbeat = Heartbeat(executor, in_flight, {"default": HOLD}, services, bench.clock, lambda context, reason: None)
-    bench.faults.break_down("hide")
+    bench.faults.break_down("change_visibility")
     assert not heartbeat._beat("default", HOLD)
     bench.faults.mend()
     bench.clock.travel(HOLD - 1)
@@ -296,7 +296,7 @@ def test_throttled_deliveries_do_not_send_a_good_message_to_the_dead_letters() -
         handle = job.enqueue()
         for _ in range(50):
             [delivery] = drive(memory.broker.receive("default", max_messages=1, wait=0, visibility=30))
-            drive(memory.broker.hide([(delivery, 0)]))
+            drive(memory.broker.change_visibility([(delivery, 0)]))
         memory.run_until_idle()
         assert (runs, handle.status(), memory.dead_letters()) == ([1], State.SUCCEEDED, [])
 

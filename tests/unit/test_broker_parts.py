@@ -12,7 +12,7 @@ from taskq_sls.brokers.base import MAX_BATCH, MAX_BODY_BYTES, EntryError, Outgoi
 from taskq_sls.brokers.dead_letters import (
     ATTRIBUTES,
     FIRST_SENT_AT,
-    MAX_TEXT_BYTES,
+    MAX_ATTRIBUTE_BYTES,
     REASON,
     TRACEBACK,
     clean_text,
@@ -70,7 +70,7 @@ class TestDeadLetterText:
         for value in (text, text * 2_000 if len(text) < 50 else text):
             cleaned = clean_text(value, keep_end=keep_end)
             assert illegal().search(cleaned) is None
-            assert utf8_bytes(cleaned) <= MAX_TEXT_BYTES
+            assert utf8_bytes(cleaned) <= MAX_ATTRIBUTE_BYTES
 
     def test_of_a_traceback_the_end_is_kept_and_of_a_message_the_beginning(self) -> None:
         long = "first" + "ä" * 20_000 + "last"
@@ -78,7 +78,7 @@ class TestDeadLetterText:
         attributes = dead_letter_attributes(DELIVERY, DeadLetter("r", error), task="t", now=0.0, room=MAX_BODY_BYTES)
         assert attributes["taskq.error_message"].startswith("first")
         assert attributes[TRACEBACK].endswith("last")
-        assert utf8_bytes(attributes[TRACEBACK]) in (MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES)
+        assert utf8_bytes(attributes[TRACEBACK]) in (MAX_ATTRIBUTE_BYTES - 1, MAX_ATTRIBUTE_BYTES)
 
     def test_there_are_never_more_attributes_than_sqs_allows(self) -> None:
         assert len(ATTRIBUTES) == 10

@@ -47,11 +47,11 @@ class WatchedBroker(MemoryBroker):
         self.hide_fault: Exception | EntryError | None = None
         self.copy_fault: Exception | EntryError | None = None
 
-    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+    async def change_visibility(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
         self.hidden += [(delivery.message_id, seconds) for delivery, seconds in entries]
         if self.hide_fault is not None:
             return refuse(self.hide_fault, len(entries))
-        return await super().hide(entries)
+        return await super().change_visibility(entries)
 
     async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
         if self.copy_fault is not None:
@@ -783,7 +783,7 @@ async def hang(*_: Any, **__: Any) -> Any:
     await asyncio.sleep(30)
 
 
-@pytest.mark.parametrize("call", ["hide", "dead_letter"])
+@pytest.mark.parametrize("call", ["change_visibility", "dead_letter"])
 def test_an_endpoint_that_hangs_does_not_keep_the_answer_beyond_the_deadline(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -803,7 +803,7 @@ def test_an_endpoint_that_hangs_does_not_keep_the_answer_beyond_the_deadline(
         raise ValueError
 
     note.enqueue()
-    (again if call == "hide" else never_again).enqueue()
+    (again if call == "change_visibility" else never_again).enqueue()
     event = bench.event()
     monkeypatch.setattr(bench.broker, call, hang)
     began = time.monotonic()

@@ -52,7 +52,7 @@ class TestStaleReceipts:
         [old] = receive(broker, "default")
         clock.travel(60)
         receive(broker, "default", visibility=10)
-        [answer] = drive(broker.hide([(old, 1_000)]))
+        [answer] = drive(broker.change_visibility([(old, 1_000)]))
         assert answer is not None
         assert answer.receipt_expired
         clock.travel(10)

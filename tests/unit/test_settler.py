@@ -36,8 +36,8 @@ class WatchedBroker(MemoryBroker):
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         return await self._watched("ack", super().ack, deliveries)
 
-    async def hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
-        return await self._watched("hide", super().hide, entries)
+    async def change_visibility(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+        return await self._watched("change_visibility", super().change_visibility, entries)
 
     async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
         return await self._watched("dead_letter", super().dead_letter, entries)
@@ -247,7 +247,7 @@ async def test_visibility_that_cannot_be_changed_is_logged_once_and_its_end_too(
 ) -> None:
     caplog.set_level(logging.INFO)
     deliveries = await bench.receive(12)
-    bench.broker.faults["hide"] = [fault, fault]
+    bench.broker.faults["change_visibility"] = [fault, fault]
 
     for delivery in deliveries:
         await bench.settler.settle(delivery, RetryIn(1, "failed"))
@@ -295,7 +295,7 @@ def test_a_retry_beyond_what_visibility_allows_hops() -> None:
 async def test_a_retry_beyond_the_twelve_hours_of_sqs_is_hidden_for_as_long_as_sqs_allows(bench: Bench) -> None:
     [delivery] = await bench.receive(1)
     beyond = EntryError("InvalidParameterValue", "beyond the limit", over_12_hours=True)
-    bench.broker.faults["hide"] = [beyond, beyond]
+    bench.broker.faults["change_visibility"] = [beyond, beyond]
 
     await bench.settler.settle(delivery, RetryIn(40_000, "failed"))
     await bench.settler.drain()
@@ -340,7 +340,7 @@ async def test_a_message_whose_schedule_cannot_be_made_is_hidden_and_stays() -> 
     [delivery] = await bench.receive(1)
     await bench.settler.settle(delivery, RetryIn(200_000, "failed", LATER))
     await bench.settler.drain()
-    assert bench.broker.calls == [("hide", 1)]
+    assert bench.broker.calls == [("change_visibility", 1)]
     assert bench.broker.next_visible_at("default") == bench.broker.clock.time() + MAX_VISIBILITY_STEP
     assert len(bench.in_flight) == 0
 

@@ -31,8 +31,8 @@ from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message, dead_letter_body, decode
+from taskq_sls.results.base import RESEND_AFTER
 from taskq_sls.results.records import AttemptEnd, Claim, KeyLock
-from taskq_sls.results.unique_keys import RESEND_AFTER
 from taskq_sls.testing import InMemory, in_memory
 
 REFUSED = EntryError("Nope", "not today")

@@ -55,7 +55,8 @@ from ..records import (
     is_unclaimed,
     released_already,
 )
-from . import conditions, items
+from . import expressions as conditions
+from . import items
 from .expressions import Update
 from .items import number, text
 from .reader import Reader

@@ -10,7 +10,11 @@ import functools
 import re
 from typing import Any, NamedTuple
 
+from ...core.context import Fence
+from ...core.states import State
 from ..layout import Item
+from ..records import TAKEOVER_GRACE, Claim, KeyLock
+from .items import number, text
 
 NAME = re.compile(r"#(\w+)")
 
@@ -87,3 +91,120 @@ class Condition(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def _names(expression: str) -> dict[str, str]:
     return {f"#{name}": name for name in NAME.findall(expression)}
+
+
+ABSENT = "attribute_not_exists(#pk)"
+EXPIRED = "#ttl <= :if_now"
+HELD = "#owner = :if_owner AND #run = :if_run AND #attempt = :if_attempt AND #status = :if_running"
+CLAIMABLE = (
+    f"{ABSENT} OR (#ttl > :if_now AND {{same_task}} AND #run = :if_run AND attribute_not_exists(#cancel_requested) AND ("
+    "#status = :if_queued"
+    " OR (#status = :if_retrying AND (attribute_not_exists(#next_at) OR #next_at <= :if_now))"
+    " OR (#status = :if_running AND #owner <> :if_owner AND #attempt < :if_max AND #lease_until <= :if_takeover)))"
+)
+
+SAME_TASK = "#task = :if_task"
+CLAIMABLE_BY_NAME = CLAIMABLE.format(same_task=SAME_TASK)
+
+_RUNNING = text(State.RUNNING)
+_QUEUED = text(State.QUEUED)
+_RETRYING = text(State.RETRYING)
+
+
+def claimable(claim: Claim) -> Condition:
+    """A claim starts the next attempt of what stands; what it replaces whole is not among it."""
+    names = _names_of(claim)
+    return Condition(
+        CLAIMABLE.format(same_task=_same_task(names)) if claim.aliases else CLAIMABLE_BY_NAME,
+        {
+            **names,
+            ":if_now": number(claim.now),
+            ":if_run": number(claim.run),
+            ":if_queued": _QUEUED,
+            ":if_retrying": _RETRYING,
+            ":if_running": _RUNNING,
+            ":if_owner": text(claim.owner),
+            ":if_max": number(claim.max_attempts),
+            ":if_takeover": number(claim.now - TAKEOVER_GRACE),
+        },
+    )
+
+
+def held(fence: Fence) -> Condition:
+    """The attempt of the fence is the one that runs."""
+    return Condition(
+        HELD,
+        {
+            ":if_owner": text(fence.owner),
+            ":if_run": number(fence.run),
+            ":if_attempt": number(fence.attempt),
+            ":if_running": _RUNNING,
+        },
+    )
+
+
+def unstarted(claim: Claim) -> Condition:
+    """Nothing is alive, or it is queued in the claim's run and no attempt has started."""
+    names = _names_of(claim)
+    return Condition(
+        f"{ABSENT} OR {EXPIRED}"
+        f" OR (#status = :if_queued AND #run = :if_run AND #attempt = :if_zero AND {_same_task(names)})",
+        {
+            **names,
+            ":if_now": number(claim.now),
+            ":if_queued": _QUEUED,
+            ":if_run": number(claim.run),
+            ":if_zero": number(0),
+        },
+    )
+
+
+def _names_of(claim: Claim) -> Item:
+    """The names of the claim's task, former ones too, as values of a condition."""
+    names = {":if_task": text(claim.task)}
+    for place, alias in enumerate(claim.aliases):
+        names[f":if_alias{place}"] = text(alias)
+    return names
+
+
+def _same_task(names: Item) -> str:
+    return SAME_TASK if len(names) == 1 else f"#task IN ({', '.join(names)})"
+
+
+def not_alive(now: float) -> Condition:
+    """There is no record, or it is past its time to live."""
+    return Condition(f"{ABSENT} OR {EXPIRED}", {":if_now": number(now)})
+
+
+def waiting(now: float) -> Condition:
+    """There is no record, or a live one that waits for its next attempt."""
+    return Condition(
+        f"{ABSENT} OR (#ttl > :if_now AND #status IN (:if_queued, :if_retrying))",
+        {":if_now": number(now), ":if_queued": _QUEUED, ":if_retrying": _RETRYING},
+    )
+
+
+def running() -> Condition:
+    """An attempt runs, whoever holds it."""
+    return Condition("#status = :if_running", {":if_running": _RUNNING})
+
+
+def unchanged(item: Item, *attributes: str) -> Condition:
+    """The condition that these attributes still stand as `item` shows them."""
+    clauses = [f"#{name} = :if_{name}" if name in item else f"attribute_not_exists(#{name})" for name in attributes]
+    return Condition(" AND ".join(clauses), {f":if_{name}": item[name] for name in attributes if name in item})
+
+
+def lockable(lock: KeyLock, over: KeyLock | None) -> Condition:
+    """No lock is alive, or it is still the one of `over`."""
+    free = not_alive(lock.locked_at)
+    if over is None:
+        return free
+    same = locked_for(over.id, over.locked_at)
+    return Condition(f"{free.expression} OR ({same.expression})", free.values | same.values)
+
+
+def locked_for(id: str, locked_at: float | None = None) -> Condition:
+    """A unique key is locked for this task; by the enqueue at `locked_at`, where it is given."""
+    condition = Condition("#id = :if_id", {":if_id": text(id)})
+    return condition if locked_at is None else condition.also("#locked_at = :if_at", {":if_at": number(locked_at)})

@@ -12,9 +12,8 @@ from ...core.flow import Flow
 from ...core.states import UNREADABLE
 from ...errors import AwsError, TaskQError
 from .. import layout
-from ..base import Page, Query
+from ..base import Page, Query, Window, by_status, check_query
 from ..layout import STATUS_INDEX, TASK_INDEX, Index, Item
-from ..paging import Window, by_status, check_query
 from ..records import TaskRecord
 from .items import is_complete
 from .stored_records import is_unreadable, record_of, unreadable_item

@@ -1,4 +1,4 @@
-"""The ASGI app of a TaskQ: routers by noun, behind the front."""
+"""Builds the ASGI app: routes, pages, error handlers, and the guard around them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from .routes.tasks import LongPolls
 
 DESCRIPTION = """Tasks, queues, schedules and dead letters of one app.
 
-Errors are problem documents (RFC 9457), told apart by their `type`. Times are ISO 8601 with their zone; durations are
+Errors are problem documents (RFC 9457); their `type` names the kind. Times are ISO 8601 with a zone; durations are
 seconds."""
 
 Api = FastAPI
-"""What `create_api` returns."""
 
 
 def create_api(
@@ -37,25 +36,25 @@ def create_api(
     origins: Sequence[str] = (),
     pages: bool = True,
 ) -> FastAPI:
-    """The HTTP API of an app, as an ASGI app.
+    """Return the HTTP API of an app, as an ASGI app.
 
     Args:
-        auth: ``tokens``, or ``iam`` where a front (a Function URL or API Gateway with AWS_IAM) knows the callers, or
-            both. Default: the environment's TASKQ_API_AUTH, else ``tokens`` where there are some.
-        tokens: what TASKQ_API_TOKENS holds otherwise: ``{"ci": {"hash": "sha256:...", "scopes": ["enqueue"]}}``.
-        iam_scopes: what callers known by IAM may do. Default: everything; which of them may call is IAM's to say.
-        origins: other origins from which browsers may change things, such as ``https://tasks.example.com``.
-        pages: whether the dashboard is there too.
+        auth: ``tokens``; ``iam`` if a Function URL or API Gateway with AWS_IAM identifies the callers; or both.
+            Default: TASKQ_API_AUTH, else ``tokens`` if there are any.
+        tokens: in place of TASKQ_API_TOKENS: ``{"ci": {"hash": "sha256:...", "scopes": ["enqueue"]}}``.
+        iam_scopes: scopes of callers identified by IAM. Default: all; IAM decides who may call.
+        origins: other origins from which browsers may make changes, such as ``https://tasks.example.com``.
+        pages: serve the dashboard too.
 
     Raises:
-        ConfigError: no authentication is configured, or something is malformed.
+        ConfigError: no authentication is configured, or a value is malformed.
     """
 
     def now() -> float:
-        return app.clock.time()  # a test may put another clock in its place
+        return app.clock.time()  # read each time: a test may replace the clock
 
     authenticator = Authenticator.load(now, auth, tokens, iam_scopes)
-    _ = app.settings  # what is wrong with the environment is said now, and not to a caller
+    _ = app.settings  # raises for a wrong environment now, not in a request
     api = FastAPI(
         title=f"Tasks of {app.name}",
         version=__version__,

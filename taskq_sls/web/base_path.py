@@ -1,4 +1,4 @@
-"""Where the API stands: what a front puts before all paths is left out."""
+"""Strips the API Gateway stage and the base path from request paths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class StripBasePath:
-    """An ASGI app on Lambda, whose paths begin where the front's own part ends.
+    """ASGI middleware for Lambda.
 
     Args:
-        base_path: what a mapping of the front adds, such as ``/tasks``. A stage of an HTTP API is found by itself.
+        base_path: of the custom domain's mapping, such as ``/tasks``. The stage of an HTTP API is in the event.
     """
 
     def __init__(self, app: ASGIApp, base_path: str) -> None:
@@ -24,7 +24,7 @@ class StripBasePath:
         stage = _stage(event)
         # HTTP APIs keep the stage in the path; REST APIs, whose events have no version, do not.
         rest = _without(stage, path) if "version" in event else path
-        # Under a domain of one's own, the caller's path has no stage.
+        # Under a custom domain, the caller's path has no stage.
         prefix = stage if ".execute-api." in str(event["requestContext"].get("domainName")) else ""
         if (shorter := _without(self._base, rest)) != rest:
             prefix, rest = prefix + self._base, shorter

@@ -1,4 +1,4 @@
-"""Errors of the library as problems: what the caller can mend, and what not."""
+"""Maps exceptions to problem documents. Details that a caller cannot act on go only to the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..errors import (
     TaskQError,
 )
 from ..scheduler.spec import NO_SCHEDULER
-from .problems import ProblemError, plain_problem, problem_response
+from .problems import SEE_LOG, ProblemError, plain_problem, problem_response
 from .routes import ROUTERS
 
 logger = logging.getLogger("taskq_sls.web")
@@ -37,7 +37,7 @@ DESCRIPTION_AT = "/v1/openapi.json"
 
 
 def add_error_handlers(api: FastAPI) -> None:
-    """Have every error answered by a problem document."""
+    """Answer every error with a problem document."""
 
     def invalid(request: Request, error: Exception) -> Response:
         return _invalid(request, cast("RequestValidationError", error))
@@ -54,21 +54,21 @@ def add_error_handlers(api: FastAPI) -> None:
 
 
 def problem_of(error: TaskQError) -> Response:
-    """The problem that an error of the library is."""
+    """Return the problem document for an error of the library."""
     if isinstance(error, AwsError):
         return _aws(error)
     if isinstance(error, EnqueueError):
         return _unsent(error)
     if isinstance(error, MissingResource):
         logger.error("%s", error, extra={"action": "missing_resource"})
-        return problem_response("not-configured", "a queue, table or bucket is missing; the log tells which")
+        return problem_response("not-configured", "a queue, table or bucket is missing; the log names it")
     if isinstance(error, ConfigError) and str(error) == NO_SCHEDULER:
         return problem_response("no-scheduler", NO_SCHEDULER)
     for kind, classes in _KINDS:
         if isinstance(error, classes):
             return problem_response(kind, str(error))
     logger.error("request failed: %s", error, exc_info=error, extra={"action": "request_failed"})
-    return problem_response("internal", "the log of this function tells what")
+    return problem_response("internal", SEE_LOG)
 
 
 _KINDS: Sequence[tuple[str, tuple[type[TaskQError], ...]]] = (
@@ -80,7 +80,7 @@ _KINDS: Sequence[tuple[str, tuple[type[TaskQError], ...]]] = (
 
 
 def _aws(error: AwsError) -> Response:
-    # What AWS says names accounts and roles, which are for the log.
+    # Only to the log: AWS's message names accounts and roles.
     logger.error("%s", error, extra={"action": "aws_fault"})
     if error.transient:
         return problem_response("unavailable", f"{error.operation}: {error.code}", SOON)
@@ -88,19 +88,19 @@ def _aws(error: AwsError) -> Response:
 
 
 def _unsent(error: EnqueueError) -> Response:
-    # What AWS said of an entry is for the log too; what the caller can mend is ours.
+    # AWS's message goes only to the log here too; the caller can act on our own errors.
     logger.error("%s", error, extra={"action": "not_sent"})
-    mendable = tuple(error_class for _, classes in _KINDS for error_class in classes)
+    actionable = tuple(error_class for _, classes in _KINDS for error_class in classes)
     failed = [
         {
             "index": entry.index,
             "id": entry.id,
             "code": entry.error.code if isinstance(entry.error, AwsError) else entry.code,
-            "message": str(entry.error) if isinstance(entry.error, mendable) else "the log of this function tells more",
+            "message": str(entry.error) if isinstance(entry.error, actionable) else SEE_LOG,
         }
         for entry in error.failed
     ]
-    return problem_response("not-sent", f"{len(failed)} not accepted", SOON, failed=failed)
+    return problem_response("not-sent", f"{len(failed)} of the tasks were not accepted", SOON, failed=failed)
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -109,9 +109,11 @@ def _invalid(request: Request, error: RequestValidationError) -> Response:
         {"location": ".".join(map(str, part["loc"])), "message": str(part["msg"])} for part in error.errors()[:50]
     ]
     if any(part["loc"] == ("body",) and part["type"] != "missing" for part in error.errors()) and not _is_json(request):
-        given = request.headers.get("content-type", "no Content-Type")
+        given = request.headers.get("content-type", "")
         return problem_response(
-            "unsupported-media-type", f"{given!r:.80}: send JSON, with Content-Type: application/json", ACCEPT
+            "unsupported-media-type",
+            f"Content-Type {given!r:.80}: send JSON, with Content-Type: application/json",
+            ACCEPT,
         )
     if any(part["type"] == "json_invalid" for part in error.errors()):
         return problem_response("bad-request", "the body is not JSON", errors=errors)
@@ -125,13 +127,13 @@ def _http(request: Request, error: HTTPException) -> Response:
     if error.status_code == 400 and (encoding := request.headers.get("content-encoding")):
         return problem_response(
             "unsupported-media-type",
-            f"Content-Encoding {encoding!r:.80}: send the body as it is",
+            f"Content-Encoding {encoding!r:.80}: send the body uncompressed",
             {"Accept-Encoding": "identity"},
         )
     if error.status_code == 400:
         return problem_response("bad-request", "the body is not JSON in UTF-8, or is nested too deeply")
     if error.status_code == 404:
-        return problem_response("not-found", f"there is nothing at this path; {DESCRIPTION_AT} has what there is")
+        return problem_response("not-found", f"nothing is served at this path; {DESCRIPTION_AT} lists the paths")
     if error.status_code == 405:
         allow = ", ".join(_methods(request))
         return problem_response("method-not-allowed", f"allowed: {allow}", {"Allow": allow})
@@ -139,13 +141,13 @@ def _http(request: Request, error: HTTPException) -> Response:
 
 
 def _is_json(request: Request) -> bool:
-    """Whether the body is said to be JSON, by which FastAPI reads it or does not."""
+    """True if the Content-Type is JSON, by the rule of FastAPI."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _methods(request: Request) -> Sequence[str]:
-    """What a path takes: of several routes of one path, the router tells the methods of the first."""
+    """Return the methods of all routes of this path; the router reports only those of the first route."""
     found: set[str] = set()
     for route in [*request.app.routes, *(route for router in ROUTERS for route in router.routes)]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:

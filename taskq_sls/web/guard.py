@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: time limit, size limit, origin, and the authenticator."""
+"""Checks every request before a route sees it: time limit, size limit, origin, credentials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .auth import Authenticator, Principal
 from .limits import LAMBDA_MARGIN_SECONDS, MAX_ANONYMOUS_REQUEST_BYTES, MAX_REQUEST_BYTES, MAX_REQUEST_SECONDS
-from .problems import ProblemError
+from .problems import SEE_LOG, ProblemError
 
 logger = logging.getLogger("taskq_sls.web")
 
@@ -29,40 +29,40 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Of every answer that does not set them itself, as a page does."""
+"""Headers of every answer that does not set them itself, as pages do."""
 
 TOO_SLOW = (
-    "it had {seconds:.0f} s: AWS did not answer, or it asked for too much at a time. A change may have been made all the "
-    "same; a task that has an id or an Idempotency-Key can be sent again safely"
+    "it was stopped after {seconds:.0f} s: AWS did not answer, or it asked for too much at a time. A change may have "
+    "been made; a task with an id or an Idempotency-Key can be sent again safely"
 )
 
 HTTPS_ONLY = "max-age=31536000"
 
 ANONYMOUS = Principal("nobody", frozenset(), "cookie")
-"""Who asks what is open to all: by a browser, as far as anybody can tell."""
+"""The caller of a public path. It counts as a browser, so its changes need an origin."""
 
 
 class BrowserLogin(Protocol):
-    """Another way in, for people."""
+    """The login of the pages."""
 
     def is_public(self, connection: HTTPConnection) -> bool:
-        """Whether anybody may ask this. What changes something is still refused to other sites."""
+        """True if the path needs no login. Changes from other sites are refused there too."""
 
     async def principal(self, connection: HTTPConnection) -> Principal | None:
-        """Who calls, where they came in by this login."""
+        """Return the caller if a session identifies one."""
 
     def page_for(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
-        """What to answer to a browser in place of a problem document."""
+        """Return the page for a browser in place of a problem document; None for other callers."""
 
 
 class RequestGuard:
-    """The outermost layer of the API.
+    """The outermost middleware of the API.
 
     Args:
-        now: epoch seconds.
-        public: paths that anybody may ask.
-        origins: other origins than the API's own from which browsers may change things, such as
-            ``https://tasks.example.com`` where a proxy has another name.
+        now: returns epoch seconds.
+        public: paths that need no credentials.
+        origins: origins beside the API's own from which browsers may make changes, such as
+            ``https://tasks.example.com`` if a proxy has another name.
         login: of the pages.
     """
 
@@ -91,7 +91,7 @@ class RequestGuard:
             return
         answer = _Answer(scope, send, silent=scope["method"] == "HEAD")
         if scope["method"] == "HEAD":
-            scope["method"] = "GET"  # the same, with the headers alone
+            scope["method"] = "GET"  # the body is dropped by _Answer
         seconds = seconds_left(scope)
         scope["taskq.deadline"] = self._now() + seconds
         try:
@@ -109,9 +109,9 @@ class RequestGuard:
             problem = ProblemError("too-slow", TOO_SLOW.format(seconds=seconds), headers={"Retry-After": "1"})
             await answer.replace(self._response(scope, problem))
         except Exception:
-            # Not the path: it may hold what a caller calls a task.
+            # Without the path: it may hold an id or a name of the caller.
             logger.exception("%s request failed", scope["method"], extra={"action": "request_failed"})
-            problem = ProblemError("internal", "the log of this function tells what")
+            problem = ProblemError("internal", SEE_LOG)
             await answer.replace(self._response(scope, problem))
 
     def _response(self, scope: Scope, problem: ProblemError) -> Response:
@@ -134,26 +134,26 @@ class RequestGuard:
         scope["taskq.principal"] = principal
 
     def _check_origin(self, connection: HTTPConnection, principal: Principal) -> None:
-        """Keep other sites from using what a browser sends by itself: cookies, or a proxy that signs for its users.
+        """Refuse changes that another site sends with a browser's cookies, or through a proxy that signs for its users.
 
-        Browsers say where a request comes from. Programs do not, and do not have to, unless they use the cookie.
+        Browsers send the origin of a request. Programs need to send it only with a session cookie.
         """
         headers = connection.headers
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and origin in self._origins:
             return
         if origin is not None and (origin == "null" or _host_of(origin) != headers.get("host")):
-            raise ProblemError("cross-site", f"it came from {origin!r:.100}; origins=[...] may allow it")
+            raise ProblemError("cross-site", f"its origin is {origin!r:.100}; origins=[...] of the API can allow it")
         if site not in (None, "same-origin", "none"):
-            raise ProblemError("cross-site", "the browser says that another site sent it")
+            raise ProblemError("cross-site", "the browser marked it as sent by another site")
         if principal.by == "cookie" and origin is None and site is None:
             raise ProblemError(
-                "cross-site", "a request with the cookie must say its Origin; programs use a bearer token"
+                "cross-site", "a request with the cookie must have an Origin; programs use a bearer token"
             )
 
 
 class _Answer:
-    """What is sent back, with the headers that every answer has."""
+    """Sends the answer with the headers of :data:`HEADERS`; without its body if `silent`."""
 
     def __init__(self, scope: Scope, send: Send, *, silent: bool = False) -> None:
         self._scope = scope
@@ -175,13 +175,13 @@ class _Answer:
         await self._send(message)
 
     async def replace(self, response: Response) -> None:
-        """Answer with this, unless an answer has begun."""
+        """Send `response`, unless an answer has begun."""
         if not self._started:
-            await response(self._scope, _nothing, self.send)
+            await response(self._scope, _no_body, self.send)
 
 
 def seconds_left(scope: MutableMapping[str, Any]) -> float:
-    """Seconds for this request, within those of the Lambda function that it runs in."""
+    """Return the seconds for this request: at most those that the Lambda function has left."""
     remaining = getattr(scope.get("aws.context"), "get_remaining_time_in_millis", None)
     if remaining is None:
         return MAX_REQUEST_SECONDS
@@ -192,7 +192,7 @@ def _check_host(connection: HTTPConnection) -> None:
     try:
         _ = connection.url.hostname
     except ValueError:
-        raise ProblemError("bad-request", "the Host header names no host") from None
+        raise ProblemError("bad-request", "the Host header is not a host name") from None
 
 
 def _host_of(origin: str) -> str | None:
@@ -209,7 +209,7 @@ def _check_size(connection: HTTPConnection, most: int) -> None:
 
 
 def _limited(receive: Receive, most: int) -> Receive:
-    """Stop reading a body that turns out longer than it may be."""
+    """Wrap `receive`: raise once a body is longer than `most` bytes."""
     total = 0
 
     async def receive_some() -> Message:
@@ -224,8 +224,8 @@ def _limited(receive: Receive, most: int) -> Receive:
 
 
 def _too_large(most: int) -> ProblemError:
-    return ProblemError("too-large", f"the body is above {most:,} bytes; send several requests")
+    return ProblemError("too-large", f"the body is above {most:,} bytes; split it into several requests")
 
 
-async def _nothing() -> Message:
+async def _no_body() -> Message:
     return {"type": "http.disconnect"}

@@ -1,7 +1,7 @@
-"""The header Idempotency-Key: a request that comes again makes no second task.
+"""The header Idempotency-Key: a repeated request creates no second task.
 
-The ids of a request's tasks are made of its caller, its key and its content, so that they are the same again. A lock
-in the table remembers the key for a day: who finds it taken by other ids has sent another request under the same key.
+The task ids are a digest of caller, key and content, so a repetition has the same ids. A lock in the table keeps the key
+for a day: a request that finds it locked for other ids reuses the key for other content, and is refused.
 """
 
 from __future__ import annotations
@@ -24,71 +24,66 @@ logger = logging.getLogger("taskq_sls.web")
 HEADER = "Idempotency-Key"
 
 MAX_KEY_CHARACTERS = 200
-"""Longest key, in characters."""
-
 KEY_LIFETIME_SECONDS = DAY
-"""Seconds for which a key is remembered."""
-
 SPACE = "http:idempotency-key"
-"""In place of the name of a task, in whose space a lock's key counts."""
+"""Stands in for the task name in the locks of keys."""
 
 
 class Request(NamedTuple):
     """A request with a key.
 
     Args:
-        lock: that this request wants, or found.
-        done: the same request came before and was carried out.
+        lock: of this request, or of the earlier one that it repeats.
+        done: the earlier one has sent its tasks.
     """
 
     lock: KeyLock
     done: bool
 
     def id(self, index: int | None = None) -> str:
-        """The id of its task; of several, the one at `index`."""
+        """Return the id of its task, or of the task at `index` in a batch."""
         return self.lock.id if index is None else f"{self.lock.id}.{index}"
 
 
 async def begin(context: RequestContext, key: str, content: Any, queue: str) -> Request:
-    """Take up a request.
+    """Lock the key of a request.
 
     Args:
-        content: what it asks for, as JSON values.
+        content: of the request, as JSON values.
 
     Raises:
-        ProblemError: the key belongs to another request, or to this one, which is being carried out.
+        ProblemError: the key was used for other content, or the same request is in progress.
         AwsError, MissingResource: the table cannot be written.
     """
     lock = _lock(context, key, content, queue)
-    over = None
+    replaced = None
     for _ in range(2):
-        stands = await context.services.results.lock_key(lock, over)
-        if stands == lock:
+        current = await context.services.results.lock_key(lock, replaced)
+        if current == lock:
             return Request(lock, False)
-        if stands.id != lock.id:
-            raise ProblemError("key-reused", f"{HEADER} {key!r:.80} was given with another content; take another key")
-        if stands.confirmed:
-            return Request(stands, True)
-        if context.now < stands.locked_at + RESEND_AFTER:
+        if current.id != lock.id:
+            raise ProblemError("key-reused", f"{HEADER} {key!r:.80} was used with other content; use a new key")
+        if current.confirmed:
+            return Request(current, True)
+        if context.now < current.locked_at + RESEND_AFTER:
             break
-        # Whoever took it up before broke off: what it may have sent has the same ids.
-        over = stands
-    wait = max(1, math.ceil(stands.locked_at + RESEND_AFTER - context.now))
-    raise ProblemError(
-        "request-in-progress", f"it came {RESEND_AFTER - wait:.0f} s ago; ask again", headers={"Retry-After": str(wait)}
-    )
+        # The earlier request was interrupted. Replacing its lock is safe: its tasks have the same ids.
+        replaced = current
+    wait = max(1, math.ceil(current.locked_at + RESEND_AFTER - context.now))
+    detail = f"it began {RESEND_AFTER - wait:.0f} s ago; try again in {wait} s"
+    raise ProblemError("request-in-progress", detail, headers={"Retry-After": str(wait)})
 
 
 async def finish(context: RequestContext, request: Request) -> None:
-    """Remember that it was carried out. A fault leaves it to the next try, which sends the same ids again."""
+    """Record that the tasks were sent. If that fails, a repetition sends the same ids again."""
     try:
         await context.services.results.confirm_key(SPACE, request.lock.key, request.lock.id)
     except AwsError as error:
-        logger.warning("an idempotency key is not confirmed: %s", error, extra={"action": "idempotency_fault"})
+        logger.warning("an idempotency key could not be confirmed: %s", error, extra={"action": "idempotency_fault"})
 
 
 async def release(context: RequestContext, request: Request) -> None:
-    """Forget it: it failed, and may come again at once."""
+    """Free the key: the request failed, and may be repeated at once."""
     lock = request.lock
     await give_back(context.services.results, SPACE, lock.key, lock.id, lock.locked_at)
 

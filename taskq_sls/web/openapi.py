@@ -1,4 +1,5 @@
-"""The API's own description: complete enough that a client can be generated from it."""
+"""The OpenAPI document, with a schema for each task that may be enqueued over HTTP, so that generated clients know its
+arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ REFERENCES = "#/components/schemas/{model}"
 
 
 def describe(api: FastAPI) -> None:
-    """Have `api.openapi()` give the whole description; made at first use."""
+    """Replace `api.openapi()` by the complete document, built at first use."""
 
     def document() -> dict[str, Any]:
         if api.openapi_schema is None:
@@ -58,16 +59,16 @@ def _document(api: FastAPI) -> dict[str, Any]:
 
 
 TAGS = [
-    {"name": "tasks", "description": "Send tasks, see what became of them, cancel them, run them again."},
-    {"name": "schedules", "description": "What runs by the clock."},
-    {"name": "queues", "description": "How full the queues are, and who works on them."},
-    {"name": "dead letters", "description": "What was given up: look at it, send it back, delete it."},
+    {"name": "tasks", "description": "Send tasks, read their state and result, cancel them, run them again."},
+    {"name": "schedules", "description": "Tasks that run at a time, or again and again."},
+    {"name": "queues", "description": "Queues, workers and metrics."},
+    {"name": "dead letters", "description": "Tasks that failed for good: list, redrive, delete."},
     {"name": "service", "description": "The API itself."},
 ]
 
 
 ENQUEUE, ANY_TASK = "EnqueueTask", "EnqueueAnyTask"
-"""Component of a task whose arguments are not known, and of the choice between all tasks."""
+"""Components: a task with any arguments, and the choice between all tasks."""
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -76,10 +77,10 @@ _Schema = dict[str, Any]
 
 
 def add_task_schemas(app: App, document: _Schema, template: str) -> None:
-    """Replace the free-form task in an OpenAPI document by a choice of the app's tasks, told apart by name.
+    """Replace the free-form task in an OpenAPI document by a choice of the app's tasks, by name.
 
     Args:
-        template: of a reference to a component, with ``{model}`` for its name.
+        template: reference to a component, with ``{model}`` for its name.
     """
     tasks = [task for task in app.registry if task.options.http]
     if not tasks:
@@ -90,7 +91,7 @@ def add_task_schemas(app: App, document: _Schema, template: str) -> None:
     components[ANY_TASK] = {}
     for task in tasks:
         names.append(name := _component_name(task.name, components))
-        components[name] = {}  # taken before the models of the app are added
+        components[name] = {}  # reserves the name before the models of the app are added
         mapping[task.name] = template.format(model=name)
     for task, name in zip(tasks, names, strict=True):
         components[name] = _schema_of(task, components, template)
@@ -119,7 +120,7 @@ def _schema_of(task: Task[..., Any], components: _Schema, template: str) -> _Sch
     required = ["task"]
     try:
         parameters = list(task.plan.signature.parameters)
-    except ConfigError:  # an annotation that names nothing yet: any arguments
+    except ConfigError:  # an annotation that cannot be resolved yet: allow any arguments
         parameters = None
     if parameters is not None:
         schemas = {parameter.name: _annotation(parameter, components, template) for parameter in parameters}
@@ -144,7 +145,7 @@ def _positional(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schem
     schema: _Schema = {"title": "Args", "type": "array"}
     if positional:
         schema["prefixItems"] = [schemas[parameter.name] for parameter in positional]
-    # Generators of clients refuse `items: false`, so that the length is what limits it.
+    # A maximum length, as client generators refuse `items: false`.
     schema["items"] = {} if rest is None else schemas[rest.name]
     if rest is None:
         schema["maxItems"] = len(positional)
@@ -153,7 +154,7 @@ def _positional(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schem
 
 def _named(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
     rest = next((parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD), None)
-    # Any but these may be given by position.
+    # All others may be given by position.
     required = [
         parameter.name
         for parameter in parameters
@@ -169,19 +170,19 @@ def _named(parameters: list[inspect.Parameter], schemas: _Schema) -> _Schema:
 
 
 def _annotation(parameter: inspect.Parameter, components: _Schema, template: str) -> _Schema:
-    """The schema of a parameter's JSON; its models become components. One without a schema takes anything."""
+    """Return the schema of a parameter, which allows anything if its type has none. Its models become components."""
     if parameter.annotation is inspect.Parameter.empty:
         return {}
     try:
-        # In a list, as the values travel: pydantic refuses a config beside a bare model.
+        # In a list: pydantic refuses a config beside a bare model.
         in_a_list: Any = list[parameter.annotation]  # type: ignore[name-defined]  # an annotation is a value here
         adapter: TypeAdapter[Any] = TypeAdapter(in_a_list, config=ConfigDict(ser_json_bytes="base64"))
         schema = adapter.json_schema(by_alias=False, ref_template=template)
         json.dumps(schema)
-    except Exception:  # pydantic's, for a type without a schema, or one of the app's own hooks
+    except Exception:  # by pydantic for a type without a schema, or by a hook of the app
         return {}
     for name, definition in schema.pop("$defs", {}).items():
         if components.setdefault(name, definition) != definition:
-            return {}  # two models of one name
+            return {}  # two models have the same name
     found: _Schema = schema["items"]
     return found

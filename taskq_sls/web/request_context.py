@@ -1,4 +1,4 @@
-"""What a route is given: the app, its services, who calls, and until when."""
+"""The context of a request: the app, its services, the caller and the deadline; and the scope that a route needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .limits import WAIT_MARGIN_SECONDS
 from .problems import ProblemError, documented
 
 SESSION_ROLE = re.compile(r"(arn:[^:]+:sts::[^:]*:assumed-role/[^/]+)/.+")
-"""A role as one of its sessions calls. The name of a session changes with the machine, the caller stays the same."""
+"""ARN of a role's session. The session's name may change with the machine; the caller is the role."""
 
 
 class RequestContext(NamedTuple):
@@ -25,7 +25,7 @@ class RequestContext(NamedTuple):
 
     Args:
         deadline: epoch seconds by which it must be answered.
-        prefix: what the front puts before all paths, such as ``/prod``.
+        prefix: the stage or base path before all paths, such as ``/prod``.
     """
 
     app: App
@@ -36,11 +36,11 @@ class RequestContext(NamedTuple):
 
     @property
     def now(self) -> float:
-        """Epoch seconds."""
+        """The time, in epoch seconds."""
         return self.app.clock.time()
 
     def caller_digest(self, *more: str) -> str:
-        """A digest of who calls, in hex: their ids live in a space of their own, where no other caller's get."""
+        """Return a digest of the caller, in hex. Ids made with it cannot collide with those of other callers."""
         by_role = SESSION_ROLE.fullmatch(self.principal.name)
         name = by_role[1] if by_role and self.principal.by == "iam" else self.principal.name
         kind = "iam" if self.principal.by == "iam" else "token"
@@ -50,7 +50,7 @@ class RequestContext(NamedTuple):
 
     @property
     def patience(self) -> float:
-        """Seconds that may be spent waiting, 0 or more."""
+        """The seconds that the request may wait, 0 or more."""
         return max(0.0, self.deadline - self.now - WAIT_MARGIN_SECONDS)
 
 
@@ -65,20 +65,20 @@ async def _call(request: Request) -> RequestContext:
 
 
 def _check_query(request: Request) -> None:
-    """A filter that is misspelt must not show everything."""
+    """Refuse unknown parameters: a misspelt filter must not return everything."""
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     for name in request.query_params:
-        # A signature may be part of the address.
+        # Signature Version 4 may be in the query.
         if name not in known and not name.lower().startswith("x-amz-"):
-            takes = f"takes {', '.join(known)}" if known else "takes nothing"
-            raise ProblemError("invalid", f"query.{name:.80}: is not known; the query {takes}")
+            allowed_names = f"allowed: {', '.join(known)}" if known else "this path has no query parameters"
+            raise ProblemError("invalid", f"query.{name:.80}: unknown parameter; {allowed_names}")
 
 
 Context = Annotated[RequestContext, Depends(_call)]
-"""The annotation of a route's parameter that gets the call."""
+"""Annotation of the parameter of a route that gets its :class:`RequestContext`."""
 
 BODY = ("too-large", "unsupported-media-type")
-"""Problems of routes that take a body."""
+"""Problems of routes with a body."""
 
 EVERYWHERE = (
     "bad-request",
@@ -90,18 +90,18 @@ EVERYWHERE = (
     "too-slow",
     "answer-too-large",
 )
-"""Problems that every route can answer with."""
+"""Problems of all routes."""
 
 OUTSIDE = ("aws", "unavailable", "not-configured")
-"""Problems of routes that talk to AWS."""
+"""Problems of routes that call AWS."""
 
 
 def allowed(scope: Scope, *kinds: str, aws: bool = True) -> dict[str, Any]:
-    """Arguments of a route for callers that have `scope`.
+    """Return the arguments of a route for callers with `scope`.
 
     Args:
-        kinds: problems that it can answer with, beside those that every route has.
-        aws: whether it talks to AWS.
+        kinds: problems of this route, beside those of all routes.
+        aws: the route calls AWS.
     """
     everything = (*EVERYWHERE, *(OUTSIDE if aws else ()), *kinds)
     return {
@@ -112,13 +112,13 @@ def allowed(scope: Scope, *kinds: str, aws: bool = True) -> dict[str, Any]:
 
 
 def needs(scope: Scope) -> Callable[[Request], None]:
-    """A dependency that refuses callers without `scope`."""
+    """Return a dependency that refuses callers without `scope`."""
 
     def check(request: Request) -> None:
         principal: Principal = request.scope["taskq.principal"]
         if scope not in principal.scopes:
             has = ", ".join(sorted(principal.scopes))
-            raise ProblemError("missing-scope", f"it needs the scope {scope}; {principal.name} has {has}")
+            raise ProblemError("missing-scope", f"this needs the scope {scope}; {principal.name} has {has}")
 
     check.__name__ = f"needs_{scope}"
     return check

@@ -1,4 +1,4 @@
-"""What Lambda calls with the requests of a Function URL, an API Gateway or a load balancer."""
+"""The Lambda handler for requests of a Function URL, an API Gateway or a load balancer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq_sls.web")
 
 TEXT = ["text/", "application/json", MEDIA_TYPE, "image/svg+xml"]
-"""Types of answers that travel as they are; others are base64."""
+"""Types of answers that are sent as text; others are encoded in base64."""
 
 
 class ApiHandler:
     """The Lambda handler of an API: ``handler = app.api_handler()``.
 
-    One event loop and one set of clients live as long as the container. There is no lifespan, which would begin and end
-    with every request: everything is made at import.
+    One event loop and one set of clients live as long as the container. There are no ASGI lifespan events: the adapter
+    would send them around every request.
     """
 
     def __init__(self, api: FastAPI, *, base_path: str = "/") -> None:
@@ -41,37 +41,39 @@ class ApiHandler:
             self.warm_up()
 
     def warm_up(self) -> None:
-        """Make the clients. In Lambda it happens by itself, at import: start-up has more CPU."""
+        """Create the clients. In Lambda the constructor does it, as start-up has more CPU."""
 
-        async def make() -> None:
+        async def create() -> None:
             services = await self.api.state.taskq.services.on_loop()
             _ = services.results, services.broker
 
         try:
-            self._loop.run_until_complete(make())
+            self._loop.run_until_complete(create())
         except TaskQError as error:
-            logger.warning("the clients could not be made at start-up: %s", error, extra={"action": "warm_up_fault"})
+            logger.warning("the clients could not be created at start-up: %s", error, extra={"action": "warm_up_fault"})
 
     def __call__(self, event: dict[str, Any], context: Any = None) -> dict[str, Any]:
         """Answer one request.
 
         Raises:
-            ConfigError: the event is no HTTP request.
+            ConfigError: the event is not an HTTP request.
         """
         if not _is_request(event):
             raise ConfigError(
-                f"this handler takes requests of a Function URL, an API Gateway or a load balancer; it got {str(event)[:200]!r}"
+                f"this handler takes events of a Function URL, an API Gateway or a load balancer; it got {str(event)[:200]!r}"
             )
         asyncio.set_event_loop(self._loop)
         try:
             answer: dict[str, Any] = self._mangum({**event, "headers": event.get("headers") or {}}, context)
         except Exception as error:
-            # A caller's Host or body that the adapter cannot read must not be a fault of the function. Nor is it shown.
+            # A malformed Host or body is the caller's error, not one of the function. The log must not hold it.
             logger.warning("an event could not be read: %s", type(error).__name__, extra={"action": "unreadable_event"})
-            return _problem_answer(event, ProblemError("bad-request", "its host, port or base64 body cannot be read"))
+            return _problem_answer(
+                event, ProblemError("bad-request", "the host, port or base64 body of the request cannot be read")
+            )
         most = MAX_LOAD_BALANCER_ANSWER_BYTES if "elb" in event["requestContext"] else MAX_LAMBDA_ANSWER_BYTES
         if len(answer["body"]) * 4 > most and _size(answer) > most:
-            detail = f"it is above {most:,} bytes; ask for less, with a smaller limit or result=false"
+            detail = f"it is above {most:,} bytes; use a smaller limit, or result=false"
             return _problem_answer(event, ProblemError("answer-too-large", detail))
         return answer
 
@@ -82,7 +84,7 @@ class ApiHandler:
         self.close()
 
     def close(self) -> None:
-        """Close clients and loop. Lambda never does; a test does: ``with app.api_handler() as handler``."""
+        """Close the event loop, for tests: ``with app.api_handler() as handler``. Lambda never does."""
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
@@ -95,7 +97,7 @@ def _is_request(event: Any) -> bool:
 
 
 def _problem_answer(event: dict[str, Any], problem: ProblemError) -> dict[str, Any]:
-    """A problem as every front takes it."""
+    """Return a problem in the form that all of these services accept."""
     response = problem.response()
     headers = {**{name.lower(): value for name, value in HEADERS.items()}, **response.headers}
     answer: dict[str, Any] = {
@@ -110,5 +112,5 @@ def _problem_answer(event: dict[str, Any], problem: ProblemError) -> dict[str, A
 
 
 def _size(answer: dict[str, Any]) -> int:
-    # As Lambda's runtime writes it.
+    # Lambda's runtime encodes it this way.
     return len(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))

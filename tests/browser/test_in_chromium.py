@@ -303,7 +303,7 @@ def test_the_arguments_of_a_dead_letter_are_edited(tab: Tab):
     tab.keep("dead-letter")
 
     page.get_by_role("button", name="Send back with these").click()
-    expect(page, "stands for a hidden one")
+    expect(page, "the mask of a redacted one")
     page.go_back()
     page.locator("summary", has_text="Edit the arguments").click()
     page.get_by_label("Positional arguments").fill('["ann", "a new password"]')

@@ -218,7 +218,7 @@ def test_what_a_front_would_not_carry_is_answered_by_a_problem(
 
 @pytest.mark.parametrize("event", [{"Records": []}, {}, None, {"requestContext": None}])
 def test_an_event_that_is_no_request_says_what_this_handler_takes(app: TaskQ, event: Any):
-    with app.api_handler(auth="iam") as handler, pytest.raises(ConfigError, match="takes requests of a Function URL"):
+    with app.api_handler(auth="iam") as handler, pytest.raises(ConfigError, match="takes events of a Function URL"):
         handler(event, None)
 
 

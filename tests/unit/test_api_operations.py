@@ -91,7 +91,7 @@ def test_declared_schedules_come_first_and_many_come_in_pages(api: Served):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"expression": "every day"}, "is no expression"),
+        ({"expression": "every day"}, "is not an expression"),
         ({"expression": "rate(0 minutes)"}, "rate"),
         ({"timezone": "Europe/Nowhere"}, "Europe/Nowhere"),
         ({"args": []}, "missing a required argument"),

@@ -484,7 +484,7 @@ def test_a_task_without_a_record_is_told_of(site: Dashboard):
     answer = site.browser.get("/task", params={"id": "nobody"})
 
     assert answer.status_code == 404
-    assert "there is no record of it" in answer.text
+    assert "the task has not started yet" in answer.text
 
 
 # -- actions on tasks -------------------------------------------------------------------------------------------
@@ -713,7 +713,7 @@ def test_a_dead_letter_is_inspected_and_its_arguments_are_edited(site: Dashboard
     assert "Traceback" in page
 
     kept = {"queue": "default-dlq", "message": message, "edit": "yes", "kwargs": "{}", "labels": '{"by": "ann"}'}
-    assert "hidden one" in site.post("/redrive", **kept, args=f'["ann", "{MASK}"]').text
+    assert "a redacted one" in site.post("/redrive", **kept, args=f'["ann", "{MASK}"]').text
     assert "1 was sent back" in site.post("/redrive", **kept, args='["ann", "y"]').text
     site.api.memory.run_until_idle()
     done = site.get("/task", id="dead-0")

@@ -363,7 +363,7 @@ def test_who_may_only_read_changes_nothing(reader: Any, path: str):
     answer = reader.post(path, data={"id": "t1", "which": "all", "sure": "yes"}, headers=OWN)
 
     assert answer.status_code == 403
-    assert "it needs the scope admin" in answer.text
+    assert "this needs the scope admin" in answer.text
 
 
 def test_who_may_only_enqueue_sees_nothing():
@@ -373,7 +373,7 @@ def test_who_may_only_enqueue_sees_nothing():
 
         answer = browser.get("/tasks")
 
-    assert (answer.status_code, "it needs the scope read" in answer.text) == (403, True)
+    assert (answer.status_code, "this needs the scope read" in answer.text) == (403, True)
 
 
 # -- what protects a page ---------------------------------------------------------------------------------------

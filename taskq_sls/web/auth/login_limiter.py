@@ -18,7 +18,7 @@ MAX_SOURCES = 4_096
 class LoginLimiter:
     """Counts failures by source, in this process only.
 
-    Each Lambda container counts for itself, so n containers allow n times as many tries. That still stops floods of
+    Each Lambda container counts for itself, so n containers allow n times as many tries. This only stops floods of
     requests; guessing is hopeless anyway, as a token has 256 random bits.
     """
 

@@ -1,1 +1,1 @@
-"""What requests and answers hold."""
+"""The JSON of requests and answers."""

@@ -1,4 +1,4 @@
-"""Dead letters."""
+"""Dead letters: listings, filters, and the outcome of a redrive or purge."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from ...core.redaction import redact
 from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView, Selection
 from ...operations.dead_letters import Problem as OperationProblem
 from ..limits import MAX_DEAD_LETTERS, clipped
-from .base import Timestamp
-from .tasks import RequestBody, moment, shown_labels
+from .base import RequestBody, Timestamp, utc
+from .tasks import shown_labels
+
+MissingQueues: Any = Field(default=[], description="Dead-letter queues of the app that do not exist.")
 
 
 class DeadLetter(BaseModel):
-    """A message in a dead-letter queue, as a listing shows it."""
+    """A message in a dead-letter queue, in a listing."""
 
     queue: str = Field(description="The dead-letter queue.", examples=["default-dlq"])
-    source: str | None = Field(description="The queue it came from; null for a schedule's firing.")
-    message_id: str = Field(description="SQS's id, which a redrive changes.")
+    source: str | None = Field(
+        description="The queue that it came from; null for a scheduled message that could not be delivered."
+    )
+    message_id: str = Field(description="The message id of SQS; a redrive changes it.")
     task: str | None
-    id: str | None = Field(description="The task's id; null where the body cannot be read.")
+    id: str | None = Field(description="The task's id; null if the body cannot be read.")
     run: int
     reason: str = Field(examples=["exhausted"])
     error_type: str | None
     error_message: str | None
     attempts: int
-    receive_count: int = Field(description="Looks at it, this one included.")
+    receive_count: int = Field(description="How often it was received, listings included.")
     sent_at: datetime | None
     failed_at: datetime | None
     labels: dict[str, str]
-    undecodable: str | None = Field(description="What is wrong with its body, where it cannot be read.")
+    undecodable: str | None = Field(description="Why its body cannot be read; null if it can.")
     schedule: str | None
     group: str | None
 
@@ -47,9 +51,9 @@ class DeadLetterDetail(DeadLetter):
 
     args: list[Any]
     kwargs: dict[str, Any]
-    payload: str | None = Field(description="Key of the object that holds the arguments where they are large.")
+    payload: str | None = Field(description="Key of the bucket's object with large arguments.")
     traceback: str | None
-    body: str | None = Field(description="The body where it cannot be read, unless the app hides values by name.")
+    body: str | None = Field(description="A body that cannot be read, unless the app redacts values.")
 
     @classmethod
     def of(cls, app: App, view: DeadLetterView) -> DeadLetterDetail:
@@ -66,7 +70,7 @@ class DeadLetterDetail(DeadLetter):
 
 
 class Group(BaseModel):
-    """How many dead letters there are of one reason, task and error type."""
+    """The number of dead letters with the same reason, task and error type."""
 
     queue: str
     reason: str
@@ -78,40 +82,42 @@ class Group(BaseModel):
 
     @classmethod
     def of(cls, group: DeadLetterGroup) -> Group:
-        return cls(**{**group._asdict(), "oldest": moment(group.oldest), "newest": moment(group.newest)})
+        return cls(**{**group._asdict(), "oldest": utc(group.oldest), "newest": utc(group.newest)})
 
 
 class DeadLetters(BaseModel):
-    """What a look into dead-letter queues found, the latest failures first. SQS has no pages: narrow the filter."""
+    """Dead letters, latest failures first. SQS has no pages: narrow the filter."""
 
     dead_letters: list[DeadLetter]
     groups: list[Group]
-    seen: int = Field(description="Messages that were looked at.")
-    missed: int = Field(description="About so many were not: others hold them, or a limit was reached.")
-    missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
+    seen: int = Field(description="Messages that were received.")
+    missed: int = Field(
+        description="About how many were not received: other consumers hold them, or a limit was reached."
+    )
+    missing: list[str] = MissingQueues
 
 
 class DeadLetterFilter(RequestBody):
-    """Dead letters that fit all that is given."""
+    """Selects the dead letters that match all given fields."""
 
-    queue: str | None = Field(default=None, description="Only those of this queue, or in this dead-letter queue.")
+    queue: str | None = Field(default=None, description="Name of a queue or of a dead-letter queue.")
     tasks: list[str] = Field(default=[], max_length=100)
     reasons: list[str] = Field(default=[], max_length=100)
-    older_than: float | None = Field(default=None, ge=0, description="Seconds since they were given up.")
+    older_than: float | None = Field(default=None, ge=0, description="Seconds since they failed for good.")
     before: Timestamp | None = Field(
         default=None,
-        description="Given up before this time. Asking again while `more` is set, give the time at which you began: "
-        "what has failed again since then is left.",
+        description="Failed for good before this time. If you repeat a request while `more` is set, send the time of the "
+        "first request: tasks that have failed again since then are left.",
     )
     labels: dict[str, str] = {}
     ids: list[str] = Field(default=[], max_length=MAX_DEAD_LETTERS, description="Ids of tasks.")
     message_ids: list[str] = Field(default=[], max_length=MAX_DEAD_LETTERS)
-    everything: bool = Field(default=False, description="Needed where nothing else says which ones.")
+    everything: bool = Field(default=False, description="Needed if no other filter is given.")
     limit: int = Field(default=100, ge=1, le=MAX_DEAD_LETTERS)
     dry_run: bool = Field(default=False, description="Change nothing.")
 
     def selection(self) -> Selection:
-        """As the operations take it."""
+        """Return the filter of the operations."""
         return Selection(
             tasks=frozenset(self.tasks),
             reasons=frozenset(self.reasons),
@@ -124,16 +130,15 @@ class DeadLetterFilter(RequestBody):
 
 
 class RedriveDeadLetters(DeadLetterFilter):
-    """Dead letters to send back to their queues."""
+    """Dead letters to redrive to their queues."""
 
-    rate: float | None = Field(
-        default=None, gt=0, le=10_000, description="Messages a second. Default: as fast as it goes."
-    )
-    args: list[Any] | None = Field(default=None, description="Other arguments for all that are chosen.")
+    rate: float | None = Field(default=None, gt=0, le=10_000, description="Messages a second. Default: no limit.")
+    args: list[Any] | None = Field(default=None, description="New arguments for all selected dead letters.")
     kwargs: dict[str, Any] | None = None
-    set_labels: dict[str, str] | None = Field(default=None, description="Other labels for all that are chosen.")
+    set_labels: dict[str, str] | None = Field(default=None, description="New labels for all selected dead letters.")
     group: str | None = Field(
-        default=None, description="Message group of firings for FIFO queues whose schedule is gone."
+        default=None,
+        description="Message group for scheduled messages of FIFO queues if their schedule no longer exists.",
     )
 
 
@@ -142,7 +147,7 @@ class PurgeDeadLetters(DeadLetterFilter):
 
 
 class Left(BaseModel):
-    """A dead letter that was left where it is."""
+    """A dead letter that stays in its queue."""
 
     message_id: str
     id: str | None
@@ -156,7 +161,7 @@ class Left(BaseModel):
 
 
 class Redrive(BaseModel):
-    """A dead letter that was sent back."""
+    """A dead letter that was redriven."""
 
     message_id: str
     id: str | None
@@ -166,23 +171,23 @@ class Redrive(BaseModel):
 
 
 class RedriveDone(BaseModel):
-    """What a redrive did. Where `more` is set, ask again to go on."""
+    """The outcome of a redrive. If `more` is set, repeat the request to continue."""
 
     redriven: list[Redrive]
     kept: list[Left]
-    undeleted: list[Left] = Field(description="Sent, and there still: harmless.")
+    undeleted: list[Left] = Field(description="Sent, but not deleted; harmless.")
     seen: int
-    missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
-    more: bool = Field(description="The limit was reached, or what the rate allows in one request.")
+    missing: list[str] = MissingQueues
+    more: bool = Field(description="The limit was reached, or the number that the rate allows in one request.")
 
 
 class PurgeDone(BaseModel):
-    """What a purge did."""
+    """The outcome of a purge."""
 
     purged: list[DeadLetter]
     kept: list[Left]
     seen: int
-    missing: list[str] = Field(default=[], description="Dead-letter queues of the app that do not exist.")
+    missing: list[str] = MissingQueues
     more: bool = Field(description="The limit was reached.")
 
 
@@ -199,8 +204,8 @@ def _fields(app: App, view: DeadLetterView) -> dict[str, Any]:
         "error_message": view.error_message and clipped(view.error_message),
         "attempts": view.attempts,
         "receive_count": view.receive_count,
-        "sent_at": moment(view.sent_at),
-        "failed_at": moment(view.failed_at),
+        "sent_at": utc(view.sent_at),
+        "failed_at": utc(view.failed_at),
         "labels": shown_labels(app, view.task, view.labels),
         "undecodable": view.undecodable and clipped(view.undecodable),
         "schedule": view.schedule,

@@ -1,31 +1,32 @@
-"""What was counted when."""
+"""Counters of tasks over time."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import BaseModel, Field
 
 from ...metrics.counters import Counters as Counted
 from ...metrics.window import Window
+from .base import utc
 
 
 class Counters(BaseModel):
-    """What was counted in a span of time. Seconds are of attempts that ended; null where none did."""
+    """Counters of a span of time. Durations are in seconds, of attempts that ended; null if none did."""
 
-    started: int = Field(description="Attempts whose function was entered.")
+    started: int = Field(description="Attempts that called the function.")
     succeeded: int
     failed: int = Field(description="Tasks that failed for good.")
-    retried: int = Field(description="Attempts that failed and are tried again.")
+    retried: int = Field(description="Attempts that failed and are retried.")
     cancelled: int
     expired: int
-    skipped: int = Field(description="Firings of a schedule that ended because the one before still ran.")
-    mean: float | None = Field(description="Seconds of an attempt, on average.")
+    skipped: int = Field(description="Scheduled tasks that were skipped, as the one before was still running.")
+    mean: float | None = Field(description="Average duration.")
     p50: float | None
     p95: float | None
     p99: float | None
     longest: float
-    mean_wait: float | None = Field(description="Seconds from the enqueue, or the time it was due, to the start.")
+    mean_wait: float | None = Field(description="Average seconds from the enqueue, or the due time, to the start.")
 
     @classmethod
     def of(cls, counted: Counted) -> Counters:
@@ -33,9 +34,9 @@ class Counters(BaseModel):
 
 
 class MetricPoint(BaseModel):
-    """One step of time."""
+    """The counters of one step."""
 
-    at: datetime = Field(description="Its beginning.")
+    at: datetime = Field(description="Start of the step.")
     counters: Counters
 
 
@@ -47,28 +48,22 @@ class NamedCounters(BaseModel):
 
 
 class MetricHistory(BaseModel):
-    """A span of time in points of equal length, the oldest first."""
+    """A span of time in steps of equal length, oldest first."""
 
     since: datetime
     until: datetime
-    step: int = Field(description="Seconds of a point.")
+    step: int = Field(description="Seconds of a step.")
     points: list[MetricPoint]
     totals: Counters
-    tasks: list[NamedCounters] = Field(description="The whole span, by task.")
+    tasks: list[NamedCounters] = Field(description="Totals by task.")
 
     @classmethod
     def of(cls, window: Window) -> MetricHistory:
         return cls(
-            since=_moment(window.since),
-            until=_moment(window.until),
+            since=utc(window.since),
+            until=utc(window.until),
             step=window.step,
-            points=[
-                MetricPoint(at=_moment(point.time), counters=Counters.of(point.counters)) for point in window.points
-            ],
+            points=[MetricPoint(at=utc(point.time), counters=Counters.of(point.counters)) for point in window.points],
             totals=Counters.of(window.totals),
             tasks=[NamedCounters(task=task.name, counters=Counters.of(task.counters)) for task in window.tasks],
         )
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""Queues, workers, and how the service does."""
+"""Queues, workers, and the health of the API."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from pydantic import BaseModel, Field
 from ...operations.overview import QueueStats
 from ...results.workers import WorkerReport
 from ..problems import Check
-from .tasks import TaskSummary, moment
+from .base import utc
+from .tasks import TaskSummary
 
 
 class QueueState(BaseModel):
     """A queue. Counts are approximate, as SQS reports them."""
 
     name: str = Field(examples=["default"])
-    visible: int = Field(description="Messages that wait.")
-    in_flight: int = Field(description="Messages that somebody has received and not settled.")
-    delayed: int = Field(description="Messages that are not due yet.")
-    oldest_age: float | None = Field(description="Seconds that the oldest message waits, where CloudWatch knows.")
-    dead_letters: int | None = Field(description="Messages in its dead-letter queue; null where it has none.")
+    visible: int = Field(description="Messages waiting.")
+    in_flight: int = Field(description="Messages that were received and not yet deleted.")
+    delayed: int = Field(description="Messages with a delay that is not over.")
+    oldest_age: float | None = Field(
+        description="Age of the oldest message in seconds, from CloudWatch if it is available."
+    )
+    dead_letters: int | None = Field(description="Messages in its dead-letter queue; null if it has none.")
 
     @classmethod
     def of(cls, stats: QueueStats) -> QueueState:
@@ -29,27 +32,27 @@ class QueueState(BaseModel):
 
 
 class Queues(BaseModel):
-    """All queues of the app, and what its schedules could not deliver."""
+    """All queues of the app, and the dead-letter queue of its schedules."""
 
     queues: list[QueueState]
 
 
 class RunningTask(BaseModel):
-    """A task that a worker was running when it last reported."""
+    """A task that was running at a worker's last report."""
 
     id: str
     task: str
 
 
 class Worker(BaseModel):
-    """A worker process that is alive."""
+    """A running worker process."""
 
     id: str
     host: str
     pid: int
     version: str
     started_at: datetime | None
-    beat_at: datetime | None = Field(description="When it last reported: once a minute.")
+    beat_at: datetime | None = Field(description="Time of its last report; it reports once a minute.")
     running: int
     done: int
     concurrency: int
@@ -64,8 +67,8 @@ class Worker(BaseModel):
             host=report.host,
             pid=report.pid,
             version=report.version,
-            started_at=moment(report.started_at),
-            beat_at=moment(report.beat_at),
+            started_at=utc(report.started_at),
+            beat_at=utc(report.beat_at),
             running=report.running,
             done=report.done,
             concurrency=report.concurrency,
@@ -76,29 +79,29 @@ class Worker(BaseModel):
 
 
 class Workers(BaseModel):
-    """Workers that have reported in the last 150 seconds. Lambda functions do not."""
+    """Workers that reported in the last 150 seconds. Lambda functions do not report."""
 
     workers: list[Worker]
 
 
 class Metrics(BaseModel):
-    """How things stand."""
+    """An overview."""
 
     at: datetime | None
     queues: list[QueueState]
     workers: list[Worker]
-    running: int = Field(description="Tasks that workers run. What Lambda functions run is not among them.")
-    failed: list[TaskSummary] = Field(description="The tasks that failed last.")
+    running: int = Field(description="Tasks running in workers; those in Lambda functions are not counted.")
+    failed: list[TaskSummary] = Field(description="The latest failed tasks.")
 
 
 class Health(BaseModel):
-    """Whether the API answers."""
+    """The API answers."""
 
     status: Literal["ok"] = "ok"
 
 
 class Ready(BaseModel):
-    """All that the API needs can be reached."""
+    """All services that the API needs can be reached."""
 
     ok: Literal[True] = True
     checks: list[Check]

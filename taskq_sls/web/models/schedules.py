@@ -1,4 +1,4 @@
-"""Schedules."""
+"""Schedules: requests to create them, and their state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...core.states import State
-from .base import Timestamp
-from .tasks import RequestBody, TaskName
+from .base import RequestBody, TaskName, Timestamp
 
 
 class CreateSchedule(RequestBody):
@@ -26,20 +25,25 @@ class CreateSchedule(RequestBody):
     task: str = TaskName
     expression: str = Field(
         max_length=256,
-        description="cron(...), rate(...) or at(...), as EventBridge Scheduler has them.",
+        description="cron(...), rate(...) or at(...), in the syntax of EventBridge Scheduler.",
         examples=["rate(5 minutes)"],
     )
     timezone: str = Field(default="UTC", max_length=64, examples=["Europe/Berlin"])
-    start: Timestamp | None = Field(default=None, description="Nothing fires before.")
-    end: Timestamp | None = Field(default=None, description="Nothing fires after.")
-    window: int = Field(default=0, ge=0, le=1440, description="Minutes within which EventBridge may choose the moment.")
-    jitter: int = Field(default=0, ge=0, le=43_200, description="Seconds by which firings are put off, evenly spread.")
+    start: Timestamp | None = Field(default=None, description="No run before this time.")
+    end: Timestamp | None = Field(default=None, description="No run after this time.")
+    window: int = Field(default=0, ge=0, le=1440, description="Flexible time window of EventBridge, in minutes.")
+    jitter: int = Field(
+        default=0,
+        ge=0,
+        le=43_200,
+        description="Maximum delay of a run in seconds; each run gets a part of it, evenly spread.",
+    )
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     id: str | None = Field(
         default=None,
         pattern="^.{1,100}$",
-        description="Makes the schedule's name: with it, repeating the request is safe.",
+        description="Determines the schedule's name, so that repeating the request is safe.",
     )
     queue: str | None = None
     group: str | None = Field(default=None, description="Message group, needed on FIFO queues.")
@@ -49,20 +53,20 @@ class CreateSchedule(RequestBody):
     misfire: Literal["skip", "once", "all"] | None = None
 
     def options(self) -> dict[str, Any]:
-        """The options of the task that are given."""
+        """Return the options that are set."""
         names = ("id", "queue", "group", "labels", "expires_in", "overlap", "misfire")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 class ScheduleState(BaseModel):
-    """A schedule as it stands."""
+    """The state of a schedule."""
 
     name: str = Field(examples=["d-shop.report-1f0c8a7e"])
-    kind: Literal["declared", "runtime"] = Field(description="Declared in code, or made at run time.")
+    kind: Literal["declared", "runtime"] = Field(description="Declared in code, or created at run time.")
     state: Literal["on", "paused", "ended"]
     expression: str
     timezone: str
-    task: str | None = Field(description="Null for a message that is not ours.")
+    task: str | None = Field(description="Null if the schedule's message is not one of taskq.")
     queue: str
     group: str | None
     start: datetime | None
@@ -71,27 +75,27 @@ class ScheduleState(BaseModel):
     created_at: datetime | None
     modified_at: datetime | None
     next_run: datetime | None
-    last_run: datetime | None = Field(description="The last firing that is known of.")
-    last_status: State | None = Field(description="What became of its task, where that is recorded.")
+    last_run: datetime | None = Field(description="The last run that is known.")
+    last_status: State | None = Field(description="Status of its task, if recorded.")
     last_task_id: str | None
 
 
 class SchedulePage(BaseModel):
-    """Schedules by name: first those that the code declares."""
+    """Schedules by name: first those declared in code."""
 
     schedules: list[ScheduleState]
-    cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+    cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 class ScheduleCreated(BaseModel):
-    """A schedule that stands; one of the same id that stood already is left as it was."""
+    """The created schedule, or the existing schedule with the same id, unchanged."""
 
     name: str
     task: str
 
 
 class ScheduleChanged(BaseModel):
-    """A schedule that was changed."""
+    """The change that was made."""
 
     name: str
     action: Literal["paused", "resumed", "deleted"]

@@ -1,9 +1,9 @@
-"""Tasks: what is sent, and what is known of them."""
+"""Tasks: requests to send, cancel and retry them, and their records."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,26 +12,17 @@ from ...client.app import App
 from ...core.message import ID_PATTERN
 from ...core.redaction import MASK, redact
 from ...core.states import State
-from ...results import records
 from ...results.records import TaskRecord
 from ..limits import MAX_ANSWER_BYTES, MAX_BATCH_TASKS, MAX_LABELS, clipped
-
-TaskName = Field(examples=["shop.tasks:resize"], max_length=200)
+from .base import RequestBody, TaskName, utc
 
 ResultState = Literal["none", "present", "too_large", "missing"]
 
 ID = f"^{ID_PATTERN.pattern}$"
 
 
-class RequestBody(BaseModel):
-    """The body of a request: what it does not know, it refuses."""
-
-    # Strict, as the schema says: false is no number, and 0 no boolean.
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
 class EnqueueTask(RequestBody):
-    """A task to send. Arguments are JSON; the task's annotations say what they become."""
+    """A task to send. Its JSON arguments are converted by the task's annotations."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"task": "shop.tasks:resize", "args": ["a.png"], "kwargs": {"width": 200}}]}
@@ -40,30 +31,32 @@ class EnqueueTask(RequestBody):
     task: str = TaskName
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    queue: str | None = Field(default=None, description="A queue of the app. Default: the task's.")
-    delay: float | None = Field(default=None, description="Start no earlier than after so many seconds: up to a year.")
+    queue: str | None = Field(default=None, description="A queue of the app. Default: the queue of the task.")
+    delay: float | None = Field(default=None, description="Seconds to wait before the task starts, up to a year.")
     group: str | None = Field(default=None, description="Message group, needed on FIFO queues.")
     id: str | None = Field(
         default=None,
         pattern=ID,
-        description="Chosen by the caller: sending it again with the same id is safe. The task's id is made of "
-        "it and of who calls: `http-<digest>-<id>`, as the answer says.",
+        description="Chosen by the caller: sending it again with the same id is safe. The answer has the task's id, "
+        "`http-<digest of the caller>-<id>`.",
     )
     labels: dict[str, str] | None = Field(
-        default=None, description="Text by name, kept with the task: 4,096 bytes in all."
+        default=None, description="Names and texts kept with the task, 4,096 bytes in all."
     )
     expires_in: float | None = Field(
-        default=None, description="It is dropped if it has not started after so many seconds."
+        default=None, description="Seconds after which the task is dropped if it has not started."
     )
-    unique_key: str | None = Field(default=None, description="No two tasks of one name hold the same key at a time.")
-    unique_ttl: float | None = Field(default=None, description="Seconds after which the key is free in any case.")
+    unique_key: str | None = Field(default=None, description="Only one task of a name may hold a key at a time.")
+    unique_ttl: float | None = Field(
+        default=None, description="Seconds after which the key is free, even if the task has not ended."
+    )
     unique: Literal["return", "raise"] | None = Field(
         default=None,
-        description="Where the key is taken: answer the task that holds it, or the problem duplicate-task.",
+        description="If the key is taken: return the task that holds it, or raise the problem duplicate-task.",
     )
 
     def options(self) -> dict[str, Any]:
-        """The options of the enqueue that are given."""
+        """Return the options that are set."""
         given = self.model_dump(exclude={"task", "args", "kwargs"})
         return {name: value for name, value in given.items() if value is not None}
 
@@ -75,22 +68,24 @@ class EnqueueBatch(RequestBody):
 
 
 class Enqueued(BaseModel):
-    """A task that a queue has accepted, or that stood already under its unique key."""
+    """A task that a queue has accepted, or the task that already holds its unique key."""
 
     id: str = Field(examples=["019ab2c4-5f60-7a31-9d6e-2b1f0c8a7e55"])
     task: str = TaskName
     queue: str = Field(examples=["default"])
-    existing: bool = Field(default=False, description="Nothing was sent: the task with this unique key has not ended.")
+    existing: bool = Field(
+        default=False, description="Nothing was sent: this task holds the unique key and has not ended."
+    )
 
 
 class EnqueuedBatch(BaseModel):
-    """The tasks of a batch, in the order given."""
+    """The tasks of a batch, in order."""
 
     tasks: list[Enqueued]
 
 
 class Progress(BaseModel):
-    """How far a task says it is."""
+    """The progress that a task has reported."""
 
     done: float
     total: float | None
@@ -98,7 +93,7 @@ class Progress(BaseModel):
 
 
 class Error(BaseModel):
-    """Why the last attempt failed."""
+    """The error of the last attempt."""
 
     type: str = Field(examples=["ValueError"])
     message: str
@@ -106,30 +101,30 @@ class Error(BaseModel):
 
 
 class Arguments(BaseModel):
-    """What a task was called with; values that are hidden by name are not shown."""
+    """The arguments of a task; redacted values are masked."""
 
     args: list[Any]
     kwargs: dict[str, Any]
 
 
 class PastAttempt(BaseModel):
-    """An attempt that failed and was tried again."""
+    """An attempt that failed and was retried."""
 
     attempt: int
     started_at: datetime
     ended_at: datetime
-    error: str = Field(description="Type and message, cut.", examples=["TimeoutError: no answer within 30 s"])
+    error: str = Field(description="Type and message, shortened.", examples=["TimeoutError: no answer within 30 s"])
 
 
 class TaskSummary(BaseModel):
-    """A task as a listing shows it; long texts are cut."""
+    """A task in a listing; long texts are shortened."""
 
     id: str
     task: str
     queue: str
     status: State
-    stalled: bool = Field(description="Nobody took it up for 15 minutes after its lease or its next attempt was due.")
-    run: int = Field(description="How often it was redriven.")
+    stalled: bool = Field(description="15 minutes have passed since its lease ended or its next attempt was due.")
+    run: int = Field(description="Number of redrives.")
     attempt: int = Field(description="Attempts started in this run.")
     enqueued_at: datetime | None
     started_at: datetime | None
@@ -138,32 +133,32 @@ class TaskSummary(BaseModel):
     next_at: datetime | None = Field(description="When a retry is due.")
     duration: float | None = Field(description="Seconds of the last attempt; of a running one, so far.")
     cancel_requested: bool
-    reason: str | None = Field(description="Why it was not tried again.", examples=["exhausted"])
+    reason: str | None = Field(description="Why it was not retried.", examples=["exhausted"])
     progress: Progress | None
     error: Error | None
     labels: dict[str, str]
-    parent: str | None = Field(description="The task that enqueued it, or that it repeats.")
-    expires_at: datetime | None = Field(description="When its record is dropped.")
+    parent: str | None = Field(description="Id of the task that enqueued it, or of the task that it repeats.")
+    expires_at: datetime | None = Field(description="When its record expires.")
 
 
 class TaskDetail(TaskSummary):
-    """A task, with what it returned."""
+    """A task with its result."""
 
-    done: bool = Field(description="Whether it has ended, or nobody will end it.")
-    result: Any = Field(default=None, description="What it returned, as JSON, where result_state is present.")
+    done: bool = Field(description="The task has ended, or is stalled.")
+    result: Any = Field(default=None, description="The returned value as JSON, if result_state is present.")
     result_state: ResultState = Field(
-        description="too_large: above what an answer can hold; missing: gone from the bucket."
+        description="too_large: it does not fit into an answer; missing: it is no longer in the bucket."
     )
-    result_key: str | None = Field(description="Key of the object in the bucket that holds a large result.")
+    result_key: str | None = Field(description="Key of the bucket's object with a large result.")
     lease_until: datetime | None
     unique_key: str | None
     arguments: Arguments | None = Field(
-        default=None, description="Null where they are not recorded: above 400 bytes, or the task is declared without."
+        default=None, description="Null if not recorded: above 400 bytes, or turned off for the task."
     )
     attempts: list[PastAttempt] = Field(
         default=[],
-        description="The attempts of this run that failed and were tried again, of the last ten; the first one first. One "
-        "that is missing never said how it ended.",
+        description="The attempts of this run that failed and were retried, of the last ten, oldest first. The end of an "
+        "attempt that is missing is unknown.",
     )
 
 
@@ -171,29 +166,29 @@ class TaskPage(BaseModel):
     """Tasks, newest first."""
 
     tasks: list[TaskSummary]
-    cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+    cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 class Cancelled(BaseModel):
-    """What a cancel did."""
+    """The outcome of a cancel."""
 
     answer: Literal["cancelled", "requested", "too_late"] = Field(
-        description="cancelled: it will not run again; requested: it runs, and was told; too_late: it had ended."
+        description="cancelled: it will not run again; requested: it is running and will be stopped; too_late: it had ended."
     )
     status: State
 
 
 class CancelTask(RequestBody):
-    """What a task without a record is."""
+    """Name and queue, to cancel a task that has no record."""
 
     task: str | None = Field(
-        default=None, description="Name of the task, needed where it has no record yet.", max_length=200
+        default=None, description="Name of the task, needed if it has no record yet.", max_length=200
     )
     queue: str | None = None
 
 
 class RetryTask(RequestBody):
-    """Other arguments or labels for a task that is run again; null leaves them."""
+    """New arguments or labels for a task that is run again; null keeps the old ones."""
 
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
@@ -204,28 +199,23 @@ class RetryTask(RequestBody):
 class Retried(BaseModel):
     """A task that will run again."""
 
-    id: str = Field(description="The same where its dead letter was sent back, else a new one.")
+    id: str = Field(description="The same id if its dead letter was redriven, else the id of a new task.")
     task: str
     queue: str
     run: int
-    parent: str | None = Field(description="The task that a new one repeats.")
-
-
-def moment(epoch: float | None) -> datetime | None:
-    """Epoch seconds as a time in UTC."""
-    return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
+    parent: str | None = Field(description="Id of the task that a new task repeats.")
 
 
 def summary(app: App, record: TaskRecord) -> TaskSummary:
-    """A record as a listing shows it."""
+    """Return a record for a listing."""
     return TaskSummary(**_fields(app, record, whole=False))
 
 
 def detail(app: App, record: TaskRecord, *, missing: bool = False) -> TaskDetail:
-    """A record with its result.
+    """Return a record with its result.
 
     Args:
-        missing: the result is gone from the bucket.
+        missing: the result is no longer in the bucket.
     """
     text = record.result_json
     state: ResultState = "none" if record.result_key is None else "missing" if missing else "too_large"
@@ -240,11 +230,19 @@ def detail(app: App, record: TaskRecord, *, missing: bool = False) -> TaskDetail
         result=result,
         result_state=state,
         result_key=record.result_key,
-        lease_until=moment(record.lease_until),
-        # It may be made of any argument.
+        lease_until=utc(record.lease_until),
+        # The key may contain any argument.
         unique_key=MASK if record.unique_key and app.redaction(record.task) else record.unique_key,
         arguments=_arguments(app, record),
-        attempts=[_past(attempt) for attempt in record.past],
+        attempts=[
+            PastAttempt(
+                attempt=past.attempt,
+                started_at=utc(past.started_at),
+                ended_at=utc(past.ended_at),
+                error=past.error,
+            )
+            for past in record.past
+        ],
     )
 
 
@@ -252,18 +250,13 @@ def _arguments(app: App, record: TaskRecord) -> Arguments | None:
     if record.call is None:
         return None
     call = json.loads(record.call)
-    # Hidden already when they were recorded; more names may have been declared since.
+    # They were redacted when recorded; more names may have been declared since.
     args, kwargs = app.redacted(record.task, call["args"], call["kwargs"])
     return Arguments(args=args, kwargs=kwargs)
 
 
-def _past(attempt: records.PastAttempt) -> PastAttempt:
-    started, ended = datetime.fromtimestamp(attempt.started_at, UTC), datetime.fromtimestamp(attempt.ended_at, UTC)
-    return PastAttempt(attempt=attempt.attempt, started_at=started, ended_at=ended, error=attempt.error)
-
-
 def shown_labels(app: App, task: str | None, labels: Any) -> dict[str, str]:
-    """Labels as a listing shows them."""
+    """Return labels for a listing: redacted and shortened."""
     shown = redact(dict(list(labels.items())[:MAX_LABELS]), app.redaction(task))
     return {clipped(name, 100): clipped(value, 200) for name, value in shown.items()}
 
@@ -279,11 +272,11 @@ def _fields(app: App, record: TaskRecord, *, whole: bool) -> dict[str, Any]:
         "stalled": record.stalled(now),
         "run": record.run,
         "attempt": record.attempt,
-        "enqueued_at": moment(record.enqueued_at),
-        "started_at": moment(record.started_at),
-        "finished_at": moment(record.finished_at),
-        "updated_at": moment(record.updated_at or None),
-        "next_at": moment(record.next_at),
+        "enqueued_at": utc(record.enqueued_at),
+        "started_at": utc(record.started_at),
+        "finished_at": utc(record.finished_at),
+        "updated_at": utc(record.updated_at or None),
+        "next_at": utc(record.next_at),
         "duration": _duration(record, now),
         "cancel_requested": record.cancel_requested,
         "reason": record.reason,
@@ -299,7 +292,7 @@ def _fields(app: App, record: TaskRecord, *, whole: bool) -> dict[str, Any]:
         if whole
         else shown_labels(app, record.task, record.labels),
         "parent": record.parent,
-        "expires_at": moment(record.ttl),
+        "expires_at": utc(record.ttl),
     }
 
 

@@ -1,4 +1,4 @@
-"""Routers by noun."""
+"""The routes of the API, one module for each noun."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from ...client.app import App
-from ...core.redaction import MASK, contains_mask
+from ...core.redaction import contains_mask
 from ...errors import ConfigError
 from ...operations.dead_letter_view import Selection
 from ...operations.dead_letters import list_dead_letters, purge
@@ -29,14 +29,14 @@ from ..models.dead_letters import (
 )
 from ..problems import ProblemError
 from ..request_context import BODY, Context, allowed
-from .filters import check_shown, read_labels
+from .filters import MASKED, check_shown, read_labels
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 
 QueueName = Annotated[
-    str, Path(max_length=80, description="The queue, or its dead-letter queue.", examples=["default"])
+    str, Path(max_length=80, description="Name of a queue or of its dead-letter queue.", examples=["default"])
 ]
-MessageId = Annotated[str, Path(max_length=100, description="SQS's id of the message.")]
+MessageId = Annotated[str, Path(max_length=100, description="The message id of SQS.")]
 
 
 @router.get(
@@ -48,18 +48,16 @@ MessageId = Annotated[str, Path(max_length=100, description="SQS's id of the mes
 )
 async def get_dead_letters(
     context: Context,
-    queue: Annotated[
-        str | None, Query(max_length=80, description="Only those of this queue, or in this dead-letter queue.")
-    ] = None,
+    queue: Annotated[str | None, Query(max_length=80, description="Name of a queue or of a dead-letter queue.")] = None,
     task: Annotated[list[str] | None, Query(max_length=50)] = None,
     reason: Annotated[list[str] | None, Query(max_length=50)] = None,
-    older_than: Annotated[float | None, Query(ge=0, description="Seconds since they were given up.")] = None,
+    older_than: Annotated[float | None, Query(ge=0, description="Seconds since they failed for good.")] = None,
     label: Annotated[list[str] | None, Query(max_length=10, description="name=value")] = None,
     id: Annotated[list[str] | None, Query(max_length=100, description="Ids of tasks.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_DEAD_LETTERS)] = 50,
 ) -> DeadLetters:
-    """SQS has no way to look without receiving: each message is hidden from others while this lasts, and then given
-    back. What others hold is missed, and so may be what waits behind others of its message group.
+    """SQS messages must be received to be read: each is invisible to other consumers meanwhile, and is then released.
+    Messages held by others are missed, and so may be messages behind them in a message group.
     """
     selection = Selection(
         frozenset(task or ()),
@@ -88,7 +86,7 @@ async def get_dead_letters(
     **allowed("read", "not-found"),
 )
 async def get_dead_letter(queue: QueueName, message_id: MessageId, context: Context) -> DeadLetterDetail:
-    """Values that the app hides by name are not shown."""
+    """Redacted values are masked."""
     only = Selection(message_ids=frozenset({message_id}))
     found = await list_dead_letters(
         context.app, context.services, queue, only, limit=1, most_seen=MAX_DEAD_LETTERS_READ
@@ -101,17 +99,17 @@ async def get_dead_letter(queue: QueueName, message_id: MessageId, context: Cont
 @router.post(
     "/redrive",
     operation_id="redriveDeadLetters",
-    summary="Send dead letters back to their queues",
+    summary="Redrive dead letters",
     response_model=RedriveDone,
     **allowed("admin", *BODY),
 )
 async def redrive_dead_letters(given: RedriveDeadLetters, context: Context) -> RedriveDone:
-    """Each is sent, as a new run of its task, before it is deleted: an interruption loses nothing. With a rate, one
-    request sends as many as its time allows; ask again while `more` is set.
+    """Each is sent to its queue, as a new run of its task, before it is deleted, so an interruption loses nothing. With a
+    rate, a request sends as many as its time allows; repeat it while `more` is set.
     """
     _check_chosen(context.app, given)
     if contains_mask([given.args, given.kwargs, given.set_labels]):
-        raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
+        raise ProblemError("invalid", MASKED)
     limit = given.limit
     if given.rate is not None:
         limit = max(1, min(limit, int(given.rate * context.patience / 2)))
@@ -155,7 +153,7 @@ async def redrive_dead_letters(given: RedriveDeadLetters, context: Context) -> R
     **allowed("admin", *BODY),
 )
 async def purge_dead_letters(given: PurgeDeadLetters, context: Context) -> PurgeDone:
-    """The records of their tasks stay."""
+    """The records of their tasks are kept."""
     _check_chosen(context.app, given)
     done = await purge(
         context.app, context.services, given.queue, given.selection(), limit=given.limit, dry_run=given.dry_run
@@ -177,7 +175,7 @@ async def purge_dead_letters(given: PurgeDeadLetters, context: Context) -> Purge
     **allowed("admin", "not-found", "conflict"),
 )
 async def delete_dead_letter(queue: QueueName, message_id: MessageId, context: Context) -> PurgeDone:
-    """The record of its task stays."""
+    """The record of its task is kept."""
     only = Selection(message_ids=frozenset({message_id}))
     done = await purge(context.app, context.services, queue, only, limit=1)
     if done.kept:
@@ -190,14 +188,14 @@ async def delete_dead_letter(queue: QueueName, message_id: MessageId, context: C
 
 
 def _check_chosen(app: App, given: DeadLetterFilter) -> None:
-    """A request that forgot its filter must not touch everything."""
+    """Refuse a request without a filter, which would select everything."""
     check_shown(app, given.labels)
     if given.selection().everything and not given.everything:
-        raise ConfigError("nothing says which dead letters are meant: give a filter, or everything=true")
+        raise ConfigError("no filter is given: give one, or everything=true")
 
 
 def _missing(queue: str, message_id: str) -> ProblemError:
     return ProblemError(
         "not-found",
-        f"message {message_id!r:.80} could not be found for {queue!r:.80}; somebody else may hold it just now",
+        f"message {message_id!r:.80} was not found in {queue!r:.80}; another consumer may hold it now",
     )

@@ -1,4 +1,4 @@
-"""Sending tasks."""
+"""Enqueue tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..request_context import BODY, Context, RequestContext, allowed
 router = APIRouter(prefix="/v1", tags=["tasks"])
 
 MAX_OWN_ID_CHARACTERS = 78
-"""Characters of an id of the caller's choice that stay readable in the task's id, which has at most 100."""
+"""Characters of a caller's id that fit into the task's id, which has at most 100; a longer one is hashed."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -31,8 +31,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=MAX_KEY_CHARACTERS,
         pattern=r"^[\x21-\x7e]+$",
-        description="Of your choice, one per request. A request that comes again with the same key within a day makes no "
-        "second task; another request with it is refused.",
+        description="Any text, unique to the request. Repeating the request with the same key within a day creates no "
+        "second task; another request with that key is refused.",
     ),
 ]
 
@@ -42,7 +42,7 @@ KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in
 @router.post(
     "/tasks",
     operation_id="enqueueTask",
-    summary="Send a task",
+    summary="Enqueue a task",
     status_code=202,
     response_model=Enqueued,
     **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
@@ -50,9 +50,9 @@ KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in
 async def enqueue(
     entry: EnqueueTask, context: Context, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Enqueued:
-    """Answers when the queue has accepted the task. Only tasks that are declared with `http=True` can be sent.
+    """Answers after the queue has accepted the task. Only tasks declared with `http=True` can be enqueued.
 
-    With an Idempotency-Key the task's id is made of it; leave out id and unique_key.
+    An Idempotency-Key determines the task's id; leave out id and unique_key.
     """
     sent = (await _send(context, [entry], idempotency_key, response, batch=False))[0]
     response.headers["Location"] = f"{context.prefix}/v1/tasks/{quote(sent.id, safe='')}"
@@ -62,7 +62,7 @@ async def enqueue(
 @router.post(
     "/tasks/batch",
     operation_id="enqueueTasks",
-    summary="Send several tasks",
+    summary="Enqueue several tasks",
     status_code=202,
     response_model=EnqueuedBatch,
     **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
@@ -70,17 +70,17 @@ async def enqueue(
 async def enqueue_batch(
     batch: EnqueueBatch, context: Context, response: Response, idempotency_key: IdempotencyKey = None
 ) -> EnqueuedBatch:
-    """All are checked before any is sent. The problem not-sent names those that no queue has accepted; the others are
-    sent. With an Idempotency-Key the same request can be repeated until all are.
+    """All tasks are checked before any is sent. The problem not-sent lists the tasks that were not accepted; the others
+    are sent. With an Idempotency-Key the request can be repeated until all are sent.
     """
     return EnqueuedBatch(tasks=await _send(context, batch.tasks, idempotency_key, response, batch=True))
 
 
 def find_task(app: App, name: str) -> Task[..., Any]:
-    """A task that may be sent over HTTP.
+    """Return a task that may be enqueued over HTTP.
 
     Raises:
-        ProblemError: there is none of that name, or it may not.
+        ProblemError: no task has that name, or it may not.
     """
     task = app.registry.get(name)
     if task is None:
@@ -97,9 +97,9 @@ async def _send(
     if key is not None:
         for entry in entries:
             if entry.id is not None or entry.unique_key is not None:
-                raise ProblemError("invalid", "the Idempotency-Key names the tasks: leave out id and unique_key")
-        # What is wrong with the request is found before its key is taken.
-        prepared = _prepared(context, entries, None, batch=batch)
+                raise ProblemError("invalid", "the Idempotency-Key determines the ids: leave out id and unique_key")
+        # Before the key is locked, so that an invalid request does not lock it.
+        prepared = _prepare_all(context, entries, None, batch=batch)
         content = [entry.model_dump() for entry in entries]
         request = await begin(context, key, content, prepared[0].queue)
         if request.done:
@@ -109,7 +109,7 @@ async def _send(
                 Enqueued(id=id, task=task.message.task, queue=task.queue)
                 for id, task in zip(ids, prepared, strict=True)
             ]
-    return await _carry_out(context, _prepared(context, entries, request, batch=batch), request)
+    return await _carry_out(context, _prepare_all(context, entries, request, batch=batch), request)
 
 
 async def _carry_out(
@@ -128,7 +128,7 @@ async def _carry_out(
         ]
         raise_failures(sent, prepared, answers)
     except TaskQError:
-        # Also where some was sent: when the request comes again, it has the same ids.
+        # Also if some tasks were sent: a repetition has the same ids.
         if request is not None:
             await release(context, request)
         raise
@@ -138,27 +138,21 @@ async def _carry_out(
 
 
 def _callers_id(context: RequestContext, id: str) -> str:
-    """The id of a task whose caller has chosen `id`: the same each time, and one that no other caller can use."""
+    """Return the task id for a caller's `id`: always the same, and different for every caller."""
     given = id if len(id) <= MAX_OWN_ID_CHARACTERS else hashlib.sha256(id.encode()).hexdigest()
     return f"http-{context.caller_digest()[:16]}-{given}"
 
 
-def _prepared(
+def _prepare_all(
     context: RequestContext, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool
 ) -> list[OutgoingTask]:
     prepared = []
     for index, entry in enumerate(entries):
-        options = entry.options()
-        id = options.pop("id", None)
+        id = None if entry.id is None else _callers_id(context, entry.id)
         if request is not None:
             id = request.id(index if batch else None)
-        elif id is not None:
-            id = _callers_id(context, id)
         try:
-            task = find_task(context.app, entry.task)
-            args, kwargs = task.plan.signature.decode(entry.args, entry.kwargs)
-            sender = task.with_options(**options)
-            prepared.append(sender._prepare(args, kwargs, sender.options._replace(id=id)))
+            prepared.append(_prepare(context, entry, id))
         except (ArgumentsError, ConfigError) as error:
             if not batch:
                 raise
@@ -168,5 +162,14 @@ def _prepared(
                 raise
             raise ProblemError(error.kind, f"entry {index}: {error.text}; nothing was sent") from None
     if len({task.message.id for task in prepared}) < len(prepared):
-        raise ConfigError(f"{len(prepared)} entries share ids; give each its own; nothing was sent")
+        raise ConfigError(f"some of the {len(prepared)} entries have the same id; give each its own; nothing was sent")
     return prepared
+
+
+def _prepare(context: RequestContext, entry: EnqueueTask, id: str | None) -> OutgoingTask:
+    options = entry.options()
+    options.pop("id", None)
+    task = find_task(context.app, entry.task)
+    args, kwargs = task.plan.signature.decode(entry.args, entry.kwargs)
+    sender = task.with_options(**options)
+    return sender._prepare(args, kwargs, sender.options._replace(id=id))

@@ -1,19 +1,21 @@
-"""Filters that several routes take."""
+"""Label filters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from ...client.app import App
-from ...core.redaction import is_redacted
+from ...core.redaction import MASK, is_redacted
 from ..problems import ProblemError
+
+MASKED = f"a value is {MASK!r}, the mask of a redacted one: give the real value"
 
 
 def read_labels(app: App, given: Sequence[str]) -> dict[str, str]:
-    """Labels from ``name=value``.
+    """Read labels of the form ``name=value``.
 
     Raises:
-        ProblemError: one is not of that form, or its values are hidden.
+        ProblemError: a label has another form, or its values are redacted.
     """
     labels = {}
     for label in given:
@@ -26,11 +28,11 @@ def read_labels(app: App, given: Sequence[str]) -> dict[str, str]:
 
 
 def check_shown(app: App, labels: Iterable[str]) -> None:
-    """Refuse to look for labels of these names.
+    """Refuse filters by redacted labels: a caller could guess their values.
 
     Raises:
-        ProblemError: the values of one are hidden: who may not see them may not guess either.
+        ProblemError: the values of a label are redacted.
     """
     for name in labels:
         if is_redacted(name, app.log_redaction):
-            raise ProblemError("invalid", f"label {name!r:.80} is hidden: nothing is found by it")
+            raise ProblemError("invalid", f"label {name!r:.80} is redacted, so it cannot be a filter")

@@ -1,4 +1,4 @@
-"""The API itself: whether it answers, whether it could do its work, and what it can do."""
+"""The API itself: health, readiness and OpenAPI document."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ PATH = "/v1/health"
 router = APIRouter(tags=["service"])
 
 
-@router.get(PATH, operation_id="getHealth", summary="Whether the API answers", openapi_extra={"security": []})
+@router.get(PATH, operation_id="getHealth", summary="Check that the API answers", openapi_extra={"security": []})
 async def health() -> Health:
-    """Needs no credentials, asks nobody, and tells nothing else. Whether the rest works is what getReady tells."""
+    """Needs no credentials and calls no other service; getReady checks those."""
     return Health()
 
 
 @router.get(
     "/v1/ready",
     operation_id="getReady",
-    summary="Whether table and queues can be reached",
+    summary="Check that table and queues can be reached",
     response_model=Ready,
     **allowed("read", "not-ready"),
 )
 async def ready(context: Context) -> Ready:
-    """Answers within 10 seconds: 200, or the problem not-ready with the `checks` that say what does not work."""
+    """Answers within 10 seconds: 200, or the problem not-ready with the failed `checks`."""
     checks = await asyncio.gather(
         _check("table", context.services.results.get("taskq:ready", now=context.now)),
         *[_check(f"queue {name}", context.services.broker.depth(name)) for name in context.app.queues],
@@ -52,20 +52,20 @@ async def ready(context: Context) -> Ready:
 @router.get(
     "/v1/openapi.json",
     operation_id="getOpenApi",
-    summary="This description",
+    summary="OpenAPI document",
     response_model=dict[str, Any],
     **allowed("read", aws=False),
 )
 async def openapi(request: Request) -> dict[str, Any]:
-    """OpenAPI 3.1, from which a client can be generated."""
+    """The OpenAPI 3.1 document of this API, to generate clients from."""
     document: dict[str, Any] = request.app.openapi()
     return document
 
 
-async def _check(name: str, look: Awaitable[Any]) -> Check:
+async def _check(name: str, request: Awaitable[Any]) -> Check:
     try:
         async with asyncio.timeout(MAX_CHECK_SECONDS):
-            await look
+            await request
     except TimeoutError:
         return Check(name=name, ok=False, detail=f"no answer within {MAX_CHECK_SECONDS:.0f} s")
     except TaskQError as error:

@@ -1,4 +1,4 @@
-"""Queues, workers, and all of it at a glance."""
+"""Queues, workers and metrics."""
 
 from __future__ import annotations
 
@@ -8,37 +8,33 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from ...operations.overview import live_workers, overview, queue_stats
-from ..models.base import Timestamp
+from ..models.base import Timestamp, utc
 from ..models.metrics import MetricHistory
 from ..models.queues import Metrics, Queues, QueueState, Worker, Workers
-from ..models.tasks import moment, summary
+from ..models.tasks import summary
 from ..request_context import Context, allowed
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
 
-@router.get(
-    "/queues", operation_id="listQueues", summary="How full the queues are", response_model=Queues, **allowed("read")
-)
+@router.get("/queues", operation_id="listQueues", summary="List queues", response_model=Queues, **allowed("read"))
 async def list_queues(context: Context) -> Queues:
-    """Counts are those of SQS; the age of the oldest message is CloudWatch's, where it can be asked."""
+    """Counts come from SQS, the age of the oldest message from CloudWatch if it is available."""
     return Queues(queues=[QueueState.of(queue) for queue in await queue_stats(context.app, context.services)])
 
 
-@router.get("/workers", operation_id="listWorkers", summary="Who works", response_model=Workers, **allowed("read"))
+@router.get("/workers", operation_id="listWorkers", summary="List workers", response_model=Workers, **allowed("read"))
 async def list_workers(context: Context) -> Workers:
-    """Worker processes that report themselves."""
+    """Worker processes that have reported in the last 150 seconds."""
     return Workers(workers=[Worker.of(worker) for worker in await live_workers(context.app, context.services)])
 
 
-@router.get(
-    "/metrics", operation_id="getMetrics", summary="How things stand", response_model=Metrics, **allowed("read")
-)
+@router.get("/metrics", operation_id="getMetrics", summary="Overview", response_model=Metrics, **allowed("read"))
 async def metrics(context: Context) -> Metrics:
-    """Queues, workers, what runs and what failed last, in one look."""
+    """Queues, workers, running tasks and the latest failures in one answer."""
     seen = await overview(context.app, context.services)
     return Metrics(
-        at=moment(seen.at),
+        at=utc(seen.at),
         queues=[QueueState.of(queue) for queue in seen.queues],
         workers=[Worker.of(worker) for worker in seen.workers],
         running=sum(worker.running for worker in seen.workers),
@@ -49,7 +45,7 @@ async def metrics(context: Context) -> Metrics:
 @router.get(
     "/metrics/history",
     operation_id="getMetricHistory",
-    summary="What was counted when",
+    summary="Counters over time",
     response_model=MetricHistory,
     **allowed("read"),
 )
@@ -60,10 +56,11 @@ async def metric_history(
     since: Annotated[Timestamp | None, Query(description="Default: an hour ago. Minutes are kept 8 days.")] = None,
     until: Annotated[Timestamp | None, Query(description="Exclusive. Default: now.")] = None,
     step: Annotated[
-        int | None, Query(ge=60, le=86_400, description="Seconds of a point; whole minutes. Default: what fits.")
+        int | None,
+        Query(ge=60, le=86_400, description="Seconds of a step, in whole minutes. Default: depends on the time span."),
     ] = None,
 ) -> MetricHistory:
-    """Counters of tasks by the minute or the hour. They arrive about a minute late."""
+    """Counters of tasks by minute or hour. They are about a minute late."""
     start = timedelta(hours=1) if since is None else since
     return MetricHistory.of(
         await context.app.metrics.awindow(task=task, queue=queue, since=start, until=until, step=step)

@@ -1,4 +1,4 @@
-"""Schedules: list, make, pause, resume, delete."""
+"""Schedules: list, create, show, pause, resume, delete."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...client.schedule_handle import ScheduleHandle
 from ...errors import ConfigError
 from ...operations.schedules import ScheduleView, is_of, kind_of, list_schedules, show_schedule
 from ...scheduler.parse import parse
+from ..models.base import utc
 from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
-from ..models.tasks import moment
 from ..problems import ProblemError
 from ..request_context import BODY, Context, RequestContext, allowed
 from .enqueueing import find_task
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
 Name = Annotated[
     str,
-    Path(pattern=r"^[0-9a-zA-Z_.-]{1,64}$", description="As a listing shows it.", examples=["d-shop.report-1f0c8a7e"]),
+    Path(pattern=r"^[0-9a-zA-Z_.-]{1,64}$", description="Name of the schedule.", examples=["d-shop.report-1f0c8a7e"]),
 ]
 
 
@@ -34,11 +34,11 @@ Name = Annotated[
 async def get_schedules(
     context: Context,
     kind: Annotated[
-        Literal["declared", "runtime"] | None, Query(description="Declared in code, or made at run time.")
+        Literal["declared", "runtime"] | None, Query(description="Declared in code, or created at run time.")
     ] = None,
-    cursor: Annotated[str | None, Query(max_length=4_000, description="Of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=4_000, description="Cursor of the previous page.")] = None,
 ) -> SchedulePage:
-    """Up to 100 a page, each with its next run and what became of the last one."""
+    """Up to 100 schedules a page, each with its next run and the status of the last one."""
     page = await list_schedules(context.app, context.services, kind=kind, cursor=cursor)
     return SchedulePage(schedules=[_state(schedule) for schedule in page.schedules], cursor=page.cursor)
 
@@ -46,13 +46,13 @@ async def get_schedules(
 @router.post(
     "",
     operation_id="createSchedule",
-    summary="Have a task run at a time, or again and again",
+    summary="Schedule a task",
     status_code=201,
     response_model=ScheduleCreated,
     **allowed("admin", *BODY, "not-over-http", "not-found", "no-scheduler"),
 )
 async def create_schedule(given: CreateSchedule, context: Context) -> ScheduleCreated:
-    """Only tasks that are declared with `http=True` can be scheduled here. With an id, repeating the request is safe."""
+    """Only tasks declared with `http=True` can be scheduled. With an id, repeating the request is safe."""
     task = find_task(context.app, given.task)
     when = parse(given.expression.strip(), given.timezone, given.start, given.end, given.window, given.jitter)
     args, kwargs = task.plan.signature.decode(given.args, given.kwargs)
@@ -68,7 +68,7 @@ async def create_schedule(given: CreateSchedule, context: Context) -> ScheduleCr
     **allowed("read", "not-found", "no-scheduler"),
 )
 async def get_schedule(name: Name, context: Context) -> ScheduleState:
-    """How it stands."""
+    """Its definition, state, next run and last run."""
     view = await show_schedule(context.app, context.services, name)
     if view is None:
         raise _missing(name)
@@ -78,12 +78,12 @@ async def get_schedule(name: Name, context: Context) -> ScheduleState:
 @router.post(
     "/{name}/pause",
     operation_id="pauseSchedule",
-    summary="Have a schedule fire no more, until it is resumed",
+    summary="Pause a schedule",
     response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
 async def pause_schedule(name: Name, context: Context) -> ScheduleChanged:
-    """The next deployment, or sync, resumes one that the code declares."""
+    """The next deployment, or sync, resumes a schedule declared in code."""
     if not await _handle(context, name).apause():
         raise _missing(name)
     return ScheduleChanged(name=name, action="paused")
@@ -92,12 +92,12 @@ async def pause_schedule(name: Name, context: Context) -> ScheduleChanged:
 @router.post(
     "/{name}/resume",
     operation_id="resumeSchedule",
-    summary="Have a paused schedule fire again",
+    summary="Resume a paused schedule",
     response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
 async def resume_schedule(name: Name, context: Context) -> ScheduleChanged:
-    """What was due meanwhile is not made up for."""
+    """Runs that were due during the pause are not made up for."""
     if not await _handle(context, name).aresume():
         raise _missing(name)
     return ScheduleChanged(name=name, action="resumed")
@@ -106,12 +106,12 @@ async def resume_schedule(name: Name, context: Context) -> ScheduleChanged:
 @router.delete(
     "/{name}",
     operation_id="deleteSchedule",
-    summary="Remove a schedule",
+    summary="Delete a schedule",
     response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
 async def delete_schedule(name: Name, context: Context) -> ScheduleChanged:
-    """Tasks that it has sent are not touched. The next deployment, or sync, makes one again that the code declares."""
+    """Tasks that it has sent are kept. The next deployment, or sync, creates a schedule declared in code again."""
     if not await _handle(context, name).acancel():
         raise _missing(name)
     return ScheduleChanged(name=name, action="deleted")
@@ -127,7 +127,7 @@ def _handle(context: RequestContext, name: str) -> ScheduleHandle:
 
 
 def _missing(name: str) -> ProblemError:
-    return ProblemError("not-found", f"there is no schedule {name!r:.80}")
+    return ProblemError("not-found", f"schedule {name!r:.80} does not exist")
 
 
 def _state(view: ScheduleView) -> ScheduleState:
@@ -142,13 +142,13 @@ def _state(view: ScheduleView) -> ScheduleState:
             "task": view.task,
             "queue": spec.queue,
             "group": spec.group,
-            "start": moment(spec.start),
-            "end": moment(spec.end),
+            "start": utc(spec.start),
+            "end": utc(spec.end),
             "window": spec.window,
-            "created_at": moment(stored.created),
-            "modified_at": moment(stored.modified),
-            "next_run": moment(view.next_at),
-            "last_run": moment(view.last_at),
+            "created_at": utc(stored.created),
+            "modified_at": utc(stored.modified),
+            "next_run": utc(view.next_at),
+            "last_run": utc(view.last_at),
             "last_status": None if view.last is None else view.last.status,
             "last_task_id": view.last_id,
         }

@@ -1,4 +1,4 @@
-"""Tasks that were sent: look, wait, cancel, run again."""
+"""Tasks that were sent: list, show, wait, cancel, run again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Path, Query, Request
 
 from ...client.app import App
 from ...client.waiting import wait_for_records
-from ...core.redaction import MASK, contains_mask
+from ...core.redaction import contains_mask
 from ...core.states import State
 from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing, ResultTimeout
 from ...operations import tasks as operations
@@ -23,18 +23,18 @@ from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDe
 from ..problems import ProblemError
 from ..request_context import BODY, Context, allowed
 from .enqueueing import find_task
-from .filters import read_labels
+from .filters import MASKED, read_labels
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
 TaskId = Annotated[str, Path(pattern=ID, description="The task's id.", examples=["order-4711-thumbnail"])]
 
 MAX_RECORDS_READ = 2_000
-"""Records that are looked at for one page: a few seconds."""
+"""Records that are read for one page, which takes a few seconds."""
 
 NO_RECORD = (
-    "there is no record of it: it has not started yet (it is recorded when it starts, with record='queued' when it is "
-    "sent), its record expired, it is not recorded at all, or the id is another one"
+    "the task has not started yet (records are made at the start, or with record='queued' at the enqueue), its record "
+    "has expired, the task is not recorded, or the id is wrong"
 )
 
 
@@ -44,23 +44,23 @@ NO_RECORD = (
 async def list_tasks(
     context: Context,
     status: Annotated[State | None, Query(description="QUEUED needs record='queued'.")] = None,
-    task: Annotated[str | None, Query(max_length=200, description="Name of the task. Default: all of the app.")] = None,
+    task: Annotated[
+        str | None, Query(max_length=200, description="Name of the task. Default: all tasks of the app.")
+    ] = None,
     since: Annotated[
         Timestamp | None,
-        Query(
-            description="Of the state's begin where status is one of RETRYING and those that end a task; else of the enqueue."
-        ),
+        Query(description="Start of the state if status is RETRYING or a final state, else the time of the enqueue."),
     ] = None,
-    until: Annotated[Timestamp | None, Query(description="The same, exclusive.")] = None,
+    until: Annotated[Timestamp | None, Query(description="The same; exclusive.")] = None,
     label: Annotated[
         list[str] | None,
-        Query(description="name=value; may be given several times: all of them.", max_length=10),
+        Query(description="name=value; if given several times, all must match.", max_length=10),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE_RECORDS)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200, description="Of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="Cursor of the previous page.")] = None,
 ) -> TaskPage:
-    """Records of tasks. Of labels, of a status together with a name, and of QUEUED and RUNNING no index knows: for them
-    records are looked at one by one, 2,000 for a page, which may hold less than `limit` and yet have a cursor.
+    """Records of tasks. Filters on labels, on status plus name, and on QUEUED or RUNNING are not indexed: 2,000 records
+    are read for a page, which may then be shorter than `limit` and still have a cursor.
     """
     page = await context.app.results.alist(
         status=status,
@@ -78,7 +78,7 @@ async def list_tasks(
 @router.get(
     "/{id:path}",
     operation_id="getTask",
-    summary="Show a task, or wait for it",
+    summary="Show a task, or wait for its end",
     response_model=TaskDetail,
     **allowed("read", "no-record"),
 )
@@ -91,13 +91,13 @@ async def get_task(
         Query(
             ge=0,
             le=MAX_WAIT_SECONDS,
-            description="Wait up to so many seconds until it has ended. It may be less where the front's time is short or many others wait; look at `done`.",
+            description="Seconds to wait for its end. The wait is shorter if the request must be answered earlier or many others wait; check `done`.",
         ),
     ] = 0,
-    result: Annotated[bool, Query(description="Whether to read a large result from the bucket.")] = True,
+    result: Annotated[bool, Query(description="Read a large result from the bucket.")] = True,
 ) -> TaskDetail:
-    """What is known of a task. Without a record of it the answer is the problem no-record, also while it waits in a
-    queue, unless it is declared with record="queued".
+    """The record of a task, or the problem no-record. A task in a queue has a record only if it is declared with
+    record="queued".
     """
     long_polls: LongPolls = request.app.state.long_polls
     record = await long_polls.wait(context.app, id, min(wait, context.patience)) if wait else None
@@ -123,11 +123,13 @@ async def get_task(
 async def cancel_task(
     id: TaskId, context: Context, given: Annotated[CancelTask, Body(default_factory=CancelTask)]
 ) -> Any:
-    """A task that runs is told, and stops at its worker's next heartbeat."""
+    """A running task is stopped at the next heartbeat of its worker."""
     try:
         answer = await operations.cancel(context.app, context.services, id, task=given.task, queue=given.queue)
     except NotFound:
-        raise ProblemError("no-record", "give the name of the task, and it is cancelled before it starts") from None
+        raise ProblemError(
+            "no-record", "it has no record; give the name of the task to cancel it before it starts"
+        ) from None
     except MissingResource:
         raise
     except ConfigError as error:
@@ -144,12 +146,12 @@ async def cancel_task(
     **allowed("admin", *BODY, "no-record", "conflict", "not-over-http", "not-found", "not-sent"),
 )
 async def retry_task(id: TaskId, context: Context, given: Annotated[RetryTask, Body(default_factory=RetryTask)]) -> Any:
-    """Where its dead letter is there, that is sent back, as a new run of the same id. Otherwise a task that has ended is
-    sent anew, with the arguments given here, else with those of its record, which may lack or hide some; that needs a
-    task declared with `http=True`.
+    """If the task is in the dead-letter queue, it is redriven as a new run with the same id. Otherwise a task that has
+    ended is sent as a new task, with the given arguments, or with those of its record if they are complete and not
+    redacted; this needs a task declared with `http=True`.
     """
     if contains_mask([given.args, given.kwargs, given.labels]):
-        raise ProblemError("invalid", f"a value is {MASK!r}, which stands for a hidden one: give the real value")
+        raise ProblemError("invalid", MASKED)
     edit = Edit(given.args, given.kwargs, given.labels)
     try:
         retried = await operations.retry(
@@ -170,33 +172,30 @@ async def retry_task(id: TaskId, context: Context, given: Annotated[RetryTask, B
 
 
 CROWDED_WAIT_SECONDS = 1.0
-"""How long a request waits at least that found no place; at most three times as long. Its caller asks again then."""
+"""Shortest wait of a request when `MAX_LONG_POLLS` others wait; the longest is three times that. The caller retries."""
 
 
 class LongPolls:
-    """The waits of one process. Further ones would only queue for the connections to the table."""
+    """Limits the waits of one process. More of them would only queue for the connections to the table."""
 
     def __init__(self) -> None:
-        self._under_way = 0
+        self._waiting = 0
 
     async def wait(self, app: App, id: str, seconds: float) -> TaskRecord | None:
-        """Wait for the end of a task.
-
-        Args:
-            seconds: longest wait. It is less if `MAX_LONG_POLLS` requests wait already.
+        """Wait up to `seconds` for the end of a task, or less if `MAX_LONG_POLLS` requests wait already.
 
         Returns:
-            Its record, or None if it has not ended in time, or the table has not answered.
+            Its record, or None if it did not end in time, or the table did not answer.
         """
         services = await app.services.on_loop(waiting=True)
-        if self._under_way >= MAX_LONG_POLLS:
+        if self._waiting >= MAX_LONG_POLLS:
             await services.flow.sleep(min(seconds, CROWDED_WAIT_SECONDS * random.uniform(1, 3)))
             return None
-        self._under_way += 1
+        self._waiting += 1
         try:
             async with asyncio.timeout(seconds):
                 return (await wait_for_records(app.clock, services, [id], seconds))[id]
         except (ResultTimeout, TimeoutError):
             return None
         finally:
-            self._under_way -= 1
+            self._waiting -= 1

@@ -101,10 +101,9 @@ async def latency() -> None:
 
 async def claim_and_finish() -> None:
     """The two writes of a recorded task, 50 tasks at once."""
-    from taskq_sls.core.context import Fence
     from taskq_sls.core.message import new_id
     from taskq_sls.core.states import State
-    from taskq_sls.results.records import AttemptEnd, Claim
+    from taskq_sls.results.records import AttemptEnd, Claim, Fence
 
     results: Any = (await app.services.on_loop()).results
 

@@ -21,7 +21,9 @@ from ..core.queues import Queue, dead_letter_name, physical_name
 from ..core.redaction import Names, redact_arguments
 from ..core.settings import Settings
 from ..core.threads import ThreadPool
+from ..engine.attempt import Engine, Observers
 from ..engine.executor import Executor
+from ..engine.policies import observers
 from ..errors import ConfigError
 from ..middleware import Middleware, StructuredLogging
 from ..results.base import ResultBackend
@@ -307,7 +309,7 @@ class App(ByName):
         where = f"task {resolved}"
         middlewares = (*self.middleware, *checked_middleware(where, middleware))
         merged = self._defaults.merged(where, options, TASK_OPTIONS, declared_options(middlewares))
-        from ..engine.retention import check_receives  # not for producers, which only send
+        from ..engine.settling import check_receives  # not for producers, which only send
 
         check_receives(where, merged.retry, self._runtime.check_queue(where, merged))
         return define(
@@ -494,27 +496,28 @@ class App(ByName):
         return Meter(self.name, store, services.flow, hours_every=hours_every)
 
     def executor(self, services: Services, state: object = None, *, hours_every: float = 0.0) -> Executor:
-        """The core, over `services`; `hours_every` as in `meter`."""
-        return Executor(
-            self.registry.plan,
-            services.results,
-            services.flow,
-            self.clock,
-            self._hold,
-            state,
-            self.threads.limit,
-            lambda: services.payloads,
-            lambda: services.schedules is not None and services.schedules.creates,
-            self.meter(services, hours_every=hours_every),
-            lambda: self.registry.names,
-            self._receives,
+        """The engine over `services`, for a driver; `hours_every` as in `meter`."""
+        meter = self.meter(services, hours_every=hours_every)
+        engine = Engine(
+            find_task=self.registry.plan,
+            results=services.results,
+            flow=services.flow,
+            clock=self.clock,
+            visibility_timeout=self._visibility_timeout,
+            task_names=lambda: self.registry.names,
+            max_receives=self._max_receives,
+            payloads=lambda: services.payloads,
+            can_schedule=lambda: services.schedules is not None and services.schedules.creates,
+            state=state,
+            observers=Observers(observers(meter)),
         )
+        return Executor(engine, self.threads.limit, meter)
 
-    def _receives(self, queue: str) -> float:
+    def _max_receives(self, queue: str) -> float:
         declared = self.queues.get(queue)
         return math.inf if declared is None else float(declared.receives_before_redrive)
 
-    def _hold(self, queue: str) -> float:
+    def _visibility_timeout(self, queue: str) -> float:
         declared = self.queues.get(queue)
         return float(declared.visibility_timeout) if declared is not None else 60.0
 

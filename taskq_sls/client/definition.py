@@ -13,7 +13,7 @@ from ..core.coroutine_functions import called_function, is_coroutine_function
 from ..core.naming import importable_place
 from ..core.options import TaskOptions
 from ..core.safe_text import repr_of
-from ..engine.plan import CompiledTask, Definition
+from ..engine.attempt import CompiledTask, Definition
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..middleware import Middleware
 from ..middleware.compose import ThreadRunner, compose
@@ -74,14 +74,20 @@ def define(
         pass  # names something defined further down; compiled at first use
 
     def call(context: TaskContext) -> Any:
+        execution = context._execution
         if wants_context:
-            return function(context, *context._args, **context._kwargs)
-        return function(*context._args, **context._kwargs)
+            return function(context, *execution.args, **execution.kwargs)
+        return function(*execution.args, **execution.kwargs)
 
     def compile_plan() -> CompiledTask:
         hooks = middlewares if options.timeout is None else with_time_limit(middlewares, layer_is_async)
         return CompiledTask(
-            name, options, signature(), compose(layer, layer_is_async, hooks, threads), is_async, aliases
+            name=name,
+            options=options,
+            signature=signature(),
+            onion=compose(layer, layer_is_async, hooks, threads),
+            is_async=is_async,
+            aliases=aliases,
         )
 
     layer: Callable[[TaskContext], Any] = call
@@ -97,7 +103,15 @@ def define(
         target = FunctionRef(name, *importable_place(function, name), wants_context, signature)
         layer, layer_is_async = process_layer(children(), target, call, threads), True
 
-    definition = Definition(name, options, signature, _once(compile_plan), middlewares, function, wants_context)
+    definition = Definition(
+        name=name,
+        options=options,
+        signature=signature,
+        plan=_once(compile_plan),
+        middlewares=middlewares,
+        function=function,
+        wants_context=wants_context,
+    )
     return (AsyncTask if is_async else SyncTask)(runtime, definition)
 
 

@@ -176,7 +176,7 @@ class TaskHandle(ByName, Generic[R]):
 
     def _value(self, record: TaskRecord) -> R:
         if self._id_taken(record):
-            from ..engine.claim_refused import id_taken_by  # hardly any id is used twice
+            from ..results.claim_refused import id_taken_by  # hardly any id is used twice
 
             raise TaskFailed(
                 id=self.id,

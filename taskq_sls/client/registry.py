@@ -9,7 +9,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.safe_text import repr_of
-from ..engine.plan import CompiledTask
+from ..engine.attempt import CompiledTask
 from ..errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from ..core.naming import check_task_name
 from ..core.options import CALL_OPTIONS, TaskOptions
 from ..core.queues import Queue
 from ..core.settings import Settings
-from ..engine.plan import Definition
+from ..engine.attempt import Definition
 from ..errors import ConfigError
 from ..middleware import Middleware
 from ..serialization import JsonSignature

@@ -21,7 +21,7 @@ from .sending import OutgoingTask
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..engine.plan import Definition
+    from ..engine.attempt import Definition
     from ..scheduler.expressions import When
 
 

@@ -27,7 +27,7 @@ from .services import Services
 if TYPE_CHECKING:
     from ..core.options import TaskOptions
     from ..core.queues import Queue
-    from ..engine.plan import Definition
+    from ..engine.attempt import Definition
     from ..scheduler.expressions import When
 
 

@@ -14,7 +14,7 @@ from .schedule_value import Schedule
 
 if TYPE_CHECKING:
     from ..core.options import TaskOptions
-    from ..engine.plan import Definition
+    from ..engine.attempt import Definition
     from .sending import OutgoingTask
 
 

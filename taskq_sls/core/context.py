@@ -7,13 +7,10 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ArgumentsError, TaskQError
 from .interrupts import TaskInterrupted
-
-if TYPE_CHECKING:
-    from .message import Message
 
 NO_STATE: Any = object()
 """What a context holds where the app's lifespan has not been entered."""
@@ -29,13 +26,48 @@ class Progress(NamedTuple):
     note: str | None = None
 
 
-class Fence(NamedTuple):
-    """What every write of one attempt is compared with. `owner` is a random token per attempt."""
+class Execution:
+    """What the engine, the hooks and the function of a task share while an attempt runs. Users see a `TaskContext`.
 
-    id: str
-    run: int
-    attempt: int
-    owner: str
+    Attributes:
+        args, kwargs: the arguments of the function.
+        call: the arguments as JSON values, for code in another process.
+        asyncio_task: runs the hooks and the function, or None.
+        stop_reason: ``cancelled``, ``lease_lost``, ``shutdown`` or ``deadline`` once the attempt has to end.
+        progress: the newest one that the function reported.
+        mask: removes the values of redacted arguments from a text; None if there are none.
+        stuck_after: seconds after which the attempt has ignored its time limit for too long, or None.
+        stuck_at: when that is, by the event loop's clock; None until the time limit has passed.
+    """
+
+    __slots__ = (
+        "args",
+        "asyncio_task",
+        "call",
+        "kwargs",
+        "mask",
+        "progress",
+        "stop_reason",
+        "stuck_after",
+        "stuck_at",
+    )
+
+    def __init__(self) -> None:
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        self.call: tuple[list[Any], dict[str, Any]] | None = None
+        self.asyncio_task: asyncio.Task[Any] | None = None
+        self.stop_reason: str | None = None
+        self.progress: Progress | None = None
+        self.mask: Callable[[str], str] | None = None
+        self.stuck_after: float | None = None
+        self.stuck_at: float | None = None
+
+    def report_progress(self, progress: Progress) -> None:
+        """Keep the newest progress, without the values of redacted arguments."""
+        if self.mask is not None and progress.note:
+            progress = progress._replace(note=self.mask(progress.note))
+        self.progress = progress
 
 
 class TaskContext:
@@ -55,23 +87,9 @@ class TaskContext:
     """
 
     __slots__ = (
-        "_args",
-        "_call",
-        "_fence",
-        "_hide",
-        "_kwargs",
-        "_lease_until",
-        "_leased_at",
-        "_progress",
-        "_progress_saved",
+        "_execution",
         "_scheduled_for",
-        "_started_at",
         "_state",
-        "_stop",
-        "_stuck_after",
-        "_stuck_at",
-        "_tally",
-        "_task",
         "attempt",
         "deadline",
         "depth",
@@ -101,6 +119,7 @@ class TaskContext:
         timeout: float | None = None,
         options: Mapping[str, Any] | None = None,
         scheduled_for: str | None = None,
+        _execution: Execution | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -111,30 +130,11 @@ class TaskContext:
         self.deadline = deadline
         self.depth = depth
         self.parent = parent
-        self._state = state
         self.timeout = timeout
         self.options = options if options is not None else {}
-        self._args: tuple[Any, ...] = ()
-        self._kwargs: dict[str, Any] = {}
-        # The arguments as the message brought them, for code in another process.
-        self._call: tuple[list[Any], dict[str, Any]] | None = None
+        self._state = state
         self._scheduled_for = scheduled_for
-        self._fence: Fence | None = None
-        self._lease_until = 0.0
-        # When the lease last began, by the monotonic clock.
-        self._leased_at = 0.0
-        # Takes the values of hidden arguments out of a text; None where nothing is hidden.
-        self._hide: Callable[[str], str] | None = None
-        self._progress: Progress | None = None
-        self._progress_saved: Progress | None = None
-        self._stop: str | None = None
-        # When the function was entered, in epoch seconds; 0 before, and where nobody counts.
-        self._started_at = 0.0
-        self._tally: Any = None  # of the meter
-        # Seconds after which the attempt has ignored its time limit for too long, and when that is by the loop's clock.
-        self._stuck_after: float | None = None
-        self._stuck_at: float | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._execution = Execution() if _execution is None else _execution
 
     @property
     def scheduled_for(self) -> datetime | None:
@@ -161,7 +161,7 @@ class TaskContext:
 
         A task that returns all the same has SUCCEEDED; see `raise_if_cancelled`.
         """
-        return self._stop is not None
+        return self._execution.stop_reason is not None
 
     def raise_if_cancelled(self) -> None:
         """End a sync task here if it was cancelled; its state becomes CANCELLED.
@@ -169,8 +169,8 @@ class TaskContext:
         Raises:
             TaskInterrupted: it was cancelled. Not an Exception: let it pass.
         """
-        if self._stop is not None:
-            raise TaskInterrupted(f"task {self.id} was asked to end: {self._stop}")
+        if (reason := self._execution.stop_reason) is not None:
+            raise TaskInterrupted(f"task {self.id} was asked to end: {reason}")
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Say how far the task is. Cheap: the newest value is written at most once a second.
@@ -185,25 +185,8 @@ class TaskContext:
         """
         if note is not None and not isinstance(note, str):
             raise ArgumentsError(f"progress(note=...) is of type {type(note).__name__}; give a str or None")
-        self._note_progress(Progress(_amount("done", done), None if total is None else _amount("total", total), note))
-
-    def _note_progress(self, progress: Progress) -> None:
-        if self._hide is not None and progress.note:
-            progress = progress._replace(note=self._hide(progress.note))
-        self._progress = progress
-
-    @classmethod
-    def of(cls, message: Message, **more: Any) -> TaskContext:
-        """The context of an attempt of `message`."""
-        return cls(
-            message.id,
-            message.task,
-            run=message.run,
-            labels=message.labels,
-            depth=message.depth,
-            parent=message.parent,
-            **more,
-        )
+        amounts = _amount("done", done), None if total is None else _amount("total", total)
+        self._execution.report_progress(Progress(*amounts, note))
 
     def __repr__(self) -> str:
         return f"TaskContext(id={self.id!r}, task={self.task!r}, attempt={self.attempt})"

@@ -1,103 +1,266 @@
-"""Exceptions as text, and messages that nobody here can run."""
+"""The values that the engine's functions share: compiled tasks, attempts, observers, and the engine itself."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
-import traceback
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.delivery import DeadLetter, Delivery, Outcome, RetryIn
-from ..core.message import ErrorInfo
-from ..core.safe_text import class_name, text_of
+from ..core.context import Execution, TaskContext
+from ..core.delivery import Delivery, Outcome
+from ..core.fault_log import FaultLog
+from ..core.message import Message
+from ..core.options import TaskOptions
+from ..middleware.compose import Onion
+from ..serialization import JsonSignature, Signature
+
+if TYPE_CHECKING:
+    from ..core.clock import Clock
+    from ..core.flow import Flow
+    from ..payloads.base import PayloadStore
+    from ..results.base import ResultBackend
+    from ..results.records import AttemptEnd, Claim, Fence
 
 logger = logging.getLogger("taskq_sls.task")
 
-_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
-MAX_FRAMES = 1_100
-"""Frames of an exception that are read; above Python's own limit of recursion, so that few tracebacks are cut."""
-
-POISON_RECEIVES = 10
-"""Receives after which a message that nobody here can run goes to the dead-letter queue."""
-
-POISON_DELAY = 30.0
-POISON_MAX_DELAY = 900.0
-"""Seconds such a message is hidden: the first time, and at most. A deploy may be under way."""
-
-
-class RemoteTraceback(Exception):
-    """The cause of an exception that came from another process, with what was known of it there."""
-
-    def __init__(self, info: ErrorInfo) -> None:
-        self.info = info
-        super().__init__(info)
-
-    def __str__(self) -> str:
-        return f"in a child process\n\n{self.info.traceback.rstrip()}"
-
-
-def error_info(error: BaseException) -> ErrorInfo:
-    """An exception as text. Never raises, whatever its class does."""
-    name, text = class_name(type(error)), text_of(error)
-    try:
-        if isinstance(error.__cause__, RemoteTraceback):
-            return error.__cause__.info
-        lines = "".join(_without_own_frames(_limited(error)).format())
-    except BaseException:  # attributes of the exception's class that raise, or too deep a group of exceptions
-        lines = f"{name}: {text}\n"
-    return ErrorInfo(name, text, lines)
-
-
-def _limited(error: BaseException) -> traceback.TracebackException:
-    """The traceback with the innermost `MAX_FRAMES` frames; of its causes with the outermost ones.
-
-    A frame costs up to 80 microseconds of the worker's event loop, and recursion may leave a million.
-    """
-    start = end = error.__traceback__
-    for _ in range(MAX_FRAMES):
-        end = end and end.tb_next
-    while start and end:
-        start, end = start.tb_next, end.tb_next
-    return traceback.TracebackException(type(error), error, start, limit=MAX_FRAMES)
-
-
-def _without_own_frames(whole: traceback.TracebackException) -> traceback.TracebackException:
-    """The traceback, and those of its causes, each from its first frame outside of this library."""
-    one: traceback.TracebackException | None = whole
-    while one is not None:
-        frames = list(itertools.dropwhile(lambda frame: frame.filename.startswith(_OWN_FOLDER), one.stack))
-        one.stack = traceback.StackSummary.from_list(frames)
-        one = one.__cause__ or one.__context__
-    return whole
-
-
-def unknown_task(name: str, known: Iterable[str]) -> str:
-    """The error of a message of an unknown task, with the known name that it may have meant."""
-    import difflib  # only an unknown task needs it, and a cold start should not pay for it
-
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"no task is named {name!r} in this app" + (f"; did you mean {close[0]!r}?" if close else "")
-
-
-def poison_outcome(delivery: Delivery, reason: str, detail: str, most_receives: float = POISON_RECEIVES) -> Outcome:
-    """The outcome of a message that cannot be decoded, found or bound: back off, in the end dead-letter.
+class CompiledTask(NamedTuple):
+    """A task, ready to run.
 
     Args:
-        most_receives: receives after which it is dead-lettered.
-        reason: ``undecodable``, ``unknown_version``, ``unknown_task``, ``arguments``, ``payload_missing`` or
-            ``claim_refused``.
+        onion: the function inside its execute hooks.
+        is_async: True for a coroutine function; a plain one needs a thread, or a process.
+        aliases: former names of the task.
     """
-    fields = {
-        "action": "message_poison",
-        "reason": reason,
-        "queue": delivery.queue,
-        "message_id": delivery.message_id,
-    }
-    if delivery.receive_count >= most_receives:
-        logger.error("a message goes to the dead-letter queue (%s): %s", reason, detail, extra=fields)
-        return DeadLetter(reason, ErrorInfo(reason, detail))
-    delay = min(POISON_MAX_DELAY, POISON_DELAY * 2 ** max(0, delivery.receive_count - 1))
-    logger.warning("a message cannot be run here (%s), hidden for %.0f s: %s", reason, delay, detail, extra=fields)
-    return RetryIn(delay, reason)
+
+    name: str
+    options: TaskOptions
+    signature: Signature
+    onion: Onion
+    is_async: bool
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def killable(self) -> bool:
+        """True if a cancel may end the function: a coroutine is cancelled, a process killed, a thread only asked."""
+        return self.is_async or self.options.run_in == "process"
+
+    @property
+    def is_claimed(self) -> bool:
+        """True if the table counts the attempts, under a lease; else the receive count bounds them."""
+        return self.options.record in ("started", "queued")
+
+
+FindTask = Callable[[str], CompiledTask | None]
+
+
+class Definition(NamedTuple):
+    """A task as it was registered.
+
+    Args:
+        signature: compiled at registration, or at first use if an annotation names something that is defined later.
+        plan: the compiled task; None for a task known by name only.
+    """
+
+    name: str
+    options: TaskOptions
+    signature: Callable[[], Signature | JsonSignature]
+    plan: Callable[[], CompiledTask] | None
+    middlewares: tuple[Any, ...]
+    function: Callable[..., Any] | None
+    wants_context: bool
+
+
+class Attempt(Execution):
+    """One delivery on its way through the engine. Users see its `context`.
+
+    Attributes:
+        deadline: epoch seconds at which the process will be killed (Lambda), or None.
+        fence: compared with the record by each write of the attempt; None before the claim, and without one.
+        lease_until: epoch seconds at which the lease ends.
+        leased_at: when the lease last began, by the monotonic clock.
+        progress_saved: the progress that the table has.
+        started_at: when the function was entered, in epoch seconds; 0 before.
+        thread_wait: seconds that a sync task waited for a thread.
+    """
+
+    __slots__ = (
+        "claim",
+        "compiled",
+        "context",
+        "deadline",
+        "delivery",
+        "fence",
+        "lease_until",
+        "leased_at",
+        "message",
+        "progress_saved",
+        "started_at",
+        "thread_wait",
+    )
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        message: Message,
+        compiled: CompiledTask,
+        claim: Claim,
+        state: object,
+        deadline: float | None,
+    ) -> None:
+        super().__init__()
+        options = compiled.options
+        timeout = options.timeout
+        self.delivery = delivery
+        self.message = message
+        self.compiled = compiled
+        self.claim = claim
+        self.deadline = stop_at = deadline
+        if timeout is not None:
+            self.stuck_after = options.stuck_after
+            stop_at = claim.now + timeout if deadline is None else min(deadline, claim.now + timeout)
+        self.fence: Fence | None = None
+        self.lease_until = self.leased_at = self.started_at = self.thread_wait = 0.0
+        self.progress_saved = self.progress
+        self.context = TaskContext(
+            message.id,
+            compiled.name,
+            queue=delivery.queue,
+            run=message.run,
+            labels=message.labels,
+            deadline=stop_at,
+            depth=message.depth,
+            parent=message.parent,
+            state=state,
+            timeout=timeout,
+            options=options.extra,
+            scheduled_for=None if message.schedule is None else message.schedule.get("at"),
+            _execution=self,
+        )
+
+
+class Observer:
+    """A policy beside the engine. Override the hooks that it needs.
+
+    Hooks are called on the event loop and return at once. An exception in a hook is logged; it never changes what
+    becomes of a message.
+    """
+
+    def admit(self, engine: Engine, attempt: Attempt) -> Awaitable[Outcome | None] | None:
+        """Decide if an attempt that was just claimed may start. Called last before its function.
+
+        Returns:
+            None to let it start, or an awaitable of None or of an outcome: the message's, if the attempt must not start.
+            The outcome must be durable then (`recording.record` or `recording.release`).
+        """
+
+    def attempt_started(self, attempt: Attempt) -> None:
+        """The function is about to be entered."""
+
+    def attempt_ending(self, attempt: Attempt, end: AttemptEnd) -> None:
+        """The attempt is over, and its end not stored yet. A retry for which the record has no room ends a second time."""
+
+    def attempt_ended(self, attempt: Attempt, end: AttemptEnd) -> None:
+        """The end is stored. `attempt.started_at` is 0 if the task ended without this delivery's attempt."""
+
+    def attempt_dropped(self, attempt: Attempt, reason: str) -> None:
+        """The attempt has no end: ``released`` to the queue, or ``lease_lost`` to another holder."""
+
+    def message_done(self, engine: Engine, message: Message) -> Awaitable[None] | None:
+        """The task is over, and its message leaves the queue."""
+
+
+class Observers:
+    """The hooks of all observers, by hook: one that nobody overrides costs nothing."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        def hooks(name: str) -> tuple[Callable[..., Any], ...]:
+            default = getattr(Observer, name)
+            return tuple(getattr(each, name) for each in observers if getattr(type(each), name) is not default)
+
+        self.admit = hooks("admit")
+        self.attempt_started = hooks("attempt_started")
+        self.attempt_ending = hooks("attempt_ending")
+        self.attempt_ended = hooks("attempt_ended")
+        self.attempt_dropped = hooks("attempt_dropped")
+        self.message_done = hooks("message_done")
+
+    @staticmethod
+    def notify(hooks: tuple[Callable[..., Any], ...], *args: object) -> None:
+        """Call plain hooks."""
+        for hook in hooks:
+            try:
+                hook(*args)
+            except Exception:
+                _log_fault(hook)
+
+    @staticmethod
+    async def ask(hooks: tuple[Callable[..., Any], ...], *args: object) -> Any:
+        """Call hooks that may answer with an awaitable, and return the first answer that is not None."""
+        for hook in hooks:
+            try:
+                answer = hook(*args)
+                if answer is not None and (answer := await answer) is not None:
+                    return answer
+            except Exception:
+                _log_fault(hook)
+        return None
+
+
+def _log_fault(hook: Callable[..., Any]) -> None:
+    logger.exception("%s raised, and is ignored", hook.__qualname__, extra={"action": "observer_fault"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Engine:
+    """Everything that the attempts of one driver share. Made by a running driver.
+
+    Args:
+        find_task: the compiled task of a name, or None.
+        results: the result backend.
+        visibility_timeout: in seconds, by logical queue name; the first lease is as long.
+        task_names: all known names, for the error about an unknown one.
+        max_receives: receives of a message before SQS moves it to the dead-letter queue, by logical queue name.
+        payloads: the store of arguments and results too large for a message or the table, or None.
+        can_schedule: True if a one-time schedule can bring a message back.
+        state: the value that the app's lifespan yielded; `TaskContext.state`.
+        observers: the policies.
+
+    Attributes:
+        failing_queues: logical names of queues whose last claim failed over a fault that may pass.
+    """
+
+    find_task: FindTask
+    results: ResultBackend
+    flow: Flow
+    clock: Clock
+    visibility_timeout: Callable[[str], float]
+    task_names: Callable[[], Iterable[str]] = tuple
+    max_receives: Callable[[str], float] = lambda queue: math.inf
+    payloads: Callable[[], PayloadStore | None] = lambda: None
+    can_schedule: Callable[[], bool] = lambda: False
+    state: object = None
+    observers: Observers = field(default_factory=Observers)
+    failing_queues: set[str] = field(default_factory=set)
+    claim_faults: FaultLog = field(
+        default_factory=lambda: FaultLog(logger, "the state table cannot be reached", "claim_fault")
+    )
+    record_faults: FaultLog = field(
+        default_factory=lambda: FaultLog(logger, "ends of attempts cannot be stored", "finish_delayed")
+    )
+    payload_faults: FaultLog = field(
+        default_factory=lambda: FaultLog(logger, "the arguments of large messages cannot be fetched", "payload_fault")
+    )
+    # An owner token is unique: random for the engine, counted for the attempt. Drawing each at random would release
+    # the GIL in the middle of every attempt. A running driver makes the engine, so that neither a fork nor a restored
+    # snapshot can share its tokens.
+    _token: str = field(default_factory=lambda: os.urandom(8).hex() + "-")
+    _serial: Iterator[int] = field(default_factory=itertools.count)
+
+    def new_owner(self) -> str:
+        """An owner token for one attempt."""
+        return f"{self._token}{next(self._serial):x}"

@@ -1,287 +1,280 @@
-"""Whether the attempt of a delivery may start; where it may not, what becomes of the message."""
+"""Claims attempts, and ends tasks whose message cannot be run."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from ..aws.codes import REFUSAL_CODES
 from ..core.backoff import outage_seconds
-from ..core.clock import Clock
-from ..core.context import Fence
 from ..core.delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
-from ..core.fault_log import FaultLog
 from ..core.lifetimes import MIN_RESULT_TTL, RETENTION
 from ..core.message import ErrorInfo, Message
 from ..core.retry import SAFETY
-from ..core.states import State
+from ..core.states import FAILED, RETRYING, State
 from ..errors import ArgumentsError, AwsError, MissingResource, PayloadMissing
 from ..middleware.logging import fields
-from ..results.base import ResultBackend
-from ..results.records import AttemptEnd, Claim, Claimed, Refused, TaskRecord, of_another_task, replaceable
-from .attempt import POISON_MAX_DELAY, poison_outcome
-from .claim_refused import decide
-from .plan import CompiledTask
-from .recording import PERSIST_FOR, Attempt, Recorder
-from .retention import LAST_WAIT, Waits
-
-if TYPE_CHECKING:
-    from ..metrics.meter import Meter
+from ..results.claim_refused import decide
+from ..results.records import AttemptEnd, Claim, Claimed, Fence, Refused, of_another_task, replaceable
+from .attempt import Attempt, CompiledTask, Engine
+from .recording import STORE_SECONDS, record
+from .settling import MIN_SCHEDULE_WAIT_SECONDS, is_last_receive, retry_in
 
 logger = logging.getLogger("taskq_sls.task")
 
+POISON_RECEIVES = 10
+"""Receives after which a message that cannot be run here goes to the dead-letter queue."""
 
-class Admission:
-    """Claims attempts, or counts them where nothing is claimed.
+POISON_DELAY = 30.0
+POISON_MAX_DELAY = 900.0
+"""Seconds such a message is hidden: the first time, and at most. A deploy may be under way."""
 
-    Args:
-        hold: seconds a message of a queue is held, by logical queue name.
-        meter: what counts the tasks that end here, or None.
 
-    Attributes:
-        failing: logical names of queues whose last claim failed, though the table may take it another time.
+async def claim(engine: Engine, attempt: Attempt) -> Outcome | None:
+    """Claim the attempt, or count it if nothing is recorded at the start.
+
+    Returns:
+        None if the attempt may start; else the outcome of its message.
     """
-
-    def __init__(
-        self,
-        results: ResultBackend,
-        recorder: Recorder,
-        waits: Waits,
-        clock: Clock,
-        hold: Callable[[str], float],
-        meter: Meter | None,
-    ) -> None:
-        self._results = results
-        self._recorder = recorder
-        self._waits = waits
-        self._clock = clock
-        self._hold = hold
-        self._meter = meter
-        self._faults = FaultLog(logger, "the state table cannot be reached", "claim_fault")
-        self.failing: set[str] = set()
-
-    async def claim(self, attempt: Attempt) -> Outcome | None:
-        """Claim the attempt (recording ``started`` and ``queued``). An outcome: it is not ours to run."""
-        claim, context = attempt.claim, attempt.context
-        context._leased_at = time.monotonic()
+    if not attempt.compiled.is_claimed:
+        return await _count(engine, attempt)
+    claim = attempt.claim
+    attempt.leased_at = time.monotonic()
+    try:
+        if _too_old(attempt) and await engine.results.expire(claim):
+            _close(engine, attempt, AttemptEnd(State.EXPIRED, claim.now, claim.ttl))
+            return DONE
         try:
-            if _too_old(attempt) and await self._results.expire(claim):
-                logger.info("%s expired", context.task, extra=fields(context, "task_expired"))
-                if self._meter is not None:
-                    self._meter.ended(context, claim.now, State.EXPIRED)
-                return DONE
-            try:
-                answer = await self._results.claim(claim)
-            except AwsError as error:
-                if not error.ambiguous:
-                    raise
-                # Once more, since its answer was lost: the same token is recognised, and no attempt is used up.
-                answer = await self._results.claim(claim)
-            if isinstance(answer, Refused):
-                return await self._refused(attempt, answer)
-        except Exception as error:  # whatever it is: the message is released, or no other message of it would run
-            return await self._cannot_claim(attempt, error)
-        if self._faults.active:
-            self._faults.recovered()
-        if self.failing:
-            self.failing.discard(attempt.delivery.queue)
-        context.attempt = answer.attempt
-        context._fence = Fence(claim.id, claim.run, answer.attempt, claim.owner)
-        context._lease_until = claim.lease_until
+            answer = await engine.results.claim(claim)
+        except AwsError as error:
+            if not error.ambiguous:
+                raise
+            # Again, since the answer was lost: the same token is recognised, and no attempt is used up.
+            answer = await engine.results.claim(claim)
+        if isinstance(answer, Refused):
+            return await _refused(engine, attempt, answer)
+    except Exception as error:  # whatever it is: the message is released, or no other message of it would run
+        return await _cannot_claim(engine, attempt, error)
+    if engine.claim_faults.active:
+        engine.claim_faults.recovered()
+    if engine.failing_queues:
+        engine.failing_queues.discard(attempt.delivery.queue)
+    number = answer.attempt
+    attempt.context.attempt = number
+    attempt.fence = Fence(claim.id, claim.run, number, claim.owner)
+    attempt.lease_until = claim.lease_until
+    return None
+
+
+async def _count(engine: Engine, attempt: Attempt) -> Outcome | None:
+    """Count an attempt without a claim. Throttles and returns are in the receive count too: it is an upper bound."""
+    receives = attempt.delivery.receive_count
+    attempt.context.attempt = attempt.message.attempt + receives
+    if receives > 1 or not _too_old(attempt):
         return None
-
-    async def _cannot_claim(self, attempt: Attempt, error: Exception) -> Outcome:
-        delivery = attempt.delivery
-        if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
-            return await self.unknown(delivery, attempt.message, str(error), "claim_refused")
-        self._faults.failed(error)
-        self.failing.add(delivery.queue)
-        return Release(outage_seconds())
-
-    async def overlaps(self, attempt: Attempt) -> Outcome | None:
-        """End a firing whose schedule lets no two run at once while the one before still does."""
-        context, claim = attempt.context, attempt.claim
-        if context._fence is None or claim.unique_key is None:
-            return None
-        from ..scheduler.overlap import holder
-
-        try:
-            other = await holder(self._results, claim)
-        except Exception as error:
-            self._faults.failed(error)
-            given_back = await self._recorder.give_back(attempt)
-            return Release(outage_seconds()) if isinstance(given_back, Release) else given_back
-        if other is None:
-            return None
-        logger.info("%s skipped: %s still runs", context.task, other, extra=fields(context, "task_skipped"))
-        return await self._recorder.store(attempt, self._recorder.end(attempt, State.CANCELLED, reason="overlap"), DONE)
-
-    def count(self, attempt: Attempt) -> bool:
-        """Count the attempt where no claim does (recording ``none`` and ``finished``). False: the task is too old.
-
-        The receive count bounds the attempts from above: throttles and returns are in it too.
-        """
-        receives = attempt.delivery.receive_count
-        attempt.context.attempt = attempt.message.attempt + receives
-        return receives > 1 or not _too_old(attempt)
-
-    async def expire(self, attempt: Attempt) -> Outcome:
-        """End a task that is too old, and that no claim has refused."""
-        logger.info("%s expired", attempt.plan.name, extra=fields(attempt.context, "task_expired"))
-        return await self._recorder.store(
-            attempt, AttemptEnd(State.EXPIRED, attempt.claim.now, attempt.claim.ttl), DONE
-        )
-
-    async def _refused(self, attempt: Attempt, refused: Refused) -> Outcome:
-        verdict = decide(refused.record, attempt.claim, self._hold(attempt.delivery.queue))
-        if verdict.cancel:
-            claim = attempt.claim
-            await self._results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
-        if verdict.close is None:
-            if isinstance(verdict.outcome, DeadLetter) and not verdict.outcome.recorded:
-                letter, context = verdict.outcome, attempt.context
-                logger.error(
-                    "%s: %s",
-                    context.task,
-                    letter.error.message if letter.error else letter.reason,
-                    extra={**fields(context, "claim_refused"), "reason": letter.reason},
-                )
-            if not isinstance(verdict.outcome, RetryIn):
-                return verdict.outcome
-            last_moment = attempt.delivery.sent_at + RETENTION - SAFETY / 2
-            if refused.record.status is State.RETRYING and attempt.claim.now > last_moment:
-                return await self._out_of_time(attempt, refused.record)
-            if verdict.outcome.reason == "unknown_state":
-                why = refused.record.error.message if refused.record.error else f"its state is {refused.record.status}"
-                text = "%s waits: its record is not one that this version can act upon (%s)"
-                logger.warning(text, attempt.context.task, why, extra=fields(attempt.context, "unknown_state"))
-            return self._waits.back_in(attempt.delivery, attempt.message, refused.record.attempt, *verdict.outcome[:2])
-        if not await self._results.close_abandoned(refused.record, verdict.close):
-            return RetryIn(1.0, "contended")
-        context = attempt.context
-        context.attempt = refused.record.attempt
-        if self._meter is not None:
-            self._meter.ended(context, attempt.claim.now, verdict.close.state)
-        why = verdict.close.reason or verdict.close.state
-        logger.warning("%s: %s", context.task, why, extra={**fields(context, "task_closed"), "reason": why})
-        return verdict.outcome
-
-    async def _out_of_time(self, attempt: Attempt, record: TaskRecord) -> Outcome:
-        """A retry is due after its message is gone, and nothing could bring it: the task ends while it can be told."""
-        end = AttemptEnd(State.FAILED, attempt.claim.now, attempt.claim.ttl, error=record.error, reason="retention")
-        if not await self._results.close_idle(record, end):
-            return RetryIn(LAST_WAIT, "contended")
-        context = attempt.context
-        context.attempt = record.attempt
-        logger.error("%s: retention", context.task, extra={**fields(context, "task_closed"), "reason": "retention"})
-        return DeadLetter("retention", record.error, record.attempt, recorded=True)
-
-    async def unknown(self, delivery: Delivery, message: Message, detail: str, reason: str = "unknown_task") -> Outcome:
-        """A task that cannot be run here: back off like any poison; in the end its record, if it has one, says FAILED.
-
-        So its handle learns of the end, and a redrive can open the next run: it opens a failed task only.
-        """
-        outcome = poison_outcome(delivery, reason, detail, self._waits.poison_receives(delivery))
-        if not isinstance(outcome, DeadLetter):
-            return outcome
-        try:
-            ended = await self._end_unclaimed(delivery, message, (), outcome, create=reason == "unknown_task")
-        except MissingResource:
-            return outcome  # an app that records nothing may have no table
-        except Exception as error:
-            if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
-                return outcome  # no record that could be ended
-            self._faults.failed(error)
-            ended = False
-        return RetryIn(POISON_MAX_DELAY, reason) if ended is False else outcome._replace(recorded=bool(ended))
-
-    async def end_of_receives(
-        self, delivery: Delivery, message: Message, plan: CompiledTask, outcome: Outcome
-    ) -> Outcome:
-        """End a task whose message was received for the last time, and is not done.
-
-        SQS would move it without a reason, and its record would wait for ever. A task that runs elsewhere, and one that a
-        schedule brings anew, goes on.
-        """
-        if not isinstance(outcome, RetryIn | Release) or (isinstance(outcome, RetryIn) and outcome.later is not None):
-            return outcome
-        why = f"hidden: {outcome.reason}" if isinstance(outcome, RetryIn) else "released"
-        text = (
-            f"its message was received {delivery.receive_count} times, the last one that queue {delivery.queue!r} allows, and "
-            f"is not done ({why}); raise max_receive_count, or see what spends its receives"
-        )
-        letter = DeadLetter("receives", ErrorInfo("OutOfReceives", text))
-        if plan.options.record in ("started", "queued"):
-            try:
-                ended = await self._end_unclaimed(delivery, message, (plan.name, *plan.aliases), letter)
-            except Exception as error:
-                self._faults.failed(error)
-                return outcome
-            if not ended:
-                return outcome
-            letter = letter._replace(recorded=True)
-        logger.error(
-            "%s: %s", plan.name, text, extra={"action": "task_closed", "task_id": message.id, "reason": "receives"}
-        )
-        return letter
-
-    async def _end_unclaimed(
-        self, delivery: Delivery, message: Message, names: tuple[str, ...], letter: DeadLetter, *, create: bool = True
-    ) -> bool | None:
-        """End the record of a task that nobody works on. False: somebody does. None: there is nothing to end.
-
-        Args:
-            names: the task's other names.
-            create: make a record where there is none, so that a handle learns of the end.
-        """
-        now = self._clock.time()
-        end = AttemptEnd(State.FAILED, now, now + MIN_RESULT_TTL, error=letter.error, reason=letter.reason)
-        claim = Claim(
-            message.id,
-            message.run,
-            names[0] if names else message.task,
-            delivery.queue,
-            os.urandom(8).hex(),
-            now,
-            now + PERSIST_FOR,
-            1,
-            end.ttl,
-            message.enqueued_at or delivery.sent_at,
-            message.labels,
-            message.parent,
-            message.unique_key,
-            aliases=(message.task, *names),
-        )
-        record = await self._results.get(message.id, now=now)
-        if record is None and create:
-            await self._results.put_queued(claim)
-            record = await self._results.get(message.id, now=now)
-        if record is None or of_another_task(record, claim):
-            return None
-        if create and replaceable(record, claim):
-            fence = Fence(claim.id, claim.run, 1, claim.owner)
-            return await self._results.claim(claim) == Claimed(1) and await self._results.finish(fence, end) is not None
-        if record.run != message.run or record.status.terminal:
-            return None
-        return await self._results.close_idle(record, end)
-
-    async def unfit(self, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing) -> Outcome:
-        """Arguments that do not fit or are gone: back off like any poison; in the end the record says FAILED too."""
-        outcome = poison_outcome(attempt.delivery, reason, str(error), self._waits.poison_receives(attempt.delivery))
-        if not isinstance(outcome, DeadLetter) or attempt.plan.options.record == "none":
-            return outcome
-        outcome = outcome._replace(recorded=True)
-        if attempt.plan.options.record != "finished" and (other := await self.claim(attempt)) is not None:
-            return other
-        claim = attempt.claim
-        end = AttemptEnd(State.FAILED, claim.now, claim.ttl, error=outcome.error, reason=reason)
-        return await self._recorder.fail(attempt, end, outcome)
+    end = AttemptEnd(State.EXPIRED, attempt.claim.now, attempt.claim.ttl)
+    engine.observers.notify(engine.observers.attempt_ending, attempt, end)
+    return await record(engine, attempt, end, DONE)
 
 
 def _too_old(attempt: Attempt) -> bool:
-    # Who redrives a dead letter wants it run, however old it is by then.
+    # A dead letter that is redriven is wanted, however old it is by then.
     expires_at = attempt.message.expires_at if attempt.message.run == 0 else None
     return expires_at is not None and attempt.claim.now > expires_at
+
+
+def _close(engine: Engine, attempt: Attempt, end: AttemptEnd) -> None:
+    """Report a task that ended without an attempt of this delivery; its end is stored."""
+    observers = engine.observers
+    observers.notify(observers.attempt_ending, attempt, end)
+    observers.notify(observers.attempt_ended, attempt, end)
+
+
+async def _cannot_claim(engine: Engine, attempt: Attempt, error: Exception) -> Outcome:
+    if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
+        return await reject_unknown_task(engine, attempt.delivery, attempt.message, str(error), "claim_refused")
+    engine.claim_faults.failed(error)
+    engine.failing_queues.add(attempt.delivery.queue)
+    return Release(outage_seconds())
+
+
+async def _refused(engine: Engine, attempt: Attempt, refused: Refused) -> Outcome:
+    claim, context, record = attempt.claim, attempt.context, refused.record
+    decision = decide(record, claim, engine.visibility_timeout(attempt.delivery.queue))
+    outcome = decision.outcome
+    if decision.cancel:
+        await engine.results.cancel(claim.id, task=claim.task, queue=claim.queue, now=claim.now, ttl=claim.ttl)
+    if decision.close is not None:
+        if not await engine.results.close_abandoned(record, decision.close):
+            return RetryIn(1.0, "contended")
+        context.attempt = record.attempt
+        _close(engine, attempt, decision.close)
+        return outcome
+    if isinstance(outcome, DeadLetter) and not outcome.recorded:
+        text = outcome.error.message if outcome.error else outcome.reason
+        extra = {**fields(context, "claim_refused"), "reason": outcome.reason}
+        logger.error("%s: %s", context.task, text, extra=extra)
+    if not isinstance(outcome, RetryIn):
+        return outcome
+    if record.status is RETRYING and claim.now > attempt.delivery.sent_at + RETENTION - SAFETY / 2:
+        # The retry is due after its message is gone, and nothing could bring it: the task ends now.
+        end = AttemptEnd(FAILED, claim.now, claim.ttl, error=record.error, reason="retention")
+        if not await engine.results.close_idle(record, end):
+            return RetryIn(MIN_SCHEDULE_WAIT_SECONDS, "contended")
+        context.attempt = record.attempt
+        _close(engine, attempt, end)
+        return DeadLetter("retention", record.error, record.attempt, recorded=True)
+    if outcome.reason == "unknown_state":
+        why = record.error.message if record.error else f"its state is {record.status}"
+        text = "%s waits: its record is not one that this version can act upon (%s)"
+        logger.warning(text, context.task, why, extra=fields(context, "unknown_state"))
+    return retry_in(engine, attempt.delivery, attempt.message, record.attempt, outcome.delay, outcome.reason)
+
+
+# -- messages that cannot be run --------------------------------------------------------------------------------------
+
+
+def poison_outcome(engine: Engine, delivery: Delivery, reason: str, detail: str) -> Outcome:
+    """The outcome of a message that cannot be decoded, found or bound: back off, and in the end dead-letter.
+
+    Args:
+        reason: ``undecodable``, ``unknown_version``, ``unknown_task``, ``arguments``, ``payload_missing`` or
+            ``claim_refused``.
+    """
+    extra = {
+        "action": "message_poison",
+        "reason": reason,
+        "queue": delivery.queue,
+        "message_id": delivery.message_id,
+    }
+    # Before SQS would move it, without a reason.
+    if delivery.receive_count >= min(POISON_RECEIVES, engine.max_receives(delivery.queue)):
+        logger.error("a message goes to the dead-letter queue (%s): %s", reason, detail, extra=extra)
+        return DeadLetter(reason, ErrorInfo(reason, detail))
+    delay = min(POISON_MAX_DELAY, POISON_DELAY * 2 ** max(0, delivery.receive_count - 1))
+    logger.warning("a message cannot be run here (%s), hidden for %.0f s: %s", reason, delay, detail, extra=extra)
+    return RetryIn(delay, reason)
+
+
+def unknown_task(name: str, known: Iterable[str]) -> str:
+    """The error about a message of an unknown task, with the known name that it may have meant."""
+    import difflib  # only an unknown task needs it, and a cold start should not pay for it
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"no task is named {name!r} in this app" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+async def reject_unknown_task(
+    engine: Engine, delivery: Delivery, message: Message, detail: str, reason: str = "unknown_task"
+) -> Outcome:
+    """Back off as for any poison message. In the end its record, if it has one, becomes FAILED.
+
+    So its handle learns of the end, and a redrive can open the next run: it opens a failed task only.
+    """
+    outcome = poison_outcome(engine, delivery, reason, detail)
+    if not isinstance(outcome, DeadLetter):
+        return outcome
+    try:
+        ended = await _end_unclaimed(engine, delivery, message, (), outcome, create=reason == "unknown_task")
+    except MissingResource:
+        return outcome  # an app that records nothing may have no table
+    except Exception as error:
+        if isinstance(error, AwsError) and error.code in REFUSAL_CODES:
+            return outcome  # no record that could be ended
+        engine.claim_faults.failed(error)
+        ended = False
+    return RetryIn(POISON_MAX_DELAY, reason) if ended is False else outcome._replace(recorded=bool(ended))
+
+
+async def reject_arguments(
+    engine: Engine, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing
+) -> Outcome:
+    """Back off as for any poison message, over arguments that do not fit or are gone. In the end the record fails."""
+    outcome = poison_outcome(engine, attempt.delivery, reason, str(error))
+    if not isinstance(outcome, DeadLetter) or attempt.compiled.options.record == "none":
+        return outcome
+    if attempt.compiled.options.record != "finished" and (other := await claim(engine, attempt)) is not None:
+        return other
+    end = AttemptEnd(FAILED, attempt.claim.now, attempt.claim.ttl, error=outcome.error, reason=reason)
+    return await record(engine, attempt, end, outcome._replace(recorded=True))
+
+
+async def fail_after_last_receive(
+    engine: Engine, delivery: Delivery, message: Message, task: CompiledTask, outcome: Outcome
+) -> Outcome:
+    """End a task whose message was received for the last time, and is not done.
+
+    SQS would move it without a reason, and its record would wait for ever. A task that runs elsewhere goes on, and so
+    does one that a schedule brings again.
+    """
+    if not is_last_receive(engine, delivery) or not isinstance(outcome, RetryIn | Release):
+        return outcome
+    if isinstance(outcome, RetryIn) and outcome.later is not None:
+        return outcome
+    why = f"hidden: {outcome.reason}" if isinstance(outcome, RetryIn) else "released"
+    text = (
+        f"its message was received {delivery.receive_count} times, the last one that queue {delivery.queue!r} allows, and "
+        f"is not done ({why}); raise max_receive_count, or see what spends its receives"
+    )
+    letter = DeadLetter("receives", ErrorInfo("OutOfReceives", text))
+    if task.is_claimed:
+        try:
+            ended = await _end_unclaimed(engine, delivery, message, (task.name, *task.aliases), letter)
+        except Exception as error:
+            engine.claim_faults.failed(error)
+            return outcome
+        if not ended:
+            return outcome
+        letter = letter._replace(recorded=True)
+    logger.error(
+        "%s: %s", task.name, text, extra={"action": "task_closed", "task_id": message.id, "reason": "receives"}
+    )
+    return letter
+
+
+async def _end_unclaimed(
+    engine: Engine,
+    delivery: Delivery,
+    message: Message,
+    names: tuple[str, ...],
+    letter: DeadLetter,
+    *,
+    create: bool = True,
+) -> bool | None:
+    """End the record of a task that no attempt holds. False: an attempt holds it. None: there is nothing to end.
+
+    Args:
+        names: the task's other names.
+        create: make a record if there is none, so that a handle learns of the end.
+    """
+    results, now = engine.results, engine.clock.time()
+    end = AttemptEnd(FAILED, now, now + MIN_RESULT_TTL, error=letter.error, reason=letter.reason)
+    claim = Claim(
+        id=message.id,
+        run=message.run,
+        task=names[0] if names else message.task,
+        queue=delivery.queue,
+        owner=engine.new_owner(),
+        now=now,
+        lease_until=now + STORE_SECONDS,
+        max_attempts=1,
+        ttl=end.ttl,
+        enqueued_at=message.enqueued_at or delivery.sent_at,
+        labels=message.labels,
+        parent=message.parent,
+        unique_key=message.unique_key,
+        aliases=(message.task, *names),
+    )
+    record = await results.get(message.id, now=now)
+    if record is None and create:
+        await results.put_queued(claim)
+        record = await results.get(message.id, now=now)
+    if record is None or of_another_task(record, claim):
+        return None
+    if create and replaceable(record, claim):
+        fence = Fence(claim.id, claim.run, 1, claim.owner)
+        return await results.claim(claim) == Claimed(1) and await results.finish(fence, end) is not None
+    if record.run != message.run or record.status.terminal:
+        return None
+    return await results.close_idle(record, end)

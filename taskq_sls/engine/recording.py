@@ -1,234 +1,229 @@
-"""How the end of an attempt becomes durable."""
+"""Makes the end of an attempt durable, before anybody acts on it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 from ..aws.codes import DENIED_CODES, is_item_too_large
 from ..core.backoff import Backoff
-from ..core.clock import Clock
-from ..core.context import TaskContext
-from ..core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release
-from ..core.fault_log import FaultLog
-from ..core.flow import Flow
-from ..core.message import ErrorInfo, Message
-from ..core.states import CANCELLED, RETRYING, State
+from ..core.delivery import DONE, LOST, DeadLetter, Outcome, Release
+from ..core.error_info import error_info
+from ..core.message import ErrorInfo
+from ..core.states import CANCELLED, FAILED, RETRYING, State
 from ..errors import AwsError, ConfigError, MissingResource, PayloadTooLarge, ResultError, TaskQError
 from ..middleware.logging import fields
-from ..results.base import ResultBackend
 from ..results.limits import oversize
-from ..results.records import AttemptEnd, Claim
-from .plan import CompiledTask
-
-if TYPE_CHECKING:
-    from ..metrics.meter import Meter
-    from ..payloads.base import PayloadStore
+from ..results.records import AttemptEnd
+from .attempt import Attempt, Engine
 
 logger = logging.getLogger("taskq_sls.task")
 
-PERSIST_FOR = 15 * 60.0
-"""Seconds for which storing the end of an attempt is retried, under the lease that is held meanwhile."""
+STORE_SECONDS = 15 * 60.0
+"""How long storing the end of an attempt is tried again, under the lease that is held meanwhile."""
+
+RELEASE_SECONDS = 10.0
+"""The same for returning an attempt that has not run."""
+
+FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.1, 30.0
+"""Between two tries, doubling."""
 
 T = TypeVar("T")
 
 
-def _is_transient(error: Exception) -> bool:
-    if isinstance(error, AwsError):
-        return error.transient
-    # The claim was written a moment ago: credentials that are lost since come back, and odd exceptions come from code
-    # such as a `credential_process`.
-    return not isinstance(error, TaskQError) or (
-        isinstance(error, ConfigError) and not isinstance(error, MissingResource)
+def new_end(
+    engine: Engine,
+    attempt: Attempt,
+    state: State,
+    *,
+    result_json: str | None = None,
+    error: ErrorInfo | None = None,
+    reason: str | None = None,
+    next_in: float | None = None,
+) -> AttemptEnd:
+    """The end of an attempt, now. A RETRYING task is due `next_in` seconds from now."""
+    now = due = engine.clock.time()
+    next_at = None
+    if next_in is not None:
+        due = next_at = now + next_in
+    if (not_before := attempt.message.not_before) is not None and not_before > due:
+        due = not_before
+    # Positional, since keywords cost a microsecond per attempt.
+    return AttemptEnd(
+        state,
+        now,
+        due + attempt.compiled.options.result_ttl,
+        result_json,
+        error,
+        reason,
+        next_at,
+        attempt.progress,
+        None,
+        attempt.claim.now,
     )
 
 
-def _may_pass(error: Exception) -> bool:
-    # For the same reason, rights that are gone are somebody's to mend.
-    return _is_transient(error) or (isinstance(error, AwsError) and error.code in DENIED_CODES)
+async def record(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome) -> Outcome:
+    """Store the end, over transient faults, and return the outcome of the message; LOST if it could not be stored.
 
-
-class Attempt(NamedTuple):
-    """One delivery on its way through the executor."""
-
-    delivery: Delivery
-    message: Message
-    plan: CompiledTask
-    context: TaskContext
-    deadline: float | None
-    claim: Claim
-
-
-class Recorder:
-    """Stores ends of attempts, over transient faults, before anybody acts on them.
-
-    Args:
-        payloads: where a result that is too large for the table goes, or None; asked when there is one.
-        meter: what counts them, or None.
+    The function is never run again because its end could not be stored. An end that does not fit its record becomes a
+    failure. If not even that fits, it is stored without its error, or else the message is dead-lettered unrecorded.
     """
-
-    def __init__(
-        self,
-        results: ResultBackend,
-        flow: Flow,
-        clock: Clock,
-        payloads: Callable[[], PayloadStore | None],
-        meter: Meter | None = None,
-    ) -> None:
-        self._meter = meter
-        self._results = results
-        self._payloads = payloads
-        self._flow = flow
-        self._clock = clock
-        self._faults = FaultLog(logger, "ends of attempts cannot be stored", "finish_delayed")
-
-    def end(
-        self,
-        attempt: Attempt,
-        state: State,
-        *,
-        result_json: str | None = None,
-        error: ErrorInfo | None = None,
-        reason: str | None = None,
-        next_in: float | None = None,
-    ) -> AttemptEnd:
-        """The end of an attempt, now. `next_in` seconds from now a RETRYING task is due."""
-        now = self._clock.time()
-        next_at = None if next_in is None else now + next_in
-        due = now if next_at is None else next_at
-        if (not_before := attempt.message.not_before) is not None and not_before > due:
-            due = not_before
-        return AttemptEnd(
-            state,
-            now,
-            due + attempt.plan.options.result_ttl,
-            result_json,
-            error,
-            reason,
-            next_at,
-            attempt.context._progress,
-            None,
-            attempt.claim.now,
+    try:
+        return await _store(engine, attempt, end, outcome)
+    except ResultError as refused:
+        too_large = refused
+    if end.state is not FAILED:
+        info = error_info(too_large)
+        end = new_end(engine, attempt, FAILED, error=info, reason="result")
+        outcome = DeadLetter(
+            "result", info, attempt.context.attempt, recorded=attempt.compiled.options.record != "none"
         )
+        engine.observers.notify(engine.observers.attempt_ending, attempt, end)
+        try:
+            return await _store(engine, attempt, end, outcome)
+        except ResultError:
+            pass
+    assert isinstance(outcome, DeadLetter)
+    try:
+        shorter = end._replace(error=end.error and end.error._replace(message="", traceback=""))
+        return await _store(engine, attempt, shorter, outcome)
+    except ResultError as refused:
+        logger.error("%s: %s", attempt.context.task, refused, extra=fields(attempt.context, "finish_fault"))
+        return outcome._replace(recorded=False)
 
-    async def store(self, attempt: Attempt, end: AttemptEnd, outcome: Outcome) -> Outcome:
-        """Make the end durable; only then is `outcome` the answer.
 
-        Raises:
-            ResultError: the result is too large for the table and there is no bucket that takes it, or the whole
-                record is too large.
-        """
-        context = attempt.context
-        fence = context._fence
-        if fence is None and (end.state is RETRYING or attempt.plan.options.record == "none"):
-            if self._meter is not None:
-                self._meter.ended(context, end.now, end.state, end.reason)
-            return outcome
+async def release(engine: Engine, attempt: Attempt) -> Outcome:
+    """Return an attempt to the queue that never entered its function, or was really stopped: it does not count."""
+    observers = engine.observers
+    if attempt.stop_reason == "lease_lost":
+        observers.notify(observers.attempt_dropped, attempt, "lease_lost")
+        return LOST
+    observers.notify(observers.attempt_dropped, attempt, "released")
+    fence = attempt.fence
+    if fence is None:
+        return Release(0)
+    now = engine.clock.time()
+    try:
+        released = await _retry_until(engine, lambda: engine.results.release(fence, now=now), now + RELEASE_SECONDS)
+    except Exception:
+        return LOST
+    return Release(0) if released else LOST
+
+
+async def _store(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome) -> Outcome:
+    """Store the end; only then is `outcome` the answer.
+
+    Raises:
+        ResultError: the result is too large for the table and there is no bucket that takes it, or the whole record is
+            too large.
+    """
+    fence = attempt.fence
+    if fence is not None or (end.state is not RETRYING and attempt.compiled.options.record != "none"):
         try:
             if oversize(end.result_json):
-                end = await self._put_result(attempt, end)
-            if fence is None:
-                await self._insist(
-                    lambda: self._results.put_finished(attempt.claim, context.attempt, end),
-                    _until(attempt, end),
-                    _may_pass,
-                )
-                state: State | None = end.state
-            else:
-                try:
-                    state = await self._results.finish(fence, end)
-                except Exception as error:
-                    if not _may_pass(error):
-                        raise
-                    state = await self._insist(
-                        lambda: self._results.finish(fence, end), _until(attempt, end), _may_pass
-                    )
+                end = await _offload_result(engine, attempt, end)
+            state = await _write(engine, attempt, end)
         except PayloadTooLarge as error:
             raise ResultError(str(error)) from None
         except ResultError:
             raise
         except Exception as error:
             if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
-                raise ResultError(f"the end of attempt {context.attempt} does not fit its record: {error}") from None
+                text = f"the end of attempt {attempt.context.attempt} does not fit its record: {error}"
+                raise ResultError(text) from None
             logger.error(
                 "%s: the end of attempt %d could not be stored, its message stays: %s",
-                context.task,
-                context.attempt,
+                attempt.context.task,
+                attempt.context.attempt,
                 error,
-                extra=fields(context, "finish_fault"),
+                extra=fields(attempt.context, "finish_fault"),
             )
             return LOST
         if state is None:
-            logger.warning("%s: another holder took over", context.task, extra=fields(context, "lease_lost"))
+            engine.observers.notify(engine.observers.attempt_dropped, attempt, "lease_lost")
             return LOST
-        if self._faults.active:
-            self._faults.recovered()
-        if self._meter is not None:
-            self._meter.ended(context, end.now, state, end.reason)
-        return DONE if state is CANCELLED else outcome
+        if engine.record_faults.active:
+            engine.record_faults.recovered()
+        if state is not end.state:
+            end = end._replace(state=state)
+    engine.observers.notify(engine.observers.attempt_ended, attempt, end)
+    return DONE if end.state is CANCELLED else outcome
 
-    async def fail(self, attempt: Attempt, end: AttemptEnd, letter: DeadLetter) -> Outcome:
-        """Make a failure durable. If the record has no room for its error, it is stored without; else it is dead-lettered
-        unrecorded: in no case is the function run again.
-        """
-        for shorter in (end, end._replace(error=end.error and end.error._replace(message="", traceback=""))):
-            try:
-                return await self.store(attempt, shorter, letter)
-            except ResultError as error:
-                full = error
-        context = attempt.context
-        logger.error("%s: %s", context.task, full, extra=fields(context, "finish_fault"))
-        return letter._replace(recorded=False)
 
-    async def _put_result(self, attempt: Attempt, end: AttemptEnd) -> AttemptEnd:
-        """Put the result into the bucket; the end that points to it."""
+async def _write(engine: Engine, attempt: Attempt, end: AttemptEnd) -> State | None:
+    """Write the end, and return the state that the record has now; None if another holder took over."""
+    results, fence = engine.results, attempt.fence
+    if fence is None:
+        await _retry_until(
+            engine,
+            lambda: results.put_finished(attempt.claim, attempt.context.attempt, end),
+            _give_up_at(attempt, end),
+            _may_pass,
+        )
+        return end.state
+    try:
+        return await results.finish(fence, end)
+    except Exception as error:
+        if not _may_pass(error):
+            raise
+        return await _retry_until(engine, lambda: results.finish(fence, end), _give_up_at(attempt, end), _may_pass)
+
+
+async def _offload_result(engine: Engine, attempt: Attempt, end: AttemptEnd) -> AttemptEnd:
+    """Put the result into the bucket, and return the end that points to it."""
+    try:
+        payloads = engine.payloads()
+        if payloads is None:
+            return end  # the backend refuses it, and names the fix
+        from ..payloads.claim_check import offload_result  # few results are that large
+
+        pointing, (key, body) = offload_result(attempt.claim, end)
+        await _retry_until(engine, lambda: payloads.put(key, body), _give_up_at(attempt, end))
+    except (AwsError, ConfigError) as error:
+        if isinstance(error, AwsError) and error.transient:
+            raise
+        # Running the function again would not help.
+        raise ResultError(
+            f"the result is too large for the table and could not be put into the bucket: {error}"
+        ) from None
+    return pointing
+
+
+def _give_up_at(attempt: Attempt, end: AttemptEnd) -> float:
+    return end.now + STORE_SECONDS if attempt.deadline is None else attempt.deadline
+
+
+def _is_transient(error: Exception) -> bool:
+    if isinstance(error, AwsError):
+        return error.transient
+    # The claim was written a moment ago: credentials that are lost since come back, and other exceptions come from
+    # code such as a `credential_process`.
+    return not isinstance(error, TaskQError) or (
+        isinstance(error, ConfigError) and not isinstance(error, MissingResource)
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    # For the same reason, missing rights will be granted again.
+    return _is_transient(error) or (isinstance(error, AwsError) and error.code in DENIED_CODES)
+
+
+async def _retry_until(
+    engine: Engine,
+    write: Callable[[], Awaitable[T]],
+    until: float,
+    may_pass: Callable[[Exception], bool] = _is_transient,
+) -> T:
+    """Repeat a write over faults that may pass, up to `until` (epoch seconds)."""
+    backoff = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+    while True:
         try:
-            payloads = self._payloads()
-            if payloads is None:
-                return end  # the backend refuses it, and says what to do
-            from ..payloads.claim_check import offload_result
-
-            pointing, (key, body) = offload_result(attempt.claim, end)
-            await self._insist(lambda: payloads.put(key, body), _until(attempt, end))
-        except (AwsError, ConfigError) as error:
-            if isinstance(error, AwsError) and error.transient:
+            return await write()
+        except Exception as error:
+            delay = backoff.next()
+            if not may_pass(error) or engine.clock.time() + delay > until:
                 raise
-            # Running the function again would not mend it.
-            raise ResultError(
-                f"the result is too large for the table and could not be put into the bucket: {error}"
-            ) from None
-        return pointing
-
-    async def give_back(self, attempt: Attempt) -> Outcome:
-        """The attempt never entered its function, or was really stopped by shutdown: it does not count."""
-        context = attempt.context
-        logger.info("%s given back", context.task, extra=fields(context, "task_released"))
-        fence = context._fence
-        if fence is None:
-            return Release(0)
-        now = self._clock.time()
-        try:
-            released = await self._insist(lambda: self._results.release(fence, now=now), now + 10)
-        except Exception:
-            return LOST
-        return Release(0) if released else LOST
-
-    async def _insist(
-        self, write: Callable[[], Awaitable[T]], until: float, may_pass: Callable[[Exception], bool] = _is_transient
-    ) -> T:
-        """Repeat a write over faults that may pass until `until`: the function is never run again for it."""
-        backoff = Backoff(0.1, 30.0)
-        while True:
-            try:
-                return await write()
-            except Exception as error:
-                delay = backoff.next()
-                if not may_pass(error) or self._clock.time() + delay > until:
-                    raise
-                self._faults.failed(error)
-            await self._flow.sleep(delay)
-
-
-def _until(attempt: Attempt, end: AttemptEnd) -> float:
-    return end.now + PERSIST_FOR if attempt.deadline is None else attempt.deadline
+            engine.record_faults.failed(error)
+        await engine.flow.sleep(delay)

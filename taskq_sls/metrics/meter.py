@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from typing import TYPE_CHECKING
 
 from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.states import SUCCEEDED, State
 from .counters import BOUNDS, HOUR, MINUTE, NOTHING, CounterKey, Counters, MetricStore
 from .tally import Tally
-
-if TYPE_CHECKING:
-    from ..core.context import TaskContext
 
 logger = logging.getLogger("taskq_sls.metrics")
 
@@ -52,27 +48,25 @@ class Meter:
 
     # -- counting -----------------------------------------------------------------------------------------------
 
-    def started(self, context: TaskContext, now: float, due: float | None) -> None:
+    def started(self, task: str, queue: str, now: float, due: float | None) -> None:
         """An attempt enters its function. `due`: when it could have, at the earliest; None for a repeated one."""
-        context._started_at = now
-        context._tally = tally = self._tally(context, now)
+        tally = self._tally(task, queue, now)
         tally.started += 1
         if due is not None:
             tally.waits += 1
             if now > due:
                 tally.wait += now - due
 
-    def ended(self, context: TaskContext, now: float, state: State, reason: str | None = None) -> None:
-        """An attempt is over, or a task that never had one."""
-        tally = context._tally
-        if tally is None or now >= tally.until:
-            tally = self._tally(context, now)
+    def ended(
+        self, task: str, queue: str, now: float, state: State, reason: str | None = None, seconds: float | None = None
+    ) -> None:
+        """An attempt is over, which took so many seconds; or a task that never had one: None."""
+        tally = self._tally(task, queue, now)
         if state is SUCCEEDED:
             tally.succeeded += 1
         else:
             tally.end(state, reason)
-        if started_at := context._started_at:
-            seconds = now - started_at
+        if seconds is not None:
             if seconds < 0.0:  # the machine's clock was set back meanwhile
                 seconds = 0.0
             tally.duration += seconds
@@ -80,14 +74,14 @@ class Meter:
                 tally.longest = seconds
             tally.histogram[bisect_left(BOUNDS, seconds)] += 1
 
-    def _tally(self, context: TaskContext, now: float) -> Tally:
+    def _tally(self, task: str, queue: str, now: float) -> Tally:
         if not self._from <= now < self._to:
             self._from = minute = int(now // MINUTE) * MINUTE
             self._to = minute + MINUTE
             self._open = self._minutes.setdefault(minute, {})
-        tally = self._open.get((context.task, context.queue))
+        tally = self._open.get((task, queue))
         if tally is None:
-            tally = self._open[context.task, context.queue] = Tally(self._to)
+            tally = self._open[task, queue] = Tally(self._to)
         return tally
 
     # -- writing ------------------------------------------------------------------------------------------------

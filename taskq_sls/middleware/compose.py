@@ -83,7 +83,7 @@ def _in_thread(layer: Layer, threads: ThreadRunner) -> Layer:
 
 def _wait_in_thread(coroutine: Coroutine[Any, Any, Any], context: TaskContext) -> Any:
     """The value of a coroutine that runs on the attempt's event loop. An interrupt of this thread cancels it."""
-    task = context._task
+    task = context._execution.asyncio_task
     assert task is not None
     running = asyncio.run_coroutine_threadsafe(_to_the_end(lambda _: coroutine, context), task.get_loop())
     try:
@@ -102,10 +102,11 @@ def _wait_in_thread(coroutine: Coroutine[Any, Any, Any], context: TaskContext) -
 async def _to_the_end(inner: Layer, context: TaskContext) -> tuple[Any, BaseException | None]:
     """What `inner` returned or raised. As a value, since a task that ends with SystemExit takes its loop along."""
     # The thread outside cannot be interrupted while it waits: a stop must reach the code that runs.
-    outer, context._task = context._task, asyncio.current_task()
+    execution = context._execution
+    outer, execution.asyncio_task = execution.asyncio_task, asyncio.current_task()
     try:
         return await inner(context), None
     except BaseException as error:
         return None, error
     finally:
-        context._task = outer
+        execution.asyncio_task = outer

@@ -27,15 +27,15 @@ class TimeLimit(Middleware):
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an attempt must run inside an asyncio task")
-        struck = False
+        execution, struck = context._execution, False
         outside = task.cancelling()
 
         def strike() -> None:
             nonlocal struck
             struck = True
-            if context._stuck_after is not None:
+            if execution.stuck_after is not None:
                 # Counted from here: while another task blocked the loop, this one was not told.
-                context._stuck_at = loop.time() + context._stuck_after - timeout
+                execution.stuck_at = loop.time() + execution.stuck_after - timeout
             task.cancel()
 
         loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class TimeLimit(Middleware):
             raise
         finally:
             timer.cancel()
-            context._stuck_at = None
+            execution.stuck_at = None
         if struck:
             task.uncancel()
         return result

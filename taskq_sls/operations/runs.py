@@ -15,9 +15,9 @@ from ..client.services import Services
 from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.message import ErrorInfo
 from ..core.states import State
-from ..engine.claim_refused import id_taken_by
 from ..errors import AwsError
 from ..results.base import give_back
+from ..results.claim_refused import id_taken_by
 from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
 from .dead_letter_view import MOVED_BY_SQS, DeadLetterView
 

@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.context import Fence, Progress
+from ..core.context import Progress
 from ..core.number_checks import is_number, is_whole
 from ..core.states import State
 from ..errors import ConfigError
 from .layout import INDEXED_STATES, LAST_MILLISECOND, time_bound
-from .records import AttemptEnd, CancelAnswer, Claim, Claimed, KeyLock, Refused, Renewed, TaskRecord
+from .records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
 
 if TYPE_CHECKING:
     from ..metrics.counters import MetricStore

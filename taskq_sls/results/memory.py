@@ -9,7 +9,7 @@ import heapq
 import threading
 from collections.abc import Iterator, Sequence
 
-from ..core.context import Fence, Progress
+from ..core.context import Progress
 from ..core.states import CANCELLED, RETRYING, RUNNING, State
 from ..metrics.counters import MemoryMetrics
 from .base import Page, Query, ResultBackend, by_status, check_query
@@ -21,6 +21,7 @@ from .records import (
     CancelAnswer,
     Claim,
     Claimed,
+    Fence,
     KeyLock,
     Refused,
     Renewed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..core.context import Fence, Progress
+from ..core.context import Progress
 from ..core.message import ErrorInfo
 from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
 
@@ -17,6 +17,15 @@ TAKEOVER_GRACE = 5.0
 
 STALL_AFTER = 15 * 60.0
 """Seconds after the end of a lease or a due retry before a task counts as stalled."""
+
+
+class Fence(NamedTuple):
+    """What every write of one attempt is compared with. `owner` is a random token per attempt."""
+
+    id: str
+    run: int
+    attempt: int
+    owner: str
 
 
 class PastAttempt(NamedTuple):

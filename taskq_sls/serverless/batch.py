@@ -10,9 +10,9 @@ from itertools import islice
 
 from ..core.clock import Clock
 from ..core.delivery import LOST, Delivery, Outcome, Release
+from ..engine.attempt import CompiledTask
 from ..engine.executor import Executor
-from ..engine.fifo_groups import fifo_groups, leaves_queue
-from ..engine.plan import CompiledTask
+from ..engine.settling import fifo_groups, leaves_queue
 from .loop import IdleSelector
 
 logger = logging.getLogger("taskq_sls.serverless")
@@ -109,7 +109,7 @@ class Batch:
             len(running),
             extra={"action": "deadline_ignored"},
         )
-        self.stuck = running & {context._task for context in self._executor.running.values()}
+        self.stuck = running & {attempt.asyncio_task for attempt in self._executor.running.values()}
         self._given_up = True
         for task in running - self.stuck:
             task.cancel()
@@ -133,8 +133,8 @@ class Batch:
     def _stop_all(self) -> None:
         self._stopping = True
         self._executor.drain()
-        for context in list(self._executor.running.values()):
-            self._executor.stop(context, "deadline")
+        for attempt in list(self._executor.running.values()):
+            self._executor.stop(attempt, "deadline")
 
     async def _chain(self, chain: Sequence[Delivery]) -> None:
         """Process records in order. Those after one that stays in the queue are released by `_outcome`."""
@@ -219,7 +219,7 @@ class RecordStart:
         self._started_at = 0.0
         self.running = False
 
-    def may_start(self, plan: CompiledTask) -> bool:
+    def may_start(self, task: CompiledTask) -> bool:
         limits = self._limits
         if limits.cutoff is None:
             return True
@@ -227,35 +227,35 @@ class RecordStart:
         if self._first:
             return now < limits.cutoff
         # Records that started earlier have shown how long the claim and a busy loop delay an attempt.
-        return limits.cutoff - now - limits.longest_entry >= _need(plan)
+        return limits.cutoff - now - limits.longest_entry >= _need(task)
 
-    def may_enter(self, plan: CompiledTask) -> bool:
+    def may_enter(self, task: CompiledTask) -> bool:
         limits = self._limits
         if limits.cutoff is None:
             return True
-        if plan.is_async and (limits.waiting or limits.is_saturated()):
+        if task.is_async and (limits.waiting or limits.is_saturated()):
             return False
-        return self._enter(plan, limits.clock.time())
+        return self._enter(task, limits.clock.time())
 
-    async def wait_to_enter(self, plan: CompiledTask) -> bool:
+    async def wait_to_enter(self, task: CompiledTask) -> bool:
         limits = self._limits
         limits.waiting += 1
         try:
             async with limits.entering:
                 # Nothing signals that the loop has had a pause.
-                while plan.is_async and limits.is_saturated() and self._has_time(plan, limits.clock.time()):  # noqa: ASYNC110
+                while task.is_async and limits.is_saturated() and self._has_time(task, limits.clock.time()):  # noqa: ASYNC110
                     await asyncio.sleep(LOAD_CHECK_SECONDS)
         finally:
             limits.waiting -= 1
-        return self._enter(plan, limits.clock.time())
+        return self._enter(task, limits.clock.time())
 
-    def _enter(self, plan: CompiledTask, now: float) -> bool:
+    def _enter(self, task: CompiledTask, now: float) -> bool:
         limits = self._limits
         if now - self._started_at > limits.longest_entry:
             limits.longest_entry = now - self._started_at
-        if not self._has_time(plan, now):
+        if not self._has_time(task, now):
             return False
-        if plan.is_async:
+        if task.is_async:
             self.running = True
             limits.async_running += 1
         return True
@@ -264,11 +264,11 @@ class RecordStart:
         """The async task that was entered has ended."""
         self._limits.async_running -= 1
 
-    def _has_time(self, plan: CompiledTask, now: float) -> bool:
+    def _has_time(self, task: CompiledTask, now: float) -> bool:
         cutoff = self._limits.cutoff
-        return cutoff is None or (now < cutoff if self._first else cutoff - now >= _need(plan))
+        return cutoff is None or (now < cutoff if self._first else cutoff - now >= _need(task))
 
 
-def _need(plan: CompiledTask) -> float:
-    timeout = plan.options.timeout
+def _need(task: CompiledTask) -> float:
+    timeout = task.options.timeout
     return UNTIMED_NEED_SECONDS if timeout is None else timeout

@@ -123,8 +123,8 @@ class LambdaHandler:
 
     async def _leave(self) -> None:
         if self._stuck and self._executor is not None:
-            for context in list(self._executor.running.values()):
-                self._executor.stop(context, "lease_lost")
+            for attempt in list(self._executor.running.values()):
+                self._executor.stop(attempt, "lease_lost")
         for task in self._stuck:
             task.cancel()
         self._app.threads.abandon()

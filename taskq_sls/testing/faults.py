@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ..core.context import Fence, Progress
+from ..core.context import Progress
 from ..core.number_checks import is_number
 from ..core.states import State
 from ..errors import AwsError, ConfigError
 from ..results.base import Page, Query, ResultBackend
-from ..results.records import AttemptEnd, CancelAnswer, Claim, Claimed, KeyLock, Refused, Renewed, TaskRecord
+from ..results.records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
 
 T = TypeVar("T")
 Item = TypeVar("Item")

@@ -16,8 +16,7 @@ from ..core.clock import ManualClock
 from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..core.flow import AsyncFlow, BlockingFlow
 from ..core.queues import dead_letter_name
-from ..engine.fifo_groups import leaves_queue
-from ..engine.settling import reschedule, send_to_dlq, visibility_seconds
+from ..engine.settling import leaves_queue, reschedule, send_to_dlq, visibility_seconds
 from ..errors import TaskQError
 from ..payloads.memory import MemoryPayloads
 from ..results.memory import MemoryResults

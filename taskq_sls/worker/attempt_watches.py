@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.context import TaskContext
+from ..engine.attempt import Attempt
 from ..engine.executor import Executor
 from ..middleware.logging import fields
 
@@ -41,39 +41,40 @@ class StuckWatch:
     def __init__(self, executor: Executor, ask_to_end: Callable[[], object]) -> None:
         self._executor = executor
         self._ask_to_end = ask_to_end
-        self._stuck: set[TaskContext] = set()
+        self._stuck: set[Attempt] = set()
 
     def count(self) -> int:
         """Attempts that still run and will not end."""
-        return sum(context in self._stuck for context in self._executor.running.values())
+        return sum(attempt in self._stuck for attempt in self._executor.running.values())
 
     async def run(self) -> None:
         """Watch until cancelled."""
         loop = asyncio.get_running_loop()
-        struck: set[TaskContext] = set()
+        struck: set[Attempt] = set()
         looked = loop.time()
         while True:
             pause = CLOSE_LOOK_SECONDS if struck else LOOK_SECONDS
             await asyncio.sleep(pause)
             blocked, looked = loop.time() - looked - pause, loop.time()
             before, struck = struck, set()
-            for context in list(self._executor.running.values()):
-                if context._stuck_at is None:
+            for attempt in list(self._executor.running.values()):
+                if attempt.stuck_at is None:
                     continue
-                struck.add(context)
-                context._stuck_at += blocked
-                if context._stuck_at <= looked and context in before and context not in self._stuck:
-                    self._stuck.add(context)
-                    self._end_over(context)
+                struck.add(attempt)
+                attempt.stuck_at += blocked
+                if attempt.stuck_at <= looked and attempt in before and attempt not in self._stuck:
+                    self._stuck.add(attempt)
+                    self._end_over(attempt)
             self._stuck &= struck
 
-    def _end_over(self, context: TaskContext) -> None:
+    def _end_over(self, attempt: Attempt) -> None:
+        context = attempt.context
         logger.critical(
             "%s has ignored its time limit of %g s for %g s more: this worker ends, and its message is left to its "
             "lease; run_in='process' would have let the task alone be killed",
             context.task,
             context.timeout,
-            (context._stuck_after or 0) - (context.timeout or 0),
+            (attempt.stuck_after or 0) - (context.timeout or 0),
             extra=fields(context, "worker_stuck"),
         )
         self._ask_to_end()
@@ -116,9 +117,9 @@ class SaturationWatch:
 
     def _full(self) -> tuple[str, int] | None:
         """The resource that is used up, and a count that changes if one of its places is given to another task."""
-        waiting, admitted = self._executor.thread_line
-        if waiting:
-            return f"{self._worker.threads} threads", admitted
+        threads = self._executor.threads
+        if threads.waiting:
+            return f"{self._worker.threads} threads", threads.admitted
         return (f"{self._slots.total} slots", self._worker.done) if self._unpolled() else None
 
     def _unpolled(self) -> list[str]:
@@ -126,7 +127,7 @@ class SaturationWatch:
         return [] if self._slots.free else [poller.queue for poller in self._pollers if not poller.polling]
 
     async def _messages_wait(self) -> bool:
-        if self._executor.thread_line[0]:
+        if self._executor.threads.waiting:
             return True
         try:
             depths = [await self._broker.depth(queue) for queue in self._unpolled()]
@@ -135,7 +136,7 @@ class SaturationWatch:
         return any(depth.visible for depth in depths)
 
     def _warn(self, resource: str) -> None:
-        names = Counter(context.task for context in self._executor.running.values()).most_common(NAMES_SHOWN)
+        names = Counter(attempt.context.task for attempt in self._executor.running.values()).most_common(NAMES_SHOWN)
         logger.warning(
             "all %s have been taken for %.0f s and messages wait; running: %s. If these tasks wait for other tasks, "
             "let them enqueue the next step instead of waiting; if they only take long, raise concurrency or threads, "

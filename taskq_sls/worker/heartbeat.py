@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from ..aws.codes import DENIED_CODES
 from ..client.services import Services
 from ..core.clock import Clock
-from ..core.context import TaskContext
 from ..core.fault_log import FaultLog
 from ..core.flow import drive
 from ..core.queues import VISIBILITY_TIMEOUT
+from ..engine.attempt import Attempt
 from ..engine.executor import Executor
 from ..errors import AwsError, TaskQError
 from ..middleware.logging import fields
@@ -52,7 +52,7 @@ class Heartbeat:
         visibility_timeouts: Mapping[str, int],
         services: Services,
         clock: Clock,
-        stop_attempt: Callable[[TaskContext, str], None],
+        stop_attempt: Callable[[Attempt, str], None],
         report: Callable[[], None] | None = None,
     ) -> None:
         self._report = report
@@ -182,14 +182,14 @@ class Heartbeat:
     def _renew_leases(self) -> bool:
         now, machine = self._clock.time(), time.monotonic()
         due = []
-        for context in list(self._executor.running.values()):
-            if context._fence is None:
+        for attempt in list(self._executor.running.values()):
+            if attempt.fence is None:
                 continue
-            seconds = self._visibility_timeouts.get(context.queue, VISIBILITY_TIMEOUT)
+            seconds = self._visibility_timeouts.get(attempt.delivery.queue, VISIBILITY_TIMEOUT)
             # By both clocks: the wall clock may be set back, and the monotonic one stops while the machine sleeps.
-            outlived = context._lease_until - now <= seconds * 2 / 3 or machine - context._leased_at >= seconds / 3
-            if outlived or context._progress is not context._progress_saved:
-                due.append(context)
+            outlived = attempt.lease_until - now <= seconds * 2 / 3 or machine - attempt.leased_at >= seconds / 3
+            if outlived or attempt.progress is not attempt.progress_saved:
+                due.append(attempt)
         if not due:
             return True
         renewed = drive(self._services.flow.map(self._renew, due, MAX_PARALLEL_RENEWALS))
@@ -198,13 +198,13 @@ class Heartbeat:
         # A single attempt that cannot be renewed is not a fault of the heartbeat.
         return any(renewed)
 
-    async def _renew(self, context: TaskContext) -> bool:
-        fence, progress = context._fence, context._progress
+    async def _renew(self, attempt: Attempt) -> bool:
+        fence, progress = attempt.fence, attempt.progress
         assert fence is not None
         now, machine = self._clock.time(), time.monotonic()
-        seconds = self._visibility_timeouts.get(context.queue, VISIBILITY_TIMEOUT)
+        seconds = self._visibility_timeouts.get(attempt.delivery.queue, VISIBILITY_TIMEOUT)
         # The lease never moves back with the wall clock: for workers with a correct clock it would have ended.
-        lease_until = max(now + seconds, context._lease_until + machine - context._leased_at)
+        lease_until = max(now + seconds, attempt.lease_until + machine - attempt.leased_at)
         renew = self._services.results.renew
         try:
             try:
@@ -215,9 +215,9 @@ class Heartbeat:
                 # Only the progress comes from the task: without it the renewal can succeed.
                 logger.warning(
                     "%s: its progress cannot be stored: %s",
-                    context.task,
+                    attempt.context.task,
                     error,
-                    extra=fields(context, "progress_fault"),
+                    extra=fields(attempt.context, "progress_fault"),
                 )
                 renewed = await renew(fence, now=now, lease_until=lease_until)
         except Exception as error:  # of any kind: the other attempts must still be renewed
@@ -226,12 +226,12 @@ class Heartbeat:
         if renewed is None:
             # The write was refused. Unless the attempt has just ended, it has lost its lease.
             if fence.owner in self._executor.running:
-                self._stop_attempt(context, "lease_lost")
+                self._stop_attempt(attempt, "lease_lost")
             return True
-        context._lease_until, context._leased_at = lease_until, machine
-        context._progress_saved = progress
+        attempt.lease_until, attempt.leased_at = lease_until, machine
+        attempt.progress_saved = progress
         if renewed.cancel_requested:
-            self._stop_attempt(context, "cancelled")
+            self._stop_attempt(attempt, "cancelled")
         return True
 
 
@@ -240,12 +240,12 @@ def _is_refusal(error: TaskQError) -> bool:
     return isinstance(error, AwsError) and not error.transient and error.code not in DENIED_CODES
 
 
-def stopper(executor: Executor, loop: asyncio.AbstractEventLoop) -> Callable[[TaskContext, str], None]:
+def stopper(executor: Executor, loop: asyncio.AbstractEventLoop) -> Callable[[Attempt, str], None]:
     """A function with which another thread stops an attempt, on the loop of `executor`, if it still runs."""
 
-    def stop(context: TaskContext, reason: str) -> None:
+    def stop(attempt: Attempt, reason: str) -> None:
         try:
-            loop.call_soon_threadsafe(executor.stop, context, reason)
+            loop.call_soon_threadsafe(executor.stop, attempt, reason)
         except RuntimeError:  # the loop is closed: no attempt runs
             pass
 

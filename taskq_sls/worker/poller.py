@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from ..brokers.base import MAX_BATCH, MAX_WAIT, Broker
 from ..core.backoff import Backoff
 from ..core.clock import Clock
-from ..core.context import Fence
 from ..core.delivery import Delivery
 from ..core.fault_log import FaultLog
 from ..errors import AwsError
 from ..results.base import ResultBackend
+from ..results.records import Fence
 from .slots import Slots
 
 logger = logging.getLogger("taskq_sls.worker")

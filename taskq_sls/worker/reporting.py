@@ -99,7 +99,7 @@ class Reporter:
             version=__version__,
             queues=tuple(queue.name for queue in worker.queues),
             stopping=self._stopping(),
-            oldest=oldest_tasks(running),
+            oldest=oldest_tasks(attempt.context for attempt in running),
         )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..client.services import Services
 from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..engine.executor import Executor
-from ..engine.fifo_groups import GroupLocks, fifo_groups
+from ..engine.settling import GroupLocks, fifo_groups
 from ..errors import AwsError, TaskQError
 from .attempt_watches import LOOK_SECONDS, SaturationWatch, StuckWatch
 from .event_loop import in_new_thread
@@ -108,7 +108,7 @@ class WorkerRun:
                 wait,
                 self._slots,
                 self._deliver,
-                ClaimOutage(queue.name, self._executor.failing, services.results, app.clock),
+                ClaimOutage(queue.name, self._executor.failing_queues, services.results, app.clock),
             )
             for queue in worker.queues
         ]
@@ -189,8 +189,8 @@ class WorkerRun:
             )
         until = time.monotonic() + self._worker.grace
         await self._wait_for_tasks(until)
-        for context in list(self._executor.running.values()):
-            self._executor.stop(context, "shutdown")
+        for attempt in list(self._executor.running.values()):
+            self._executor.stop(attempt, "shutdown")
         await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
         failures = await asyncio.gather(*polls, return_exceptions=True)
         await self._wait_for_tasks(time.monotonic() + STOP_SECONDS)
@@ -218,8 +218,8 @@ class WorkerRun:
         Its message and its record are left to hold and lease: nobody knows what its code still does.
         """
         self._ending = True
-        for context in list(self._executor.running.values()):
-            self._executor.stop(context, "lease_lost")
+        for attempt in list(self._executor.running.values()):
+            self._executor.stop(attempt, "lease_lost")
         tasks += self._running
         for task in tasks:
             task.cancel()

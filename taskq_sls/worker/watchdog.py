@@ -20,8 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..core.context import TaskContext, _current
+from ..core.context import _current
 from ..core.forced_end import EXIT_SECONDS, exit_after, write_line
+from ..engine.attempt import Attempt
 from .heartbeat import Heartbeat
 from .supervisor import STUCK
 
@@ -154,7 +155,7 @@ class LoopWatch:
         blocked_until: when the loop was last seen blocked for `BLOCKED_SECONDS` or more, by the monotonic clock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, running: Callable[[], Collection[TaskContext]]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, running: Callable[[], Collection[Attempt]]) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
         self._running = running
@@ -232,9 +233,9 @@ def _frames(innermost: FrameType | None, outermost: FrameType | None) -> list[Fr
     return frames[::-1]
 
 
-def _is_of_attempt(task: asyncio.Task[Any], outermost: FrameType, running: Collection[TaskContext]) -> bool:
+def _is_of_attempt(task: asyncio.Task[Any], outermost: FrameType, running: Collection[Attempt]) -> bool:
     """True if an attempt runs in `task`, or made it: tasks that code creates inherit its context variables."""
-    if any(context._task is task for context in running):
+    if any(attempt.asyncio_task is task for attempt in running):
         return True
     variables: contextvars.Context | None = None
     if sys.version_info >= (3, 12):
@@ -244,4 +245,4 @@ def _is_of_attempt(task: asyncio.Task[Any], outermost: FrameType, running: Colle
     if variables is None:  # another kind of event loop, with Python 3.11
         return True
     current = variables.get(_current)
-    return any(context is current for context in running)
+    return any(attempt.context is current for attempt in running)

@@ -20,11 +20,10 @@ from taskq_sls import TaskQ
 from taskq_sls.cli import main
 from taskq_sls.cli.apps import load_app
 from taskq_sls.core.clock import SystemClock
-from taskq_sls.core.context import Fence
 from taskq_sls.core.flow import drive
 from taskq_sls.core.forced_end import ShutdownWatchdog
 from taskq_sls.core.states import State
-from taskq_sls.results.records import AttemptEnd, Claim
+from taskq_sls.results.records import AttemptEnd, Claim, Fence
 
 SHOP = """
 from datetime import date, timedelta

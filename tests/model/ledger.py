@@ -7,9 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskq_sls.core.context import Fence
 from taskq_sls.core.states import State
-from taskq_sls.results.records import Claim, TaskRecord
+from taskq_sls.results.records import Claim, Fence, TaskRecord
 
 GRACE = 5.0
 """Seconds after the end of a lease before another holder may take over, as promised."""

@@ -16,10 +16,10 @@ from taskq_sls import TaskQ
 from taskq_sls.brokers.base import Broker
 from taskq_sls.client.services import Services
 from taskq_sls.core.clock import Clock
-from taskq_sls.core.context import TaskContext
 from taskq_sls.core.delivery import Delivery, Outcome, Release
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow
-from taskq_sls.engine.fifo_groups import GroupLocks, fifo_groups
+from taskq_sls.engine.attempt import Attempt
+from taskq_sls.engine.settling import GroupLocks, fifo_groups
 from taskq_sls.errors import TaskQError
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.worker.heartbeat import Heartbeat
@@ -135,8 +135,8 @@ class SimWorker:
         self.executor.drain()
         if self._work:
             await asyncio.wait(list(self._work), timeout=grace)
-        for context in list(self.executor.running.values()):
-            self.executor.stop(context, "shutdown")
+        for attempt in list(self.executor.running.values()):
+            self.executor.stop(attempt, "shutdown")
         while self._work and not self.dead:
             await asyncio.wait(list(self._work))
         if self.dead:
@@ -214,8 +214,8 @@ class SimWorker:
                     next_beat[name] = self.clock.time() + queue.visibility_timeout / 3
             self._heartbeat._renew_leases()
 
-    def _stop_attempt(self, context: TaskContext, reason: str) -> None:
-        self.executor.stop(context, reason)
+    def _stop_attempt(self, attempt: Attempt, reason: str) -> None:
+        self.executor.stop(attempt, reason)
 
     def _spawn(self, work: Coroutine[Any, Any, None], kept: dict[asyncio.Task[Any], None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -9,14 +9,14 @@ from typing import Any
 from taskq_sls.brokers.base import Answer
 from taskq_sls.brokers.memory import StoredMessage
 from taskq_sls.core.clock import Clock
-from taskq_sls.core.context import Fence, Progress
+from taskq_sls.core.context import Progress
 from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.message import Message, decode
 from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.core.states import State
 from taskq_sls.errors import UndecodableMessage
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import AttemptEnd, CancelAnswer, Claim, Claimed, Refused, Renewed, TaskRecord
+from taskq_sls.results.records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, Refused, Renewed, TaskRecord
 from taskq_sls.testing import AdversarialBroker
 from tests.model.ledger import Ledger
 

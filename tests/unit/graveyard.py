@@ -10,7 +10,6 @@ from taskq_sls import Queue, TaskQ, TaskRecord
 from taskq_sls.brokers.base import Answer, EntryError, Outgoing
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import ManualClock
-from taskq_sls.core.context import Fence
 from taskq_sls.core.delivery import DeadLetter, Delivery, Outcome
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
@@ -18,7 +17,7 @@ from taskq_sls.core.message import ErrorInfo, Message, decode
 from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.core.states import State
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import AttemptEnd, Call, Claim
+from taskq_sls.results.records import AttemptEnd, Call, Claim, Fence
 from taskq_sls.scheduler.memory import MemorySchedules
 
 NOW = 1_800_000_000.0

@@ -40,8 +40,8 @@ async def test_a_task_that_runs_at_most_once_is_not_given_back_when_shutdown_has
     running = asyncio.create_task(executor.process(delivery(once)))
     await entered.wait()
     await until(lambda: executor.running)
-    for context in list(executor.running.values()):
-        executor.stop(context, "shutdown")
+    for attempt in list(executor.running.values()):
+        executor.stop(attempt, "shutdown")
 
     outcome = await running
     assert isinstance(outcome, DeadLetter)

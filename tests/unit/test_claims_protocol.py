@@ -87,7 +87,7 @@ async def test_a_duplicate_of_a_task_that_keeps_renewing_waits_longer_each_time_
     for _ in range(7):
         record = rig.record()
         record_lease = rig.clock.time() + HOLD
-        from taskq_sls.core.context import Fence
+        from taskq_sls.results.records import Fence
 
         fence = Fence("task-1", 0, 1, "somebody")
         assert drive(rig.results.renew(fence, now=rig.clock.time(), lease_until=record_lease))

@@ -187,10 +187,10 @@ def test_progress_of_another_type_is_refused_where_it_is_given(arguments: tuple[
     with pytest.raises(TypeError, match=named) as caught:
         context.progress(*arguments)
     assert isinstance(caught.value, TaskQError)
-    assert context._progress is None
+    assert context._execution.progress is None
 
 
 def test_progress_takes_numbers_of_any_type() -> None:
     context = TaskContext("id-1", "job")
     context.progress(Decimal("1.5"), Fraction(5, 2))  # type: ignore[arg-type]  # numbers, though no floats
-    assert context._progress == (1.5, 2.5, None)
+    assert context._execution.progress == (1.5, 2.5, None)

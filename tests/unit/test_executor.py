@@ -266,7 +266,7 @@ async def test_a_claim_that_the_table_refuses_for_good_is_poison_with_its_reason
     assert "no such attribute" in outcome.error.message
     found = rig.found()
     assert (found and found.reason) == ("claim_refused" if record == "queued" else None)
-    assert not (await rig.executor()).failing  # the table answers
+    assert not (await rig.executor()).failing_queues  # the table answers
 
 
 async def test_a_refused_claim_is_dead_lettered_although_its_record_cannot_be_ended_either() -> None:
@@ -289,7 +289,7 @@ async def test_queues_whose_claims_fail_are_known_until_one_succeeds() -> None:
     def job() -> None: ...
 
     rig.results.fail("claim", times=2)
-    failing = (await rig.executor()).failing
+    failing = (await rig.executor()).failing_queues
     for _ in range(2):
         await rig.run(job)
         assert failing == {"default"}
@@ -473,8 +473,8 @@ class Stopping:
         driver = asyncio.create_task(self.rig.run(self.job))
         await self.begun.wait()
         executor = await self.rig.executor()
-        [context] = executor.running.values()
-        executor.stop(context, reason)
+        [attempt] = executor.running.values()
+        executor.stop(attempt, reason)
         outcome = await driver
         assert driver.cancelling() == 0
         assert not executor.running
@@ -528,8 +528,8 @@ async def test_a_stop_that_comes_while_the_end_is_being_stored_does_not_interrup
     real = type(rig.results).finish
 
     async def finish(*arguments: Any) -> Any:
-        for context in executor.running.values():
-            executor.stop(context, "cancelled")
+        for attempt in executor.running.values():
+            executor.stop(attempt, "cancelled")
         await asyncio.sleep(0)
         return await real(rig.results, *arguments)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
-from taskq_sls.engine.fifo_groups import GroupLocks, fifo_groups, leaves_queue
+from taskq_sls.engine.settling import GroupLocks, fifo_groups, leaves_queue
 
 
 def delivery(body: str, group: str | None = "g", queue: str = "ledger.fifo") -> Delivery:

@@ -168,7 +168,7 @@ async def test_progress_of_other_types_fails_neither_a_beat_nor_the_end_of_its_a
 ) -> None:
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
-    running.contexts["task-1"]._progress = Progress(1, 10, 5)  # type: ignore[arg-type]  # past the check of `progress`
+    running.contexts["task-1"]._execution.progress = Progress(1, 10, 5)  # type: ignore[arg-type]  # past the check of `progress`
     heartbeat._check()
     assert running.lease("task-1") == running.rig.clock.time() + HOLD
     assert await running.finish() == [Done()]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rig import NOW, Rig, delivery
 
-from taskq_sls import ConfigError, Retry, TaskContext, TaskQ
+from taskq_sls import ConfigError, Retry, TaskQ
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.states import State
@@ -59,9 +59,8 @@ def meter_of(store: Store, **options: Any) -> Meter:
 
 
 def run_one(meter: Meter, at: float, *, seconds: float = 0.0, task: str = "resize") -> None:
-    context = TaskContext("id", task, queue="default")
-    meter.started(context, at, None)
-    meter.ended(context, at + seconds, State.SUCCEEDED)
+    meter.started(task, "default", at, None)
+    meter.ended(task, "default", at + seconds, State.SUCCEEDED, seconds=seconds)
 
 
 def fault() -> AwsError:
@@ -186,7 +185,7 @@ async def test_a_cancel_that_came_while_the_task_failed_is_counted_as_that() -> 
 
 async def test_a_firing_that_is_skipped_is_counted_as_that(store: Store) -> None:
     meter = meter_of(store)
-    meter.ended(TaskContext("id", "nightly", queue="default"), NOW, State.CANCELLED, "overlap")
+    meter.ended("nightly", "default", NOW, State.CANCELLED, "overlap")
     await meter.flush(NOW, everything=True)
     assert await store.minutes() == {0: Counters(skipped=1)}
 
@@ -200,10 +199,9 @@ async def test_a_clock_that_is_set_back_makes_no_negative_duration(store: Store)
 
 async def test_an_attempt_counts_where_it_starts_and_where_it_ends(store: Store) -> None:
     meter = meter_of(store)
-    context = TaskContext("id", "resize", queue="default")
-    meter.started(context, NOW + 50, None)
+    meter.started("resize", "default", NOW + 50, None)
     await meter.flush(NOW + 61)
-    meter.ended(context, NOW + 140, State.FAILED)
+    meter.ended("resize", "default", NOW + 140, State.FAILED, seconds=90)
     await meter.flush(NOW + 180)
     minutes = await store.minutes()
     assert set(minutes) == {0, 2}
@@ -213,10 +211,9 @@ async def test_an_attempt_counts_where_it_starts_and_where_it_ends(store: Store)
 
 async def test_what_ends_in_the_minute_that_was_just_written_is_not_lost(store: Store) -> None:
     meter = meter_of(store)
-    context = TaskContext("id", "resize", queue="default")
-    meter.started(context, NOW + 10, None)
+    meter.started("resize", "default", NOW + 10, None)
     await meter.flush(NOW + 11, everything=True)
-    meter.ended(context, NOW + 12, State.SUCCEEDED)
+    meter.ended("resize", "default", NOW + 12, State.SUCCEEDED, seconds=2)
     await meter.flush(NOW + 13, everything=True)
     assert ((await store.minutes())[0].started, (await store.minutes())[0].succeeded) == (1, 1)
 

@@ -11,7 +11,7 @@ import pytest
 from taskq_sls import Queue, Retry, TaskContext, TaskQ
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.client.schedule_sync import sync
-from taskq_sls.core.context import Fence, Progress
+from taskq_sls.core.context import Progress
 from taskq_sls.core.flow import call_sync, drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
@@ -20,7 +20,7 @@ from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
 from taskq_sls.metrics.counters import BUCKETS, CounterKey, Counters
 from taskq_sls.results.base import Page, Query
-from taskq_sls.results.records import AttemptEnd, Claim
+from taskq_sls.results.records import AttemptEnd, Claim, Fence
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.web.pages import dead_letters as pages
 from taskq_sls.web.pages import search as finding

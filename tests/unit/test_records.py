@@ -2,13 +2,13 @@
 
 import pytest
 
-from taskq_sls.core.context import Fence
 from taskq_sls.core.states import TERMINAL, State
 from taskq_sls.results.layout import LAST_MILLISECOND, time_bound, time_key
 from taskq_sls.results.records import (
     STALL_AFTER,
     TAKEOVER_GRACE,
     Claim,
+    Fence,
     TaskRecord,
     abandoned,
     can_claim,

@@ -372,7 +372,7 @@ async def test_progress_is_told_while_the_task_runs(rig: Rig, tmp_path: Path) ->
     go = tmp_path / "go"
     running = asyncio.create_task(rig.run(in_process(rig, functions.report), str(go)))
     executor = await rig.executor()
-    await until(lambda: [one._progress for one in executor.running.values()] == [(1, 2, "half")])
+    await until(lambda: [attempt.progress for attempt in executor.running.values()] == [(1, 2, "half")])
     go.touch()
     await running
     assert rig.record().progress == (2, 2, None)
@@ -522,15 +522,15 @@ async def test_an_attempt_can_be_stuck_only_while_its_function_ignores_its_limit
     class Outside(Middleware):
         async def execute(self, context: TaskContext, call_next: Any) -> Any:
             await call_next(context)
-            seen.append(context._stuck_at)
+            seen.append(context._execution.stuck_at)
 
     @rig.task(timeout=0.05, hard_timeout=90.05, middleware=[Outside()])
     async def job(ctx: TaskContext) -> None:
-        seen.append(ctx._stuck_at)
+        seen.append(ctx._execution.stuck_at)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
-        assert ctx._stuck_at is not None
-        seen.append(ctx._stuck_at - asyncio.get_running_loop().time())
+        assert ctx._execution.stuck_at is not None
+        seen.append(ctx._execution.stuck_at - asyncio.get_running_loop().time())
 
     assert await rig.run(job) == DONE
     assert seen == [None, pytest.approx(90, abs=10), None]
@@ -545,8 +545,8 @@ async def test_an_attempt_is_not_stuck_because_another_task_blocked_the_loop() -
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            assert ctx._stuck_at is not None
-            told_in_time.append(ctx._stuck_at > asyncio.get_running_loop().time())
+            assert ctx._execution.stuck_at is not None
+            told_in_time.append(ctx._execution.stuck_at > asyncio.get_running_loop().time())
             raise
 
     running = asyncio.create_task(rig.run(job))

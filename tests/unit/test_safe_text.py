@@ -10,11 +10,11 @@ from pydantic import BeforeValidator
 from rig import Rig, delivery
 
 from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, rate
+from taskq_sls.core import error_info as error_text
 from taskq_sls.core.delivery import DeadLetter, RetryIn
+from taskq_sls.core.error_info import RemoteTraceback, error_info
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.safe_text import class_name, repr_of, text_of
-from taskq_sls.engine import attempt as failures
-from taskq_sls.engine.attempt import RemoteTraceback, error_info
 from taskq_sls.serialization import compile_signature
 from taskq_sls.testing import in_memory
 
@@ -96,7 +96,7 @@ def test_every_exception_has_a_text(error: BaseException) -> None:
 
 
 def test_of_endless_recursion_the_innermost_frames_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "MAX_FRAMES", 20)
+    monkeypatch.setattr(error_text, "MAX_FRAMES", 20)
 
     def descend(depth: int) -> None:
         descend(depth - 1) if depth else int("no number")
@@ -117,9 +117,9 @@ def test_of_endless_recursion_the_innermost_frames_are_shown(monkeypatch: pytest
     assert "in test_of_endless_recursion" in error_info(raised.value).traceback
     assert "[Previous line repeated 16 more times]" in error_info(raised.value).traceback
 
-    monkeypatch.setattr(failures, "MAX_FRAMES", 51)
+    monkeypatch.setattr(error_text, "MAX_FRAMES", 51)
     assert "in fail" not in error_info(cause).traceback
-    monkeypatch.setattr(failures, "MAX_FRAMES", 52)
+    monkeypatch.setattr(error_text, "MAX_FRAMES", 52)
     assert "in fail" in error_info(cause).traceback
 
 

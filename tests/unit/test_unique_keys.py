@@ -26,13 +26,12 @@ from taskq_sls import (
     TaskQ,
 )
 from taskq_sls.brokers.base import EntryError, Outgoing
-from taskq_sls.core.context import Fence
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message, dead_letter_body, decode
 from taskq_sls.results.base import RESEND_AFTER
-from taskq_sls.results.records import AttemptEnd, Claim, KeyLock
+from taskq_sls.results.records import AttemptEnd, Claim, Fence, KeyLock
 from taskq_sls.testing import InMemory, in_memory
 
 REFUSED = EntryError("Nope", "not today")
@@ -419,8 +418,10 @@ async def test_a_running_task_that_is_cancelled_frees_its_key() -> None:
     rig = Rig()
 
     @rig.task(name="job")
-    async def job(ctx: TaskContext) -> None:
-        (await rig.executor()).stop(ctx, "cancelled")
+    async def job() -> None:
+        executor = await rig.executor()
+        [attempt] = executor.running.values()
+        executor.stop(attempt, "cancelled")
         await asyncio.sleep(60)
 
     drive(rig.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))

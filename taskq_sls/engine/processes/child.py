@@ -25,7 +25,7 @@ from ...core.forks import end_fork, reset_in_forks
 from ...core.interrupts import TaskInterrupted
 from ...errors import ArgumentsError, ConfigError
 from ...serialization import Signature, compile_signature
-from ..plan import Definition
+from ..attempt import Definition
 from .exceptions import pack
 from .frames import FrameError, FrameReader, frame
 from .log_records import Forwarder, Levels, forward, forward_only
@@ -77,7 +77,7 @@ class _Child:
                     stream.flush()
                 except Exception:  # the task closed it, or nobody reads it any more
                     pass
-            progress = None if isinstance(context, BaseException) else _plain(context._progress)
+            progress = None if isinstance(context, BaseException) else _plain(context._execution.progress)
             self._context = None
             try:
                 self._send(word, serial, value, progress)
@@ -188,7 +188,7 @@ class _Child:
         if serial != self._serial:
             return
         if self._context is not None and value is not None:
-            self._context._stop = value
+            self._context._execution.stop_reason = value
         if word == "end":
             self._asked = True
             # To the main thread, so that it interrupts a call of the system there.
@@ -198,8 +198,8 @@ class _Child:
 
     def _tell_progress(self) -> None:
         context = self._context
-        if context is not None and context._progress is not self._progress:
-            self._progress = context._progress
+        if context is not None and context._execution.progress is not self._progress:
+            self._progress = context._execution.progress
             self._send("progress", self._serial, None, _plain(self._progress))
 
 

@@ -12,8 +12,8 @@ import pickle
 import sys
 from typing import Any
 
+from ...core.error_info import RemoteTraceback, error_info
 from ...core.message import ErrorInfo
-from ..attempt import RemoteTraceback, error_info
 
 
 def pack(error: BaseException) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.context import NO_STATE, TaskContext
+from ...core.error_info import RemoteTraceback
 from ...core.message import ErrorInfo
 from ...errors import ResultError, TaskCrashed
 from ...serialization import Signature
-from ..attempt import RemoteTraceback
 from .exceptions import unpack
 from .process import ChildProcess, how_it_ended
 
@@ -80,7 +80,7 @@ class ProcessPool:
                 except asyncio.CancelledError:
                     stopped = True
                     if not talk.done():
-                        child.stop(context._stop)
+                        child.stop(context._execution.stop_reason)
         finally:
             self._give_back(child, loop, talk)
         return stopped, talk.result()
@@ -168,7 +168,7 @@ def _request(target: FunctionRef, context: TaskContext) -> dict[str, Any]:
     return {
         "target": (target.module, target.qualname),
         "wants_context": target.wants_context,
-        "call": context._call or ([], {}),
+        "call": context._execution.call or ([], {}),
         "context": pickle.dumps(fields),
     }
 

@@ -117,7 +117,7 @@ class ChildProcess:
                         continue
                     raise FrameError(f"an answer to request {serial}, where {self._serial} was sent")
                 if progress is not None:
-                    context._note_progress(Progress(*progress))
+                    context._execution.report_progress(Progress(*progress))
                 if word == "began":
                     self.began = True
                 elif word != "progress":
@@ -143,7 +143,7 @@ class ChildProcess:
         """Make its task end, on the loop's thread: by a word first where a user cancelled it, then by signals.
 
         Args:
-            reason: what ``context._stop`` says; None for the time limit.
+            reason: the attempt's stop reason; None for the time limit.
         """
         loop = asyncio.get_running_loop()
         if not self._may_be_told:  # it has not got its task yet

@@ -10,10 +10,9 @@ import functools
 import re
 from typing import Any, NamedTuple
 
-from ...core.context import Fence
 from ...core.states import State
 from ..layout import Item
-from ..records import TAKEOVER_GRACE, Claim, KeyLock
+from ..records import TAKEOVER_GRACE, Claim, Fence, KeyLock
 from .items import number, text
 
 NAME = re.compile(r"#(\w+)")

@@ -3,12 +3,11 @@
 from decimal import Decimal
 from typing import Any
 
-from taskq_sls.core.context import Fence
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import AttemptEnd, Claim, Claimed
+from taskq_sls.results.records import AttemptEnd, Claim, Claimed, Fence
 
 NOW = 1_800_000_000.0
 HOLD = 60.0

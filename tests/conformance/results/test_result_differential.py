@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from record_builders import NOW, a_claim
 
 from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.core.context import Fence, Progress
+from taskq_sls.core.context import Progress
 from taskq_sls.core.flow import drive
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
@@ -16,7 +16,7 @@ from taskq_sls.deploy.provision import provision_table
 from taskq_sls.results.base import Query, ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import AttemptEnd, Claim, Claimed
+from taskq_sls.results.records import AttemptEnd, Claim, Claimed, Fence
 
 IDS = ["a", "b"]
 LIFE = 400.0

@@ -15,14 +15,14 @@ from record_builders import NOW, TTL, a_claim, retrying
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers import dead_letters
-from taskq_sls.core.context import Fence, Progress
+from taskq_sls.core.context import Progress
 from taskq_sls.core.message import ErrorInfo, Message, decode
 from taskq_sls.core.states import State
 from taskq_sls.deploy.provision import provision_table
 from taskq_sls.metrics.counters import HOUR, MINUTE, CounterKey, Counters
 from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb.backend import DynamoResults
-from taskq_sls.results.records import Claimed, KeyLock, PastAttempt, TaskRecord
+from taskq_sls.results.records import Claimed, Fence, KeyLock, PastAttempt, TaskRecord
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.scheduler.clock_state import Change
 from taskq_sls.scheduler.clock_state_table import TableClockState

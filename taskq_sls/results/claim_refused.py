@@ -1,4 +1,4 @@
-"""What a refused claim means for the message that asked."""
+"""The outcome of a message whose claim was refused."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import NamedTuple
 from ..core.delivery import DONE, DeadLetter, Outcome, RetryIn
 from ..core.message import ErrorInfo
 from ..core.states import State
-from ..results.records import TAKEOVER_GRACE, AttemptEnd, Claim, TaskRecord, abandoned, of_another_task
+from .records import TAKEOVER_GRACE, AttemptEnd, Claim, TaskRecord, abandoned, of_another_task
 
-LONGEST_WAIT = 900.0
-"""Most seconds a duplicate waits before it looks at a live lease again."""
+MAX_DUPLICATE_WAIT_SECONDS = 900.0
+"""Longest time a duplicate waits before it tries the claim again under a live lease."""
 
 
 class RefusalDecision(NamedTuple):
-    """`outcome` for the message.
+    """The outcome of a message whose claim was refused.
 
-    Where `close` is set, the record is to be ended with it first; where `cancel` is, it is to be cancelled first.
+    Args:
+        close: ends the record first, or None.
+        cancel: cancel the record first.
     """
 
     outcome: Outcome
@@ -24,11 +26,11 @@ class RefusalDecision(NamedTuple):
     cancel: bool = False
 
 
-def decide(record: TaskRecord, claim: Claim, hold: float) -> RefusalDecision:
+def decide(record: TaskRecord, claim: Claim, visibility_timeout: float) -> RefusalDecision:
     """Read the record that refused a claim.
 
     Args:
-        hold: the queue's hold in seconds. A live holder renews its lease three times in that time.
+        visibility_timeout: of the queue, in seconds. A live holder renews its lease three times in that time.
     """
     if of_another_task(record, claim):
         return RefusalDecision(_refused("id_taken", id_taken_by(record, claim.task)))
@@ -47,20 +49,19 @@ def decide(record: TaskRecord, claim: Claim, hold: float) -> RefusalDecision:
     if record.status.terminal:
         return RefusalDecision(DONE)
     if record.status is State.RUNNING:
-        return _running(record, claim, hold)
+        return _running(record, claim, visibility_timeout)
     if record.status not in (State.QUEUED, State.RETRYING):
-        return RefusalDecision(
-            RetryIn(LONGEST_WAIT, "unknown_state")
-        )  # a later version's, or unreadable: not ours to act upon
+        # Written by a later version, or unreadable: this one must not act on it.
+        return RefusalDecision(RetryIn(MAX_DUPLICATE_WAIT_SECONDS, "unknown_state"))
     if record.cancel_requested:
-        # It was asked to cancel while it ran, and given back: nobody has ended it yet.
+        # A cancel was requested while it ran, and then it was released: nothing has ended it yet.
         return RefusalDecision(DONE, cancel=True)
     due = record.next_at if record.next_at is not None else claim.now
     return RefusalDecision(RetryIn(max(1.0, due - claim.now), "early"))
 
 
 def id_taken_by(record: TaskRecord, task: str) -> str:
-    """Why a task is not run, or has no state: another one has used its id first."""
+    """The error of a task that is not run, or has no state, because another one used its id first."""
     return (
         f"the id {record.id} belongs to task {record.task} ({record.status}), so task {task} is not run; enqueue it again "
         "with an id that no other task has"
@@ -71,19 +72,19 @@ def _refused(reason: str, why: str) -> DeadLetter:
     return DeadLetter(reason, ErrorInfo("ClaimRefused", why))
 
 
-def _running(record: TaskRecord, claim: Claim, hold: float) -> RefusalDecision:
+def _running(record: TaskRecord, claim: Claim, visibility_timeout: float) -> RefusalDecision:
     if not abandoned(record, claim.now):
         left = (record.lease_until or claim.now) - claim.now
         wait = left + TAKEOVER_GRACE
-        if left > hold / 2 and record.started_at is not None:
+        if left > visibility_timeout / 2 and record.started_at is not None:
             # The holder is alive. Waiting as long as it has been running doubles the wait each time.
             wait = max(wait, claim.now - record.started_at)
-        return RefusalDecision(RetryIn(min(LONGEST_WAIT, max(1.0, wait)), "held"))
+        return RefusalDecision(RetryIn(min(MAX_DUPLICATE_WAIT_SECONDS, max(1.0, wait)), "held"))
     if record.cancel_requested:
         return RefusalDecision(DONE, AttemptEnd(State.CANCELLED, claim.now, claim.ttl, reason="cancelled"))
     error = ErrorInfo(
         "Crashed",
-        f"attempt {record.attempt} ended without a word (crash, kill or lost machine), and it was the last one allowed",
+        f"attempt {record.attempt} ended without a result (crash, kill or lost machine), and it was the last one allowed",
     )
     return RefusalDecision(
         DeadLetter("crashed", error, record.attempt, recorded=True),

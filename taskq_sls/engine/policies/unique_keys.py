@@ -1,0 +1,18 @@
+"""Frees the unique key of a task that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from ...core.message import Message
+from ...results.base import give_back
+from ..attempt import Engine, Observer
+
+
+class UniqueKeys(Observer):
+    """Frees a key whatever ended the task. Its end is stored by then, so no key is freed too early."""
+
+    def message_done(self, engine: Engine, message: Message) -> Awaitable[None] | None:
+        if message.unique_key is None:
+            return None
+        return give_back(engine.results, message.task, message.unique_key, message.id)

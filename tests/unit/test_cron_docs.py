@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs/scheduling.md").read_text()
 
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")}
 
-OURS = SECTIONS["Saying when"] + SECTIONS["Time zones and daylight saving"]
+OURS = SECTIONS["Expressions"] + SECTIONS["Time zones and daylight saving"]
 
 
 def test_the_python_of_the_sections_on_when_runs() -> None:
@@ -35,12 +35,12 @@ WRITTEN = {1: "22-23,0-2 *", 4: "FRI-SAT,SUN-MON MON-FRI MON,WED,FRI,SUN MON"}
 
 @pytest.mark.parametrize(("place", "field"), [(place, one) for place in REFUSED for one in REFUSED[place].split()])
 def test_what_the_page_calls_refused_is_refused(place: int, field: str) -> None:
-    assert f"`{field}`" in SECTIONS["Saying when"].partition("| refused |")[2]
+    assert f"`{field}`" in SECTIONS["Expressions"].partition("| rejected |")[2]
     with pytest.raises(ConfigError):
         cron(EMPTY[place].format(field))
 
 
 @pytest.mark.parametrize(("place", "field"), [(place, one) for place in WRITTEN for one in WRITTEN[place].split()])
 def test_what_the_page_says_to_write_is_accepted(place: int, field: str) -> None:
-    assert f"`{field}`" in SECTIONS["Saying when"].partition("| refused |")[2]
+    assert f"`{field}`" in SECTIONS["Expressions"].partition("| rejected |")[2]
     cron(EMPTY[place].format(field))

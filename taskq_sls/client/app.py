@@ -1,4 +1,4 @@
-"""The app: configuration, the registry of tasks, and the wiring of broker, results and middlewares."""
+"""The app: its configuration, tasks, events and schedules, and the services behind them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .definition import caller_locals, define
 from .overloads import EventDecorator, TaskDecorator, _Probe
 from .registry import Registry
 from .results import Results
-from .runtime import ByName, Runtime, find_app, place_of
+from .runtime import ByName, Runtime, find_app, place_of, queues_by_name
 from .services import ServiceFactory, Services
 from .task import AsyncTask, Enqueuer, SyncTask, Task
 
@@ -60,25 +60,25 @@ _QUEUE_NAME_LIMIT = 80
 
 
 class App(ByName):
-    """An app without its drivers: tasks, the queues that carry them, and where their state is kept.
+    """An app: its tasks, their queues, and the stores of their state.
 
-    Nothing is read from the environment and no connection is made before it is needed.
+    The environment is read, and connections are made, at first use.
 
     Args:
         name: of the app; the default prefix of its resources. 1 to 40 letters, digits, ``-`` or ``_``.
-        queues: the first one is the default of tasks that name none. Default: one, ``default``.
+        queues: the first is the default of tasks without a queue. Default: one queue, ``default``.
         middleware: hooks around dispatch and execution, the first outermost. Default: structured logging.
             A task with a timeout has its time limit innermost.
         lifespan: an async context manager function, entered once per worker process or Lambda container with
-            the app; what it yields is ``context.state`` in tasks.
-        prefix, table, queue_urls, bucket, schedule_group, schedule_role_arn: where the resources are; see
-            `Settings`. Default: the environment.
+            the app; it yields the value of ``context.state`` in tasks.
+        prefix, table, queue_urls, bucket, schedule_group, schedule_role_arn: names and addresses of the resources;
+            see `Settings`. Default: the environment.
         broker, results, payloads, schedule_store: used instead of SQS, DynamoDB, S3 and EventBridge Scheduler.
         clock: the source of time.
-        max_depth: longest chain of tasks that enqueue each other.
-        report: whether workers report themselves in the table, one small write a minute (`taskq workers`).
-        metrics: whether workers and Lambda functions count what their tasks do, in the table, for `app.metrics`. Default:
-            the environment (``TASKQ_METRICS``), else where any task is recorded.
+        max_depth: longest chain of tasks that enqueue each other, 1 or more.
+        report: workers report themselves in the table, one small write a minute (`taskq workers`).
+        metrics: workers and Lambda functions count attempts and outcomes in the table, for `app.metrics`. Default: the
+            environment (``TASKQ_METRICS``), else True if any task is recorded.
         aws_options: timeouts, retries and connections of the AWS clients (``taskq_sls.aws.config.ClientOptions``).
         options: defaults for all tasks: retry, record, result_ttl, timeout, labels, expires_in, redact, and those that
             middlewares declare.
@@ -123,7 +123,7 @@ class App(ByName):
         self.report = report
         self.max_depth = max_depth
         self.lifespan = None if lifespan is None else _checked_lifespan(name, lifespan)
-        self.queues = _by_name(name, queues)
+        self.queues = queues_by_name(name, queues)
         self.middleware = checked_middleware(name, (StructuredLogging(),) if middleware is None else tuple(middleware))
         self._declarations: Declarations | None = None
         self.routes: list[Route] = []
@@ -143,7 +143,13 @@ class App(ByName):
         self._settings: Settings | None = None
         time_source: Clock = clock or SystemClock()
         services = ServiceFactory(
-            lambda: self.settings, time_source, broker, results, dict(aws_options or {}), payloads, schedule_store
+            settings=lambda: self.settings,
+            clock=time_source,
+            broker=broker,
+            results=results,
+            aws_options=dict(aws_options or {}),
+            payloads=payloads,
+            schedules=schedule_store,
         )
         self._runtime = Runtime(
             owner=self,
@@ -167,7 +173,7 @@ class App(ByName):
 
     @property
     def clock(self) -> Clock:
-        """The source of time; the testing kit puts another one here."""
+        """The source of time; the testing kit replaces it."""
         return self._runtime.clock
 
     @clock.setter
@@ -176,7 +182,7 @@ class App(ByName):
 
     @property
     def services(self) -> ServiceFactory:
-        """Makes brokers, result backends and stores; the testing kit puts others here."""
+        """Makes brokers, result backends and stores; the testing kit replaces it."""
         return self._runtime.services
 
     @services.setter
@@ -185,7 +191,7 @@ class App(ByName):
 
     @property
     def settings(self) -> Settings:
-        """Where the app's resources are; read from the environment at first use.
+        """Names and addresses of the app's resources; read from the environment at first use.
 
         Raises:
             ConfigError: a variable is malformed.
@@ -251,14 +257,14 @@ class App(ByName):
         schedule: When | Schedule | Sequence[When | Schedule] | None = None,
         **options: Any,
     ) -> Any:
-        """Make a function a task. May be used bare.
+        """Make a function a task: ``@app.task`` or ``@app.task(...)``.
 
         Args:
             name: default ``module:function``.
             aliases: former names; messages that carry one still run.
             middleware: hooks of this task alone, inside those of the app.
-            schedule: when it runs by itself: ``cron(...)``, ``rate(...)``, ``at(...)``, a ``Schedule`` (which also
-                has arguments), or a list of these. `taskq schedules sync` or the template makes them.
+            schedule: the times of scheduled runs: ``cron(...)``, ``rate(...)``, ``at(...)``, a ``Schedule`` (which also
+                has arguments), or a list of these. `taskq schedules sync` or the template creates them.
             options: see `TaskOptions` (all but ``id`` and ``unique_key``), and those that middlewares declare.
 
         Raises:
@@ -287,7 +293,7 @@ class App(ByName):
                 else None
             )
             if former and (former == task.name or self.registry.forget_implied(former)) and self.routes:
-                from .events import move_routes  # there are routes, so it is loaded
+                from .events import move_routes  # loaded already if there are routes
 
                 move_routes(self.routes, former, task)
             return task
@@ -313,7 +319,15 @@ class App(ByName):
 
         check_receives(where, merged.retry, self._runtime.check_queue(where, merged))
         return define(
-            self._runtime, self.make_children, function, resolved, merged, middlewares, self.threads, localns, aliases
+            self._runtime,
+            function,
+            resolved,
+            merged,
+            children=self.make_children,
+            middlewares=middlewares,
+            threads=self.threads,
+            localns=localns,
+            aliases=aliases,
         )
 
     def on_event(
@@ -326,11 +340,11 @@ class App(ByName):
         arguments: Mapping[str, str] | None = None,
         **options: Any,
     ) -> EventDecorator:
-        """Make a task of every EventBridge event that matches: above or below ``@app.task``, or on a plain function.
+        """Enqueue a task for every EventBridge event that matches. Goes above or below ``@app.task``, or on a function.
 
-        A parameter ``event`` gets the whole event, ``id``, ``source``, ``detail_type``, ``time``, ``account``,
-        ``region``, ``resources`` and ``detail`` the event's field, any other the field of `detail` of its name. What
-        an event lacks takes the parameter's default. Values are read by the task's annotations.
+        A parameter ``event`` gets the whole event; ``id``, ``source``, ``detail_type``, ``time``, ``account``,
+        ``region``, ``resources`` and ``detail`` get the event's field; any other parameter gets the field of `detail`
+        of its name. If the event lacks the field, the parameter takes its default. Annotations decode the values.
 
         Args:
             source, detail_type: text, ``{"prefix": text}``, or a list of such alternatives. Default of `detail_type`:
@@ -338,16 +352,16 @@ class App(ByName):
             bus: name of the event bus. Default: the account's default bus.
             detail: pattern of the detail, as in EventBridge: objects and lists of values, with the operators prefix,
                 suffix, anything-but, exists and numeric.
-            arguments: places in the event by parameter, such as ``{"key": "detail.object.key"}``; ``"event"`` is all
-                of it. Digits are positions in lists.
+            arguments: paths in the event by parameter, such as ``{"key": "detail.object.key"}``; ``"event"`` is the
+                whole event. Digits are positions in lists.
             options: queue, delay, group, labels, expires_in, unique_key, unique_ttl and unique of the enqueue.
 
         Raises:
-            ConfigError: a pattern, a place or an option is wrong, or no parameter has that name.
+            ConfigError: a pattern, a path or an option is wrong, or no parameter has that name.
         """
-        from .events import declare, route_pattern  # few apps need them, and a cold start should not pay
+        from .events import declare, route_pattern  # few apps have events: keeps cold starts short
 
-        wanted = route_pattern(source, detail_type, detail)
+        pattern = route_pattern(source, detail_type, detail)
         localns = caller_locals(2)
 
         def route(function: Callable[..., Any]) -> Task[..., Any]:
@@ -356,7 +370,7 @@ class App(ByName):
             else:
                 task = self._define(function, None, (), {}, localns)
                 self.registry.add(task, (), implied=True)
-            declare(self._runtime, self.routes, task, wanted, bus, arguments, options)
+            declare(self._runtime, self.routes, task, pattern, bus, arguments, options)
             return task
 
         return cast(EventDecorator, route)
@@ -388,22 +402,24 @@ class App(ByName):
         """
         from .schedule_value import Schedule
 
-        one = Schedule(when, args, kwargs, name=name, overlap=overlap, misfire=misfire, group=group, enabled=enabled)
-        return self._declare(self._scheduled_task(task), one)[0]
+        declared = Schedule(
+            when, args, kwargs, name=name, overlap=overlap, misfire=misfire, group=group, enabled=enabled
+        )
+        return self._declare(self._scheduled_task(task), declared)[0]
 
     @property
     def schedules(self) -> Sequence[DeclaredSchedule]:
-        """The schedules that are declared in code, in the order of their declaration."""
+        """The schedules declared in code, in order."""
         return () if self._declarations is None else tuple(self._declarations)
 
     def schedule_handle(self, id: str, task: Enqueuer[..., Any] | None = None) -> ScheduleHandle:
-        """The handle of a schedule, to look at it or to change it. Nothing is called.
+        """The handle of a schedule, to read or change it. Makes no call.
 
         Args:
-            id: what ``ScheduleHandle.id`` was; with `task`, what was given as ``with_options(id=...)``.
+            id: the value of ``ScheduleHandle.id``; with `task`, the id that ``with_options(id=...)`` got.
 
         Raises:
-            ConfigError: `id` is no name of a schedule.
+            ConfigError: `id` is not the name of a schedule.
         """
         from .schedule_handle import schedule_handle
 
@@ -416,12 +432,13 @@ class App(ByName):
         self, task: Enqueuer[..., Any], given: When | Schedule | Sequence[When | Schedule]
     ) -> list[DeclaredSchedule]:
         from .schedule_value import as_schedules
-        from .schedules import Declarations  # a cold start without schedules should not pay
+        from .schedules import Declarations  # keeps cold starts without schedules short
 
         if self._declarations is None:
             self._declarations = Declarations(self._runtime)
-        declarations, several = self._declarations, as_schedules(f"task {task.name}", given)
-        return [declarations.add(task._definition, task.options, one) for one in several]
+        declarations = self._declarations
+        schedules = as_schedules(f"task {task.name}", given)
+        return [declarations.add(task._definition, task.options, schedule) for schedule in schedules]
 
     def _scheduled_task(self, task: Enqueuer[..., Any] | str) -> Enqueuer[..., Any]:
         found = self.registry.get(task) if isinstance(task, str) else task
@@ -433,7 +450,7 @@ class App(ByName):
         )
 
     def ref(self, name: str, **options: Any) -> Enqueuer[..., Any]:
-        """A task without its code: sent by name, with plain JSON arguments, which nobody checks here.
+        """A task without its code: sent by name, with plain JSON arguments, which are not checked against its function.
 
         Args:
             options: queue, delay, group, id, labels, expires_in, unique_key, unique_ttl, unique; record and
@@ -448,43 +465,43 @@ class App(ByName):
     # -- drivers ------------------------------------------------------------------------------------------------
 
     def redaction(self, task: str | None = None) -> Names:
-        """The names whose values are not shown: those of a task, or where it is not registered here, of the app."""
+        """Names of values that are not shown: those of a task, or of the app if the task is not registered here."""
         found = None if task is None else self.registry.get(task)
         return (self._defaults if found is None else found.options).redact
 
     @property
     def log_redaction(self) -> Names:
-        """The names of the app and of all its tasks: a log record does not tell whose it is."""
+        """The redacted names of the app and all its tasks: a log record does not name its task."""
         return self._defaults.redact.union(*(task.options.redact for task in self.registry))
 
     def redacted(
         self, task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        """A task's arguments, as JSON values, as they may be shown."""
+        """A task's arguments as JSON values, without the redacted ones."""
         found = None if task is None else self.registry.get(task)
         parameters = None if found is None else found._definition.signature().positions(len(args))
         return redact_arguments(args, kwargs, self.redaction(task), parameters)
 
     def shown_result(self, task: str, text: str) -> Any:
-        """The JSON value of a task's result, with the fields of models that were left out because they were not set."""
+        """The JSON value of a task's result, including the fields of models that are stored only if they were set."""
         found = self.registry.get(task)
         return json.loads(text) if found is None else found._definition.signature().whole_result(text)
 
     @functools.cached_property
     def metrics(self) -> Metrics:
-        """What tasks did over time, for reading."""
+        """Counters of tasks over time, for reading."""
         from .metrics import Metrics  # drivers do not need it
 
         return Metrics(self._runtime)
 
     @property
     def counts(self) -> bool:
-        """Whether drivers count what their tasks do; without records there may be no table to write that into."""
-        wanted = self.settings.metrics
-        return any(task.options.record != "none" for task in self.registry) if wanted is None else wanted
+        """True if drivers count attempts and outcomes. Default: if a task is recorded; else there may be no table."""
+        configured = self.settings.metrics
+        return any(task.options.record != "none" for task in self.registry) if configured is None else configured
 
     def meter(self, services: Services, *, hours_every: float = 0.0) -> Meter | None:
-        """What counts for a driver, or None where nothing is counted.
+        """The meter of a driver, or None if nothing is counted.
 
         Args:
             hours_every: see `taskq_sls.metrics.meter.Meter`.
@@ -522,32 +539,6 @@ class App(ByName):
         return float(declared.visibility_timeout) if declared is not None else 60.0
 
 
-def _by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
-    if isinstance(queues, Queue):
-        raise ConfigError(f"TaskQ({app!r}): queues must be a list; give queues=[Queue({queues.name!r})]")
-    declared = [Queue("default")] if queues is None else list(queues)
-    if not declared:
-        raise ConfigError(f"TaskQ({app!r}, queues=[]): declare at least one Queue")
-    by_name: dict[str, Queue] = {}
-    for queue in declared:
-        if not isinstance(queue, Queue):
-            raise ConfigError(f"TaskQ({app!r}): queues holds {queue!r}; give Queue({queue!r})")
-        if queue.name in by_name:
-            raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
-        by_name[queue.name] = queue
-    taken = {dead_letter_name(name): f"the dead-letter queue of {name!r}" for name in by_name}
-    if "schedules-dlq" in taken:
-        raise ConfigError(
-            f"TaskQ({app!r}): queue 'schedules' would share its dead-letter queue, 'schedules-dlq', with all schedules; "
-            "give the queue another name"
-        )
-    taken["schedules-dlq"] = "the dead-letter queue of schedules"
-    for name in by_name:
-        if name in taken:
-            raise ConfigError(f"TaskQ({app!r}): queue {name!r} is {taken[name]}; give the queue another name")
-    return by_name
-
-
 def _checked_lifespan(app: str, lifespan: Lifespan) -> Lifespan:
     where = f"TaskQ({app!r}): lifespan={lifespan!r}"
     fix = "give an async generator function decorated with contextlib.asynccontextmanager"
@@ -566,13 +557,13 @@ def _checked_lifespan(app: str, lifespan: Lifespan) -> Lifespan:
 
 
 def checked_middleware(where: str, middlewares: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
-    """Middlewares, if they are."""
-    for one in middlewares:
-        if not isinstance(one, Middleware):
-            raise ConfigError(f"{where}: middleware {one!r} must be an instance of a Middleware subclass")
+    """`middlewares`. Raises ConfigError if one is not a Middleware."""
+    for middleware in middlewares:
+        if not isinstance(middleware, Middleware):
+            raise ConfigError(f"{where}: middleware {middleware!r} must be an instance of a Middleware subclass")
     return middlewares
 
 
 def declared_options(middlewares: Sequence[Middleware]) -> dict[str, OptionCheck]:
     """The options that middlewares add, with their checks."""
-    return {name: check for one in middlewares for name, check in one.options.items()}
+    return {name: check for middleware in middlewares for name, check in middleware.options.items()}

@@ -1,4 +1,4 @@
-"""From a function to a task: its signature, the place of its context, and its hooks, compiled once."""
+"""Makes a task of a function: its signature, its context parameter and its hooks are compiled once."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ T = TypeVar("T")
 
 def define(
     runtime: Runtime,
-    children: Callable[[], ProcessPool],
     function: Callable[..., Any],
     name: str,
     options: TaskOptions,
+    *,
+    children: Callable[[], ProcessPool],
     middlewares: tuple[Middleware, ...],
     threads: ThreadRunner,
     localns: Mapping[str, Any],
@@ -45,20 +46,10 @@ def define(
         children: the child processes of tasks with ``run_in="process"``.
 
     Raises:
-        ConfigError: the function is a generator or a class, a TaskContext stands elsewhere than first, an
-            annotation has no exact JSON form, or ``run_in="process"`` does not fit the function.
+        ConfigError: the function is a generator or a class, a TaskContext is not the first parameter, an annotation has
+            no exact JSON form, or ``run_in="process"`` does not fit the function.
     """
-    called = called_function(function)
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise ConfigError(f"task {name}: a generator cannot be a task; return a list, or enqueue one task per item")
-    if inspect.isbuiltin(function):
-        raise ConfigError(
-            f"task {name}: {function!r} is a builtin, which says nothing of its parameters; wrap it in a def"
-        )
-    if isinstance(function, type) or not callable(function):
-        raise ConfigError(f"task {name}: {repr_of(function)} is not a function")
-    if _is_method(function, name):
-        raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
+    _check_function(function, name)
     is_async = is_coroutine_function(function)
     wants_context = _wants_context(function, name, localns)
 
@@ -71,7 +62,7 @@ def define(
     try:
         signature()
     except UnresolvedAnnotation:
-        pass  # names something defined further down; compiled at first use
+        pass  # it names a type that is defined further down; compiled at first use
 
     def call(context: TaskContext) -> Any:
         execution = context._execution
@@ -95,8 +86,8 @@ def define(
     if options.run_in == "process":
         if is_async:
             raise ConfigError(
-                f'task {name}: run_in="process" is for plain functions, and this one is async: it holds up nobody while '
-                "it waits; make it a plain def, or leave run_in out"
+                f'task {name}: run_in="process" is for plain functions, and this one is async: it blocks no other task '
+                "while it waits; make it a plain def, or leave run_in out"
             )
         from ..engine.processes.pool import FunctionRef, process_layer
 
@@ -115,8 +106,21 @@ def define(
     return (AsyncTask if is_async else SyncTask)(runtime, definition)
 
 
+def _check_function(function: Callable[..., Any], name: str) -> None:
+    """Raise ConfigError if a value cannot be a task's function."""
+    called = called_function(function)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise ConfigError(f"task {name}: a generator cannot be a task; return a list, or enqueue one task per item")
+    if inspect.isbuiltin(function):
+        raise ConfigError(f"task {name}: {function!r} is a builtin, without a signature; wrap it in a def")
+    if isinstance(function, type) or not callable(function):
+        raise ConfigError(f"task {name}: {repr_of(function)} is not a function")
+    if _is_method(function, name):
+        raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
+
+
 def _is_method(function: Callable[..., Any], name: str) -> bool:
-    """Whether it is defined in a class body and takes an object first."""
+    """True if it is defined in a class body and its first parameter is self or cls."""
     outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
     try:
         parameters = inspect.signature(function).parameters
@@ -130,14 +134,14 @@ def _is_method(function: Callable[..., Any], name: str) -> bool:
 
 
 def _wants_context(function: Callable[..., Any], name: str, localns: Mapping[str, Any]) -> bool:
-    """Whether the first parameter is annotated TaskContext."""
+    """True if the first parameter is annotated TaskContext."""
     wants = False
     for index, parameter in enumerate(inspect.signature(function).parameters.values()):
         if not _is_context(parameter.annotation, function, localns):
             continue
         if index > 0 or parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             raise ConfigError(
-                f"task {name}: TaskContext stands at parameter {parameter.name!r}; it must be the first parameter"
+                f"task {name}: TaskContext is the type of parameter {parameter.name!r}; it must be the first parameter"
             )
         wants = True
     return wants
@@ -159,14 +163,14 @@ def _is_context(annotation: Any, function: Callable[..., Any], localns: Mapping[
 
 
 class _Holder:
-    """Something get_type_hints reads one annotation from."""
+    """Holds one annotation for get_type_hints."""
 
     def __init__(self, annotation: str) -> None:
         self.__annotations__ = {"_": annotation}
 
 
 def _once(make: Callable[[], T]) -> Callable[[], T]:
-    """`make` called at first use, and its value kept; an exception is raised again at each use."""
+    """Call `make` at first use and keep its value. After an exception, the next use calls it again."""
     made: list[T] = []
     lock = threading.Lock()
 
@@ -182,6 +186,6 @@ def _once(make: Callable[[], T]) -> Callable[[], T]:
 
 
 def caller_locals(depth: int) -> Mapping[str, Any]:
-    """Local names of the function `depth` calls up, so that annotations may name what is defined there."""
+    """Local names of the function `depth` calls up: annotations may name types that are defined there."""
     frame = sys._getframe(depth)
     return dict(frame.f_locals) if frame.f_code.co_name != "<module>" else {}

@@ -1,4 +1,4 @@
-"""Handles: what an enqueue returns, and how a caller waits for results."""
+"""Handles of tasks: their status, results and cancelling, and waiting for many."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TaskHandle(ByName, Generic[R]):
         )
 
     def status(self) -> State:
-        """The task's state now. A sent task without a record is QUEUED.
+        """The task's state. QUEUED if it is not recorded yet.
 
         Raises:
             ConfigError: the task records nothing.
@@ -83,21 +83,21 @@ class TaskHandle(ByName, Generic[R]):
         return await self._status(await self._runtime.services.on_loop())
 
     def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
-        """Wait for the task to end, and return what it returned.
+        """Wait for the task to end, and return its result.
 
-        Looks at the table at growing, jittered intervals (50 ms to 2 s); a look that fails is repeated.
+        Polls the table at growing, jittered intervals (50 ms to 2 s). Polls that fail for a transient reason are repeated.
 
         Args:
-            timeout: seconds to wait, 0 or more; 0 looks once; None waits as long as it takes.
-            allow_wait: wait inside a running task too. The task keeps its slot or thread meanwhile: if all of them
-                wait, nothing is left to run the tasks they wait for. Not needed with ``timeout=0``.
+            timeout: seconds to wait, 0 or more; 0 polls once; None waits without a limit.
+            allow_wait: wait inside a running task too. The task keeps its slot or thread meanwhile: if all slots wait,
+                none is left to run the tasks they wait for. Not needed with ``timeout=0``.
 
         Raises:
             WaitInTask: called inside a running task without `allow_wait`.
             TaskFailed: it ended FAILED; carries the remote traceback.
             TaskCancelled: it was cancelled.
             TaskExpired: it was too old to be run.
-            TaskStalled: its worker vanished and nobody took it up for 15 minutes.
+            TaskStalled: its lease or its next attempt ended over 15 minutes ago, and no worker has started it.
             ResultTimeout: `timeout` passed; the task goes on.
             ConfigError: the task records nothing (``record="none"``).
         """
@@ -113,9 +113,9 @@ class TaskHandle(ByName, Generic[R]):
         """Cancel the task.
 
         Returns:
-            ``answer`` is ``cancelled`` (it will not start again), ``requested`` (it runs; an async task is
-            cancelled at its worker's next heartbeat, a sync one can look at ``ctx.cancelled``) or
-            ``too_late`` (it had ended as ``status`` says).
+            ``answer`` is ``cancelled`` (it will not start again), ``requested`` (it is running: an async task is
+            cancelled at its worker's next heartbeat, a sync one can check ``ctx.cancelled``) or ``too_late`` (it has
+            ended, in state ``status``).
 
         Raises:
             ConfigError: the task is recorded below ``started``.
@@ -153,8 +153,8 @@ class TaskHandle(ByName, Generic[R]):
         return answer
 
     async def _drop_schedules(self, services: Services, schedules: ScheduleStore, now: float) -> None:
-        """Remove the one-time schedules that may yet bring the task: of its delay, and of its last retry."""
-        from ..scheduler.firing import delay_name  # only where a scheduler is configured
+        """Delete the one-time schedules of the task: of its delay, and of its last retry."""
+        from ..scheduler.firing import delay_name  # only if a scheduler is configured
 
         record = await services.results.get(self.id, now=now)
         names = {delay_name(self.id, 0, 0)}
@@ -165,13 +165,13 @@ class TaskHandle(ByName, Generic[R]):
 
     async def _result(self, services: Services, timeout: float | None) -> R:
         self._needs_record("result()")
-        from .waiting import wait_for_records  # who only sends, or only works, waits for nothing
+        from .waiting import wait_for_records  # producers and workers that never wait need not load it
 
         record = (await wait_for_records(self._runtime.clock, services, [self.id], timeout))[self.id]
         return self._value(record)
 
     def _id_taken(self, record: TaskRecord) -> bool:
-        """True if another task has used the id first: this one is dead-lettered, and has no record of its own."""
+        """True if another task used the id first: this one is dead-lettered, without a record of its own."""
         return self._runtime.registry.different_tasks(self.task, record.task)
 
     def _value(self, record: TaskRecord) -> R:
@@ -202,7 +202,9 @@ class TaskHandle(ByName, Generic[R]):
 
     def _needs_record(self, call: str) -> None:
         if self._record == "none":
-            raise ConfigError(f"{call}: task {self.task} has record='none', so its state is kept nowhere")
+            raise ConfigError(
+                f"{call}: task {self.task} has record='none', so its state is not stored; record it with record='finished' or more"
+            )
 
 
 def _restored(
@@ -215,7 +217,7 @@ def _restored(
     module: str | None,
     decodes: bool,
 ) -> TaskHandle[Any]:
-    """A handle from its pickle; `module` is that of a task registered in the app."""
+    """Unpickle a handle; `module` is that of the task's function, if the task is registered."""
     decode: Callable[[str], Any] | None = None
     if module is not None:
         decode = find_task(runtime, task, module)._definition.signature().decode_result
@@ -225,7 +227,7 @@ def _restored(
 
 
 def error_of(record: TaskRecord) -> TaskError | None:
-    """The error that stands for a task's end, or None if it succeeded."""
+    """The error that `result()` raises for a record, or None if the task succeeded."""
     if record.status is State.SUCCEEDED:
         return None
     if record.status is State.CANCELLED:
@@ -255,7 +257,7 @@ def error_of(record: TaskRecord) -> TaskError | None:
         )
     return TaskStalled(
         f"task {record.task} {record.id} is {record.status} since attempt {record.attempt}, but its lease or its next "
-        "attempt ended over 15 minutes ago and nobody took it up: are workers running?",
+        "attempt ended over 15 minutes ago, and no worker has started it again: are workers running?",
         id=record.id,
         task=record.task,
     )
@@ -268,19 +270,19 @@ def wait_all(
     *,
     allow_wait: bool = False,
 ) -> list[R]:
-    """Wait for many tasks with one batched read per look, and return their results in order.
+    """Wait for many tasks, with batched reads, and return their results in order.
 
     Args:
         handles: of one app.
-        timeout: seconds for all together; None waits as long as it takes.
+        timeout: seconds for all together; None waits without a limit.
         on_progress: called with (ended, total) whenever more have ended.
         allow_wait: wait inside a running task too; see `TaskHandle.result`.
 
     Raises:
         WaitInTask: called inside a running task without `allow_wait`.
-        TaskError: of the first task, in order, that did not succeed; after all have ended.
+        TaskError: all have ended, and some have failed; this is the error of the first, in order.
         ResultTimeout: some had not ended in time.
-        ConfigError: `handles` are no handles, or of several apps, or of tasks that record nothing.
+        ConfigError: an element is not a handle, the handles are of several apps, or a task is not recorded.
     """
     check_may_wait("wait_all()", timeout, allow_wait)
     handles = _listed(handles)
@@ -309,17 +311,13 @@ async def await_all(
 
 
 def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
-    """Refuse to wait inside a running task, unless the caller allows it.
-
-    Raises:
-        WaitInTask: a task is running here, and the call would wait.
-    """
+    """Raise WaitInTask if a task is running here and the call would wait, unless the caller allows it."""
     context = running_task()
     if context is None or allow_wait or timeout == 0:
         return
     raise WaitInTask(
         f"{call} inside the running task {context.task}: it would keep its slot while it waits, and when all slots wait, "
-        "none is left to run the tasks they wait for. Return here and let the last task enqueue the next step, look "
+        "none is left to run the tasks they wait for. Return here and let the last task enqueue the next step, poll "
         "with timeout=0, or pass allow_wait=True if enough slots are always left"
     )
 

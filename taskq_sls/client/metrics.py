@@ -1,7 +1,7 @@
-"""``app.metrics``: what happened when, per task and queue, from counters that drivers have written.
+"""``app.metrics``: counters per task and queue over time, as drivers have written them.
 
-Counters are those of whole minutes (kept 8 days) and whole hours (kept 60 days), in UTC. They arrive a minute late:
-a worker writes a minute when it is over, a Lambda container at the end of an invocation.
+There are counters of whole minutes (kept 8 days) and of whole hours (kept 60 days), in UTC. They arrive a minute late: a
+worker writes a minute when it is over, a Lambda container at the end of an invocation.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LAST_HOUR = timedelta(hours=1)
 
 
 class Metrics:
-    """Counters of tasks, for reading. Sync methods are plain, async ones have an ``a`` in front.
+    """Counters of tasks, for reading. Async methods have the prefix ``a``.
 
-    Where several of these are wanted for the same time, `window` reads once and answers all of them.
-    Every method raises ConfigError for a time or a step that is malformed.
+    To get several figures for the same time, use `window`: it reads once.
+    Every method raises ConfigError if a time or a step is malformed.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -41,19 +41,19 @@ class Metrics:
         until: TimeLike | None = None,
         step: float | timedelta | None = None,
     ) -> Window:
-        """All that was counted in a span of time, read once.
+        """Read all counters of a span of time, once.
 
         Args:
             task: only the task of this name.
             queue: only tasks from this queue (logical name).
             since: an aware datetime, epoch seconds, or a timedelta back from now; rounded down to whole steps.
-            until: the same, exclusive, rounded up to whole steps. Default: now, with the step that it is in.
-            step: seconds of a point: whole minutes below an hour, else whole hours. Default: what fits the span: 1
-                minute up to 3 hours, 5 minutes up to 12 hours, 1 hour up to 14 days, else a day.
+            until: the same, exclusive, rounded up to whole steps. Default: now, including the current step.
+            step: seconds of a point: whole minutes below an hour, else whole hours. Default: by the span, 1 minute up
+                to 3 hours, 5 minutes up to 12 hours, 1 hour up to 14 days, else a day.
 
         Raises:
             ConfigError: a time or step is malformed, or there would be more than 1,500 points.
-            MissingResource: there is no table.
+            MissingResource: the table does not exist.
         """
         return call_sync("window", self._window(self._runtime.services.blocking(), task, queue, since, until, step))
 
@@ -78,7 +78,7 @@ class Metrics:
         until: TimeLike | None = None,
         step: float | timedelta | None = None,
     ) -> Sequence[Point]:
-        """A point for every step, the oldest first, those in which nothing happened too. Arguments as of `window`.
+        """A point for every step, empty ones included, the oldest first. Arguments as of `window`.
 
         ``point.time`` is the beginning of the step, ``point.counters`` has the counts, ``p50``, ``p95``, ``p99``.
         """
@@ -104,7 +104,7 @@ class Metrics:
         since: TimeLike = LAST_HOUR,
         until: TimeLike | None = None,
     ) -> Counters:
-        """All of it together. Arguments as of `window`."""
+        """The sum over the span. Arguments as of `window`."""
         return self.window(task=task, queue=queue, since=since, until=until).totals
 
     async def atotals(
@@ -121,7 +121,7 @@ class Metrics:
     def failing(
         self, *, queue: str | None = None, since: TimeLike = LAST_HOUR, until: TimeLike | None = None, limit: int = 10
     ) -> list[Named]:
-        """The tasks that fail most, the worst first: by tasks failed for good, then by attempts that are retried.
+        """The tasks with the most failures, the worst first: by tasks that failed, then by attempts that are retried.
 
         Tasks without a failure are left out.
         """

@@ -1,8 +1,8 @@
-"""How the type checker sees ``@app.task``: overloads that keep the function's parameters and result.
+"""Overloads with which a type checker keeps the parameters and the result of a function under ``@app.task``.
 
-A parameter of type TaskContext in first position is filled in by the runtime, so it is taken out of what
-``enqueue`` accepts. A first parameter that accepts anything (``object``, or no annotation) would match
-TaskContext too; the private probe class catches those first and leaves them in.
+The runtime fills in a first parameter of type TaskContext, so ``enqueue`` does not accept it. A first parameter that
+accepts anything (``object``, or no annotation) would match TaskContext too; the private probe class matches those first
+and leaves them in.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ R = TypeVar("R")
 
 @final
 class _Probe:
-    """Nobody's type: only parameters that accept anything accept it."""
+    """A type without values: only parameters that accept anything accept it."""
 
 
 class TaskDecorator(Protocol):
-    """What ``@app.task(...)`` returns."""
+    """The type of ``@app.task(...)``."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant
@@ -46,7 +46,7 @@ class TaskDecorator(Protocol):
 
 
 class EventDecorator(Protocol):
-    """What ``@app.on_event(...)`` returns: a task stays what it is, a function becomes one."""
+    """The type of ``@app.on_event(...)``: it returns a task as it is, and makes a task of a function."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the first match wins, as meant

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 
 
 class Registered(Protocol):
-    """A task, as far as a registry is concerned."""
+    """The attributes of a task that the registry uses."""
 
     __wrapped__: Callable[..., Any] | None
 
@@ -41,7 +41,7 @@ class Registry(Generic[T]):
         """Register a task.
 
         Args:
-            implied: nobody has called it a task so far: see `forget_implied`.
+            implied: only an event route has made it a task so far: see `forget_implied`.
 
         Raises:
             ConfigError: the name or an alias is taken by another task.
@@ -75,7 +75,7 @@ class Registry(Generic[T]):
         return f"line {line} of the same module defines it again; give one of the two another name"
 
     def forget_implied(self, name: str) -> bool:
-        """Forget a task that was only implied, for one of another name in its place. False: it was not."""
+        """Forget a task that was only implied, because it gets another name. False if it was not implied."""
         if name not in self._implied:
             return False
         self._implied.discard(name)
@@ -116,7 +116,7 @@ class Registry(Generic[T]):
 
 
 def importing_code(function: Callable[..., Any] | None) -> CodeType | None:
-    """The code of the module that defines `function` and is executed right now; None outside of its import."""
+    """The code of the module that defines `function`, if that module is being imported now; otherwise None."""
     names = getattr(inspect.unwrap(function), "__globals__", None) if function is not None else None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -127,12 +127,14 @@ def importing_code(function: Callable[..., Any] | None) -> CodeType | None:
 
 
 def why_different(first: Callable[..., Any], second: Callable[..., Any]) -> str | None:
-    """The reason why two functions of one name are not one definition, executed twice; None if they are."""
+    """None if two functions of one name are one definition, imported twice; otherwise the difference, and the fix."""
     if first is second:
         return None
-    if not isinstance(first, FunctionType) or not isinstance(second, FunctionType):
-        return "give name=... to one of the two"
-    if (first.__module__, first.__qualname__) != (second.__module__, second.__qualname__):
+    if (
+        not isinstance(first, FunctionType)
+        or not isinstance(second, FunctionType)
+        or (first.__module__, first.__qualname__) != (second.__module__, second.__qualname__)
+    ):
         return "give name=... to one of the two"
     if _is_same(first, second, set()):
         return None
@@ -155,7 +157,9 @@ def _is_same(first: Any, second: Any, compared: set[tuple[int, int]]) -> bool:
         return True  # an import makes new code, or new globals
     # The same code is the same function if it was made with the same values.
     values, others = _values(first), _values(second)
-    return len(values) == len(others) and all(map(lambda one, other: _is_same(one, other, compared), values, others))
+    return len(values) == len(others) and all(
+        _is_same(value, other, compared) for value, other in zip(values, others, strict=True)
+    )
 
 
 def _values(function: FunctionType) -> list[Any]:

@@ -18,18 +18,18 @@ from .services import Services
 
 
 class Results:
-    """Records of tasks, for reading. Sync methods are plain, async ones have an ``a`` in front."""
+    """Records of tasks, for reading. Async methods have the prefix ``a``."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
     def get(self, id: str) -> TaskRecord | None:
-        """The record of a task, or None where there is none (not recorded yet, or expired).
+        """The record of a task, or None if it is not recorded (yet), or has expired.
 
         A result that was too large for the table is read from the bucket.
 
         Raises:
-            PayloadMissing: it is gone from there.
+            PayloadMissing: the result is missing in the bucket.
         """
         return call_sync("get", self._get(self._runtime.services.blocking(), id))
 
@@ -38,7 +38,7 @@ class Results:
         return await self._get(await self._runtime.services.on_loop(), id)
 
     def get_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """The records that exist, by id; one read per 100 ids. Results in the bucket stay there, as in `list`."""
+        """The records that exist, by id; one read per 100 ids. Results in the bucket are not read, as in `list`."""
         return call_sync("get_many", self._get_many(self._runtime.services.blocking(), ids))
 
     async def aget_many(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
@@ -59,20 +59,20 @@ class Results:
     ) -> Page:
         """A page of records, newest first.
 
-        Results that are in the bucket are not read: such a record has a `result_key`, and no `result`.
+        Results in the bucket are not read: such a record has a `result_key`, and no `result`.
 
         Args:
             status: only tasks in this state. QUEUED tasks are recorded only at ``record="queued"``.
             task: only tasks of this name. Without it, the tasks registered in this app.
-            since: an aware datetime, epoch seconds, or a timedelta back from now. Compared with the time the
-                state was entered where `status` is RETRYING or terminal, else with the time of the enqueue.
+            since: an aware datetime, epoch seconds, or a timedelta back from now. Compared with the time the state
+                was entered if `status` is RETRYING or terminal, else with the time of the enqueue.
             until: the same, exclusive.
             limit: 1 to 1,000.
             cursor: ``page.cursor`` of the page before.
             labels: only tasks that have all of these.
-            most_read: records that are looked at for a page, 1 or more, where labels, or `status` and `task` together,
-                leave out some (RUNNING and QUEUED always do); it may then hold less than `limit`, and yet have a
-                cursor. None: as many as it takes, which may be all.
+            most_read: maximum records to read, 1 or more, if a filter is not covered by an index: labels, `status`
+                together with `task`, RUNNING, QUEUED. The page may then be shorter than `limit` and still have a
+                cursor. None: no maximum; that may read all records.
 
         Raises:
             ConfigError: a filter is malformed.
@@ -109,30 +109,31 @@ class Results:
         labels: Mapping[str, str] | None,
         most_read: int | None,
     ) -> Query:
-        state: State | None = None
-        if status is not None:
-            try:
-                state = State(status.upper())
-            except (ValueError, AttributeError):
-                raise ConfigError(f"status={status!r} is not a state; use one of {', '.join(State)}") from None
         if not is_whole(limit, 1, 1000):
             raise ConfigError(f"limit={limit!r} must be a whole number of 1 to 1000")
         if most_read is not None and not is_whole(most_read, 1):
             raise ConfigError(f"most_read={most_read!r} must be a whole number of 1 or more, or None")
-        if task is not None:
-            tasks: tuple[str, ...] = (task,)
-        elif state in (None, State.QUEUED, State.RUNNING):
-            tasks = self._runtime.registry.names
-            if not tasks:
-                raise ConfigError(
-                    "list() without task= looks under the app's tasks, and none is registered: give task="
-                )
-        else:
-            tasks = ()
-        begin, end = self._seconds("since", since), self._seconds("until", until)
+        state = _state(status)
         return Query(
-            tasks, state, begin, end, limit, cursor, checked_labels("list()", "labels", labels or {}), most_read
+            tasks=self._tasks(task, state),
+            status=state,
+            since=self._seconds("since", since),
+            until=self._seconds("until", until),
+            limit=limit,
+            cursor=cursor,
+            labels=checked_labels("list()", "labels", labels or {}),
+            most_read=most_read,
         )
+
+    def _tasks(self, task: str | None, state: State | None) -> tuple[str, ...]:
+        """The names to list by; none for states with an index of their own."""
+        if task is not None:
+            return (task,)
+        if state not in (None, State.QUEUED, State.RUNNING):
+            return ()
+        if not (tasks := self._runtime.registry.names):
+            raise ConfigError("list() without task= lists the app's tasks, and none is registered: give task=")
+        return tasks
 
     def _seconds(self, name: str, when: TimeLike | None) -> float | None:
         return None if when is None else epoch_seconds(name, when, self._runtime.clock.time())
@@ -162,7 +163,7 @@ class Results:
             try:
                 value = task.plan.signature.decode_result(record.result_json)
             except ArgumentsError:
-                pass  # written by another version of the task: the plain JSON is what there is
+                pass  # written by another version of the task: return the plain JSON
         return record._replace(result=value)
 
 
@@ -170,3 +171,12 @@ def _text(id: str) -> str:
     if not isinstance(id, str):
         raise ConfigError(f"id={id!r:.80} is {type(id).__name__}: a task's id is a str, such as handle.id")
     return id
+
+
+def _state(status: str | None) -> State | None:
+    if status is None:
+        return None
+    try:
+        return State(status.upper())
+    except (ValueError, AttributeError):
+        raise ConfigError(f"status={status!r} is not a state; use one of {', '.join(State)}") from None

@@ -1,16 +1,16 @@
-"""The part of an app that its tasks, handles and readers use. It stands below tasks, the app above them."""
+"""The part of an app that its tasks, handles and readers use, and how these are pickled: by name."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from ..core.clock import Clock
 from ..core.naming import check_task_name
 from ..core.options import CALL_OPTIONS, TaskOptions
-from ..core.queues import Queue
+from ..core.queues import Queue, dead_letter_name
 from ..core.settings import Settings
 from ..engine.attempt import Definition
 from ..errors import ConfigError
@@ -21,7 +21,7 @@ from .services import ServiceFactory
 
 
 class ByName:
-    """A base of objects that are pickled by name: their copies are the objects themselves."""
+    """A base of objects that are pickled by name: a copy is the object itself."""
 
     __slots__ = ()
 
@@ -33,7 +33,7 @@ class ByName:
 
 
 class Runtime(ByName):
-    """One per app.
+    """The part of an app below its tasks; one per app.
 
     Attributes:
         owner: the app.
@@ -45,7 +45,7 @@ class Runtime(ByName):
         defaults: options of tasks that give none of their own.
         services: makes brokers, result backends and stores.
         registry: the app's tasks.
-        place: module and variable that hold the app; found at the first pickle.
+        place: module and variable of the app; found at the first pickle.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Runtime(ByName):
 
     @property
     def settings(self) -> Settings:
-        """Where the app's resources are."""
+        """The names and addresses of the app's resources."""
         return self._settings()
 
     def reference(self, name: str, options: Mapping[str, Any]) -> Definition:
@@ -103,7 +103,7 @@ class Runtime(ByName):
         """The queue that options name, if they fit it.
 
         Raises:
-            ConfigError: the queue is not declared, or group or delay do not fit its type.
+            ConfigError: the queue is not declared, or timeout, group, delay, unique_ttl or expires_in do not fit.
         """
         queue = self.queues.get(options.queue)
         if queue is None:
@@ -133,7 +133,7 @@ class Runtime(ByName):
 
 
 def place_of(runtime: Any) -> tuple[str, str]:
-    """The module and the name of the variable that hold the app of a runtime.
+    """The module and the variable of a runtime's app.
 
     Raises:
         ConfigError: no module holds it at its top level.
@@ -159,17 +159,17 @@ def place_of(runtime: Any) -> tuple[str, str]:
 
 
 def find_app(module: str, attribute: str) -> Any:
-    """The app at the place that `place_of` returned."""
+    """Unpickle an app: the counterpart of `place_of`."""
     return getattr(importlib.import_module(module), attribute)
 
 
 def find_runtime(module: str, attribute: str) -> Any:
-    """The runtime of the app at that place."""
+    """Unpickle the runtime of an app."""
     return find_app(module, attribute)._runtime
 
 
 def find_task(runtime: Any, name: str, module: str) -> Any:
-    """A task of an app, by its runtime; its module is imported unless the task is registered.
+    """Unpickle a task. Its module is imported if the task is not registered yet.
 
     Raises:
         ConfigError: the module does not register it.
@@ -183,3 +183,34 @@ def find_task(runtime: Any, name: str, module: str) -> Any:
             "top of that module"
         )
     return found
+
+
+def queues_by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]:
+    """The declared queues of an app, checked.
+
+    Raises:
+        ConfigError: it is not a list of queues, or two would have one name, dead-letter queues included.
+    """
+    if isinstance(queues, Queue):
+        raise ConfigError(f"TaskQ({app!r}): queues must be a list; give queues=[Queue({queues.name!r})]")
+    declared = [Queue("default")] if queues is None else list(queues)
+    if not declared:
+        raise ConfigError(f"TaskQ({app!r}, queues=[]): declare at least one Queue")
+    by_name: dict[str, Queue] = {}
+    for queue in declared:
+        if not isinstance(queue, Queue):
+            raise ConfigError(f"TaskQ({app!r}): queues holds {queue!r}; give Queue({queue!r})")
+        if queue.name in by_name:
+            raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
+        by_name[queue.name] = queue
+    if "schedules" in by_name:
+        raise ConfigError(
+            f"TaskQ({app!r}): queue 'schedules' would share its dead-letter queue, 'schedules-dlq', with all schedules; "
+            "give the queue another name"
+        )
+    taken = {dead_letter_name(name): f"the dead-letter queue of {name!r}" for name in by_name}
+    taken["schedules-dlq"] = "the dead-letter queue of schedules"
+    for name in by_name:
+        if name in taken:
+            raise ConfigError(f"TaskQ({app!r}): queue {name!r} is {taken[name]}; give the queue another name")
+    return by_name

@@ -1,4 +1,4 @@
-"""Broker, result backend and payload store over a port, once for sync callers and once per event loop."""
+"""Services: broker, result backend and stores over a port; one set for sync callers, one for each event loop."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from ..scheduler.store import ScheduleStore
 
 POLL_CLIENT_OPTIONS: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
-"""Options of clients that poll for results, in seconds: ``result(timeout=5)`` must not hang in one call for 30."""
+"""Options of clients that poll for results, times in seconds: ``result(timeout=5)`` must not wait 30 s in one call."""
 
 
 class Services:
-    """What a producer or a driver works with; each part is made at first use.
+    """Broker, result backend and stores of a producer or a driver, each made at first use.
 
-    A Lambda invocation that succeeds needs no queue client, a producer no table, and hardly anybody a bucket.
+    A Lambda invocation that succeeds needs no queue client, a producer no table, and few apps a bucket.
 
     Attributes:
-        client: makes the client of another AWS service, by its name; None where there is no AWS.
+        client: makes the client of another AWS service, by its name; None without AWS.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class Services:
 
     @functools.cached_property
     def payloads(self) -> PayloadStore | None:
-        """Where large payloads go; None where no bucket is configured."""
+        """The store of large payloads; None if no bucket is configured."""
         return self._make_payloads()
 
     @property
     def schedules(self) -> ScheduleStore | None:
-        """Where schedules are kept; None where no scheduler is configured."""
+        """The store of schedules; None if no scheduler is configured."""
         return None if self._scheduling is None else self._scheduling[0]
 
     @property
     def notes(self) -> ClockState | None:
-        """What clocks and producers tell each other; None where no scheduler is configured."""
+        """Notes between clocks and producers; None if no scheduler is configured."""
         return None if self._scheduling is None else self._scheduling[1]
 
     @functools.cached_property
@@ -120,10 +120,10 @@ class ServiceFactory:
         )
 
     def blocking(self, *, waiting: bool = False, prepare: Sequence[str] = ()) -> Services:
-        """For sync callers: never suspends, shared by all threads, safe after fork.
+        """Services for sync callers: they never suspend, are shared by all threads, and are safe after a fork.
 
         Args:
-            waiting: for polls of a result: calls give up soon, since the poll is repeated anyway.
+            waiting: for polls of a result: calls time out soon, since the poll is repeated anyway.
             prepare: AWS services whose clients are made now instead of at their first calls.
         """
         services = self._blocking.get(waiting)
@@ -136,21 +136,21 @@ class ServiceFactory:
     def new_blocking(self, *, prepare: Sequence[str] = (), **aws_options: Any) -> Services:
         """Blocking services with clients of their own, such as the heartbeat's."""
         if self._broker is not None and self._results is not None:
-            return self._over(None, BlockingFlow(self._clock))
+            return self._build(None, BlockingFlow(self._clock))
         from ..aws.blocking import BlockingAws
 
         port = BlockingAws(self._clock, **{**self._aws_options, **aws_options})
         for service in prepare:
             port.prepare(service)
-        return self._over(port, port.flow)
+        return self._build(port, port.flow)
 
     async def on_loop(self, *, waiting: bool = False) -> Services:
-        """For the running loop; closed with it. `waiting` as in `blocking`."""
+        """Services for the running loop; closed with it. `waiting` as in `blocking`."""
         loop = asyncio.get_running_loop()
         made = self._by_loop.get(loop)
         if made is None:
             made = self._by_loop[loop] = {}
-            # asyncio.run and its kin close async generators before the loop: the one way to be told in time.
+            # asyncio.run closes async generators before the loop: the one hook that runs in time.
             closer = _closing(made)
             await closer.__anext__()
             self._closers[loop] = closer
@@ -161,25 +161,25 @@ class ServiceFactory:
         return services
 
     async def _close_ended(self) -> None:
-        """Close the services of loops that were closed without their async generators: nobody else can any more."""
+        """Close the services of loops that were closed without their async generators."""
         for loop in [loop for loop in list(self._closers) if loop.is_closed()]:
             self._by_loop.pop(loop, None)
             if (closer := self._closers.pop(loop, None)) is not None:
                 with contextlib.suppress(Exception):  # connections of a closed loop may not close in order
                     await closer.aclose()
 
-    def new_async(self, *, light: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
-        """Services for an event loop: aiobotocore where it is installed, else boto3 in threads.
+    def new_async(self, *, threads: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
+        """Services for an event loop: over aiobotocore if it is installed, else over boto3 in threads.
 
         Args:
-            light: prefer what starts faster (Lambda).
-            prepare: with `light`, make the table's client now instead of at its first call.
+            threads: use boto3 in threads anyway: it starts faster, which counts in Lambda.
+            prepare: with `threads`, make the table's client now instead of at its first call.
         """
         if self._broker is not None and self._results is not None:
-            return self._over(None, AsyncFlow(self._clock))
+            return self._build(None, AsyncFlow(self._clock))
         options = {**self._aws_options, **aws_options}
         port: AwsPort
-        if light or not _aiobotocore_usable():
+        if threads or not _aiobotocore_usable():
             from ..aws.threads import ThreadedAws
 
             threaded = ThreadedAws(self._clock, **options)
@@ -190,9 +190,9 @@ class ServiceFactory:
             from ..aws.aio import AsyncAws
 
             port = AsyncAws(self._clock, **options)
-        return self._over(port, port.flow, batching=not light)
+        return self._build(port, port.flow, batching=not threads)
 
-    def _over(self, port: AwsPort | None, flow: Flow, *, batching: bool = False) -> Services:
+    def _build(self, port: AwsPort | None, flow: Flow, *, batching: bool = False) -> Services:
         def make_broker() -> Broker:
             if self._broker is not None or port is None:
                 assert self._broker is not None

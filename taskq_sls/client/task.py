@@ -45,14 +45,14 @@ class Call(Generic[R]):
 
 
 class _Positional(Protocol[*Ts, R]):
-    """How a type checker reads a task's parameters as a tuple."""
+    """Lets a type checker read a task's parameters as a tuple."""
 
     @property
     def enqueue(self) -> Callable[[*Ts], TaskHandle[R]]: ...
 
 
 class Enqueuer(ByName, Generic[P, R]):
-    """The sending half of a task, with the options of the enqueue laid over those of the task."""
+    """The sending half of a task. Options of the enqueue override those of the task."""
 
     def __init__(self, runtime: Runtime, definition: Definition, options: TaskOptions) -> None:
         self._runtime = runtime
@@ -73,7 +73,7 @@ class Enqueuer(ByName, Generic[P, R]):
 
     @property
     def options(self) -> TaskOptions:
-        """The options an enqueue here has."""
+        """The options of an enqueue."""
         return self._options
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -105,8 +105,8 @@ class Enqueuer(ByName, Generic[P, R]):
             calls: tuples of positional arguments, or ``task.call(...)`` values.
 
         Raises:
-            EnqueueError: some entries were not accepted; tells which were and which were not. One whose unique
-                key is taken, with ``unique="raise"``, has a DuplicateTask as its ``error``.
+            EnqueueError: some entries were not accepted; it lists both kinds. If the unique key of an entry is taken,
+                with ``unique="raise"``, the entry has a DuplicateTask as its ``error``.
             ArgumentsError, PayloadTooLarge, ConfigError: as `enqueue`, before anything is sent.
         """
         tasks = self._prepare_many(calls)
@@ -126,11 +126,11 @@ class Enqueuer(ByName, Generic[P, R]):
         return Call(self.name, args, kwargs, self._options)
 
     def schedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
-        """Have the task run at a time, or again and again: ``task.schedule(rate("1 hour"), "eu")``.
+        """Run the task at a time, or repeatedly: ``task.schedule(rate("1 hour"), "eu")``.
 
-        ``with_options`` may say queue, group, labels, expires_in (counted from the scheduled time), overlap, misfire,
-        and id: it makes the schedule's name, so that repeating is safe; a schedule that stands is left as it is.
-        What has a last run (``at``, or an ``end``) is removed after it.
+        ``with_options`` takes queue, group, labels, expires_in (seconds from the scheduled time), overlap, misfire
+        and id. The id makes the schedule's name, so that repeating the call is safe: an existing schedule is left as it
+        is. A schedule with a last run (``at``, or an ``end``) is removed after that run.
 
         Args:
             when: ``cron(...)``, ``rate(...)`` or ``at(...)``.
@@ -138,10 +138,10 @@ class Enqueuer(ByName, Generic[P, R]):
         Raises:
             ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
             PayloadTooLarge: the message is over 240 KiB.
-            ConfigError: no run is left, an option does not fit a schedule, or no scheduler is configured.
+            ConfigError: all runs are past, an option does not fit a schedule, or no scheduler is configured.
             AwsError: the schedule could not be made.
         """
-        from .schedule_handle import schedule  # not every process makes some
+        from .schedule_handle import schedule  # few processes create schedules at run time
 
         timed = self._timed(when)
         return call_sync("schedule", schedule(self._runtime.services.blocking(), timed, args, kwargs))
@@ -155,8 +155,9 @@ class Enqueuer(ByName, Generic[P, R]):
     def with_options(self, **options: Any) -> Enqueuer[P, R]:
         """The same task with other options for the enqueue; see `TaskOptions`.
 
-        They are queue, delay, group, id, labels, expires_in, unique_key, unique_ttl and unique, and for schedules
-        overlap and misfire.
+        Args:
+            options: queue, delay, group, id, labels, expires_in, unique_key, unique_ttl and unique; for schedules also
+                overlap and misfire.
 
         Raises:
             ConfigError: an option is unknown, out of range, or does not fit the queue.
@@ -173,22 +174,22 @@ class Enqueuer(ByName, Generic[P, R]):
 
     def _handles(self, tasks: Sequence[OutgoingTask], sent: Sequence[Sent]) -> list[TaskHandle[R]]:
         """The handles of tasks that were sent. Raises if one was not."""
-        definition, record = self._definition, self._options.record
-        decode = cast(Callable[[str], R], definition.signature().decode_result)
         handles = [
-            TaskHandle(
-                self._runtime,
+            self._handle(
                 task.message.id if isinstance(outcome, Exception) else outcome.id,
-                definition.name,
                 outcome.queue if isinstance(outcome, Existing) else task.queue,
-                record,
-                decode,
                 task.message.unique_key,
             )
             for outcome, task in zip(sent, tasks, strict=True)
         ]
         raise_failures(sent, tasks, handles)
         return handles
+
+    def _handle(self, id: str, queue: str, unique_key: str | None = None) -> TaskHandle[R]:
+        definition = self._definition
+        decode = cast(Callable[[str], R], definition.signature().decode_result)
+        # By position: this is on the way of every enqueue.
+        return TaskHandle(self._runtime, id, definition.name, queue, self._options.record, decode, unique_key)
 
     def _prepare_many(self, calls: Iterable[Any]) -> list[OutgoingTask]:
         tasks = []
@@ -284,7 +285,7 @@ class Enqueuer(ByName, Generic[P, R]):
         )
 
     def _place_in_chain(self) -> tuple[str | None, int]:
-        """The id of the task that runs here, if one does, and how long the chain of tasks gets."""
+        """The id of the running task, if any, and the depth of a task that it enqueues."""
         parent, longest = running_task(), self._runtime.max_depth
         depth = 0 if parent is None else parent.depth + 1
         if depth > longest:
@@ -296,7 +297,7 @@ class Enqueuer(ByName, Generic[P, R]):
 
 
 def _restored(runtime: Runtime, name: str, module: str | None, options: dict[str, Any]) -> Enqueuer[..., Any]:
-    """A ``task.with_options(...)`` or ``app.ref(...)`` from its pickle; `module` is that of a task's function."""
+    """Unpickle a ``task.with_options(...)``, or an ``app.ref(...)`` if `module` (of the task's function) is None."""
     definition = runtime.reference(name, {}) if module is None else find_task(runtime, name, module)._definition
     labels = MappingProxyType(options["labels"])
     return Enqueuer(runtime, definition, definition.options._replace(**{**options, "labels": labels}))
@@ -342,7 +343,7 @@ class SyncTask(Task[P, R]):
     """A task of a plain function."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here. A TaskContext parameter is filled in where none is given."""
+        """Run the function here. A missing TaskContext is filled in."""
         return cast(R, self._call(args, kwargs))
 
 
@@ -354,5 +355,5 @@ class AsyncTask(Task[P, R]):
         mark_coroutine_function(self)
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here, once awaited. A TaskContext parameter is filled in where none is given."""
+        """Run the function here, once awaited. A missing TaskContext is filled in."""
         return cast(R, await self._call(args, kwargs))

@@ -1,4 +1,4 @@
-"""Waiting for tasks to end: looks at the table at growing intervals."""
+"""Waiting for tasks to end: polls the table at growing intervals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .services import Services
 if TYPE_CHECKING:
     from ..core.clock import Clock
 
-FIRST_POLL = 0.05
-LONGEST_POLL = 2.0
-"""Seconds between two looks at a result: the first, and the longest; each is half a read unit per KB."""
+FIRST_POLL_SECONDS = 0.05
+MAX_POLL_SECONDS = 2.0
+"""The first and the longest pause between two polls. A poll costs half a read unit per KB of each record."""
 
-FETCHES_AT_ONCE = 8
-"""Large results that one look reads side by side."""
+PARALLEL_FETCHES = 8
+"""Large results that one poll reads at once."""
 
 
 async def wait_for_records(
@@ -30,69 +30,76 @@ async def wait_for_records(
     timeout: float | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, TaskRecord]:
-    """Wait until all have ended (or stalled), with one batched read per look.
+    """Wait until all have ended (or stalled), with one batched read per poll.
 
     Raises:
+        ConfigError: `timeout` is not a number of 0 or more.
         ResultTimeout: some have not ended in time.
     """
     if timeout is not None and not is_number(timeout, 0):
-        raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait as long as it takes")
+        raise ConfigError(f"timeout={timeout!r} must be 0 or more seconds, or None to wait without a limit")
     until = None if timeout is None else clock.time() + timeout
     ended: dict[str, TaskRecord] = {}
     waiting = list(dict.fromkeys(ids))
     total = len(waiting)
-    backoff = Backoff(FIRST_POLL, LONGEST_POLL, factor=1.5)
-    fault: AwsError | None = None
+    backoff = Backoff(FIRST_POLL_SECONDS, MAX_POLL_SECONDS, factor=1.5)
     last: dict[str, TaskRecord] = {}
     while True:
-        try:
-            found = last = await services.results.get_many(waiting, now=clock.time())
-            fault = None
-            if any(record.result_key is not None for record in last.values()):
-                found, fault = await _with_results(services, last)
-        except AwsError as error:
-            if not error.transient:
-                raise
-            found, fault = {}, error
+        records, fault = await _read(services, waiting, clock.time())
+        last = records or last
         now = clock.time()
-        before = len(ended)
-        for id, record in found.items():
-            if record.status.terminal or record.stalled(now) or record.status == UNREADABLE:
-                ended[id] = record
+        newly = {id: record for id, record in records.items() if _has_ended(record, now)}
+        if any(record.result_key is not None for record in newly.values()):
+            newly, fault = await _with_results(services, newly)
+        ended |= newly
         waiting = [id for id in waiting if id not in ended]
-        if on_progress is not None and len(ended) > before:
-            on_progress(len(ended), total)
+        if newly:
+            backoff.reset()
+            if on_progress is not None:
+                on_progress(len(ended), total)
         if not waiting:
             return ended
         if until is not None and now >= until:
             raise _timed_out(waiting, total, last, timeout, fault)
-        if len(ended) > before:
-            backoff.reset()
         pause = backoff.next()
         await services.flow.sleep(pause if until is None else max(0.001, min(pause, until - now)))
+
+
+def _has_ended(record: TaskRecord, now: float) -> bool:
+    return record.status.terminal or record.stalled(now) or record.status == UNREADABLE
+
+
+async def _read(services: Services, ids: Sequence[str], now: float) -> tuple[dict[str, TaskRecord], AwsError | None]:
+    """The records that exist, or the transient fault of the read."""
+    try:
+        return await services.results.get_many(ids, now=now), None
+    except AwsError as error:
+        if not error.transient:
+            raise
+        return {}, error
 
 
 async def _with_results(
     services: Services, records: dict[str, TaskRecord]
 ) -> tuple[dict[str, TaskRecord], AwsError | None]:
-    """The records with results from the bucket. One that cannot be fetched now is left out: it is looked at again."""
+    """The records with results from the bucket. After a transient fault a record is left out: the next poll reads it."""
     from ..payloads.claim_check import fetch_result  # hardly any result is that large
 
     faults: list[AwsError] = []
 
-    async def redeem(record: TaskRecord) -> TaskRecord | None:
+    async def fetch(record: TaskRecord) -> TaskRecord | None:
         try:
             return await fetch_result(services.payloads, record)
         except PayloadMissing:
-            return record  # the others are waited for all the same
+            return record  # its handle raises this; the wait for the others goes on
         except AwsError as error:
             if not error.transient:
                 raise
             faults.append(error)
             return None
 
-    redeemed = await services.flow.map(redeem, list(records.values()), FETCHES_AT_ONCE)
-    return {record.id: record for record in redeemed if record is not None}, faults[-1] if faults else None
+    fetched = await services.flow.map(fetch, list(records.values()), PARALLEL_FETCHES)
+    return {record.id: record for record in fetched if record is not None}, faults[-1] if faults else None
 
 
 def _timed_out(
@@ -107,7 +114,7 @@ def _timed_out(
     text = f"{len(waiting)} of {total} tasks had not ended after {timeout:g} s; " if total > 1 else ""
     text += f"task {waiting[0]} is {state}" + ("" if total > 1 else f" after {timeout:g} s")
     if fault is not None:
-        text += f"; the last look failed: {fault}"
+        text += f"; the last poll failed: {fault}"
     elif state is State.QUEUED:
         text += "; is a worker consuming its queue?"
     return ResultTimeout(text)

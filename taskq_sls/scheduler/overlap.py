@@ -6,7 +6,7 @@ from ..core.lifetimes import MIN_RESULT_TTL
 from ..results.base import ResultBackend
 from ..results.records import Claim, KeyLock
 
-RACES = 5
+MAX_CONFLICTS = 5
 """How often the lock may change while it is looked at before the firing is let through."""
 
 YOUNG = 60.0
@@ -23,7 +23,7 @@ async def holder(results: ResultBackend, claim: Claim) -> str | None:
     now = claim.now
     own = KeyLock(claim.task, claim.unique_key, claim.id, claim.queue, now, now + MIN_RESULT_TTL, confirmed=True)
     over: KeyLock | None = None
-    for _ in range(RACES):
+    for _ in range(MAX_CONFLICTS):
         stands = await results.lock_key(own, over)
         if stands.id == claim.id:
             return None

@@ -84,7 +84,7 @@ class LambdaHandler:
             return
         records = any(task.options.record != "none" for task in self._app.registry)
         try:
-            self._services = self._app.services.new_async(light=True, prepare=records)
+            self._services = self._app.services.new_async(threads=True, prepare=records)
             if records:
                 _ = self._services.results  # its modules too are loaded now, not by the first invocation
                 self._app.meter(self._services)
@@ -156,7 +156,7 @@ class LambdaHandler:
 
     async def _start(self) -> Executor:
         if self._services is None:
-            self._services = self._app.services.new_async(light=True)
+            self._services = self._app.services.new_async(threads=True)
         state = None
         if self._app.lifespan is not None:
             state = await self._exits.enter_async_context(self._app.lifespan(self._app))

@@ -265,8 +265,8 @@ class _TestServices(ServiceFactory):
         services._make_payloads = self._payloads_if_any
         return services
 
-    def new_async(self, *, light: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
-        services = super().new_async(light=light, prepare=prepare, **aws_options)
+    def new_async(self, *, threads: bool = False, prepare: bool = False, **aws_options: Any) -> Services:
+        services = super().new_async(threads=threads, prepare=prepare, **aws_options)
         services.flow = _TestAsyncFlow(self._memory)
         services._make_payloads = self._payloads_if_any
         return services

@@ -198,12 +198,12 @@ def test_looks_that_fail_are_repeated() -> None:
         assert handle.result(timeout=60) == 1
 
 
-def test_a_timeout_over_failing_looks_says_why() -> None:
+def test_a_timeout_over_failing_polls_says_why() -> None:
     _, job, memory = shop()
     with memory:
         handle = job.enqueue(1)
         memory.results.fail("get_many", times=1000)  # type: ignore[attr-defined]  # faulty
-        with pytest.raises(ResultTimeout, match=r"the last look failed: .*slow down"):
+        with pytest.raises(ResultTimeout, match=r"the last poll failed: .*slow down"):
             handle.result(timeout=10)
 
 

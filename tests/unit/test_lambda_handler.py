@@ -954,7 +954,7 @@ def test_the_second_invocation_reuses_the_clients(bench: Bench, monkeypatch: pyt
         bench.invoke()
         bench.handler({"Records": []}, None)
 
-    assert made == [{"light": True}]
+    assert made == [{"threads": True}]
 
 
 def test_closing_twice_and_closing_unused_do_nothing(bench: Bench) -> None:

@@ -16,7 +16,7 @@ POLL = 1.0
 PATIENCE = 600
 """Looks before giving up; an index over many records takes minutes to fill."""
 
-RACES = 5
+MAX_CONFLICTS = 5
 """Attempts to add an index while another process changes the table too."""
 
 BUSY = ("ResourceInUseException", "LimitExceededException")
@@ -76,7 +76,7 @@ async def _create(dynamodb: AwsClient, name: str) -> bool:
 
 async def _add_index(dynamodb: AwsClient, flow: Flow, name: str, index: Index) -> bool:
     added = False
-    for last in (False,) * RACES + (True,):
+    for last in (False,) * MAX_CONFLICTS + (True,):
         table = await _active(dynamodb, flow, name)
         for found in table.get("GlobalSecondaryIndexes", []):
             if found["IndexName"] == index.name:

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from ...metrics.counters import MetricStore
     from ..workers import WorkerReports
 
-RACES = 5
+MAX_CONFLICTS = 5
 """How often one operation starts over when the record changes between two of its writes."""
 
 STATUS_KEYS = (STATUS_INDEX.shard, STATUS_INDEX.time)
@@ -100,7 +100,7 @@ class DynamoResults(ResultBackend):
             removes=ATTEMPT_LEFTOVERS,
         )
         bare = 0
-        for _ in range(RACES):
+        for _ in range(MAX_CONFLICTS):
             answer = await self._table.update(claim.id, start, conditions.claimable(claim), returns="UPDATED_OLD")
             if isinstance(answer, Written):
                 before = answer.item.get("attempt")
@@ -208,7 +208,7 @@ class DynamoResults(ResultBackend):
             enqueued_at=0.0,
         )
         bare = 0
-        for _ in range(RACES):
+        for _ in range(MAX_CONFLICTS):
             answer = await self._table.update(id, _cancel(unheard), conditions.waiting(now))
             if isinstance(answer, Written):
                 return CancelAnswer("cancelled", State.CANCELLED)
@@ -235,11 +235,11 @@ class DynamoResults(ResultBackend):
         Args:
             bare: refusals without the item that stood in the way.
         """
-        if bare < RACES:
-            text = f"task {id} changed {RACES} times meanwhile; try again"
+        if bare < MAX_CONFLICTS:
+            text = f"task {id} changed {MAX_CONFLICTS} times meanwhile; try again"
             return AwsError(operation, "Contended", text, transient=True)
         return ConfigError(
-            f"table {self._table.name} at {self._table.describe()} refused a conditional write {RACES} times without "
+            f"table {self._table.name} at {self._table.describe()} refused a conditional write {MAX_CONFLICTS} times without "
             "returning the item: this endpoint ignores ReturnValuesOnConditionCheckFailure, which taskq needs; use "
             "DynamoDB itself, or an emulator that knows it, such as moto"
         )
@@ -252,13 +252,13 @@ class DynamoResults(ResultBackend):
         return isinstance(await self._table.put(item, conditions.not_alive(now)), Written)
 
     async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
-        for _ in range(RACES):
+        for _ in range(MAX_CONFLICTS):
             answer = await self._table.put(items.key_lock(lock), conditions.lockable(lock, over))
             if isinstance(answer, Written):
                 return lock
             if answer.item is not None:
                 return items.key_lock_of(lock.task, lock.key, answer.item)
-        raise self._undecided("lock_key", lock.id, RACES)
+        raise self._undecided("lock_key", lock.id, MAX_CONFLICTS)
 
     async def confirm_key(self, task: str, key: str, id: str) -> bool:
         confirm = Update({"confirmed": {"BOOL": True}})

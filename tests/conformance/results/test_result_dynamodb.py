@@ -25,7 +25,7 @@ from taskq_sls.core.context import Progress
 from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
 from taskq_sls.results.base import Query
-from taskq_sls.results.dynamodb.backend import RACES, DynamoResults
+from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
 from taskq_sls.results.dynamodb.reader import MAX_REFUSALS
 from taskq_sls.results.records import CancelAnswer, Claimed, Refused
 
@@ -165,7 +165,7 @@ async def test_a_record_that_never_stands_still_is_a_transient_error(
     with pytest.raises(AwsError, match=r"task-1 changed 5 times meanwhile") as caught:
         await results.claim(a_claim(run=1, owner="owner-2"))
     assert caught.value.transient
-    assert client.calls == ["update_item", "put_item"] * RACES
+    assert client.calls == ["update_item", "put_item"] * MAX_CONFLICTS
 
 
 async def test_a_task_that_changed_its_place_after_the_index_was_read_is_left_out(

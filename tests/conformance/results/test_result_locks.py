@@ -7,7 +7,7 @@ from record_builders import NOW, a_claim, normalise_numbers, start
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.dynamodb.backend import RACES, DynamoResults
+from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
 from taskq_sls.results.records import KeyLock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -172,7 +172,7 @@ async def test_refusals_that_never_return_the_lock_name_the_endpoint(
     client.hook = refuse
     with pytest.raises(ConfigError, match="ignores ReturnValuesOnConditionCheckFailure"):
         await results.lock_key(a_lock())
-    assert len(client.calls) == RACES
+    assert len(client.calls) == MAX_CONFLICTS
 
 
 async def test_a_lock_is_an_item_of_its_own_kind_outside_the_indexes(

@@ -46,7 +46,7 @@ class Query(NamedTuple):
     labels: Mapping[str, str] = {}
     most_read: int | None = None
 
-    def asks_for(self, status: State, task: str, labels: Mapping[str, str]) -> bool:
+    def matches(self, status: State, task: str, labels: Mapping[str, str]) -> bool:
         """Whether such a task is one of those, as far as no time is concerned."""
         return (
             (self.status is None or status == self.status)
@@ -131,7 +131,7 @@ class ResultBackend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+    async def lock_key(self, lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
         """Lock a unique key, and answer the lock that stands now: `lock` itself, or the one in its way.
 
         It is written where there is none, or one past its `ttl` at ``lock.locked_at``, or where `over` stands

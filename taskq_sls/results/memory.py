@@ -184,10 +184,10 @@ class MemoryResults(ResultBackend):
                 row.cancel(now)
             return CancelAnswer("cancelled", CANCELLED)
 
-    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+    async def lock_key(self, lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
         with self._lock:
             found = self._keys.get((lock.task, lock.key))
-            if found is not None and found.ttl > lock.locked_at and not (over is not None and found.same(over)):
+            if found is not None and found.ttl > lock.locked_at and not (replacing is not None and found.same(replacing)):
                 return found
             self._keys[lock.task, lock.key] = lock._replace(ttl=-(-lock.ttl // 1))
             if len(self._keys) >= self._sweep_keys_at:
@@ -235,7 +235,7 @@ class MemoryResults(ResultBackend):
 
     def _matching(self, query: Query, now: float) -> Iterator[tuple[str, MutableRecord]]:
         for row in self._rows.values():
-            if row.ttl > now and query.asks_for(row.status, row.task, row.labels):
+            if row.ttl > now and query.matches(row.status, row.task, row.labels):
                 yield time_key(row.updated_at if by_status(query) else row.created_at, row.id), row
 
     def _alive(self, id: str, now: float) -> MutableRecord | None:

@@ -14,14 +14,11 @@ clock beats.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..aws.port import AwsClient
 from ..core.flow import Flow
-from ..errors import AwsError
-from ..results.dynamodb.expressions import Condition, Update
-from ..results.dynamodb.items import number, text, whole_ttl
-from ..results.dynamodb.table import Table
+from ..results.dynamodb.items import number, text, ttl_seconds
+from ..results.dynamodb.table import MAX_BATCH, Condition, Table, Update
 from ..results.layout import PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Item, time_bound
 from .clock_state import ALIVE_FOR, CHANGES_FOR, CLOCK_TOLERANCE, Change, ClockState, fired_for
 
@@ -31,13 +28,7 @@ FIRED = "F#"
 AFTER_ALL = "~"
 """Sorts behind every digit and every character of a schedule's name."""
 
-MAX_BATCH = 100
-"""Most items of one BatchGetItem (DynamoDB API reference)."""
-
 BATCHES_AT_ONCE = 16
-
-BACKOFFS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Seconds to wait before asking again for unprocessed keys, while no item comes at all."""
 
 
 class TableClockState(ClockState):
@@ -52,8 +43,7 @@ class TableClockState(ClockState):
     """
 
     def __init__(self, client: AwsClient, flow: Flow, table: str, group: str, describe: Callable[[], str]) -> None:
-        self._table = Table(client, table, describe)
-        self._flow = flow
+        self._table = Table(client, flow, table, describe)
         self._partition = text(f"C#{group}")
 
     async def beat(self, now: float) -> None:
@@ -78,7 +68,7 @@ class TableClockState(ClockState):
             "attribute_not_exists(#pk) OR #at < :if_at OR #at > :if_future",
             {":if_at": number(at), ":if_future": number(now + CLOCK_TOLERANCE)},
         )
-        await self._table.change(self._key(FIRED + name), update, later)
+        await self._table.update(self._key(FIRED + name), update, later)
 
     async def last_fired(self, names: Sequence[str] | None = None) -> dict[str, float]:
         if names is None:
@@ -86,7 +76,7 @@ class TableClockState(ClockState):
         else:
             keys = [self._key(FIRED + name) for name in dict.fromkeys(names)]
             batches = [keys[start : start + MAX_BATCH] for start in range(0, len(keys), MAX_BATCH)]
-            found = await self._flow.map(self._batch, batches, BATCHES_AT_ONCE)
+            found = await self._table.flow.map(self._table.batch_get, batches, BATCHES_AT_ONCE)
             items = [item for batch in found for item in batch]
         return {_sort_key(item).removeprefix(FIRED): float(item["at"]["N"]) for item in items}
 
@@ -94,45 +84,16 @@ class TableClockState(ClockState):
         return {PARTITION_KEY: self._partition, SORT_KEY: text(sort)}
 
     async def _query(self, low: str, high: str) -> list[Item]:
-        parameters: dict[str, Any] = {
-            "TableName": self._table.name,
-            "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
-            "ExpressionAttributeNames": {"#pk": PARTITION_KEY, "#sk": SORT_KEY},
-            "ExpressionAttributeValues": {":pk": self._partition, ":low": text(low), ":high": text(high)},
-            # What was noted before the look is seen by it.
-            "ConsistentRead": True,
-        }
-        items: list[Item] = []
-        while True:
-            answer = await self._table.call("query", **parameters)
-            items += answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return items
-            parameters["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-    async def _batch(self, keys: Sequence[Item]) -> list[Item]:
-        found: list[Item] = []
-        waits = iter(BACKOFFS)
-        while True:
-            request = {self._table.name: {"Keys": keys, "ConsistentRead": True}}
-            answer = await self._table.call("batch_get_item", RequestItems=request)
-            items = answer.get("Responses", {}).get(self._table.name, [])
-            found += items
-            left = answer.get("UnprocessedKeys", {}).get(self._table.name)
-            if not left:
-                return found
-            keys = left["Keys"]
-            if items:
-                waits = iter(BACKOFFS)
-            elif (wait := next(waits, None)) is not None:
-                await self._flow.sleep(wait)
-            else:
-                message = f"table {self._table.name} is throttled: {len(keys)} keys were not read"
-                raise AwsError("batch_get_item", "UnprocessedKeys", message, transient=True)
+        return await self._table.query(
+            "#pk = :pk AND #sk BETWEEN :low AND :high",
+            {":pk": self._partition, ":low": text(low), ":high": text(high)},
+            # A change that was noted before this read must be seen.
+            ConsistentRead=True,
+        )
 
 
 def _ttl(time: float) -> Item:
-    return {TTL_ATTRIBUTE: number(whole_ttl(time))}
+    return {TTL_ATTRIBUTE: number(ttl_seconds(time))}
 
 
 def _change(item: Item) -> Change:

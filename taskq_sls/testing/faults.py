@@ -217,8 +217,8 @@ class FaultyResults(ResultBackend):
     async def cancel(self, id: str, **more: Any) -> CancelAnswer:
         return await self._around("cancel", lambda: self._inner.cancel(id, **more))
 
-    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
-        return await self._around("lock_key", lambda: self._inner.lock_key(lock, over))
+    async def lock_key(self, lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
+        return await self._around("lock_key", lambda: self._inner.lock_key(lock, replacing))
 
     async def confirm_key(self, task: str, key: str, id: str) -> bool:
         return await self._around("confirm_key", lambda: self._inner.confirm_key(task, key, id))

@@ -103,7 +103,7 @@ def test_the_sync_driver_of_the_testing_kit_names_the_async_one_inside_a_loop() 
 
 
 def test_a_record_that_an_emulator_shows_half_written_is_a_passing_fault() -> None:
-    with pytest.raises(AwsError, match="not whole yet") as caught:
+    with pytest.raises(AwsError, match="is incomplete") as caught:
         record_of({"pk": {"S": "T#1"}, "sk": {"S": "META"}})
     assert caught.value.transient
 

@@ -739,8 +739,8 @@ def test_a_record_that_cannot_be_read_fails_that_entry_alone(shop: Shop) -> None
 def test_a_key_that_changes_with_every_look_is_an_error(shop: Shop) -> None:
     real = shop.results.lock_key
 
-    async def always_another(lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
-        await real(lock, over)
+    async def always_another(lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
+        await real(lock, replacing)
         other = lock._replace(id=f"other-{len(shop.results.calls)}")
         shop.end_without_freeing(other.id)
         return other

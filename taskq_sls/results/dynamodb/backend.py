@@ -1,10 +1,10 @@
 """State and results in DynamoDB.
 
-Every operation is one conditional write; a refusal returns the item that stood in its way, so that
-nothing is read before it is written. Keys, attributes and indexes: :mod:`~taskq_sls.results.layout`.
+Every operation is one conditional write. A refusal returns the present item, so that nothing is read before it is written.
+Keys, attributes and indexes: :mod:`~taskq_sls.results.layout`.
 
-What a task costs in write units, index writes included, for items up to 1 KB (an item of n KB costs n
-units in place of each "item" below; an index entry holds keys only and is always 1):
+The write units of a task, index writes included, for items up to 1 KB. An item of n KB costs n units in place of each
+"item" below; an index entry holds keys only and always costs 1:
 
 =========================  =====================================================  =====
 recording level            writes                                                 units
@@ -16,10 +16,10 @@ recording level            writes                                               
 =========================  =====================================================  =====
 
 More, at ``started`` and ``queued``: each retry 4 (finish: item + ``by-status``; claim: item + removal from
-``by-status``); each renewal of a lease 1; a release 1 (2 after a retry); a cancel 2 (3 where it makes the
-record or ends a retry, 1 for a running task); an expiry 3 (2 where the record was queued). A refused
-write costs the item's units too. A unique key costs 3 more: lock, confirm and free, 1 each; an enqueue that
-finds its key taken costs 1 and a strongly consistent read of the holder's record.
+``by-status``); each renewal of a lease 1; a release 1 (2 after a retry); a cancel 2 (3 if it creates the record or ends a
+retry, 1 for a running task); an expiry 3 (2 if the record was queued). A refused write costs the item's units too. A unique
+key costs 3 more: lock, confirm and free, 1 each; an enqueue whose key is taken costs 1, and a strongly consistent read of
+the holder's record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...aws.port import AwsClient
-from ...core.context import Progress
+from ...core.context import Fence, Progress
 from ...core.flow import Flow
 from ...core.states import State
 from ...errors import AwsError, ConfigError, TaskQError
@@ -42,7 +42,6 @@ from ..records import (
     CancelAnswer,
     Claim,
     Claimed,
-    Fence,
     KeyLock,
     Refused,
     Renewed,
@@ -56,29 +55,38 @@ from ..records import (
     is_unclaimed,
     released_already,
 )
-from . import expressions as conditions
-from . import items
-from .expressions import Update
+from . import conditions, items
 from .items import number, text
 from .reader import Reader
 from .stored_records import record_of
-from .table import Refusal, Table, Written
+from .table import Refusal, Table, Update, Written
 
 if TYPE_CHECKING:
     from ...metrics.counters import MetricStore
     from ..workers import WorkerReports
 
 MAX_CONFLICTS = 5
-"""How often one operation starts over when the record changes between two of its writes."""
+"""Tries of one operation while the record changes between two of its writes."""
 
 STATUS_KEYS = (STATUS_INDEX.shard, STATUS_INDEX.time)
-ATTEMPT_LEFTOVERS = ("next_at", "error", "reason", "finished_at", "progress", "result", "result_key", *STATUS_KEYS)
-SEEN = ("status", "run", "attempt", "owner", "ttl")
-STANDING = ("status", "run", "attempt", "owner", "lease_until", "next_at")
+ENDED_ATTEMPT_ATTRIBUTES = (
+    "next_at",
+    "error",
+    "reason",
+    "finished_at",
+    "progress",
+    "result",
+    "result_key",
+    *STATUS_KEYS,
+)
+REPLACED_IDENTITY = ("status", "run", "attempt", "owner", "ttl")
+"""A record with the same values here has not changed since it was read."""
+
+IDENTITY = ("status", "run", "attempt", "owner", "lease_until", "next_at")
 
 
 class DynamoResults(ResultBackend):
-    """Result backend on one DynamoDB table. Faults of single calls are the caller's to retry.
+    """Result backend on one DynamoDB table. It does not retry: callers do.
 
     Args:
         client: the ``dynamodb`` client of a port.
@@ -88,25 +96,26 @@ class DynamoResults(ResultBackend):
     """
 
     def __init__(self, client: AwsClient, flow: Flow, table: str, describe: Callable[[], str]) -> None:
-        self._table = Table(client, table, describe)
-        self._reader = Reader(self._table, flow)
-        self._flow = flow
+        self._table = Table(client, flow, table, describe)
+        self._reader = Reader(self._table)
 
     async def claim(self, claim: Claim) -> Claimed | Refused:
         start = Update(
-            items.started(claim),
-            defaults=items.described(claim),
+            items.claim_attributes(claim),
+            defaults=items.first_attributes(claim),
             adds={"attempt": number(1)},
-            removes=ATTEMPT_LEFTOVERS,
+            removes=ENDED_ATTEMPT_ATTRIBUTES,
         )
-        bare = 0
+        refusals_without_item = 0
         for _ in range(MAX_CONFLICTS):
-            answer = await self._table.update(claim.id, start, conditions.claimable(claim), returns="UPDATED_OLD")
+            answer = await self._table.update(
+                layout.record_key(claim.id), start, conditions.claimable(claim), returns="UPDATED_OLD"
+            )
             if isinstance(answer, Written):
                 before = answer.item.get("attempt")
                 return Claimed(1 if before is None else int(before["N"]) + 1)
             if answer.item is None:
-                bare += 1
+                refusals_without_item += 1
                 continue
             record = record_of(answer.item)
             if claimed_already(record, claim):
@@ -115,29 +124,31 @@ class DynamoResults(ResultBackend):
                 return Refused(record)
             if await self._replace(claim, answer.item):
                 return Claimed(1)
-        raise self._undecided("claim", claim.id, bare)
+        raise self._undecided("claim", claim.id, refusals_without_item)
 
     async def _replace(self, claim: Claim, seen: Item) -> bool:
-        item = items.whole(claim, State.RUNNING, 1) | items.started(claim)
-        return isinstance(await self._table.put(item, conditions.unchanged(seen, *SEEN)), Written)
+        item = items.new_item(claim, State.RUNNING, 1) | items.claim_attributes(claim)
+        return isinstance(await self._table.put(item, conditions.unchanged(seen, *REPLACED_IDENTITY)), Written)
 
     async def renew(
         self, fence: Fence, *, now: float, lease_until: float, progress: Progress | None = None
     ) -> Renewed | None:
         sets = {"lease_until": number(lease_until), "updated_at": number(now)}
         if progress is not None:
-            sets |= items.progressed(progress)
-        answer = await self._table.update(fence.id, Update(sets), conditions.held(fence), returns="ALL_NEW")
+            sets |= items.progress_attribute(progress)
+        answer = await self._table.update(
+            layout.record_key(fence.id), Update(sets), conditions.lease_held(fence), returns="ALL_NEW"
+        )
         return Renewed("cancel_requested" in answer.item) if isinstance(answer, Written) else None
 
     async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
         check_result(fence.id, finish.result_json)
-        condition = conditions.held(fence)
+        condition = conditions.lease_held(fence)
         end = _end(fence.id, finish)
         if finish.state is State.RETRYING:
             condition = condition.also("attribute_not_exists(#cancel_requested)")
-            end.sets.update(items.retried(fence.attempt, finish))
-        answer = await self._table.update(fence.id, end, condition)
+            end.sets.update(items.past_attempt_attribute(fence.attempt, finish))
+        answer = await self._table.update(layout.record_key(fence.id), end, condition)
         if isinstance(answer, Written):
             return finish.state
         if answer.item is None:
@@ -150,13 +161,13 @@ class DynamoResults(ResultBackend):
     async def release(self, fence: Fence, *, now: float) -> bool:
         left = fence.attempt - 1
         state = State.RETRYING if left else State.QUEUED
-        sets = {**items.entered(fence.id, state, now), "attempt": number(left)}
+        sets = {**items.state_attributes(fence.id, state, now), "attempt": number(left)}
         if left:
             sets["next_at"] = number(now)
-        # The owner stays, so that a repeated release knows itself.
+        # The owner stays, so that a repeated release is recognised.
         update = Update(sets, removes=("lease_until", "started_at", "progress"))
-        answer = await self._table.update(fence.id, update, conditions.held(fence))
-        return isinstance(answer, Written) or _stands(answer, lambda record: released_already(record, fence))
+        answer = await self._table.update(layout.record_key(fence.id), update, conditions.lease_held(fence))
+        return isinstance(answer, Written) or _already_so(answer, lambda record: released_already(record, fence))
 
     async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         if not abandoned(record, finish.now):
@@ -164,38 +175,42 @@ class DynamoResults(ResultBackend):
         check_result(record.id, finish.result_json)
         fence = Fence(record.id, record.run, record.attempt, record.owner or "")
         lease = number(record.lease_until or 0.0)
-        condition = conditions.held(fence).also("#lease_until = :if_lease", {":if_lease": lease})
-        answer = await self._table.update(record.id, _end(record.id, finish), condition)
-        return isinstance(answer, Written) or _stands(answer, lambda found: closed_already(found, fence, finish))
+        condition = conditions.lease_held(fence).also("#lease_until = :if_lease", {":if_lease": lease})
+        answer = await self._table.update(layout.record_key(record.id), _end(record.id, finish), condition)
+        return isinstance(answer, Written) or _already_so(
+            answer, lambda current: closed_already(current, fence, finish)
+        )
 
     async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
         if not is_unclaimed(record, finish.now):
             return False
-        update = Update(items.ended(record.id, finish), removes=("lease_until", "next_at"))
-        answer = await self._table.update(record.id, update, conditions.unchanged(items.standing(record), *STANDING))
+        update = Update(items.end_attributes(record.id, finish), removes=("lease_until", "next_at"))
+        answer = await self._table.update(
+            layout.record_key(record.id), update, conditions.unchanged(items.identity_attributes(record), *IDENTITY)
+        )
         return isinstance(answer, Written)
 
     async def expire(self, claim: Claim) -> bool:
-        item = items.whole(claim, State.EXPIRED, 0) | {"owner": text(claim.owner)}
+        item = items.new_item(claim, State.EXPIRED, 0) | {"owner": text(claim.owner)}
         answer = await self._table.put(item, conditions.unstarted(claim))
-        return isinstance(answer, Written) or _stands(
+        return isinstance(answer, Written) or _already_so(
             answer, lambda record: record.status is State.EXPIRED and record.owner == claim.owner
         )
 
     async def put_queued(self, claim: Claim) -> bool:
-        return await self._put_if_not_alive(items.whole(claim, State.QUEUED, 0), claim.now)
+        return await self._put_if_not_alive(items.new_item(claim, State.QUEUED, 0), claim.now)
 
     async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
         check_result(claim.id, finish.result_json)
-        item = items.whole(claim, finish.state, attempt) | {"owner": text(claim.owner)}
-        await self._overwrite(item | items.ended(claim.id, finish))
+        item = items.new_item(claim, finish.state, attempt) | {"owner": text(claim.owner)}
+        await self._overwrite(item | items.end_attributes(claim.id, finish))
 
     async def _overwrite(self, item: Item) -> None:
         await self._table.overwrite(item)
 
     async def cancel(self, id: str, *, task: str, queue: str, now: float, ttl: float) -> CancelAnswer:
-        # A task never heard of: one that ends here before its first attempt.
-        unheard = Claim(
+        # Without a record, the task is cancelled before its first attempt.
+        new_record = Claim(
             id=id,
             run=0,
             task=task,
@@ -207,17 +222,17 @@ class DynamoResults(ResultBackend):
             ttl=ttl,
             enqueued_at=0.0,
         )
-        bare = 0
+        refusals_without_item = 0
         for _ in range(MAX_CONFLICTS):
-            answer = await self._table.update(id, _cancel(unheard), conditions.waiting(now))
+            answer = await self._table.update(layout.record_key(id), _cancel(new_record), conditions.waiting(now))
             if isinstance(answer, Written):
                 return CancelAnswer("cancelled", State.CANCELLED)
             if answer.item is None:
-                bare += 1
+                refusals_without_item += 1
                 continue
             record = record_of(answer.item)
             if record.ttl <= now:
-                if await self._put_if_not_alive(items.whole(unheard, State.CANCELLED, 0), now):
+                if await self._put_if_not_alive(items.new_item(new_record, State.CANCELLED, 0), now):
                     return CancelAnswer("cancelled", State.CANCELLED)
             elif record.status is State.RUNNING:
                 if await self._request_cancel(id, now):
@@ -227,42 +242,38 @@ class DynamoResults(ResultBackend):
                     "cancelled" if record.status is State.CANCELLED else "too_late",
                     record.status,
                 )
-        raise self._undecided("cancel", id, bare)
+        raise self._undecided("cancel", id, refusals_without_item)
 
-    def _undecided(self, operation: str, id: str, bare: int) -> TaskQError:
-        """Why an operation whose condition any absent item meets has come to no end.
-
-        Args:
-            bare: refusals without the item that stood in the way.
-        """
-        if bare < MAX_CONFLICTS:
+    def _undecided(self, operation: str, id: str, refusals_without_item: int) -> TaskQError:
+        """The error of an operation that was refused every time, though its condition allows an absent item."""
+        if refusals_without_item < MAX_CONFLICTS:
             text = f"task {id} changed {MAX_CONFLICTS} times meanwhile; try again"
             return AwsError(operation, "Contended", text, transient=True)
         return ConfigError(
             f"table {self._table.name} at {self._table.describe()} refused a conditional write {MAX_CONFLICTS} times without "
             "returning the item: this endpoint ignores ReturnValuesOnConditionCheckFailure, which taskq needs; use "
-            "DynamoDB itself, or an emulator that knows it, such as moto"
+            "DynamoDB itself, or an emulator that supports it, such as moto"
         )
 
     async def _request_cancel(self, id: str, now: float) -> bool:
         flag = Update({"cancel_requested": {"BOOL": True}, "updated_at": number(now)})
-        return isinstance(await self._table.update(id, flag, conditions.running()), Written)
+        return isinstance(await self._table.update(layout.record_key(id), flag, conditions.running()), Written)
 
     async def _put_if_not_alive(self, item: Item, now: float) -> bool:
         return isinstance(await self._table.put(item, conditions.not_alive(now)), Written)
 
-    async def lock_key(self, lock: KeyLock, over: KeyLock | None = None) -> KeyLock:
+    async def lock_key(self, lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
         for _ in range(MAX_CONFLICTS):
-            answer = await self._table.put(items.key_lock(lock), conditions.lockable(lock, over))
+            answer = await self._table.put(items.lock_item(lock), conditions.lockable(lock, replacing))
             if isinstance(answer, Written):
                 return lock
             if answer.item is not None:
-                return items.key_lock_of(lock.task, lock.key, answer.item)
+                return items.lock_of(lock.task, lock.key, answer.item)
         raise self._undecided("lock_key", lock.id, MAX_CONFLICTS)
 
     async def confirm_key(self, task: str, key: str, id: str) -> bool:
         confirm = Update({"confirmed": {"BOOL": True}})
-        answer = await self._table.change(layout.lock_key(task, key), confirm, conditions.locked_for(id))
+        answer = await self._table.update(layout.lock_key(task, key), confirm, conditions.locked_for(id))
         return isinstance(answer, Written)
 
     async def free_key(self, task: str, key: str, id: str, *, locked_at: float | None = None) -> bool:
@@ -288,26 +299,26 @@ class DynamoResults(ResultBackend):
     def metrics(self) -> MetricStore:
         from .counters import TableMetrics
 
-        return TableMetrics(self._table, self._flow)
+        return TableMetrics(self._table)
 
 
-def _cancel(unheard: Claim) -> Update:
+def _cancel(new_record: Claim) -> Update:
     return Update(
-        items.entered(unheard.id, State.CANCELLED, unheard.now),
+        items.state_attributes(new_record.id, State.CANCELLED, new_record.now),
         defaults={
-            **items.described(unheard),
+            **items.first_attributes(new_record),
             "run": number(0),
             "attempt": number(0),
-            "ttl": number(items.whole_ttl(unheard.ttl)),
+            "ttl": number(items.ttl_seconds(new_record.ttl)),
         },
         removes=("next_at", "reason"),
     )
 
 
 def _end(id: str, finish: AttemptEnd) -> Update:
-    # The owner stays, so that a repeated finish knows itself.
-    return Update(items.ended(id, finish), removes=("lease_until",))
+    # The owner stays, so that a repeated finish is recognised.
+    return Update(items.end_attributes(id, finish), removes=("lease_until",))
 
 
-def _stands(answer: Written | Refusal, rule: Callable[[TaskRecord], bool]) -> bool:
+def _already_so(answer: Written | Refusal, rule: Callable[[TaskRecord], bool]) -> bool:
     return answer.item is not None and rule(record_of(answer.item))

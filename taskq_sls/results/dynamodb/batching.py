@@ -1,6 +1,6 @@
-"""Records that are put without a condition share requests: recording ``finished`` costs a worker 25 times fewer calls.
+"""Unconditional puts share requests: recording ``finished`` costs a worker 25 times fewer calls.
 
-Only puts can: a batch of DynamoDB knows no conditions. The price is the same, a write unit for each item and index entry.
+BatchWriteItem has no conditions, so other writes cannot. The price is the same: a write unit for each item and index entry.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ logger = logging.getLogger("taskq_sls.results")
 MAX_PUTS = 25
 """Items of one request (BatchWriteItem)."""
 
-IN_FLIGHT = 2
-"""Most requests under way at once. Few, since what waits for one goes together; two hide the way to the table."""
+MAX_REQUESTS = 2
+"""Requests at once: few, so that batches fill up; two hide the network latency."""
 
 DENIED = "AccessDeniedException"
 
 
 class BatchingDynamoResults(DynamoResults):
-    """The result backend on DynamoDB for one event loop: puts of concurrent tasks are batched."""
+    """The result backend on DynamoDB for one event loop, with puts of concurrent tasks in batches."""
 
     def __init__(self, client: AwsClient, flow: Flow, table: str, describe: Callable[[], str]) -> None:
         super().__init__(client, flow, table, describe)
-        self._lane: RequestBatcher[Item, AwsError | None] = RequestBatcher(self._put, MAX_PUTS, IN_FLIGHT)
-        self._allowed = True
+        self._batcher: RequestBatcher[Item, AwsError | None] = RequestBatcher(self._put, MAX_PUTS, MAX_REQUESTS)
+        self._batches_allowed = True
 
     async def _overwrite(self, item: Item) -> None:
-        fault = await self._lane.send(item)
+        fault = await self._batcher.send(item)
         if fault is not None:
             raise fault
 
     async def _put(self, items: list[Item]) -> list[AwsError | None]:
-        """Put items; for each None or why it was not."""
-        if len(items) == 1 or not self._allowed:
-            return await self._put_apart(items)
+        """Put items; None for each that was put, else its error."""
+        if len(items) == 1 or not self._batches_allowed:
+            return await self._put_singly(items)
         name = self._table.name
         requests = [{"PutRequest": {"Item": item}} for item in items]
         try:
@@ -52,13 +52,13 @@ class BatchingDynamoResults(DynamoResults):
             if error.transient:
                 raise
             if error.code == DENIED:
-                self._allowed = False
+                self._batches_allowed = False
                 logger.info(
-                    "dynamodb:BatchWriteItem is not allowed: each record is put by itself, which costs more calls",
+                    "dynamodb:BatchWriteItem is not allowed: each record is put with a call of its own",
                     extra={"action": "batch_denied"},
                 )
-            # One item that is refused, or two of one task, would keep the others out.
-            return await self._put_apart(items)
+            # One refused item, or two of the same task, make BatchWriteItem refuse all.
+            return await self._put_singly(items)
         left: list[dict[str, Any]] = answer.get("UnprocessedItems", {}).get(name, [])
         if not left:
             return [None] * len(items)
@@ -67,7 +67,7 @@ class BatchingDynamoResults(DynamoResults):
         fault = AwsError("batch_write_item", "UnprocessedItems", "the table had no capacity left", transient=True)
         return [fault if item["pk"]["S"] in keys else None for item in items]
 
-    async def _put_apart(self, items: list[Item]) -> list[AwsError | None]:
+    async def _put_singly(self, items: list[Item]) -> list[AwsError | None]:
         async def put(item: Item) -> AwsError | None:
             try:
                 await self._table.overwrite(item)
@@ -75,4 +75,4 @@ class BatchingDynamoResults(DynamoResults):
                 return error
             return None
 
-        return await self._flow.map(put, items, MAX_PUTS)
+        return await self._table.flow.map(put, items, MAX_PUTS)

@@ -18,25 +18,25 @@ def text(value: str) -> dict[str, Any]:
 
 
 def number(value: float) -> dict[str, Any]:
-    """A number attribute; floats keep every digit."""
+    """A number attribute; a float keeps every digit."""
     if type(value) is int:
         return {"N": str(value)}
     digits = repr(float(value))
-    # Emulators do not add to a number what is written like 5e-05.
+    # Emulators cannot add numbers written like 5e-05.
     if "e" in digits:
-        from decimal import Decimal  # such numbers are rare, and its import is not for free
+        from decimal import Decimal  # rare, and its import costs cold start
 
         digits = format(Decimal(digits), "f")
     return {"N": digits}
 
 
-def whole_ttl(ttl: float) -> int:
-    """Epoch seconds as DynamoDB's time to live wants them: whole, here rounded up."""
+def ttl_seconds(ttl: float) -> int:
+    """Epoch seconds for DynamoDB's time to live, which takes whole ones; rounded up."""
     return math.ceil(ttl)
 
 
-def described(claim: Claim) -> Item:
-    """The attributes that the first write sets and that later ones leave: names, labels, place in the name index."""
+def first_attributes(claim: Claim) -> Item:
+    """Attributes that the first write sets and later ones keep: names, labels, keys of the name index."""
     item = {
         "task": text(claim.task),
         "queue": text(claim.queue),
@@ -55,8 +55,8 @@ def described(claim: Claim) -> Item:
     return item
 
 
-def started(claim: Claim) -> Item:
-    """The attributes that a claim sets, besides the count of attempts."""
+def claim_attributes(claim: Claim) -> Item:
+    """Attributes that a claim sets, except the attempt count."""
     return {
         "status": text(State.RUNNING),
         "run": number(claim.run),
@@ -64,12 +64,12 @@ def started(claim: Claim) -> Item:
         "lease_until": number(claim.lease_until),
         "started_at": number(claim.now),
         "updated_at": number(claim.now),
-        "ttl": number(whole_ttl(claim.ttl)),
+        "ttl": number(ttl_seconds(claim.ttl)),
     }
 
 
-def standing(record: TaskRecord) -> Item:
-    """The attributes by which a record that was read is known again, as they stand in its item."""
+def identity_attributes(record: TaskRecord) -> Item:
+    """The attributes that show if a record has changed since it was read."""
     item = {"status": text(record.status), "run": number(record.run), "attempt": number(record.attempt)}
     if record.owner is not None:
         item["owner"] = text(record.owner)
@@ -79,11 +79,11 @@ def standing(record: TaskRecord) -> Item:
     return item
 
 
-def ended(id: str, finish: AttemptEnd) -> Item:
-    """The attributes that the end of an attempt sets."""
+def end_attributes(id: str, finish: AttemptEnd) -> Item:
+    """Attributes that the end of an attempt sets."""
     item = {
-        **entered(id, finish.state, finish.now),
-        "ttl": number(whole_ttl(finish.ttl)),
+        **state_attributes(id, finish.state, finish.now),
+        "ttl": number(ttl_seconds(finish.ttl)),
     }
     if finish.next_at is not None and finish.state is State.RETRYING:
         item["next_at"] = number(finish.next_at)
@@ -97,12 +97,12 @@ def ended(id: str, finish: AttemptEnd) -> Item:
     if finish.reason is not None:
         item["reason"] = text(finish.reason)
     if finish.progress is not None:
-        item |= progressed(finish.progress)
+        item |= progress_attribute(finish.progress)
     return item
 
 
-def retried(attempt: int, finish: AttemptEnd) -> Item:
-    """The attribute that remembers a failed attempt; each takes the place of the one so many attempts before it."""
+def past_attempt_attribute(attempt: int, finish: AttemptEnd) -> Item:
+    """The ring-buffer attribute (10 slots) for a failed attempt."""
     if finish.started_at is None:
         return {}
     past = fit_past(attempt, finish.started_at, finish.now, finish.error)
@@ -110,8 +110,8 @@ def retried(attempt: int, finish: AttemptEnd) -> Item:
     return {f"past_{attempt % KEPT_ATTEMPTS}": {"L": fields}}
 
 
-def entered(id: str, status: State, now: float) -> Item:
-    """The attributes of a task that enters a state at `now`, its place in the status index included."""
+def state_attributes(id: str, status: State, now: float) -> Item:
+    """Attributes of a task that enters a state at `now`, keys of the status index included."""
     item = {"status": text(status), "updated_at": number(now)}
     if status in INDEXED_STATES:
         item |= status_keys(status, now, id)
@@ -120,8 +120,8 @@ def entered(id: str, status: State, now: float) -> Item:
     return item
 
 
-def progressed(progress: Progress) -> Item:
-    """The attribute that holds progress; nothing for numbers that cannot be stored."""
+def progress_attribute(progress: Progress) -> Item:
+    """The progress attribute; empty if DynamoDB cannot store its numbers."""
     fitted = fit_progress(progress)
     if fitted is None:
         return {}
@@ -133,48 +133,45 @@ def progressed(progress: Progress) -> Item:
     return {"progress": {"M": fields}}
 
 
-def whole(claim: Claim, status: State, attempt: int) -> Item:
-    """A whole new item; what else its state needs is added by the caller."""
+def new_item(claim: Claim, status: State, attempt: int) -> Item:
+    """A new item. The caller adds attributes that only some states have."""
     return {
         **record_key(claim.id),
-        **described(claim),
-        **entered(claim.id, status, claim.now),
+        **first_attributes(claim),
+        **state_attributes(claim.id, status, claim.now),
         "run": number(claim.run),
         "attempt": number(attempt),
-        "ttl": number(whole_ttl(claim.ttl)),
+        "ttl": number(ttl_seconds(claim.ttl)),
     }
 
 
 def is_complete(item: Item) -> bool:
-    """Whether an item holds a record.
-
-    Some emulators show an item with nothing but its keys while another client writes it.
-    """
+    """True if an item has every required attribute. Some emulators return bare keys while another client writes."""
     return all(name in item for name in ("task", "queue", "status", "run", "attempt", "updated_at"))
 
 
-def key_lock(lock: KeyLock) -> Item:
+def lock_item(lock: KeyLock) -> Item:
     """A unique key's lock as an item."""
     item = {
         **lock_key(lock.task, lock.key),
         "id": text(lock.id),
         "queue": text(lock.queue),
         "locked_at": number(lock.locked_at),
-        "ttl": number(whole_ttl(lock.ttl)),
+        "ttl": number(ttl_seconds(lock.ttl)),
     }
     if lock.confirmed:
         item["confirmed"] = {"BOOL": True}
     return item
 
 
-def key_lock_of(task: str, key: str, item: Item) -> KeyLock:
+def lock_of(task: str, key: str, item: Item) -> KeyLock:
     """The lock in an item."""
     return KeyLock(
-        task,
-        key,
-        item["id"]["S"],
-        item["queue"]["S"],
-        float(item["locked_at"]["N"]),
-        float(item["ttl"]["N"]),
-        "confirmed" in item,
+        task=task,
+        key=key,
+        id=item["id"]["S"],
+        queue=item["queue"]["S"],
+        locked_at=float(item["locked_at"]["N"]),
+        ttl=float(item["ttl"]["N"]),
+        confirmed="confirmed" in item,
     )

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import heapq
-import random
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
 
-from ...core.flow import Flow
 from ...core.states import UNREADABLE
-from ...errors import AwsError, TaskQError
+from ...errors import TaskQError
 from .. import layout
 from ..base import Page, Query, Window, by_status, check_query
 from ..layout import STATUS_INDEX, TASK_INDEX, Index, Item
 from ..records import TaskRecord
 from .items import is_complete
 from .stored_records import is_unreadable, record_of, unreadable_item
-from .table import Table
+from .table import MAX_BATCH, Table
 
-MAX_BATCH = 100
-"""Most items of one BatchGetItem (DynamoDB API reference)."""
+MAX_PARALLEL_CALLS = 16
+"""Calls of one read at once."""
 
-PARALLEL = 16
-"""Calls of one read that may be under way at once."""
-
-SPREAD = 8
-"""Keys that are read of every shard beyond its part, so that one that holds a few more is not asked twice."""
-
-FIRST_BACKOFF = 0.05
-"""Seconds to wait, with full jitter, before asking again for unprocessed keys; doubles up to 3.2."""
-
-MAX_REFUSALS = 8
-"""Answers in a row without a single item before a batch read gives up: about 10 seconds."""
+EXTRA_SHARD_KEYS = 8
+"""Keys read from each shard beyond its share, so that a slightly fuller shard needs no second query."""
 
 
 class Reader:
-    """Reads records; one past its ``ttl`` counts as absent."""
+    """Reads records. An expired record, past its ``ttl``, counts as absent."""
 
-    def __init__(self, table: Table, flow: Flow) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
-        self._flow = flow
 
     async def get(self, id: str, now: float) -> TaskRecord | None:
         try:
@@ -50,19 +37,19 @@ class Reader:
         except TaskQError:
             raise
         except Exception as error:
-            return _alive(unreadable_item(id, error), now)
-        return _alive(answer.get("Item"), now)
+            return _live_record(unreadable_item(id, error), now)
+        return _live_record(answer.get("Item"), now)
 
     async def get_many(self, ids: Sequence[str], now: float) -> dict[str, TaskRecord]:
         found = await self._items(ids)
-        records = ((id, _alive(found.get(id), now)) for id in dict.fromkeys(ids))
+        records = ((id, _live_record(found.get(id), now)) for id in dict.fromkeys(ids))
         return {id: record for id, record in records if record is not None}
 
     async def page(self, query: Query, now: float) -> Page:
         """A page of records, newest first.
 
-        Keys come from the index, in order over all its shards; the records are then read from the table and
-        looked at again, since one may have changed its state, and so its place, after the index was written.
+        Keys come from the index, in order over all its shards. The records are then read from the table and checked
+        again, since a record may have changed its state, and so its place, after the index was written.
         """
         window = check_query(query)
         status = by_status(query)
@@ -71,23 +58,12 @@ class Reader:
         records: list[tuple[str, TaskRecord]] = []
         read = 0
         while True:
-            wanted = query.limit - len(records)
-            # What a filter may drop is read in larger steps.
-            step = max(wanted, MAX_BATCH) if filtered else wanted
-            keys = await self._keys(index, _shards(query), window, step + 1)
-            more, keys = len(keys) > step, keys[:step]
-            items = await self._items([_id(key) for key in keys])
-            for key in keys:
-                item = items.get(_id(key))
-                record = _alive(item, now)
-                if item is None or record is None:
-                    continue
-                if record.status == UNREADABLE:  # shown in every listing that its keys lead to
-                    asked_for = True
-                else:
-                    asked_for = query.asks_for(record.status, record.task, record.labels)
-                if asked_for and item.get(index.time, {"S": key}) == {"S": key}:
-                    records.append((key, record))
+            missing = query.limit - len(records)
+            # A filter may drop most records, so larger batches are read.
+            count = max(missing, MAX_BATCH) if filtered else missing
+            keys = await self._keys(index, _shards(query), window, count + 1)
+            more, keys = len(keys) > count, keys[:count]
+            records += await self._matching(query, index, keys, now)
             if len(records) > query.limit or (more and len(records) == query.limit):
                 page = records[: query.limit]
                 return Page([record for _, record in page], page[-1][0])
@@ -96,94 +72,79 @@ class Reader:
                 return Page([record for _, record in records], keys[-1] if more else None)
             window = window._replace(high=keys[-1])
 
+    async def _matching(
+        self, query: Query, index: Index, keys: Sequence[str], now: float
+    ) -> list[tuple[str, TaskRecord]]:
+        """The live records under time keys of an index that still match the query, with their keys."""
+        items = await self._items([_id(key) for key in keys])
+        found = []
+        for key in keys:
+            item = items.get(_id(key))
+            record = _live_record(item, now)
+            if item is None or record is None:
+                continue
+            # An unreadable record is shown in every listing that its keys lead to.
+            matches = record.status == UNREADABLE or query.matches(record.status, record.task, record.labels)
+            if matches and item.get(index.time, {"S": key}) == {"S": key}:
+                found.append((key, record))
+        return found
+
     async def _keys(self, index: Index, shards: Sequence[str], window: Window, count: int) -> list[str]:
         """The newest `count` time keys in the window, over all shards."""
-        # Ids spread evenly, so that about twice a shard's part is enough of nearly every shard.
-        first = min(count, 2 * count // len(shards) + SPREAD)
-        found = await self._flow.map(lambda shard: self._shard_keys(index, shard, window, first), shards, PARALLEL)
+        # Ids spread evenly, so that twice a shard's share is nearly always enough.
+        first = min(count, 2 * count // len(shards) + EXTRA_SHARD_KEYS)
+        found = await self._table.flow.map(
+            lambda shard: self._shard_keys(index, shard, window, first), shards, MAX_PARALLEL_CALLS
+        )
         newest = _newest(found, count)
         last = newest[-1] if len(newest) == count else ""
-        # Of these there may be more that belong in between.
+        # These shards may hold more keys that are newer than `last`.
         short = [place for place, keys in enumerate(found) if len(keys) >= first < count and keys[-1] >= last]
         if not short:
             return newest
 
-        async def rest(place: int) -> None:
+        async def read_rest(place: int) -> None:
             keys = found[place]
             older = window._replace(high=keys[-1])
             keys += await self._shard_keys(index, shards[place], older, count - len(keys))
 
-        await self._flow.map(rest, short, PARALLEL)
+        await self._table.flow.map(read_rest, short, MAX_PARALLEL_CALLS)
         return _newest(found, count)
 
     async def _shard_keys(self, index: Index, shard: str, window: Window, count: int) -> list[str]:
         if window.low >= window.high:
             return []
-        parameters: dict[str, Any] = {
-            "TableName": self._table.name,
-            "IndexName": index.name,
-            # BETWEEN includes its end, which the window does not: hence one more, dropped below.
-            "KeyConditionExpression": "#shard = :shard AND #time BETWEEN :low AND :high",
-            "ExpressionAttributeNames": {"#shard": index.shard, "#time": index.time},
-            "ExpressionAttributeValues": {
-                ":shard": {"S": shard},
-                ":low": {"S": window.low},
-                ":high": {"S": window.high},
-            },
-            "ScanIndexForward": False,
-        }
-        keys: list[str] = []
-        while True:
-            answer = await self._table.call("query", **parameters, Limit=count + 1 - len(keys))
-            found = (item[index.time]["S"] for item in answer["Items"])
-            keys += [key for key in found if window.holds(key)]
-            if len(keys) >= count or "LastEvaluatedKey" not in answer:
-                return keys
-            parameters["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        items = await self._table.query(
+            # BETWEEN includes its end and the window does not: one key more is read, and dropped below.
+            f"#{index.shard} = :shard AND #{index.time} BETWEEN :low AND :high",
+            {":shard": {"S": shard}, ":low": {"S": window.low}, ":high": {"S": window.high}},
+            limit=count + 1,
+            IndexName=index.name,
+            ScanIndexForward=False,
+        )
+        return [key for item in items if window.holds(key := item[index.time]["S"])]
 
     async def _items(self, ids: Sequence[str]) -> dict[str, Item]:
-        # BatchGetItem refuses a key that is named twice.
+        # BatchGetItem refuses duplicate keys.
         unique = list(dict.fromkeys(ids))
         batches = [unique[start : start + MAX_BATCH] for start in range(0, len(unique), MAX_BATCH)]
         found: dict[str, Item] = {}
-        for items in await self._flow.map(self._batch, batches, PARALLEL):
+        for items in await self._table.flow.map(self._batch, batches, MAX_PARALLEL_CALLS):
             found |= items
         return found
 
     async def _batch(self, ids: Sequence[str]) -> dict[str, Item]:
         try:
-            return await self._read_batch(ids)
+            items = await self._table.batch_get([layout.record_key(id) for id in ids])
         except TaskQError:
             raise
         except Exception as error:
-            # botocore cannot parse the answer: one item must not keep the others from being read.
+            # botocore cannot parse the answer. The batch is halved until the one unreadable item is found.
             if len(ids) == 1:
                 return {ids[0]: unreadable_item(ids[0], error)}
             half = len(ids) // 2
             return await self._batch(ids[:half]) | await self._batch(ids[half:])
-
-    async def _read_batch(self, ids: Sequence[str]) -> dict[str, Item]:
-        keys: list[Item] = [layout.record_key(id) for id in ids]
-        found: dict[str, Item] = {}
-        refusals = 0
-        while True:
-            request = {self._table.name: {"Keys": keys, "ConsistentRead": True}}
-            answer = await self._table.call("batch_get_item", RequestItems=request)
-            items = answer.get("Responses", {}).get(self._table.name, [])
-            found |= {layout.id_of(item): item for item in items}
-            left = answer.get("UnprocessedKeys", {}).get(self._table.name)
-            if not left:
-                return found
-            keys = left["Keys"]
-            refusals = 0 if items else refusals + 1
-            if refusals == MAX_REFUSALS:
-                raise AwsError(
-                    "batch_get_item",
-                    "UnprocessedKeys",
-                    f"table {self._table.name} is throttled: {len(keys)} keys were not read in {refusals} tries",
-                    transient=True,
-                )
-            await self._flow.sleep(random.uniform(0, FIRST_BACKOFF * 2**refusals))
+        return {layout.id_of(item): item for item in items}
 
 
 def _newest(found: Sequence[Sequence[str]], count: int) -> list[str]:
@@ -200,7 +161,7 @@ def _id(key: str) -> str:
     return key.partition("#")[2]
 
 
-def _alive(item: Item | None, now: float) -> TaskRecord | None:
+def _live_record(item: Item | None, now: float) -> TaskRecord | None:
     if item is None or not (is_complete(item) or is_unreadable(item)):
         return None
     record = record_of(item)

@@ -1,4 +1,4 @@
-"""Records read from items of the table. An item that cannot be read is shown as such, and never stops a listing."""
+"""Records from items of the table. An unreadable item becomes a record in state UNREADABLE and never stops a listing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from .items import is_complete, text
 T = TypeVar("T")
 
 Attribute = Mapping[str, Any]
-"""An attribute's value as DynamoDB has it: its type and its content."""
+"""An attribute value in DynamoDB's form: type and content."""
 
 _PAST = tuple(f"past_{number}" for number in range(KEPT_ATTEMPTS))
 
-
 _FAULT = "taskq.unreadable"
-"""Attribute of an item that stands in place of one that cannot be parsed. No item of the table has it."""
+"""Attribute of a placeholder for an item that botocore cannot parse. No item of the table has it."""
 
 
 class _Unreadable(Exception):
@@ -35,16 +34,21 @@ class _Unreadable(Exception):
 def record_of(item: Item) -> TaskRecord:
     """The record in an item. `result` stays undecoded: ``result_json`` holds it.
 
-    The state may be one of a later version; attributes that are not known are left out. If an attribute cannot be read,
-    the state is `UNREADABLE`, and the error names the attribute.
+    The state may be from a later version; unknown attributes are ignored. If an attribute cannot be read, the state is
+    `UNREADABLE`, and the error names the attribute.
 
     Raises:
-        AwsError: the item is not whole yet (transient), or not one of ours.
+        AwsError: the item is incomplete (transient): another client is writing it.
     """
     if is_unreadable(item):
         return _unreadable(item, _text(item[_FAULT]))
     if not is_complete(item):
-        raise AwsError("read", "IncompleteItem", f"the record of task {id_of(item)} is not whole yet", transient=True)
+        raise AwsError(
+            "read",
+            "IncompleteItem",
+            f"the record of task {id_of(item)} is incomplete, another client is writing it",
+            transient=True,
+        )
     try:
         return TaskRecord(
             id=id_of(item),
@@ -78,30 +82,30 @@ def record_of(item: Item) -> TaskRecord:
 
 
 def unreadable_item(id: str, error: Exception) -> Item:
-    """In place of an item that botocore cannot parse."""
+    """A placeholder for an item that botocore cannot parse."""
     return {**record_key(id), _FAULT: text(f"botocore cannot parse its item: {type(error).__name__}: {error}")}
 
 
 def is_unreadable(item: Item) -> bool:
-    """True if an item stands in place of one that botocore cannot parse."""
+    """True for a placeholder of `unreadable_item`."""
     return _FAULT in item
 
 
 def _unreadable(item: Item, why: str) -> TaskRecord:
-    def shown(name: str, read: Callable[[Attribute], T], otherwise: T) -> T:
+    def read_or(name: str, read: Callable[[Attribute], T], default: T) -> T:
         try:
             return _needed(item, name, read)
         except _Unreadable:
-            return otherwise
+            return default
 
     return TaskRecord(
         id=id_of(item),
-        task=shown("task", _text, "?"),
-        queue=shown("queue", _text, "?"),
+        task=read_or("task", _text, "?"),
+        queue=read_or("queue", _text, "?"),
         status=UNREADABLE,
-        updated_at=shown("updated_at", _time, 0.0),
-        error=ErrorInfo("UnreadableRecord", f"its state is {shown('status', _text, '?')}; {why}"),
-        ttl=shown("ttl", _time, MAX_TIME - 1.0),
+        updated_at=read_or("updated_at", _time, 0.0),
+        error=ErrorInfo("UnreadableRecord", f"its state is {read_or('status', _text, '?')}; {why}"),
+        ttl=read_or("ttl", _time, MAX_TIME - 1.0),
     )
 
 
@@ -119,7 +123,7 @@ def _read(item: Item, name: str, read: Callable[[Attribute], T]) -> T | None:
 def _text(attribute: Attribute) -> str:
     text = attribute["S"]
     if not isinstance(text, str):
-        raise TypeError(f"{text!r:.80} is no text")
+        raise TypeError(f"{text!r:.80} is not text")
     return text
 
 
@@ -136,7 +140,7 @@ def _whole(attribute: Attribute) -> int:
 def _time(attribute: Attribute) -> float:
     time = float(attribute["N"])
     if not 0 <= time < MAX_TIME:
-        raise ValueError(f"{time!r} is no time")
+        raise ValueError(f"{time!r} is not a time")
     return time
 
 
@@ -159,10 +163,10 @@ def _error(attribute: Attribute) -> ErrorInfo:
 
 def _past(item: Item) -> tuple[PastAttempt, ...]:
     past = sorted(_needed(item, name, _past_attempt) for name in _PAST if name in item)
-    # Nobody has overwritten the one that stands in the place of an attempt which never told of its end.
+    # Drop entries older than 10 attempts: a crashed attempt writes nothing, so its ring slot still holds an old one.
     return tuple(attempt for attempt in past if attempt.attempt > past[-1].attempt - KEPT_ATTEMPTS)
 
 
 def _past_attempt(attribute: Attribute) -> PastAttempt:
-    number, begun, ended, error = attribute["L"]
-    return PastAttempt(_whole(number), _time(begun), _time(ended), _text(error))
+    number, started_at, ended_at, error = attribute["L"]
+    return PastAttempt(_whole(number), _time(started_at), _time(ended_at), _text(error))

@@ -1,17 +1,15 @@
-"""Workers in the DynamoDB table of the tasks.
+"""Reports of workers in the DynamoDB table of the tasks.
 
 A worker is the item ``pk = R#<app>``, ``sk = <worker id>``, in no index. Its attributes are the fields of
 :class:`~taskq_sls.results.workers.WorkerReport` under their own names, times in epoch seconds, ``oldest`` as a list of
-maps; ``ttl`` is an hour after ``beat_at``, rounded up. A beat costs one write unit a minute and worker.
+maps; ``ttl`` is an hour after ``beat_at``, rounded up. Reports cost a worker one write unit a minute.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..layout import PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Item
 from ..workers import RunningTask, WorkerReport, WorkerReports, oldest_first
-from .items import number, text, whole_ttl
+from .items import number, text, ttl_seconds
 from .table import Table
 
 
@@ -28,19 +26,9 @@ class TableWorkers(WorkerReports):
         await self._table.call("delete_item", TableName=self._table.name, Key=_key(app, id))
 
     async def recent(self, app: str, *, now: float) -> list[WorkerReport]:
-        parameters: dict[str, Any] = {
-            "TableName": self._table.name,
-            "KeyConditionExpression": "#pk = :pk",
-            "ExpressionAttributeNames": {"#pk": PARTITION_KEY},
-            "ExpressionAttributeValues": {":pk": _key(app, "")[PARTITION_KEY]},
-        }
-        found: list[WorkerReport] = []
-        while True:
-            answer = await self._table.call("query", **parameters)
-            found += [_report(app, item) for item in answer["Items"] if "beat_at" in item]
-            if "LastEvaluatedKey" not in answer:
-                return oldest_first([one for one in found if one.ttl > now])
-            parameters["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        items = await self._table.query("#pk = :pk", {":pk": _key(app, "")[PARTITION_KEY]})
+        reports = [_report(app, item) for item in items if "beat_at" in item]
+        return oldest_first([report for report in reports if report.ttl > now])
 
 
 def _key(app: str, id: str) -> Item:
@@ -52,36 +40,31 @@ def _item(report: WorkerReport) -> Item:
         **_key(report.app, report.id),
         "host": text(report.host),
         "version": text(report.version),
-        TTL_ATTRIBUTE: number(whole_ttl(report.ttl)),
+        TTL_ATTRIBUTE: number(ttl_seconds(report.ttl)),
         "queues": {"L": [text(queue) for queue in report.queues]},
         "stopping": {"BOOL": report.stopping},
     }
     for name in ("pid", "started_at", "beat_at", "running", "done", "concurrency"):
         item[name] = number(getattr(report, name))
     if report.oldest:
-        item["oldest"] = {
-            "L": [{"M": {"id": text(one.id), "task": text(one.task)}} for one in report.oldest],
-        }
+        item["oldest"] = {"L": [{"M": {"id": text(task.id), "task": text(task.task)}} for task in report.oldest]}
     return item
 
 
 def _report(app: str, item: Item) -> WorkerReport:
+    oldest = item["oldest"]["L"] if "oldest" in item else ()
     return WorkerReport(
-        app,
-        item[SORT_KEY]["S"],
-        item["host"]["S"],
-        int(item["pid"]["N"]),
-        float(item["started_at"]["N"]),
-        float(item["beat_at"]["N"]),
-        int(item["running"]["N"]),
-        int(item["done"]["N"]),
-        int(item["concurrency"]["N"]),
-        item["version"]["S"],
-        tuple(queue["S"] for queue in item["queues"]["L"]),
-        item["stopping"]["BOOL"],
-        tuple(_running(one["M"]) for one in item["oldest"]["L"]) if "oldest" in item else (),
+        app=app,
+        id=item[SORT_KEY]["S"],
+        host=item["host"]["S"],
+        pid=int(item["pid"]["N"]),
+        started_at=float(item["started_at"]["N"]),
+        beat_at=float(item["beat_at"]["N"]),
+        running=int(item["running"]["N"]),
+        done=int(item["done"]["N"]),
+        concurrency=int(item["concurrency"]["N"]),
+        version=item["version"]["S"],
+        queues=tuple(queue["S"] for queue in item["queues"]["L"]),
+        stopping=item["stopping"]["BOOL"],
+        oldest=tuple(RunningTask(task["M"]["id"]["S"], task["M"]["task"]["S"]) for task in oldest),
     )
-
-
-def _running(fields: Item) -> RunningTask:
-    return RunningTask(fields["id"]["S"], fields["task"]["S"])

@@ -26,7 +26,7 @@ from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
 from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
-from taskq_sls.results.dynamodb.reader import MAX_REFUSALS
+from taskq_sls.results.dynamodb.table import MAX_EMPTY_ANSWERS
 from taskq_sls.results.records import CancelAnswer, Claimed, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -227,7 +227,7 @@ async def test_a_table_that_stays_throttled_is_a_transient_error(
     with pytest.raises(AwsError, match="1 keys were not read in 8 tries") as caught:
         await results.get_many(["task-1"], now=NOW)
     assert caught.value.transient
-    assert len(client.calls) == MAX_REFUSALS
+    assert len(client.calls) == MAX_EMPTY_ANSWERS
 
 
 async def test_a_record_removed_by_its_time_to_live_is_lost_to_its_holder(

@@ -96,7 +96,7 @@ async def test_only_the_task_that_holds_a_key_frees_it(results: ResultBackend) -
 async def test_an_enqueue_can_free_its_own_lock_and_not_a_later_one_of_the_same_task(results: ResultBackend) -> None:
     again = a_lock(now=NOW + 61)
     await results.lock_key(a_lock())
-    await results.lock_key(again, over=a_lock())
+    await results.lock_key(again, replacing=a_lock())
     assert await results.free_key("shop:ship", "order-7", "task-1", locked_at=NOW) is False
     assert (await results.lock_key(a_lock("task-2"))) == again
     assert await results.free_key("shop:ship", "order-7", "task-1", locked_at=NOW + 61) is True
@@ -107,16 +107,16 @@ async def test_a_lock_is_taken_over_only_while_it_stands_as_it_was_seen(results:
     await results.lock_key(seen)
     await results.confirm_key("shop:ship", "order-7", "task-1")
     second = a_lock("task-2", now=NOW + 61)
-    assert await results.lock_key(second, over=seen) == second
-    assert await results.lock_key(a_lock("task-3", now=NOW + 62), over=seen) == second
-    assert await results.lock_key(a_lock("task-3", now=NOW + 62), over=second._replace(locked_at=NOW)) == second
+    assert await results.lock_key(second, replacing=seen) == second
+    assert await results.lock_key(a_lock("task-3", now=NOW + 62), replacing=seen) == second
+    assert await results.lock_key(a_lock("task-3", now=NOW + 62), replacing=second._replace(locked_at=NOW)) == second
 
 
 async def test_a_take_over_drops_what_was_confirmed_of_the_lock_before(results: ResultBackend) -> None:
     await results.lock_key(a_lock())
     await results.confirm_key("shop:ship", "order-7", "task-1")
     second = a_lock("task-2", now=NOW + 61)
-    await results.lock_key(second, over=a_lock())
+    await results.lock_key(second, replacing=a_lock())
     assert (await results.lock_key(a_lock("task-3"))).confirmed is False
 
 

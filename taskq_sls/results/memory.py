@@ -187,7 +187,11 @@ class MemoryResults(ResultBackend):
     async def lock_key(self, lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
         with self._lock:
             found = self._keys.get((lock.task, lock.key))
-            if found is not None and found.ttl > lock.locked_at and not (replacing is not None and found.same(replacing)):
+            if (
+                found is not None
+                and found.ttl > lock.locked_at
+                and not (replacing is not None and found.same(replacing))
+            ):
                 return found
             self._keys[lock.task, lock.key] = lock._replace(ttl=-(-lock.ttl // 1))
             if len(self._keys) >= self._sweep_keys_at:

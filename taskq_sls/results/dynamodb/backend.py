@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...aws.port import AwsClient
-from ...core.context import Fence, Progress
+from ...core.context import Progress
 from ...core.flow import Flow
 from ...core.states import State
 from ...errors import AwsError, ConfigError, TaskQError
@@ -42,6 +42,7 @@ from ..records import (
     CancelAnswer,
     Claim,
     Claimed,
+    Fence,
     KeyLock,
     Refused,
     Renewed,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ...core.context import Fence
 from ...core.states import State
 from ..layout import Item
-from ..records import TAKEOVER_GRACE, Claim, KeyLock
+from ..records import TAKEOVER_GRACE, Claim, Fence, KeyLock
 from .items import number, text
 from .table import Condition
 

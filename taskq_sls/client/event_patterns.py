@@ -2,10 +2,10 @@
 
 A pattern is an object of fields; each is an object again, or a list of alternatives: plain values and
 ``{"operator": operand}``. All fields must match, and of a list any alternative. A field of an event that is an array
-matches by any of its elements; two fields that stand in one array must match in the same element.
+matches by any of its elements; two fields of objects in one array must match in the same element.
 
-EventBridge's own rule has let the event pass before anything here sees it, so where its documentation leaves a case
-open (numbers are compared by value, `anything-but` matches null) the wider reading is taken.
+EventBridge's own rule has matched the event before, so this code accepts more if the documentation leaves a case open:
+numbers are compared by value, and `anything-but` matches null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from ..core.number_checks import MAX_FLOAT, is_number
 from ..errors import ConfigError
 
-MAX_PATTERN = 4096
+MAX_PATTERN_CHARACTERS = 4096
 """Longest pattern of a rule, in characters of JSON (EventBridge API reference, PutRule)."""
 
 MAX_NUMBER = 5e9
@@ -30,26 +30,26 @@ _COMPARISONS = {"=": operator.eq, **_HIGHER, **_LOWER}
 
 
 def check_pattern(where: str, pattern: Mapping[str, Any]) -> dict[str, Any]:
-    """The pattern as plain JSON of its own.
+    """The pattern as a new value of plain JSON.
 
     Args:
-        where: what is being declared, for messages; goes on with the field's name.
+        where: the declaration, for error messages; the field's name is appended.
 
     Raises:
-        ConfigError: it is no pattern, is too long, or uses an operator that is not evaluated here.
+        ConfigError: it is not a pattern, is too long, or uses an operator that is not evaluated here.
     """
     checked = _fields(where, pattern)
     length = len(json.dumps(checked, separators=(",", ":")))
-    if length > MAX_PATTERN:
+    if length > MAX_PATTERN_CHARACTERS:
         raise ConfigError(
-            f"{where}: the pattern has {length} characters of JSON and EventBridge allows {MAX_PATTERN}; match fewer "
+            f"{where}: the pattern has {length} characters of JSON and EventBridge allows {MAX_PATTERN_CHARACTERS}; match fewer "
             "values, by a prefix for example, or declare several routes"
         )
     return checked
 
 
 def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Whether a checked pattern matches an event, as parsed from JSON."""
+    """True if a checked pattern matches an event, as parsed from JSON."""
     return _object_matches(pattern, event, [event])
 
 
@@ -65,7 +65,7 @@ def _fields(where: str, pattern: object) -> dict[str, Any]:
 def _field(where: str, name: object, wanted: object) -> Any:
     if not isinstance(name, str) or not name or "." in name or name.startswith("$"):
         raise ConfigError(
-            f"{where}: field {name!r} must be the name of one field, without '.': nest objects for the way down, and "
+            f"{where}: field {name!r} must be the name of one field, without '.': nest objects instead, and "
             "declare several routes instead of '$or'"
         )
     where = f"{where}.{name}"
@@ -75,7 +75,7 @@ def _field(where: str, name: object, wanted: object) -> Any:
         raise ConfigError(
             f"{where}: {_short(wanted)} must be a list of at least one alternative, such as [{_short(wanted)}]"
         )
-    return [_alternative(where, one) for one in wanted]
+    return [_alternative(where, alternative) for alternative in wanted]
 
 
 def _alternative(where: str, wanted: object) -> Any:
@@ -112,7 +112,7 @@ def _anything_but(where: str, operand: object) -> Any:
         [(name, affix)] = operand.items()
         return {name: _affix(f"{where}: {name}", affix)}
     values = list(operand) if isinstance(operand, list | tuple) else [operand]
-    if not values or not (all(isinstance(one, str) for one in values) or all(map(_is_number, values))):
+    if not values or not (all(isinstance(value, str) for value in values) or all(map(_is_number, values))):
         raise ConfigError(
             f"{where}: {_short(operand)} must be text or a number, or a list of only text or only numbers"
         )
@@ -123,9 +123,8 @@ def _numeric(where: str, operand: object) -> list[Any]:
     parts = list(operand) if isinstance(operand, list | tuple) else []
     names, limits = parts[::2], parts[1::2]
     known = all(isinstance(name, str) and name in _COMPARISONS for name in names)
-    one = len(names) == 1
-    two = len(names) == 2 and known and names[0] in _HIGHER and names[1] in _LOWER
-    if not known or len(names) != len(limits) or not (one or two):
+    is_range = known and len(names) == 2 and names[0] in _HIGHER and names[1] in _LOWER
+    if not known or len(names) != len(limits) or not (len(names) == 1 or is_range):
         raise ConfigError(
             f'{where}: {_short(operand)} must be one comparison or a range, such as ["=", 5], ["<", 10] or '
             '[">", 0, "<=", 5]'
@@ -133,7 +132,7 @@ def _numeric(where: str, operand: object) -> list[Any]:
     for limit in limits:
         if not _is_number(limit) or not -MAX_NUMBER <= limit <= MAX_NUMBER:
             raise ConfigError(f"{where}: {_short(limit)} must be a number from -5e9 to 5e9")
-    if two and limits[0] >= limits[1]:
+    if is_range and limits[0] >= limits[1]:
         raise ConfigError(f"{where}: no number is {names[0]} {limits[0]} and {names[1]} {limits[1]}")
     return parts
 
@@ -164,27 +163,27 @@ def _is_number(value: object) -> bool:
 def _object_matches(
     pattern: Mapping[str, Any], chosen: Mapping[str, Any], everywhere: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Whether one object matches.
+    """True if one object matches.
 
     Args:
-        everywhere: it and its siblings, the objects at the same path: a field does not exist where none has it.
+        everywhere: the object and its siblings at the same path: a field is missing only if none of them has it.
     """
     for name, wanted in pattern.items():
         mine = _values(chosen, name)
-        all_there = [value for one in everywhere for value in _values(one, name)]
+        all_values = [value for owner in everywhere for value in _values(owner, name)]
         if isinstance(wanted, Mapping):
-            siblings = [value for value in all_there if isinstance(value, Mapping)]
-            # Where there is no object, what must not exist in it does not.
-            objects = [value for value in mine if isinstance(value, Mapping)] or [{}]
-            if not any(_object_matches(wanted, one, siblings) for one in objects):
+            # Without an object, all its fields are missing.
+            objects = _objects(mine) or [{}]
+            siblings = _objects(all_values)
+            if not any(_object_matches(wanted, value, siblings) for value in objects):
                 return False
-        elif not any(_alternative_matches(one, _leaves(mine), _leaves(all_there)) for one in wanted):
+        elif not any(_alternative_matches(option, _leaves(mine), _leaves(all_values)) for option in wanted):
             return False
     return True
 
 
 def _values(owner: Mapping[str, Any], name: str) -> list[Any]:
-    """The values of a field; arrays are taken apart, those inside arrays too."""
+    """The values of a field; arrays are flattened."""
     found: list[Any] = []
     todo = [owner[name]] if name in owner else []
     while todo:
@@ -196,21 +195,25 @@ def _values(owner: Mapping[str, Any], name: str) -> list[Any]:
     return found
 
 
+def _objects(values: Sequence[Any]) -> list[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, Mapping)]
+
+
 def _leaves(values: Sequence[Any]) -> list[Any]:
     return [value for value in values if not isinstance(value, Mapping)]
 
 
-def _alternative_matches(wanted: Any, mine: Sequence[Any], all_there: Sequence[Any]) -> bool:
+def _alternative_matches(wanted: Any, mine: Sequence[Any], all_values: Sequence[Any]) -> bool:
     if not isinstance(wanted, Mapping):
         return any(_same(wanted, value) for value in mine)
     [(name, operand)] = wanted.items()
     if name == "exists":
-        return bool(mine) if operand else not all_there
+        return bool(mine) if operand else not all_values
     return any(_OPERATORS[name](operand, value) for value in mine)
 
 
 def _same(wanted: Any, value: Any) -> bool:
-    # For Python True is 1; for JSON it is not.
+    # In Python True == 1; in JSON they differ.
     return bool(wanted == value) and isinstance(wanted, bool) == isinstance(value, bool)
 
 
@@ -226,7 +229,7 @@ def _is_anything_but(operand: Any, value: Any) -> bool:
     if isinstance(operand, Mapping):
         [(name, affix)] = operand.items()
         return not _OPERATORS[name](affix, value)
-    return not any(_same(one, value) for one in operand)
+    return not any(_same(excluded, value) for excluded in operand)
 
 
 def _is_in_range(operand: Sequence[Any], value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""EventBridge events that become tasks: routes, declared with ``@app.on_event`` on a task."""
+"""Routes from EventBridge events to tasks, declared with ``@app.on_event``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TextPattern = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 
 
 class Event(NamedTuple):
-    """An EventBridge event. `time` is epoch seconds; `fields` is the whole event as it came."""
+    """An EventBridge event. `time` is epoch seconds; `fields` is the whole event as received."""
 
     id: str
     source: str
@@ -38,73 +38,74 @@ class Event(NamedTuple):
     fields: Mapping[str, Any]
 
     def task_id(self, task: str) -> str:
-        """The id of the task it makes: the same however often the event comes, and a new one for each replay.
+        """The id of the event's task: the same for each delivery of the event, and a new one for each replay.
 
         A UUID that begins with the event's time, to the second, so that ids sort by time.
         """
         replay = self.fields.get("replay-name")
-        # The ":" keeps events and schedules apart: no schedule group has one.
+        # No schedule group has a ":" in its name, so ids of events and of schedules never meet.
         return firing_id(f"event:{self.id}" if replay is None else f"event:{self.id}:{replay}", task, self.time)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Route:
-    """Events of one pattern become one task each.
+    """Enqueues one task for each event that matches a pattern.
 
     Attributes:
         task: the task's name.
-        bus: name of the event bus; None for the account's default bus. An event does not tell its bus, so it counts
-            for the rule that is made of the route, and not for what `matches` says.
-        sources: where each parameter comes from.
-        options: options of the enqueue, laid over the task's.
+        bus: name of the event bus; None for the account's default bus. It is for the EventBridge rule only: an event
+            does not name its bus, so `matches` ignores it.
+        paths: the path of each parameter's value.
+        options: options of the enqueue; they override the task's.
+        checked_pattern: from `route_pattern`.
     """
 
     runtime: Runtime
     task: str
     bus: str | None
-    sources: tuple[ArgumentPath, ...]
+    paths: tuple[ArgumentPath, ...]
     options: Mapping[str, Any]
-    wanted: Mapping[str, Any]
+    checked_pattern: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        return f"<Route {self.wanted} to {self.task}>"
+        return f"<Route {self.checked_pattern} to {self.task}>"
 
     def pattern(self) -> dict[str, Any]:
         """The pattern as JSON for an EventBridge rule; a copy."""
-        return copy.deepcopy(dict(self.wanted))
+        return copy.deepcopy(dict(self.checked_pattern))
 
     def matches(self, event: Event) -> bool:
-        """Whether the pattern matches."""
-        return matches(self.wanted, event.fields)
+        """True if the pattern matches."""
+        return matches(self.checked_pattern, event.fields)
 
     def prepare(self, event: Event) -> OutgoingTask:
         """The task's message for an event.
 
         Raises:
-            ArgumentsError: the event lacks what a parameter needs, or holds what does not fit its annotation.
+            ArgumentsError: the event lacks the value of a required parameter, or a value does not fit its annotation.
             ConfigError: an annotation cannot be resolved, or an option does not fit the queue.
         """
-        # By name and not kept: whoever decorates or imports the function again replaces its task.
+        # Found by name at each event: another decorator or import of the function replaces its task.
         task: Task[..., Any] | None = self.runtime.registry.get(self.task)
         assert task is not None
         values: dict[str, Any] = {}
-        for source in self.sources:
-            value = source.read(event.fields)
+        for path in self.paths:
+            value = path.read(event.fields)
             if value is not MISSING:
-                values[source.parameter] = value
-            elif source.required:
+                values[path.parameter] = value
+            elif path.required:
                 raise ArgumentsError(
-                    f"task {self.task}: the parameter {source.parameter!r} takes {'.'.join(source.path)!r} of the event, which "
-                    f"event {event.id} does not have; give it a default, or name another place: on_event(arguments="
-                    f"{{{source.parameter!r}: ...}})"
+                    f"task {self.task}: the parameter {path.parameter!r} takes {'.'.join(path.path)!r} of the event, which "
+                    f"event {event.id} does not have; give it a default, or name another path: on_event(arguments="
+                    f"{{{path.parameter!r}: ...}})"
                 )
-        # The event is JSON, as a message is: the task's annotations say what becomes of it.
+        # The event is JSON, as a message is: the task's annotations decode it.
         args, kwargs = task._definition.signature().decode([], values)
         options = self._options(task)
         return task._prepare(args, kwargs, options._replace(id=event.task_id(task.name)))
 
     def check(self, task: Task[..., Any]) -> None:
-        """Raise ConfigError where an option is wrong or does not fit the queue."""
+        """Raise ConfigError if an option is wrong or does not fit the queue."""
         self._options(task)
 
     def _options(self, task: Task[..., Any]) -> TaskOptions:
@@ -118,15 +119,15 @@ def declare(
     runtime: Runtime,
     routes: list[Route],
     task: Task[..., Any],
-    wanted: Mapping[str, Any],
+    pattern: Mapping[str, Any],
     bus: str | None,
     arguments: Mapping[str, str] | None,
     options: Mapping[str, Any],
 ) -> Route:
-    """Add a route to the app's, in place of an equal one: a module that is imported again declares it again.
+    """Add a route to the app's. It replaces an equal one, since a module that is imported again declares it again.
 
     Args:
-        wanted: from `route_pattern`.
+        pattern: from `route_pattern`.
 
     Raises:
         ConfigError: the task is another app's, or bus, arguments or options are wrong.
@@ -137,10 +138,14 @@ def declare(
     if bus is not None and (not isinstance(bus, str) or not BUS.fullmatch(bus)):
         raise ConfigError(f"{where}: bus={bus!r} must be a name of 1 to 256 letters, digits and / . - _, or None")
     if "id" in options:
-        raise ConfigError(f"{where}: id={options['id']!r}: the id of its task is made from each event; leave it out")
-    sources = argument_sources(where, task, arguments)
+        raise ConfigError(f"{where}: id={options['id']!r}: each event makes the id of its task; leave it out")
     route = Route(
-        runtime, task.name, None if bus == "default" else bus, sources, MappingProxyType(dict(options)), wanted
+        runtime=runtime,
+        task=task.name,
+        bus=None if bus == "default" else bus,
+        paths=argument_paths(where, task, arguments),
+        options=MappingProxyType(dict(options)),
+        checked_pattern=pattern,
     )
     route.check(task)
     _add(routes, route)
@@ -148,7 +153,7 @@ def declare(
 
 
 def move_routes(routes: list[Route], former: str, task: Task[..., Any]) -> None:
-    """Give the routes of a former task to another one of the same function.
+    """Move the routes of a former task to another task of the same function.
 
     Raises:
         ConfigError: an option of a route does not fit the task's queue.
@@ -162,7 +167,7 @@ def move_routes(routes: list[Route], former: str, task: Task[..., Any]) -> None:
 
 def _add(routes: list[Route], route: Route) -> None:
     for index, other in enumerate(routes):
-        if (other.task, other.bus, other.wanted) == (route.task, route.bus, route.wanted):
+        if (other.task, other.bus, other.checked_pattern) == (route.task, route.bus, route.checked_pattern):
             routes[index] = route
             return
     routes.append(route)
@@ -174,26 +179,26 @@ def route_pattern(
     """The pattern of a route, checked.
 
     Raises:
-        ConfigError: a part is no pattern, or uses what is not evaluated here.
+        ConfigError: a part is not a pattern, or uses an operator that is not evaluated here.
     """
-    pattern: dict[str, Any] = {"source": _alternatives("source", source)}
+    pattern: dict[str, Any] = {"source": _text_alternatives("source", source)}
     if detail_type is not None:
-        pattern["detail-type"] = _alternatives("detail_type", detail_type)
+        pattern["detail-type"] = _text_alternatives("detail_type", detail_type)
     if detail is not None:
         pattern["detail"] = detail
     return check_pattern("on_event", pattern)
 
 
-def _alternatives(name: str, given: TextPattern) -> list[str | Mapping[str, Any]]:
-    wanted = [given] if isinstance(given, str | Mapping) else list(given) if isinstance(given, list | tuple) else []
+def _text_alternatives(name: str, given: TextPattern) -> list[str | Mapping[str, Any]]:
+    texts = [given] if isinstance(given, str | Mapping) else list(given) if isinstance(given, list | tuple) else []
     fits = all(
-        (isinstance(one, str) and one) or (isinstance(one, Mapping) and list(one) == ["prefix"]) for one in wanted
+        (isinstance(text, str) and text) or (isinstance(text, Mapping) and list(text) == ["prefix"]) for text in texts
     )
-    if not wanted or not fits:
+    if not texts or not fits:
         raise ConfigError(
             f'on_event: {name}={given!r:.80} must be text, {{"prefix": text}}, or a list of such alternatives'
         )
-    return wanted
+    return texts
 
 
 BY_NAME = ("id", "source", "detail_type", "time", "account", "region", "resources", "detail")
@@ -203,11 +208,11 @@ FIELDS = ("version", "id", "detail-type", "source", "account", "time", "region",
 """The fields of an event (EventBridge user guide, event structure)."""
 
 MISSING = object()
-"""What a place holds that an event does not have."""
+"""The value of a path that an event does not have."""
 
 
 class ArgumentPath(NamedTuple):
-    """Where in an event a parameter's value is.
+    """The path of a parameter's value in an event.
 
     Args:
         path: names of fields, from the outermost inwards, and positions in lists; empty for the whole event.
@@ -219,7 +224,7 @@ class ArgumentPath(NamedTuple):
     required: bool
 
     def read(self, event: Mapping[str, Any]) -> Any:
-        """What stands there; `MISSING` where nothing does."""
+        """The value at the path, or `MISSING`."""
         value: Any = event
         for step in self.path:
             if isinstance(value, Mapping):
@@ -231,45 +236,44 @@ class ArgumentPath(NamedTuple):
         return value
 
 
-def argument_sources(where: str, task: Task[..., Any], arguments: Mapping[str, str] | None) -> tuple[ArgumentPath, ...]:
-    """A place for each parameter of a task's function: by `arguments`, else by the parameter's name.
+def argument_paths(where: str, task: Task[..., Any], arguments: Mapping[str, str] | None) -> tuple[ArgumentPath, ...]:
+    """The path of each parameter of a task's function: from `arguments`, else by the parameter's name.
 
     Args:
-        where: what is being declared, for messages.
+        where: the declaration, for error messages.
         arguments: dotted paths by parameter.
 
     Raises:
-        ConfigError: a path begins or goes on where no event has a field, a parameter is unknown, or one is
-            positional-only.
+        ConfigError: events have no such path, or a parameter is unknown or positional-only.
     """
     given = {} if arguments is None else arguments
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}: arguments={given!r:.80} must map parameter names to places in the event")
+        raise ConfigError(f"{where}: arguments={given!r:.80} must map parameter names to paths in the event")
     assert task.__wrapped__ is not None
     parameters = list(inspect.signature(task.__wrapped__).parameters.values())
     if task._definition.wants_context:
         del parameters[0]
-    sources = []
-    open_ended = False
+    paths = []
+    takes_any_name = False
     for parameter in parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
-            open_ended = True
+            takes_any_name = True
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             raise ConfigError(
-                f"{where}: the parameter {parameter.name!r} is positional-only, and the fields of an event are given by "
+                f"{where}: the parameter {parameter.name!r} is positional-only, and the fields of an event are passed by "
                 "name; take the '/' out of its parameters"
             )
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             name = parameter.name
             path = _path(where, name, given[name]) if name in given else _default_path(name)
-            sources.append(ArgumentPath(name, path, parameter.default is parameter.empty))
-    known = [source.parameter for source in sources]
+            paths.append(ArgumentPath(name, path, parameter.default is parameter.empty))
+    known = [path.parameter for path in paths]
     for name in given:
         if name not in known:
-            if not open_ended or not isinstance(name, str):
+            if not takes_any_name or not isinstance(name, str):
                 raise ConfigError(f"{where}: arguments names {name!r}; the parameters are {_listed(known)}")
-            sources.append(ArgumentPath(name, _path(where, name, given[name]), True))
-    return tuple(sources)
+            paths.append(ArgumentPath(name, _path(where, name, given[name]), True))
+    return tuple(paths)
 
 
 def _default_path(parameter: str) -> tuple[str, ...]:
@@ -282,7 +286,7 @@ def _path(where: str, parameter: str, given: object) -> tuple[str, ...]:
     """The steps of a dotted path such as ``detail.items.0.sku``.
 
     Raises:
-        ConfigError: it does not begin with a field of events, or goes on where none can.
+        ConfigError: it does not begin with a field of events, or goes into a field that is plain text.
     """
     if given == "event":
         return ()
@@ -291,7 +295,7 @@ def _path(where: str, parameter: str, given: object) -> tuple[str, ...]:
         steps[0] = "detail-type"
     if not steps or steps[0] not in FIELDS or not all(steps):
         raise ConfigError(
-            f"{where}: arguments[{parameter!r}]={given!r} must be a place in the event, such as 'detail.object.key' or "
+            f"{where}: arguments[{parameter!r}]={given!r} must be a path in the event, such as 'detail.object.key' or "
             f"'time': it begins with {_listed(FIELDS)}, or is 'event' for all of it"
         )
     if len(steps) > 1 and steps[0] not in ("detail", "resources"):

@@ -1,4 +1,4 @@
-"""Schedules made at run time, and the handles of these and all others."""
+"""Schedules created at run time, and the handles with which any schedule is read and changed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from ..scheduler.expressions import When
 
 
-LATE = 60.0
-"""Seconds by which a one-time schedule may lie in the past: EventBridge Scheduler fires to the minute."""
+MAX_PAST_SECONDS = 60.0
+"""The time of a one-time schedule may be this long ago: EventBridge Scheduler fires to the minute."""
 
 
 class ScheduleHandle:
-    """A schedule that is kept somewhere. Sync methods are plain, async ones have an ``a`` in front.
+    """A stored schedule. Async methods have the prefix ``a``.
 
-    Changing one reads it and writes it back as a whole: of two changes at the same moment, one may be lost.
+    A change reads the whole schedule and writes it back: of two changes at the same moment, one may be lost.
 
     Attributes:
-        id: the schedule's name, with which ``app.schedule_handle(id)`` gives the handle back.
-        task: name of the task it runs; None where the handle was made of an id alone.
+        id: the schedule's name, with which ``app.schedule_handle(id)`` returns its handle.
+        task: name of the task it runs; None if the handle was made from an id alone.
     """
 
     __slots__ = ("_group", "_runtime", "id", "task")
@@ -51,13 +51,13 @@ class ScheduleHandle:
         return f"<ScheduleHandle {self.id}>"
 
     def next_run(self) -> datetime | None:
-        """When it fires next, in its time zone; None where it is paused, has ended or does not exist.
+        """The next scheduled time, in the schedule's time zone; None if it is paused, has ended or does not exist.
 
-        Jitter and flexible window are left out: it is the time by which the run's task is known.
+        Jitter and flexible window are not included: `task_id` takes this time.
 
         Raises:
-            ConfigError: there is no scheduler.
-            AwsError: it cannot be asked.
+            ConfigError: no scheduler is configured.
+            AwsError: the schedule cannot be read.
         """
         return call_sync("next_run", self._next_run(self._runtime.services.blocking()))
 
@@ -66,11 +66,11 @@ class ScheduleHandle:
         return await self._next_run(await self._runtime.services.on_loop())
 
     def pause(self) -> bool:
-        """Fire no more until `resume`. False: there is no such schedule (any more).
+        """Stop firing until `resume`. False if the schedule does not exist (any more).
 
         Raises:
-            ConfigError: there is no scheduler.
-            AwsError: it could not be changed.
+            ConfigError: no scheduler is configured.
+            AwsError: the schedule could not be changed.
         """
         return call_sync("pause", self._enable(self._runtime.services.blocking(), False))
 
@@ -79,9 +79,9 @@ class ScheduleHandle:
         return await self._enable(await self._runtime.services.on_loop(), False)
 
     def resume(self) -> bool:
-        """Fire again. What was due meanwhile is not made up for, but a one-time schedule may fire at once.
+        """Fire again. Runs that were due meanwhile are skipped, but a one-time schedule may fire at once.
 
-        False: there is no such schedule (any more). Raises as `pause`.
+        False if the schedule does not exist (any more). Raises as `pause`.
         """
         return call_sync("resume", self._enable(self._runtime.services.blocking(), True))
 
@@ -90,7 +90,7 @@ class ScheduleHandle:
         return await self._enable(await self._runtime.services.on_loop(), True)
 
     def cancel(self) -> bool:
-        """Remove it. Tasks it has sent are not touched. False: there was none. Raises as `pause`."""
+        """Delete it. Tasks it has sent are not touched. False if it did not exist. Raises as `pause`."""
         return call_sync("cancel", self._cancel(self._runtime.services.blocking()))
 
     async def acancel(self) -> bool:
@@ -100,16 +100,16 @@ class ScheduleHandle:
     def update(
         self, *, when: When | None = None, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
     ) -> bool:
-        """Change when it fires, or with which arguments. False: there is no such schedule (any more).
+        """Change the times or the arguments. False if the schedule does not exist (any more).
 
         Args:
             when: the new ``cron(...)``, ``rate(...)`` or ``at(...)``.
             args, kwargs: the new arguments; both together replace the old ones.
 
         Raises:
-            ConfigError: nothing is given, there is no scheduler, or `when` does not fit the schedule.
+            ConfigError: nothing is given, no scheduler is configured, or `when` does not fit the schedule.
             ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
-            AwsError: it could not be changed.
+            AwsError: the schedule could not be changed.
         """
         return call_sync("update", self._update(self._runtime.services.blocking(), when, args, kwargs))
 
@@ -120,13 +120,13 @@ class ScheduleHandle:
         return await self._update(await self._runtime.services.on_loop(), when, args, kwargs)
 
     def task_id(self, at: datetime) -> str:
-        """The id of the task that the firing at a scheduled time makes: for ``app.results.get(...)``.
+        """The id of the task of a scheduled run, for ``app.results.get(...)``.
 
         Args:
-            at: an aware datetime, such as `next_run` gives.
+            at: the scheduled time, an aware datetime such as `next_run` returns.
 
         Raises:
-            ConfigError: `at` has no time zone, or there is no scheduler.
+            ConfigError: `at` has no time zone, or no scheduler is configured.
         """
         if not isinstance(at, datetime) or at.tzinfo is None:
             raise ConfigError(f"task_id({at!r}): give a datetime with a time zone")
@@ -162,46 +162,46 @@ class ScheduleHandle:
 
 
 async def schedule(
-    services: Services, timed: ScheduleRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
+    services: Services, request: ScheduleRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ScheduleHandle:
-    """Make a schedule at run time.
+    """Create a schedule at run time.
 
     Raises:
-        ConfigError: there is no scheduler, no run is left, or options and queue do not fit.
+        ConfigError: no scheduler is configured, all runs are past, or options and queue do not fit.
         ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
-        AwsError: it could not be made; where it is ambiguous, repeating is safe with ``with_options(id=...)``.
+        AwsError: it could not be created. If the error is ambiguous, ``with_options(id=...)`` makes repeating safe.
     """
-    runtime, when, options = timed.runtime, timed.when, timed.options
-    check_future(timed.where, when, runtime.clock.time())
-    name = runtime_name(runtime.name, timed.definition.name, options.id)
+    runtime, when, options = request.runtime, request.when, request.options
+    check_future(request.where, when, runtime.clock.time())
+    name = runtime_name(runtime.name, request.definition.name, options.id)
     group = store_of(services).group
-    prepared = timed.prepare(name, group, args, kwargs, delete_after=deletes_itself(when))
-    await create(services, {name: prepared})
-    return ScheduleHandle(runtime, name, timed.definition.name, group)
+    task = request.prepare(name, group, args, kwargs, delete_after=deletes_itself(when))
+    await create(services, {name: task})
+    return ScheduleHandle(runtime, name, request.definition.name, group)
 
 
 def schedule_handle(runtime: Runtime, id: str, task: str | None, declared: str | None = None) -> ScheduleHandle:
-    """The handle of a schedule that stands, or stood.
+    """The handle of a schedule, whether or not it still exists.
 
     Args:
-        id: what `ScheduleHandle.id` was; with `task`, what was given as ``with_options(id=...)``.
+        id: the value of `ScheduleHandle.id`; with `task`, the id that ``with_options(id=...)`` got.
         declared: the task's name, if the schedule is declared in code.
 
     Raises:
-        ConfigError: `id` is no name of a schedule.
+        ConfigError: `id` is not the name of a schedule.
     """
     if task is not None:
         return ScheduleHandle(runtime, runtime_name(runtime.name, task, id), task)
     if not isinstance(id, str) or not NAME.fullmatch(id) or not id.startswith((DECLARED, RUNTIME)):
         raise ConfigError(
-            f"schedule_handle({id!r:.120}): this is no name of a schedule, such as the id of a ScheduleHandle; with the id "
+            f"schedule_handle({id!r:.120}): this is not the name of a schedule, such as the id of a ScheduleHandle; with the id "
             "of with_options(id=...), give task= too"
         )
     return ScheduleHandle(runtime, id, declared)
 
 
 def next_run(stored: StoredSchedule, now: float) -> datetime | None:
-    """When a stored schedule fires next, in its time zone; None where it is paused or has ended."""
+    """The next scheduled time of a stored schedule, in its time zone; None if it is paused or has ended."""
     if not stored.spec.enabled:
         return None
     when = when_of(stored.spec)
@@ -210,30 +210,22 @@ def next_run(stored: StoredSchedule, now: float) -> datetime | None:
 
 
 def anchor_of(stored: StoredSchedule) -> float:
-    """Where the grid of a rate without a start begins: in the second of its making, as for the local clock."""
+    """The first time of a rate without a start: the second in which it was created, as for the local clock."""
     return float(int(stored.created))
 
 
 def store_of(services: Services) -> ScheduleStore:
-    """Where schedules are kept.
-
-    Raises:
-        ConfigError: nowhere.
-    """
+    """The store of schedules. Raises ConfigError if no scheduler is configured."""
     if (store := services.schedules) is None:
         raise ConfigError(NO_SCHEDULER)
     return store
 
 
 def check_future(where: str, when: When, now: float) -> None:
-    """Whether a run is left.
-
-    Raises:
-        ConfigError: none is.
-    """
-    if when.next_time(now - LATE) is None:
+    """Raise ConfigError if all runs are past."""
+    if when.next_time(now - MAX_PAST_SECONDS) is None:
         raise ConfigError(
-            f"{where}: {when.expression} has no run after now; give a time that is still to come, or enqueue the task"
+            f"{where}: {when.expression} has no run after now; give a time in the future, or enqueue the task"
         )
 
 
@@ -246,16 +238,16 @@ async def updated(
     args: Sequence[Any] | None,
     kwargs: Mapping[str, Any] | None,
 ) -> ScheduleSpec:
-    """`spec` with what is not None replaced. New arguments pass the dispatch hooks, as at the creation.
+    """`spec` with another time, other arguments, or both. New arguments pass the dispatch hooks, as at the creation.
 
     Raises:
-        ConfigError: `when` does not fit the schedule's queue or options, or its message is not one of this app.
+        ConfigError: `when` does not fit the schedule's queue or options, or taskq_sls did not write its message.
         ArgumentsError, PayloadTooLarge: the arguments do not fit the task, or a schedule.
     """
     message = _message(where, spec)
     definition = _definition(runtime, message.task)
     if when is not None:
-        spec, message = _timed(runtime, where, definition, spec, message, when)
+        spec, message = _rescheduled(runtime, where, definition, spec, message, when)
     if args is None and kwargs is None:
         return spec._replace(body=message.encode())
     json_args, json_kwargs = definition.signature().encode(check_args(where, args or ()), check_kwargs(where, kwargs))
@@ -263,13 +255,11 @@ async def updated(
     check_body(where, message.encode())
     fifo = spec.group is not None
     hooks = dispatch_hooks(definition.middlewares)
-    prepared = OutgoingTask(
-        message=message, queue=spec.queue, fifo=fifo, delay=0, group=spec.group, hooks=hooks, spec=spec
-    )
-    return (await render_specs(services, [prepared]))[0]
+    task = OutgoingTask(message=message, queue=spec.queue, fifo=fifo, delay=0, group=spec.group, hooks=hooks, spec=spec)
+    return (await render_specs(services, [task]))[0]
 
 
-def _timed(
+def _rescheduled(
     runtime: Runtime, where: str, definition: Definition, spec: ScheduleSpec, message: Message, when: When
 ) -> tuple[ScheduleSpec, Message]:
     field = {**(message.schedule or {})}
@@ -280,7 +270,7 @@ def _timed(
         unique_key=None,
         expires_in=field.get("expires_in"),
     )
-    ScheduleRequest(where, runtime, definition, options, when).check()
+    ScheduleRequest(where=where, runtime=runtime, definition=definition, options=options, when=when).check()
     field.pop("jitter", None)
     if when.jitter:
         field["jitter"] = when.jitter
@@ -296,7 +286,7 @@ def _timed(
 
 
 def deletes_itself(when: When) -> bool:
-    """Whether a schedule made at run time has a last firing, after which nobody wants to keep it."""
+    """True if a schedule created at run time has a last run, after which the scheduler deletes it."""
     return when.once or when.end is not None
 
 
@@ -305,7 +295,7 @@ def _message(where: str, spec: ScheduleSpec) -> Message:
         message = decode(spec.body)
     except UndecodableMessage as error:
         raise ConfigError(
-            f"{where}: its message is not one of taskq_sls: {error}; change it where it was made"
+            f"{where}: its message was not written by taskq_sls: {error}; change it where it was created"
         ) from None
     if message.schedule is None:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""From a task, a time and arguments to the schedule whose input is the whole message.
+"""Makes schedules of tasks: their names, and their input, which is the whole message.
 
-The message has no id and no times: the receiver makes both of the scheduled time, which the clock fills in. It goes
-through the dispatch hooks once, when the schedule is made.
+The message has no id and no times: the receiver derives both from the scheduled time, which the clock fills in. It goes
+through the dispatch hooks once, when the schedule is created.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..scheduler.expressions import When
 
 
-ROOM_FOR_HOOKS = 16 * 1024
-"""Bytes of a schedule's input that are left to dispatch hooks, such as trace headers."""
+HOOK_BYTES = 16 * 1024
+"""Bytes of a schedule's input that are reserved for dispatch hooks, such as trace headers."""
 
 _PLACEHOLDER = "<aws.scheduler."
 
@@ -41,8 +41,8 @@ class ScheduleRequest(NamedTuple):
     """A task with the options of its schedule.
 
     Args:
-        where: what is being scheduled, for messages.
-        parent, depth: the running task that makes the schedule, and how long the chain is.
+        where: the declaration or call, for error messages.
+        parent, depth: id of the running task that creates the schedule, and the depth of its chain.
     """
 
     where: str
@@ -54,26 +54,22 @@ class ScheduleRequest(NamedTuple):
     depth: int = 0
 
     def check(self) -> Queue:
-        """The queue, if it and the options fit a schedule.
-
-        Raises:
-            ConfigError: they do not.
-        """
+        """The queue. Raises ConfigError if the queue or an option does not fit a schedule."""
         where, options = self.where, self.options
         if options.delay:
             raise ConfigError(
-                f"{where}: delay={options.delay:g} on a schedule, which says itself when to run; leave delay out (with_options"
+                f"{where}: delay={options.delay:g} on a schedule, which has times of its own; leave delay out (with_options"
                 "(delay=0)), or spread the runs with jitter="
             )
         if options.unique_key is not None:
             raise ConfigError(
-                f"{where}: unique_key={options.unique_key!r} on a schedule, whose runs have an id each; leave it out, and use "
+                f"{where}: unique_key={options.unique_key!r} on a schedule: each run has its own id; leave it out, and use "
                 "overlap='skip' to have one run at a time"
             )
         queue = self.runtime.check_queue(where, options, sending=True)
         if queue.fifo and self.when.jitter:
             raise ConfigError(
-                f"{where}: jitter={self.when.jitter} on FIFO queue {queue.name!r}: a run that waits would hold up its whole "
+                f"{where}: jitter={self.when.jitter} on FIFO queue {queue.name!r}: a run that waits would block its whole "
                 "group; use window= (whole minutes), or a standard queue"
             )
         if options.expires_in is not None and options.expires_in <= self.when.jitter:
@@ -91,7 +87,7 @@ class ScheduleRequest(NamedTuple):
         Args:
             name: of the schedule.
             group: the schedule group.
-            fields: further ones of the ScheduleSpec.
+            fields: more fields of the ScheduleSpec.
 
         Raises:
             ConfigError, ArgumentsError, PayloadTooLarge: options, queue, arguments or their size do not fit.
@@ -100,10 +96,10 @@ class ScheduleRequest(NamedTuple):
         options, when = self.options, self.when
         json_args, json_kwargs = self.definition.signature().encode(args, kwargs)
         message = Message(
-            "",
-            self.definition.name,
-            json_args,
-            json_kwargs,
+            id="",
+            task=self.definition.name,
+            args=json_args,
+            kwargs=json_kwargs,
             schedule=schedule_field(name, group, options, when),
             parent=self.parent,
             depth=self.depth,
@@ -111,14 +107,14 @@ class ScheduleRequest(NamedTuple):
         )
         check_body(self.where, message.encode())
         spec = ScheduleSpec(
-            name,
-            when.expression,
-            when.timezone,
-            options.queue,
-            "",
-            when.start,
-            when.end,
-            when.window,
+            name=name,
+            expression=when.expression,
+            timezone=when.timezone,
+            queue=options.queue,
+            body="",
+            start=when.start,
+            end=when.end,
+            window=when.window,
             group=options.group if queue.fifo else None,
             **fields,
         )
@@ -129,7 +125,7 @@ class ScheduleRequest(NamedTuple):
 
 
 def schedule_field(name: str, group: str, options: TaskOptions, when: When) -> dict[str, Any]:
-    """The ``schedule`` field of an envelope; what is as usual is left out."""
+    """The ``schedule`` field of an envelope; default values are left out."""
     field: dict[str, Any] = {"name": name, "group": group, "at": SCHEDULED_TIME}
     if options.overlap != "allow":
         field["overlap"] = options.overlap
@@ -143,34 +139,34 @@ def schedule_field(name: str, group: str, options: TaskOptions, when: When) -> d
 
 
 def check_body(where: str, body: str) -> None:
-    """Whether a message can be the input of a schedule, and comes out as it went in.
+    """Check that a message can be the input of a schedule, and is sent as it was written.
 
     Raises:
-        PayloadTooLarge: it is too long. Objects in a bucket do not outlive the months that a schedule may.
-        ArgumentsError: the clock would replace something in it.
+        PayloadTooLarge: it is too long. The bucket is no way out: a schedule may live longer than objects there.
+        ArgumentsError: the clock would replace a part of it.
     """
-    size, limit = utf8_bytes(body), MAX_INPUT_BYTES - ROOM_FOR_HOOKS
+    size, limit = utf8_bytes(body), MAX_INPUT_BYTES - HOOK_BYTES
     if size > limit:
         raise PayloadTooLarge(
             f"{where}: the message is {size:,} bytes with its arguments, and a schedule carries {limit:,} (EventBridge "
-            "Scheduler takes 256 KB); pass where the data is instead of the data"
+            "Scheduler takes 256 KB); pass a reference to the data instead"
         )
     if body.count(_PLACEHOLDER) > 1:
         raise ArgumentsError(
             f"{where}: an argument or label holds {_PLACEHOLDER!r}, which EventBridge Scheduler would replace; write "
-            "it otherwise"
+            "it another way"
         )
 
 
-async def create(services: Services, prepared: Mapping[str, OutgoingTask]) -> None:
-    """Send schedules through the dispatch hooks to the store. By name; one that stands already is left as it is.
+async def create(services: Services, tasks: Mapping[str, OutgoingTask]) -> None:
+    """Create schedules in the store, after the dispatch hooks. If a name exists already, its schedule stays as it is.
 
     Raises:
-        AwsError: a schedule could not be made, or nobody knows whether it was.
-        ConfigError: there is no scheduler, group or role.
-        Exception: what a dispatch hook raised.
+        AwsError: a schedule could not be created, or the outcome is unknown.
+        ConfigError: no scheduler is configured, or its group or role does not exist.
+        Exception: the exception of a dispatch hook.
     """
-    for name, end in zip(prepared, await dispatch(services, list(prepared.values())), strict=True):
+    for name, end in zip(tasks, await dispatch(services, list(tasks.values())), strict=True):
         if isinstance(end, NotSent):
             error = end.error
             raise AwsError(
@@ -184,19 +180,19 @@ async def create(services: Services, prepared: Mapping[str, OutgoingTask]) -> No
             raise end
 
 
-_DIGEST, _RUNTIME_DIGEST = 8, 16
-"""Hexadecimal digits that keep names apart: of the few declared in one app; of millions made at run time."""
+_DIGEST_LENGTH, _RUNTIME_DIGEST_LENGTH = 8, 16
+"""Hexadecimal digits that make names unique: among the few declared in one app, among millions created at run time."""
 
 _OTHER = re.compile(r"[^0-9a-zA-Z_.-]+")
 
 
 def declared_prefix(app: str) -> str:
-    """How the names of all schedules begin that an app declares."""
+    """The prefix of the schedules that an app declares. App names have no ".", so it names the app."""
     return f"{DECLARED}{app}."
 
 
 def runtime_prefix(app: str) -> str:
-    """How the names of all schedules begin that an app makes at run time."""
+    """The prefix of the schedules that an app creates at run time."""
     return f"{RUNTIME}{app}."
 
 
@@ -204,22 +200,22 @@ def declared_name(app: str, task: str, schedule: str | int) -> str:
     """The name of a schedule declared in code. Neither its expression nor its arguments change it.
 
     Args:
-        schedule: its own name, or which of the task's unnamed ones it is, from 0.
+        schedule: its own name, or its number among the task's unnamed schedules, from 0.
     """
     kind = "name" if isinstance(schedule, str) else "ordinal"
-    digest = hashlib.sha256(f"{task}\n{kind}\n{schedule}".encode()).hexdigest()[:_DIGEST]
+    digest = hashlib.sha256(f"{task}\n{kind}\n{schedule}".encode()).hexdigest()[:_DIGEST_LENGTH]
     return _joined(declared_prefix(app), schedule if isinstance(schedule, str) else _function(task), digest)
 
 
 def runtime_name(app: str, task: str, id: str | None) -> str:
-    """The name of a schedule made at run time.
+    """The name of a schedule created at run time.
 
     Args:
-        id: the caller's own, with which making it again is safe; None for a random name.
+        id: the caller's id, which makes repeating safe; None for a random name.
     """
     if id is None:
-        return _joined(runtime_prefix(app), _function(task), os.urandom(_RUNTIME_DIGEST // 2).hex())
-    digest = hashlib.sha256(f"{task}\n{id}".encode()).hexdigest()[:_RUNTIME_DIGEST]
+        return _joined(runtime_prefix(app), _function(task), os.urandom(_RUNTIME_DIGEST_LENGTH // 2).hex())
+    digest = hashlib.sha256(f"{task}\n{id}".encode()).hexdigest()[:_RUNTIME_DIGEST_LENGTH]
     return _joined(runtime_prefix(app), id, digest)
 
 
@@ -228,26 +224,26 @@ def _function(task: str) -> str:
 
 
 def _joined(prefix: str, readable: str, digest: str) -> str:
-    """As much of the readable part as there is room for, between the others."""
+    """Prefix, readable part and digest; the readable part is cut to fit."""
     room = MAX_NAME - len(prefix) - 1 - len(digest)
     slug = _OTHER.sub("-", readable)[:room].strip("-.")
     return f"{prefix}{slug or 'schedule'[:room]}-{digest}"
 
 
-async def render_specs(services: Services, prepared: Sequence[OutgoingTask]) -> list[ScheduleSpec]:
-    """The schedules with the messages that their hooks made, in order. Nothing is made.
+async def render_specs(services: Services, tasks: Sequence[OutgoingTask]) -> list[ScheduleSpec]:
+    """The schedules, with their messages as the hooks left them. Creates nothing.
 
     Raises:
-        Exception: what a dispatch hook raised.
+        Exception: the exception of a dispatch hook.
     """
-    captured = []
-    for one, message in zip(prepared, await dispatch(services, prepared, _keep), strict=True):
+    specs = []
+    for task, message in zip(tasks, await dispatch(services, tasks, _accept), strict=True):
         if isinstance(message, Exception):
             raise message
-        assert one.spec is not None
-        captured.append(one.spec._replace(body=new_body(message)))
-    return captured
+        assert task.spec is not None
+        specs.append(task.spec._replace(body=new_body(message)))
+    return specs
 
 
-async def _keep(services: Services, prepared: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
+async def _accept(services: Services, tasks: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
     return [None] * len(messages)

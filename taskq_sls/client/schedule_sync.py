@@ -1,4 +1,4 @@
-"""Making the schedules that an app declares, where the template does not."""
+"""Creates the schedules that an app declares, if the template does not."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .services import Services
 
 
 class Synced(NamedTuple):
-    """What a sync had to do, and what came of it."""
+    """The plan of a sync, and its outcome."""
 
     plan: SyncPlan
     applied: Applied
 
 
 async def plan_declared(app: App, services: Services, progress: Progress | None = None) -> SyncPlan:
-    """What `sync` would do.
+    """The changes that `sync` would make.
 
     Args:
-        progress: is told how many schedules were read.
+        progress: called with the number of schedules read.
 
     Raises:
-        ConfigError: there is no scheduler, its group does not exist, or a declaration does not fit.
+        ConfigError: no scheduler is configured, its group does not exist, or a declaration does not fit.
         AwsError: the schedules cannot be read.
     """
     store = store_of(services)
@@ -39,32 +39,29 @@ async def plan_declared(app: App, services: Services, progress: Progress | None 
 async def sync(
     app: App, services: Services, progress: Progress | None = None, reading: Progress | None = None
 ) -> Synced:
-    """Make, change and remove schedules so that those under the app's own names are as declared.
+    """Create, change and delete schedules, so that those with the app's prefix are as declared.
 
     Args:
-        progress: is told how many schedules are done of those that change.
-        reading: is told before, how many were read.
+        progress: called with the number of schedules changed.
+        reading: called before that, with the number of schedules read.
 
     Raises:
         ConfigError: as `plan_declared`; or role or queue are not accepted.
         AwsError: the schedules cannot be read.
     """
     planned = await plan_declared(app, services, reading)
-    pacer = RateLimiter(services.flow, app.clock)
-    return Synced(planned, await apply(planned, store_of(services), pacer, progress))
-
-
-# -- what the store should hold ---------------------------------------------------------------------------------
+    limiter = RateLimiter(services.flow, app.clock)
+    return Synced(planned, await apply(planned, store_of(services), limiter, progress))
 
 
 def declared_specs(app: App, services: Services | None = None) -> list[ScheduleSpec]:
-    """The schedules that an app declares, as a store should keep them, in the order of their declaration.
+    """The schedules that an app declares, in order, as the store should have them.
 
-    The dispatch hooks have seen their messages. Nothing is made, and without hooks that call AWS nothing is called.
+    Their messages have passed the dispatch hooks. Creates nothing, and calls AWS only if a hook does.
 
     Raises:
-        ConfigError, ArgumentsError: an argument could not be checked at the declaration, and does not fit.
-        Exception: what a dispatch hook raised.
+        ConfigError, ArgumentsError: an argument that could not be checked at the declaration does not fit.
+        Exception: the exception of a dispatch hook.
     """
     return call_sync("declared_specs", adeclared_specs(app, services or LazyServices(app)))
 
@@ -73,11 +70,11 @@ async def adeclared_specs(app: App, services: Services) -> list[ScheduleSpec]:
     """`declared_specs` for async code."""
     store = services.schedules
     group = (app.settings.schedule_group or app.settings.prefix) if store is None else store.group
-    return await render_specs(services, [one.prepare(group) for one in app.schedules])
+    return await render_specs(services, [schedule.prepare(group) for schedule in app.schedules])
 
 
 class LazyServices(Services):
-    """Services of this thread that know no AWS as long as nobody asks for a part of them."""
+    """Services for sync code that create no AWS client until a property is used."""
 
     def __init__(self, app: App) -> None:
         async def close() -> None: ...

@@ -1,4 +1,4 @@
-"""What is given to ``@app.task(schedule=...)``."""
+"""The value of ``@app.task(schedule=...)``."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Schedule:
-    """When a task runs by itself, with which arguments: ``@app.task(schedule=Schedule(rate("1 hour"), ("eu",)))``.
+    """The times and arguments of scheduled runs: ``@app.task(schedule=Schedule(rate("1 hour"), ("eu",)))``.
 
-    A value like its `when`: it can be compared, hashed and pickled.
+    A frozen value: it can be compared, hashed and pickled.
 
     Args:
         when: ``cron(...)``, ``rate(...)`` or ``at(...)``.
         args, kwargs: arguments of every run, without the TaskContext.
-        name: of the schedule, 1 to 64 letters, digits, ``_``, ``.`` or ``-``; unique in the app. Give one where a
-            task has several schedules: without it, the one that is removed first takes the name of the next.
+        name: of the schedule, 1 to 64 letters, digits, ``_``, ``.`` or ``-``; unique in the app. Name them if a
+            task has several: unnamed schedules are numbered in order, so removing one renames the rest.
         overlap: ``allow``, or ``skip`` to drop a run while the one before has not ended. Default: the task's.
-        misfire: what is made up for after the local clock was down: ``skip`` nothing, the latest run ``once``, or
-            ``all``. Default: the task's.
+        misfire: the runs missed while `taskq scheduler` was down that are fired on restart: none (``skip``), the latest
+            (``once``), or ``all``. Default: the task's.
         group: message group of a FIFO queue. Default: the task's.
-        enabled: whether it fires.
+        enabled: False to create it paused.
 
     Raises:
-        ConfigError: a value is of the wrong kind.
+        ConfigError: a value has the wrong type or form.
     """
 
     when: When
@@ -92,27 +92,25 @@ class Schedule:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What it says otherwise than its task; checked where both are known."""
+        """Options that override those of the task; checked when both are known."""
         given = {"overlap": self.overlap, "misfire": self.misfire, "group": self.group}
         return {name: value for name, value in given.items() if value is not None}
 
 
 def as_schedules(where: str, given: object) -> list[Schedule]:
-    """What ``schedule=`` was given: one When, one Schedule, or a list or tuple of either.
+    """The value of ``schedule=`` as a list: it may be a When, a Schedule, or a list or tuple of either.
 
     Raises:
         ConfigError: it is something else.
     """
-    several = list(given) if isinstance(given, list | tuple) else [given]
-    return [one if isinstance(one, Schedule) else Schedule(check_when(f"{where}: schedule", one)) for one in several]
+    values = list(given) if isinstance(given, list | tuple) else [given]
+    return [
+        value if isinstance(value, Schedule) else Schedule(check_when(f"{where}: schedule", value)) for value in values
+    ]
 
 
 def check_when(where: str, when: object) -> When:
-    """`when`, if it is one.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """`when`. Raises ConfigError if it is not a schedule expression."""
     if isinstance(when, When):
         return when
     hint = (
@@ -125,11 +123,7 @@ _EXPRESSION = re.compile(r"(cron|rate|at)(?=\()")
 
 
 def check_args(where: str, args: object) -> tuple[Any, ...]:
-    """Positional arguments, as a tuple.
-
-    Raises:
-        ConfigError: they are no list or tuple.
-    """
+    """Positional arguments as a tuple. Raises ConfigError if they are not in a list or tuple."""
     if not isinstance(args, list | tuple):
         raise ConfigError(
             f"{where}: args={args!r:.120} must be a tuple or list of the positional arguments: ({args!r:.40},)"
@@ -138,11 +132,7 @@ def check_args(where: str, args: object) -> tuple[Any, ...]:
 
 
 def check_kwargs(where: str, kwargs: object) -> dict[str, Any]:
-    """Named arguments, as a dict of their own.
-
-    Raises:
-        ConfigError: they are no mapping of names.
-    """
+    """Named arguments as a new dict. Raises ConfigError if they are not a mapping of names."""
     if kwargs is None:
         return {}
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):

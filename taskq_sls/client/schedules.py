@@ -22,28 +22,28 @@ class DeclaredSchedule(NamedTuple):
     """A schedule that the app declares.
 
     Args:
-        name: of the schedule where it is kept: ``d-{app}.{its own name or the task's}-{8 hexadecimal digits}``.
+        name: of the schedule in the store: ``d-{app}.{its own name or the task's}-{8 hexadecimal digits}``.
         schedule: as declared.
-        timed: the task, with its options and those of the schedule.
+        request: the task, with its options and those of the schedule.
     """
 
     name: str
     schedule: Schedule
-    timed: ScheduleRequest
+    request: ScheduleRequest
 
     @property
     def task(self) -> str:
         """Name of the task."""
-        return self.timed.definition.name
+        return self.request.definition.name
 
     @property
     def queue(self) -> str:
         """Logical name of the queue."""
-        return self.timed.options.queue
+        return self.request.options.queue
 
     @property
     def when(self) -> When:
-        """When it fires."""
+        """Its times."""
         return self.schedule.when
 
     def prepare(self, group: str) -> OutgoingTask:
@@ -55,8 +55,8 @@ class DeclaredSchedule(NamedTuple):
         Raises:
             ConfigError, ArgumentsError, PayloadTooLarge: options, queue, arguments or their size do not fit.
         """
-        one = self.schedule
-        return self.timed.prepare(self.name, group, one.args, dict(one.kwargs), enabled=one.enabled)
+        schedule = self.schedule
+        return self.request.prepare(self.name, group, schedule.args, dict(schedule.kwargs), enabled=schedule.enabled)
 
     def __repr__(self) -> str:
         return f"<DeclaredSchedule {self.name}: {self.when.expression}>"
@@ -79,29 +79,31 @@ class Declarations:
         """Declare a schedule of a task.
 
         Args:
-            options: of the task, where the schedule says nothing else.
+            options: of the task; those of the schedule override them.
 
         Raises:
             ConfigError: options, queue or name do not fit, or it is declared twice.
-            ArgumentsError: the arguments do not fit the task. Where an annotation names what is defined further
-                down, they are looked at when they are first needed.
+            ArgumentsError: the arguments do not fit the task. If an annotation names a type that is defined further
+                down, they are checked at first use.
             PayloadTooLarge: the arguments are too large for a schedule.
         """
         name, own = definition.name, schedule.name
         where = f"task {name}: schedule {own or schedule.when.expression}"
         if options.id is not None:
             raise ConfigError(
-                f"{where}: id={options.id!r} on a declared schedule, whose runs have an id each; give it a name= instead"
+                f"{where}: id={options.id!r} on a declared schedule: each run has its own id; give it a name= instead"
             )
         merged = options.merged(where, schedule.options, ("overlap", "misfire", "group"), {})
-        timed = ScheduleRequest(where, self._runtime, definition, merged, schedule.when)
+        request = ScheduleRequest(
+            where=where, runtime=self._runtime, definition=definition, options=merged, when=schedule.when
+        )
         if own is not None and own in self._tasks_by_own_name:
             raise ConfigError(
                 f"{where}: the name is taken by a schedule of task {self._tasks_by_own_name[own]}; give one of the two "
                 "another name"
             )
         made = DeclaredSchedule(
-            declared_name(self._runtime.name, name, self._unnamed[name] if own is None else own), schedule, timed
+            declared_name(self._runtime.name, name, self._unnamed[name] if own is None else own), schedule, request
         )
         if made.name in self._by_name:
             raise ConfigError(
@@ -119,15 +121,15 @@ class Declarations:
         return made
 
     def without(self, task: str) -> Declarations:
-        """Those of all tasks but one."""
+        """The declarations of all other tasks."""
         others = Declarations(self._runtime)
-        for one in self:
-            if one.task != task:
-                others.add(one.timed.definition, one.timed.options, one.schedule)
+        for declared in self:
+            if declared.task != task:
+                others.add(declared.request.definition, declared.request.options, declared.schedule)
         return others
 
     def _checked(self, made: DeclaredSchedule) -> tuple[Any, ...]:
-        """What the schedule does, to find a second one that does the same."""
+        """The times and message of a schedule, to find a second declaration of the same."""
         try:
             prepared = made.prepare("")
         except UnresolvedAnnotation:

@@ -143,14 +143,14 @@ class Enqueuer(ByName, Generic[P, R]):
         """
         from .schedule_handle import schedule  # few processes create schedules at run time
 
-        timed = self._timed(when)
-        return call_sync("schedule", schedule(self._runtime.services.blocking(), timed, args, kwargs))
+        request = self._schedule_request(when)
+        return call_sync("schedule", schedule(self._runtime.services.blocking(), request, args, kwargs))
 
     async def aschedule(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> ScheduleHandle:
         """`schedule` for async code."""
         from .schedule_handle import schedule
 
-        return await schedule(await self._runtime.services.on_loop(), self._timed(when), args, kwargs)
+        return await schedule(await self._runtime.services.on_loop(), self._schedule_request(when), args, kwargs)
 
     def with_options(self, **options: Any) -> Enqueuer[P, R]:
         """The same task with other options for the enqueue; see `TaskOptions`.
@@ -274,14 +274,20 @@ class Enqueuer(ByName, Generic[P, R]):
             call=definition.signature().shown(json_args, json_kwargs) if queued and options.record_arguments else None,
         )
 
-    def _timed(self, when: When) -> ScheduleRequest:
+    def _schedule_request(self, when: When) -> ScheduleRequest:
         from .schedule_message import ScheduleRequest
         from .schedule_value import check_when
 
         where = f"task {self.name}: schedule"
         parent, depth = self._place_in_chain()
         return ScheduleRequest(
-            where, self._runtime, self._definition, self._options, check_when(where, when), parent, depth
+            where=where,
+            runtime=self._runtime,
+            definition=self._definition,
+            options=self._options,
+            when=check_when(where, when),
+            parent=parent,
+            depth=depth,
         )
 
     def _place_in_chain(self) -> tuple[str | None, int]:

@@ -282,7 +282,7 @@ def test_a_module_that_is_imported_again_declares_its_schedules_anew() -> None:
         ({"schedule": "cron(0 12 * * ? *)"}, r"import cron from taskq_sls and leave out the quotes"),
         ({"schedule": 60}, r"schedule=60 must be cron\(\.\.\.\), rate\(\.\.\.\) or at"),
         ({"schedule": [HOURLY, None]}, r"schedule=None must be cron"),
-        ({"schedule": HOURLY, "delay": 60}, r"delay=60 on a schedule, which says itself when to run"),
+        ({"schedule": HOURLY, "delay": 60}, r"delay=60 on a schedule, which has times of its own"),
         ({"schedule": HOURLY, "queue": "ledger.fifo"}, r"FIFO queue 'ledger.fifo' needs a message group"),
         (
             {"schedule": rate("1 hour", jitter=60), "queue": "ledger.fifo", "group": "g"},
@@ -403,7 +403,7 @@ def test_arguments_too_large_for_a_schedule_are_refused(app: TaskQ) -> None:
     def job(text: str) -> None: ...
 
     app.schedule(job, HOURLY, ("x" * 240_000,))
-    with pytest.raises(PayloadTooLarge, match=r"a schedule carries 245,760 .* pass where the data is"):
+    with pytest.raises(PayloadTooLarge, match=r"a schedule carries 245,760 .* pass a reference to the data"):
         app.schedule(job, HOURLY, ("ü" * 123_000,))
 
 
@@ -748,7 +748,7 @@ def test_messages_that_are_not_of_a_schedule_are_not_changed(app: TaskQ, memory:
     for name, body in (("r-shop.text", "hello"), ("r-shop.delay", '{"v":1,"id":"a","task":"b:c"}')):
         drive(memory.schedules.create(ScheduleSpec(name, "rate(1 hour)", "UTC", "default", body)))
 
-    with pytest.raises(ConfigError, match="its message is not one of taskq_sls"):
+    with pytest.raises(ConfigError, match="its message was not written by taskq_sls"):
         app.schedule_handle("r-shop.text").update(when=HOURLY)
     with pytest.raises(ConfigError, match="carries the delay of task a"):
         app.schedule_handle("r-shop.delay").update(when=HOURLY)
@@ -782,7 +782,7 @@ def test_the_handle_of_a_declared_schedule_knows_its_task(app: TaskQ, memory: In
 
 @pytest.mark.parametrize("id", ["order 4711", "t-0123", "", "job", 5])
 def test_what_is_no_name_of_a_schedule_gives_no_handle(app: TaskQ, id: Any) -> None:
-    with pytest.raises(ConfigError, match="no name of a schedule"):
+    with pytest.raises(ConfigError, match="not the name of a schedule"):
         app.schedule_handle(id)
 
 

@@ -220,13 +220,13 @@ def test_what_a_task_was_given_stays_text(tab: Tab):
 def test_a_task_is_cancelled_and_another_runs_again(tab: Tab):
     page = tab.open("task?id=waiting")
     page.get_by_role("button", name="Cancel").click()
-    expect(page, "It was cancelled, and will not run again.")
+    expect(page, "The task was cancelled and will not run again.")
 
     tab.open("task?id=waiting")
     page.locator("summary", has_text="Run it again").click()
     page.get_by_label("Positional arguments").fill('["again.png"]')
     page.get_by_role("button", name="Run it again").click()
-    expect(page, "This new task was sent in place of the old one.")
+    expect(page, "A new task was sent in place of the old one.")
     tab.keep("task-run-again")
 
 
@@ -250,7 +250,7 @@ def test_a_schedule_is_paused_and_resumed(tab: Tab):
     page.get_by_role("button", name="Pause").first.click()
     expect(page, "The schedule is paused.")
     page.get_by_role("button", name="Resume").first.click()
-    expect(page, "The schedule is on again.")
+    expect(page, "The schedule was resumed.")
 
 
 # -- dead letters -----------------------------------------------------------------------------------------------
@@ -259,19 +259,19 @@ def test_a_schedule_is_paused_and_resumed(tab: Tab):
 def test_dead_letters_are_chosen_sent_back_at_a_rate_and_deleted(tab: Tab):
     page = tab.open("dead-letters")
     page.get_by_role("link", name="exhausted").first.click()
-    page.get_by_label("Choose login-1").check()
-    page.get_by_label("Messages a second").fill("50")
-    page.get_by_role("button", name="Send the chosen ones back").click()
-    expect(page, "1 was sent back")
+    page.get_by_label("Select login-1").check()
+    page.get_by_label("Messages per second").fill("50")
+    page.get_by_role("button", name="Redrive selected").click()
+    expect(page, "1 redriven")
     tab.keep("redriven")
 
     page.get_by_role("link", name="Dead letters").first.click()
-    page.get_by_label("Choose all that are shown").check()
-    page.get_by_role("button", name="Delete the chosen ones").click()
-    page.get_by_role("heading", name="Delete them?").wait_for()
+    page.get_by_label("Select all shown").check()
+    page.get_by_role("button", name="Delete selected").click()
+    page.get_by_role("heading", name="Delete dead letters?").wait_for()
     tab.keep("purge-asks")
     page.get_by_role("button", name="Delete for good").click()
-    expect(page, "1 was deleted")
+    expect(page, "1 deleted")
 
 
 def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped(tab: Tab):
@@ -281,10 +281,10 @@ def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped
     tab.site.run_tasks()
     elsewhere(lambda: tab.site.api.memory.travel(1))
     page = tab.open("dead-letters")
-    page.get_by_label("Messages a second").fill("1")
-    page.get_by_role("button", name="Send all that fit back").click()
-    page.get_by_role("button", name="Send back", exact=True).click()
-    page.get_by_text("It goes on by itself in 1 s.").wait_for()
+    page.get_by_label("Messages per second").fill("1")
+    page.get_by_role("button", name="Redrive all matching").click()
+    page.get_by_role("button", name="Redrive", exact=True).click()
+    page.get_by_text("Continues in 1 s.").wait_for()
     tab.keep("redrive-goes-on")
     page.get_by_text("26 in all").wait_for()
     page.get_by_role("button", name="Stop").click()
@@ -292,7 +292,7 @@ def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped
     page.wait_for_timeout(1_500)
 
     assert page.get_by_text("26 in all").is_visible()
-    page.get_by_role("button", name="Send the next ones back").click()
+    page.get_by_role("button", name="Redrive the next ones").click()
     expect(page, "30 in all")
 
 
@@ -302,13 +302,13 @@ def test_the_arguments_of_a_dead_letter_are_edited(tab: Tab):
     page.locator("summary", has_text="Edit the arguments").click()
     tab.keep("dead-letter")
 
-    page.get_by_role("button", name="Send back with these").click()
+    page.get_by_role("button", name="Redrive with changes").click()
     expect(page, "the mask of a redacted one")
     page.go_back()
     page.locator("summary", has_text="Edit the arguments").click()
     page.get_by_label("Positional arguments").fill('["ann", "a new password"]')
-    page.get_by_role("button", name="Send back with these").click()
-    expect(page, "1 was sent back")
+    page.get_by_role("button", name="Redrive with changes").click()
+    expect(page, "1 redriven")
     tab.site.run_tasks()
     tab.open("task?id=login-2")
     expect(page, "SUCCEEDED")

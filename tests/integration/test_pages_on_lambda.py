@@ -77,7 +77,7 @@ def test_pages_are_served_and_their_actions_carried_out_behind_every_front(app: 
         assert "runs in the next 24 hours" in ask("GET", "/schedules").text
         assert "exhausted" in ask("GET", "/dead-letters").text
         sent = ask("POST", "/redrive", which="all", sure="yes", reason="exhausted")
-        assert "1 was sent back" in sent.text
+        assert "1 redriven" in sent.text
         assert "text/css" in ask("GET", "/dashboard.css").headers["content-type"]
 
 

@@ -150,14 +150,14 @@ def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard):
     assert ids_of(site.get("/tasks", label=["tenant=7", "shop=b"])) == []
     assert ids_of(site.get("/tasks", label=["shop=b", "tenant=7"])) == []
     assert "<h1>shop:resize</h1>" in site.get("/tasks", q=first)
-    assert "No task fits." in site.get("/tasks", q="nothing like it")
+    assert "No matching tasks." in site.get("/tasks", q="nothing like it")
 
 
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ({"status": "DONE"}, "is none of QUEUED"),
-        ({"from": "yesterday"}, "is no time"),
+        ({"status": "DONE"}, "must be one of QUEUED"),
+        ({"from": "yesterday"}, "must be a time"),
         ({"label": "tenant"}, "must be name=value"),
         ({"cursor": "x"}, "is not a cursor"),
     ],
@@ -211,7 +211,7 @@ def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboa
 
     assert read == [40]
     assert ids_of(page) == []
-    assert "40 tasks were looked at, back to 2027-01-15 08:00:21 ; older ones were not." in text_of(page)
+    assert "Searched 40 tasks, back to 2027-01-15 08:00:21 . Older tasks were not searched." in text_of(page)
     assert ids_of(site.browser.get(following(page, "Older tasks")).text) == ["rare"]
 
 
@@ -261,14 +261,14 @@ def test_an_app_of_many_tasks_shows_what_waits_and_runs_too_and_where_it_looked(
 
         assert set(ids_of(page)) == {*done, waiting, "busy", "long"}
         assert page.index("Queued or running, newest first") < page.index(waiting) < page.index(done[0])
-        assert "the newest 100 tasks of 5 of 30 names, the busiest shop:task-28 shop:task-0 " in text_of(page)
+        assert "the newest 100 tasks of 5 of 30 task names, busiest first shop:task-28 shop:task-0 " in text_of(page)
 
         found, looks = set[str](), 0
-        way = following(page, "Look among all names")
+        way = following(page, "Search all names")
         while way:
             page, looks = site.browser.get(way).text, looks + 1
             found |= set(ids_of(page))
-            way = following(page, "Look among the next names")
+            way = following(page, "Search the next names")
         assert (found, looks) == ({waiting, "busy", "long", "hidden"}, 3)
 
 
@@ -285,11 +285,11 @@ def test_a_look_among_many_names_asks_for_a_part_of_them_and_says_which(monkeypa
         claim(site, "late", task="shop:task-29")
 
         page = site.get("/tasks", q="task-2", status="RUNNING")
-        assert "Looked for among 10 of 11 names of tasks shop:task-2 shop:task-20 " in text_of(page)
-        page = site.browser.get(following(page, "Look among the next names")).text
+        assert "Searched 10 of 11 task names shop:task-2 shop:task-20 " in text_of(page)
+        page = site.browser.get(following(page, "Search the next names")).text
 
     assert ids_of(page) == ["late"]
-    assert following(page, "Look among the next names") == ""
+    assert following(page, "Search the next names") == ""
     assert [len(names) for names in asked] == [10, 1]
 
 
@@ -301,8 +301,8 @@ def test_a_label_in_an_app_of_many_tasks_is_looked_for_in_what_has_ended_and_the
         page = site.get("/tasks", label="tenant=7")
 
         assert ids_of(page) == ["ended"]
-        assert "queued and running ones are not among them" in page
-        assert ids_of(site.browser.get(following(page, "Look for those")).text) == ["runs"]
+        assert "Only tasks that have ended or wait for a retry are shown." in page
+        assert ids_of(site.browser.get(following(page, "Find queued and running tasks")).text) == ["runs"]
 
 
 def test_an_app_without_tasks_of_its_own_shows_what_others_ran():
@@ -310,7 +310,7 @@ def test_an_app_without_tasks_of_its_own_shows_what_others_ran():
         end(site, "t1", task="elsewhere:task")
 
         assert ids_of(site.get("/tasks")) == ["t1"]
-        assert "No task fits." in site.get("/tasks", status="open")
+        assert "No matching tasks." in site.get("/tasks", status="open")
 
 
 def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyPatch):
@@ -380,7 +380,7 @@ def test_arguments_that_are_not_recorded_come_from_the_dead_letter(site: Dashboa
     page = site.get("/task", id=id)
     assert "above 400 bytes" in page
     assert "mallory" not in page
-    page = site.browser.get(following(page, "Look for its dead letter, which holds them")).text
+    page = site.browser.get(following(page, "Find the dead letter, which has them")).text
 
     assert "mallory" in page
     assert page.count(MASK) == 2
@@ -419,7 +419,7 @@ def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard):
 
     waiting = text_of(site.get("/task", id="t1"))
     assert "attempt 1 failed: TimeoutError: &lt;b&gt;no answer&lt;/b&gt; 1 after 10.0 s" in waiting
-    assert "attempt 2: nothing is known of its end" in waiting
+    assert "attempt 2: unknown end" in waiting
     assert "08:02:20 attempt 3 started" in waiting
     assert "attempt 4 failed: TimeoutError: &lt;b&gt;no answer&lt;/b&gt; 4" in waiting
     assert waiting.count("attempt 4 started") == 1
@@ -430,7 +430,7 @@ def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard):
         (4, "2027-01-15T08:03:30Z"),
     ]
 
-    assert "It was cancelled" in site.post("/cancel", id="t1").text
+    assert "The task was cancelled" in site.post("/cancel", id="t1").text
     ended = text_of(site.get("/task", id="t1"))
     assert ended.count("CANCELLED") == 2, "as the state, and at the end of the timeline"
     assert "attempt 4 CANCELLED" not in ended
@@ -472,12 +472,12 @@ def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest
         seen, ways = set[str](), ["/task?id=parent&children=1"]
         while ways:
             page = site.browser.get(ways.pop()).text
-            assert "names of tasks" in page
+            assert "task names" in page
             seen |= set(ids_of(page)) - {"parent"}
-            ways += [way for text in ("Older tasks", "Look among the next names") if (way := following(page, text))]
+            ways += [way for text in ("Older tasks", "Search the next names") if (way := following(page, text))]
 
         assert seen == {f"child-{number}" for number in range(12)}
-        assert "again" in ids_of(site.browser.get(following(page, "Look for those that repeat it")).text)
+        assert "again" in ids_of(site.browser.get(following(page, "Find tasks that repeat it")).text)
 
 
 def test_a_task_without_a_record_is_told_of(site: Dashboard):
@@ -495,7 +495,7 @@ def test_a_task_that_waits_is_cancelled(site: Dashboard):
 
     answer = site.post("/cancel", id=id)
 
-    assert "It was cancelled" in answer.text
+    assert "The task was cancelled" in answer.text
     assert "CANCELLED" in answer.text
 
 
@@ -506,7 +506,7 @@ def test_a_task_that_failed_runs_again_as_its_dead_letter(site: Dashboard):
     answer = site.post("/retry", id=id, args='["ann", "x"]', kwargs="")
     site.api.memory.run_until_idle()
 
-    assert "Its dead letter was sent back" in answer.text
+    assert "The dead letter was redriven" in answer.text
     assert "SUCCEEDED" in site.get("/task", id=id)
 
 
@@ -514,7 +514,7 @@ def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard
     id = send(site, "shop:resize", "a.png")
     site.api.memory.run_until_idle()
 
-    assert "This new task was sent" in site.post("/retry", id=id, args='["b.png"]').text
+    assert "A new task was sent" in site.post("/retry", id=id, args='["b.png"]').text
     site.api.memory.run_until_idle()
     new = next(one for one in ids_of(site.get("/tasks")) if one != id)
     assert "b.png" in site.get("/task", id=new)
@@ -525,7 +525,7 @@ def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard
     [
         ({"args": "{}"}, 422, "args must be a list"),
         ({"args": "[1"}, 422, "args cannot be read as JSON"),
-        ({"args": "[NaN]"}, 422, "NaN is no JSON"),
+        ({"args": "[NaN]"}, 422, "NaN is not JSON"),
         ({"kwargs": "[]"}, 422, "kwargs must be an object"),
         ({"args": f'["{MASK}"]'}, 422, "give the real value"),
         ({"args": "x" * 3}, 422, "args cannot be read as JSON"),
@@ -553,14 +553,14 @@ def test_schedules_show_their_next_runs_and_are_paused_and_resumed(site: Dashboa
     page = site.get("/schedules")
     text = text_of(page)
     assert "declared in code" in text
-    assert "made at run time" in text
+    assert "created at run time" in text
     assert 'aria-label="4 runs in the next 24 hours, the first at 14:00 UTC"' in page
     assert "2027-01-15 14:00:00 shop:anything" in text
 
     name = re.findall(r'name="name" value="(r-[^"]+)"', page)[0]
     assert "The schedule is paused." in site.post("/pause", name=name).text
-    assert "no run in the next 24 hours" in site.get("/schedules")
-    assert "The schedule is on again." in site.post("/resume", name=name).text
+    assert "no runs in the next 24 hours" in site.get("/schedules")
+    assert "The schedule was resumed." in site.post("/resume", name=name).text
 
 
 def test_without_a_scheduler_the_page_says_what_to_configure(site: Dashboard):
@@ -595,7 +595,7 @@ def test_dead_letters_are_grouped_and_filtered(site: Dashboard):
     text = text_of(site.get("/dead-letters"))
 
     assert "exhausted shop:login PermissionError default-dlq 3" in text
-    assert "3 shown; 3 looked at." in text
+    assert "3 shown; 3 received." in text
     assert "dead-1" in site.get("/dead-letters", queue="default", task="shop:login", reason="exhausted")
     assert "dead-1" not in site.get("/dead-letters", reason="crashed")
     assert len(site.api.memory.dead_letters()) == 3, "a look leaves them where they are"
@@ -607,7 +607,7 @@ def test_the_chosen_dead_letters_are_sent_back_at_a_rate(site: Dashboard):
 
     answer = site.post("/redrive", message=[chosen["dead-0"], chosen["dead-2"]], rate="100")
 
-    assert "2 were sent back" in answer.text
+    assert "2 redriven" in answer.text
     assert [one.message_id for one in site.api.memory.dead_letters()] == [chosen["dead-1"]]
 
 
@@ -615,11 +615,11 @@ def test_all_that_fit_are_sent_back_when_that_is_confirmed(site: Dashboard):
     dead(site)
 
     asked = site.post("/redrive", which="all", reason="exhausted", queue="default")
-    assert "Send them all back?" in asked.text
+    assert "Redrive all?" in asked.text
     assert "with reason exhausted" in asked.text
     assert len(site.api.memory.dead_letters()) == 3
 
-    assert "3 were sent back" in site.post("/redrive", which="all", reason="exhausted", sure="yes").text
+    assert "3 redriven" in site.post("/redrive", which="all", reason="exhausted", sure="yes").text
     assert site.api.memory.dead_letters() == []
 
 
@@ -628,7 +628,7 @@ def test_a_rate_that_one_request_cannot_keep_up_with_is_gone_on_with(site: Dashb
 
     answer = site.post("/redrive", which="all", rate="0.2", sure="yes")
 
-    assert "Send the next ones back" in answer.text
+    assert "Redrive the next ones" in answer.text
     assert 'name="rate" value="0.2"' in answer.text
     assert 0 < len(site.api.memory.dead_letters()) < 5
 
@@ -640,7 +640,7 @@ def test_what_goes_on_by_itself_does_not_send_back_again_what_has_failed_again(s
     told: list[str] = []
     while form:
         answer = site.post("/redrive", **form)
-        told += re.findall(r"(\d+ (?:was|were) sent back(?:, \d in all)?)", answer.text)
+        told += re.findall(r"(\d+ redriven(?:, \d in all)?)", answer.text)
         waits = re.findall(r'data-again="([^"]+)"', answer.text)
         form = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', answer.text)) if waits else {}
         assert set(waits) <= {"5.0"}, "the rate holds between two requests too"
@@ -661,8 +661,8 @@ def test_what_cannot_be_sent_back_does_not_go_on_by_itself(site: Dashboard, monk
     monkeypatch.setattr(type(site.api.memory.broker), "send", refuse)
     answer = site.post("/redrive", which="all", rate="0.2", sure="yes")
 
-    assert "Left where they are" in answer.text
-    assert "Send the next ones back" in answer.text
+    assert "Not redriven" in answer.text
+    assert "Redrive the next ones" in answer.text
     assert "data-again" not in answer.text
 
 
@@ -677,7 +677,7 @@ def test_reasons_are_grouped_over_more_than_a_page_when_that_is_asked_for(
     page = site.browser.get(following(page, "Group up to 2,000")).text
 
     assert "exhausted shop:login PermissionError default-dlq 25" in text_of(page)
-    assert "5 shown; 25 looked at." in text_of(page)
+    assert "5 shown; 25 received." in text_of(page)
     assert "Group up to" not in page
     assert len(site.api.memory.dead_letters()) == 25
 
@@ -690,7 +690,7 @@ def test_dead_letters_are_deleted_only_when_that_is_confirmed(site: Dashboard):
     assert "One dead letter will be deleted for good" in asked.text
     assert len(site.api.memory.dead_letters()) == 3
 
-    assert "1 was deleted" in site.post("/purge", message=chosen["dead-0"], sure="yes").text
+    assert "1 deleted" in site.post("/purge", message=chosen["dead-0"], sure="yes").text
     assert len(site.api.memory.dead_letters()) == 2
 
 
@@ -699,7 +699,7 @@ def test_nothing_chosen_is_nothing_done(site: Dashboard):
 
     for action in ("/redrive", "/purge"):
         answer = site.post(action, sure="yes")
-        assert (answer.status_code, "no dead letter is chosen" in answer.text) == (422, True)
+        assert (answer.status_code, "no dead letter is selected" in answer.text) == (422, True)
     assert len(site.api.memory.dead_letters()) == 1
 
 
@@ -714,7 +714,7 @@ def test_a_dead_letter_is_inspected_and_its_arguments_are_edited(site: Dashboard
 
     kept = {"queue": "default-dlq", "message": message, "edit": "yes", "kwargs": "{}", "labels": '{"by": "ann"}'}
     assert "a redacted one" in site.post("/redrive", **kept, args=f'["ann", "{MASK}"]').text
-    assert "1 was sent back" in site.post("/redrive", **kept, args='["ann", "y"]').text
+    assert "1 redriven" in site.post("/redrive", **kept, args='["ann", "y"]').text
     site.api.memory.run_until_idle()
     done = site.get("/task", id="dead-0")
     assert "SUCCEEDED" in done

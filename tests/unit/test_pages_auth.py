@@ -331,7 +331,7 @@ def test_actions_are_forms_and_nothing_else():
     with dashboard() as site:
         for path in ACTIONS:
             answer = site.browser.post(path, json={"id": "x"}, headers=OWN)
-            assert (answer.status_code, "a form was expected" in answer.text) == (400, True)
+            assert (answer.status_code, "the body must be a form" in answer.text) == (400, True)
             looked = site.browser.get(path, headers=OWN, follow_redirects=False)
             assert (looked.status_code, looked.headers["location"]) == (303, ACTIONS[path].page)
 

@@ -1,4 +1,4 @@
-"""The dashboard: pages made on the server, beside the HTTP API and by its own operations."""
+"""The dashboard: pages rendered on the server, which call the functions of the HTTP API's routes."""
 
 from __future__ import annotations
 

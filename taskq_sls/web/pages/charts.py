@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn on the server, each with its figures as a table for those who do not see it."""
+"""Charts as SVG, drawn on the server, each with a table of its figures for screen readers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .components import table
 from .html import NOTHING, Html, tag
 
 WIDTH, HEIGHT = 600, 160
-"""Units of a drawing; browsers scale it to the page."""
+"""Size in SVG units; browsers scale it to the page."""
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 6, 8, 20
-"""What axes need of it."""
+"""Margins for the axes."""
 
 MAX_TABLE_ROWS = 120
-"""Rows of the table of a chart: the latest ones."""
+"""Rows of a chart's table, the latest ones."""
 
 Format = Callable[[float], str]
 
 
 class Line(NamedTuple):
-    """Figures over time under one name; None where there is no figure. `style` is a class of the style sheet."""
+    """Figures over time; None if there is no figure. `style` is a class of the style sheet."""
 
     name: str
     style: str
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 
 def count(value: float) -> str:
-    """A number for an axis."""
+    """Format a number for an axis."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
@@ -38,12 +38,12 @@ def count(value: float) -> str:
 
 
 def chart(title: str, times: Sequence[float], lines: Sequence[Line], *, step: float, form: Format = count) -> Html:
-    """Lines over time, from left to right, all from zero.
+    """Return a chart of lines over time; its scale begins at 0.
 
     Args:
         times: epoch seconds of the figures, evenly spaced.
         step: seconds between them.
-        form: writes a figure.
+        form: formats a figure.
     """
     top = _round_up(max((value for line in lines for value in line.values if value is not None), default=0.0))
     name = "chart-" + "".join(letter if letter.isalnum() else "-" for letter in title.lower())
@@ -66,7 +66,7 @@ def chart(title: str, times: Sequence[float], lines: Sequence[Line], *, step: fl
 
 
 def bar(share: float, style: str) -> Html:
-    """A bar of 0 to 1 beside a figure that tells the same."""
+    """Return a bar of 0 to 1, hidden from screen readers, which read the figure beside it."""
     width = round(100 * min(1.0, max(0.0, share)), 1)
     return tag(
         "svg",
@@ -85,7 +85,7 @@ def _described(times: Sequence[float], lines: Sequence[Line], form: Format) -> s
     for line in lines:
         known = [value for value in line.values if value is not None]
         parts.append(
-            f"{line.name}: most {form(max(known))}, last {form(known[-1])}" if known else f"{line.name}: no figures"
+            f"{line.name}: maximum {form(max(known))}, last {form(known[-1])}" if known else f"{line.name}: no figures"
         )
     return f"From {_clock(times[0])} to {_clock(times[-1])} UTC. {'; '.join(parts)}."
 
@@ -104,7 +104,7 @@ def _grid(times: Sequence[float], top: float, form: Format) -> Html:
 
 
 def _drawn(line: Line, top: float, total: int) -> Html:
-    """The line, with a gap where there is no figure, and a dot where one stands alone."""
+    """Return a line with gaps for missing figures, and a dot for a figure between two gaps."""
     pieces: list[list[str]] = [[]]
     for place, value in enumerate(line.values):
         if value is None:
@@ -122,14 +122,14 @@ def _drawn(line: Line, top: float, total: int) -> Html:
 
 
 def _table(title: str, times: Sequence[float], lines: Sequence[Line], form: Format) -> Html:
-    """The figures, the latest first."""
+    """Return the figures, latest first."""
     places = range(len(times) - 1, max(-1, len(times) - 1 - MAX_TABLE_ROWS), -1)
     rows = [
         (_clock(times[place]), *("-" if (value := line.values[place]) is None else form(value) for line in lines))
         for place in places
         if any(line.values[place] for line in lines)
     ]
-    return table(title, ("Time (UTC)", *(line.name for line in lines)), rows, empty="Nothing happened.")
+    return table(title, ("Time (UTC)", *(line.name for line in lines)), rows, empty="No figures.")
 
 
 def _x(place: int, total: int) -> float:
@@ -141,7 +141,7 @@ def _y(value: float, top: float) -> float:
 
 
 def _round_up(value: float) -> float:
-    """The end of an axis: 1, 2 or 5 and zeros, not below `value`."""
+    """Return the end of an axis: 1, 2 or 5 times a power of ten, at least `value`."""
     if value <= 0:
         return 1.0
     size = 1.0

@@ -1,4 +1,4 @@
-"""Small pieces that several pages are made of."""
+"""Elements that several pages use: tables, lists, times, forms, alerts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from .html import NOTHING, Attribute, Child, Html, tag
 
 MAX_JSON_CHARACTERS = 200_000
-"""Characters of one value that a page shows."""
+"""Characters of one value on a page."""
 
 
 def table(caption: str, header: Sequence[Child], rows: Iterable[Sequence[Child]], *, empty: str = "None.") -> Html:
-    """Rows under headings. On a phone each row becomes a card, whose cells repeat their headings."""
-    # Roles are said, since tables that are laid out otherwise lose theirs in some browsers.
+    """Return a table. On a phone each row becomes a card, and its cells repeat their headings."""
+    # With roles, as some browsers drop those of tables with another layout.
     body = [
         tag(
             "tr",
@@ -37,18 +37,17 @@ def table(caption: str, header: Sequence[Child], rows: Iterable[Sequence[Child]]
 
 
 def definition_list(pairs: Iterable[tuple[str, Child]]) -> Html:
-    """Names and values; those without a value are left out."""
+    """Return names and values; entries without a value are left out."""
     shown = [(name, value) for name, value in pairs if value not in (None, "", NOTHING)]
-    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in shown], class_="facts")
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in shown], class_="definitions")
 
 
 def section(heading: str, *content: Child, id: str | None = None) -> Html:
-    """A part of a page."""
     return tag("section", tag("h2", heading), content, id=id)
 
 
 def time(moment: datetime | float | None, *, absent: str = "-") -> Html:
-    """A moment, in UTC; the script adds the reader's own time as a hint."""
+    """Return a time in UTC; the script adds the reader's own time as a hint."""
     if moment is None:
         return tag("span", absent, class_="muted")
     if not isinstance(moment, datetime):
@@ -58,7 +57,7 @@ def time(moment: datetime | float | None, *, absent: str = "-") -> Html:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people."""
+    """Format seconds."""
     if seconds is None:
         return "-"
     if seconds < 0.0005:
@@ -75,40 +74,48 @@ def duration(seconds: float | None) -> str:
 
 
 def status(state: str, *, stalled: bool = False) -> Html:
-    """A state; told by its word, and by its colour too."""
     return tag("span", state, " (stalled)" if stalled else None, class_=f"state state-{state.lower()}")
 
 
 def json_block(value: Any, *, label: str, id: str | None = None) -> Html:
-    """A JSON value to read. It can be scrolled by keyboard, and so needs a name."""
+    """Return a JSON value as a block. It can be scrolled by keyboard, so it needs a label."""
     text = value if isinstance(value, str) and id == "traceback" else json.dumps(value, indent=2, ensure_ascii=False)
     if len(text) > MAX_JSON_CHARACTERS:
-        text = f"{text[:MAX_JSON_CHARACTERS]}\n... {len(text) - MAX_JSON_CHARACTERS:,} characters more: the API and `taskq tasks show` have them"
+        text = f"{text[:MAX_JSON_CHARACTERS]}\n... {len(text) - MAX_JSON_CHARACTERS:,} more characters: see the API or `taskq tasks show`"
     return tag("pre", text, tabindex="0", role="region", aria_label=label, id=id)
 
 
+def error_block(type: str | None, message: str | None, traceback: str | None) -> Html:
+    """Return the section with an error and its traceback."""
+    text = tag("p", tag("strong", type), f": {message or ''}", class_="error")
+    return section("Error", text, json_block(traceback, label="Traceback", id="traceback") if traceback else NOTHING)
+
+
 def labels(given: Mapping[str, str]) -> Html:
-    """Labels of a task."""
     if not given:
         return NOTHING
     return tag("span", [tag("code", f"{name}={value}", class_="label") for name, value in given.items()])
 
 
 def action(page: str, text: str, fields: Mapping[str, Child], *, style: str | None = None, name: str = "") -> Html:
-    """A button that changes something.
+    """Return a form with one button.
 
     Args:
-        name: what it changes, for those who hear the button without what stands around it.
+        name: of the changed thing, for screen readers, which read the button without its row.
     """
-    hidden = [tag("input", type="hidden", name=key, value=_text(value)) for key, value in fields.items()]
+    hidden = [hidden_input(key, _text(value)) for key, value in fields.items()]
     button = tag("button", text, tag("span", f" {name}", class_="unseen") if name else None, class_=style)
     return tag("form", hidden, button, method="post", action=page, class_="inline")
+
+
+def hidden_input(name: str, value: str) -> Html:
+    return tag("input", type="hidden", name=name, value=value)
 
 
 def field(
     text: str, name: str, value: str = "", *, hint: str | None = None, number: int = 1, **attributes: Attribute
 ) -> Html:
-    """A labelled line of input; `number` counts those of the same name."""
+    """Return a labelled input; `number` counts the inputs with the same name."""
     id = f"field-{name}" if number == 1 else f"field-{name}-{number}"
     described = f"{id}-hint" if hint else None
     return tag(
@@ -121,13 +128,13 @@ def field(
 
 
 def area(text: str, name: str, value: str = "", *, hint: str | None = None, rows: int = 6) -> Html:
-    """A labelled box of text."""
+    """Return a labelled text area."""
     id = f"field-{name}"
     described = f"{id}-hint" if hint else None
     return tag(
         "p",
         tag("label", text, for_=id),
-        # The first line break in a box is dropped by browsers.
+        # Browsers drop the first line break of a text area.
         tag("textarea", f"\n{value}", id=id, name=name, rows=rows, spellcheck="false", aria_describedby=described),
         tag("small", hint, id=described) if hint else None,
         class_="field wide",
@@ -135,8 +142,8 @@ def area(text: str, name: str, value: str = "", *, hint: str | None = None, rows
 
 
 def choice(text: str, name: str, options: Sequence[tuple[str, str]], chosen: str) -> Html:
-    """A labelled list to choose from: values, and what they are called."""
-    entries = [tag("option", called, value=value, selected=value == chosen) for value, called in options]
+    """Return a labelled list of options, each a value and its name."""
+    entries = [tag("option", shown, value=value, selected=value == chosen) for value, shown in options]
     return tag(
         "p",
         tag("label", text, for_=f"field-{name}"),
@@ -146,8 +153,8 @@ def choice(text: str, name: str, options: Sequence[tuple[str, str]], chosen: str
 
 
 def alert(text: Child, *, bad: bool = False) -> Html:
-    """Something that has just happened, told at once."""
-    return tag("p", text, role="alert" if bad else "status", class_="notice bad" if bad else "notice")
+    """Return a message that screen readers announce at once."""
+    return tag("p", text, role="alert" if bad else "status", class_="alert bad" if bad else "alert")
 
 
 def _text(child: Child) -> str:

@@ -1,4 +1,4 @@
-// The pages work without this. It adds the reader's own time, looks again at what changes, and chooses all rows at once.
+// The pages work without this script. It adds local times, updates the live part, and selects all rows at once.
 "use strict";
 
 (function () {
@@ -9,11 +9,11 @@
     }
   }
 
-  // -- looking again
+  // -- live updates
 
   const live = document.getElementById("live");
   const box = document.getElementById("live-switch");
-  const said = document.getElementById("live-status");
+  const statusLine = document.getElementById("live-status");
   let mark = live ? live.dataset.mark : null;
   let timer = null;
   let failures = 0;
@@ -28,7 +28,7 @@
     return found;
   }
 
-  function tell(before, after) {
+  function announce(before, after) {
     let fresh = 0;
     let changed = 0;
     for (const [key, text] of after) {
@@ -38,14 +38,14 @@
     const parts = [];
     if (fresh) parts.push(fresh + " new");
     if (changed) parts.push(changed + " changed");
-    say(parts.length ? parts.join(", ") : "Updated");
+    show(parts.length ? parts.join(", ") : "Updated");
   }
 
-  function say(text) {
-    if (said.textContent !== text) said.textContent = text;
+  function show(text) {
+    if (statusLine.textContent !== text) statusLine.textContent = text;
   }
 
-  // What names an element across two looks: where a link leads, else its place among its kind.
+  // Identifies an element across two updates: a link by its address, others by their place among their kind.
   function nameOf(element) {
     const kind = element.tagName;
     const place = [...live.querySelectorAll(kind)].indexOf(element);
@@ -54,35 +54,35 @@
 
   function named(name) {
     const all = [...live.querySelectorAll(name.kind)];
-    return name.href === null ? all[name.place] : all.find((one) => one.getAttribute("href") === name.href);
+    return name.href === null ? all[name.place] : all.find((element) => element.getAttribute("href") === name.href);
   }
 
   function put(text) {
     const focused = document.activeElement;
     const name = live.contains(focused) ? nameOf(focused) : null;
-    const open = [...live.querySelectorAll("details")].map((one) => one.open);
-    const scrolled = [...live.querySelectorAll("pre")].map((one) => [one.scrollLeft, one.scrollTop]);
+    const open = [...live.querySelectorAll("details")].map((details) => details.open);
+    const scrolled = [...live.querySelectorAll("pre")].map((block) => [block.scrollLeft, block.scrollTop]);
     const before = rows();
-    live.innerHTML = text; // markup of our own server, which has escaped all that is not
-    [...live.querySelectorAll("details")].forEach((one, place) => { one.open = Boolean(open[place]); });
-    [...live.querySelectorAll("pre")].forEach((one, place) => {
-      if (scrolled[place]) [one.scrollLeft, one.scrollTop] = scrolled[place];
+    live.innerHTML = text; // from our own server, which has escaped all values
+    [...live.querySelectorAll("details")].forEach((details, place) => { details.open = Boolean(open[place]); });
+    [...live.querySelectorAll("pre")].forEach((block, place) => {
+      if (scrolled[place]) [block.scrollLeft, block.scrollTop] = scrolled[place];
     });
     const same = name && named(name);
     if (same) same.focus({ preventScroll: true });
     localTimes(live);
-    tell(before, rows());
+    announce(before, rows());
   }
 
-  // Text that somebody is marking would be lost.
-  function marking() {
+  // An update would clear the reader's selection.
+  function selecting() {
     const marked = getSelection();
     return !marked.isCollapsed && live.contains(marked.anchorNode);
   }
 
-  async function look() {
+  async function update() {
     timer = null;
-    if (marking()) { next(); return; }
+    if (selecting()) { next(); return; }
     try {
       const answer = await fetch(location.href, {
         headers: { "Taskq-Part": "live", "If-None-Match": mark || "", "Accept": "text/html" },
@@ -91,7 +91,7 @@
       if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
       if (answer.status === 200) {
         const text = await answer.text();
-        if (!box.checked || marking()) { next(); return; }
+        if (!box.checked || selecting()) { next(); return; }
         mark = answer.headers.get("ETag");
         if (mark) put(text); else { location.reload(); return; }
       } else if (answer.status !== 304) {
@@ -100,7 +100,7 @@
       failures = 0;
     } catch (error) {
       failures += 1;
-      say("It cannot be reached now; trying again.");
+      show("The server cannot be reached; retrying.");
     }
     next();
   }
@@ -110,7 +110,7 @@
     timer = null;
     if (!live || !box.checked || document.hidden) return;
     const seconds = Number(live.dataset.every) * Math.min(2 ** failures, 12);
-    timer = setTimeout(look, seconds * 1000);
+    timer = setTimeout(update, seconds * 1000);
   }
 
   if (live && live.dataset.every && box) {
@@ -120,37 +120,37 @@
     next();
   }
 
-  // -- going on with what one request could not do
+  // -- continuing a redrive
 
   for (const form of document.querySelectorAll("form[data-again]")) {
     const seconds = Number(form.dataset.again);
-    const told = document.createElement("p");
+    const note = document.createElement("p");
     const stop = document.createElement("button");
-    told.setAttribute("role", "status");
-    told.append("It goes on by itself in " + seconds + " s. ");
+    note.setAttribute("role", "status");
+    note.append("Continues in " + seconds + " s. ");
     stop.type = "button";
     stop.textContent = "Stop";
     const submit = setTimeout(() => form.requestSubmit(), seconds * 1000);
     form.addEventListener("submit", () => clearTimeout(submit));
-    stop.addEventListener("click", () => { clearTimeout(submit); told.textContent = "Stopped."; });
-    told.append(stop);
-    form.append(told);
+    stop.addEventListener("click", () => { clearTimeout(submit); note.textContent = "Stopped."; });
+    note.append(stop);
+    form.append(note);
   }
 
-  // -- choosing
+  // -- selecting rows
 
-  for (const form of document.querySelectorAll("form[data-choosing]")) {
-    const boxes = [...form.querySelectorAll("input[name='" + form.dataset.choosing + "']")];
+  for (const form of document.querySelectorAll("form[data-select]")) {
+    const boxes = [...form.querySelectorAll("input[name='" + form.dataset.select + "']")];
     const label = document.createElement("label");
     const all = document.createElement("input");
     all.type = "checkbox";
-    all.addEventListener("change", () => { for (const one of boxes) one.checked = all.checked; });
+    all.addEventListener("change", () => { for (const each of boxes) each.checked = all.checked; });
     form.addEventListener("change", () => {
-      const chosen = boxes.filter((one) => one.checked).length;
-      all.checked = chosen === boxes.length;
-      all.indeterminate = chosen > 0 && chosen < boxes.length;
+      const selected = boxes.filter((each) => each.checked).length;
+      all.checked = selected === boxes.length;
+      all.indeterminate = selected > 0 && selected < boxes.length;
     });
-    label.append(all, " Choose all that are shown");
+    label.append(all, " Select all shown");
     form.prepend(label);
   }
 

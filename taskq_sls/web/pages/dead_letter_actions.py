@@ -1,12 +1,12 @@
-"""What becomes of dead letters: sent back or deleted, the chosen ones or all that fit, as much as one request can.
+"""The actions on dead letters: redrive or purge, selected ones or all that match.
 
-What one request cannot do, the next page goes on with; its script does so by itself. Between two requests nothing is
-under way: who closes the page leaves the rest where it is.
+One request does as much as its time allows; the next page continues, and its script does so without a click. Nothing runs
+between two requests, so closing the page stops the action.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,31 +18,29 @@ from ..problems import ProblemError
 from ..request_context import RequestContext
 from ..routes import dead_letters
 from ..routes.filters import read_labels
-from .components import alert, table
+from .components import alert, hidden_input, table
 from .forms import Form, read_form
 from .html import NOTHING, Html, link, markup, tag
 from .layout import View, breadcrumb
 
 ALL = "all"
-"""The value of the button that means all dead letters that fit the filter."""
+"""Value of the buttons for all dead letters that match the filter."""
 
 REPEATED = ("which", "queue", "task", "reason", "label", "rate", "group", "edit", "args", "kwargs", "labels")
-"""Fields of a form that the next one has again; `message` is repeated too, but for those that are done with."""
+"""Fields that the next form repeats, beside the messages that remain."""
 
 
 async def redrive(context: RequestContext, request: Request) -> View:
-    """Send dead letters back; all that fit a filter only when that was confirmed."""
+    """Redrive dead letters. All that match only after a confirmation."""
     started = context.now
     form = await read_form(request)
     began = form.number("began")
-    chosen = _chosen(context, form)
+    selected = _selected(context, form)
     if form.text("which") == ALL:
         if not form.text("sure"):
-            return _ask(
-                "Send them all back?", f"{_described(chosen)} will be sent back to their queues.", "redrive", form
-            )
-        # What an earlier request sent back, and has failed again, is left for another time.
-        chosen["before"] = None if began is None else _moment(began)
+            return _confirmation("Redrive all?", f"{_described(selected)} will be redriven.", "redrive", form)
+        # Tasks that failed again since the first request are left, so that they do not go round for ever.
+        selected["before"] = None if began is None else _time(began)
     edits: dict[str, Any] = {}
     if form.text("edit"):
         edits = {
@@ -50,38 +48,38 @@ async def redrive(context: RequestContext, request: Request) -> View:
             "kwargs": form.value("kwargs", dict),
             "set_labels": form.value("labels", dict),
         }
-    given = RedriveDeadLetters(**chosen, **edits, rate=form.number("rate"), group=form.line("group"))
+    given = RedriveDeadLetters(**selected, **edits, rate=form.number("rate"), group=form.line("group"))
     done = await dead_letters.redrive_dead_letters(given, context)
     total = len(done.redriven) + (int(text[:9]) if (text := form.text("sent")).isdecimal() else 0)
     return _redriven(done, form, started if began is None else began, total)
 
 
 async def purge(context: RequestContext, request: Request) -> View:
-    """Delete dead letters for good, when that was confirmed."""
+    """Delete dead letters for good, after a confirmation."""
     form = await read_form(request)
-    chosen = _chosen(context, form)
+    selected = _selected(context, form)
     if not form.text("sure"):
-        text = f"{_described(chosen)} will be deleted for good. The records of their tasks stay."
-        return _ask("Delete them?", text, "purge", form)
-    return _purged(await dead_letters.purge_dead_letters(PurgeDeadLetters(**chosen), context), form)
+        text = f"{_described(selected)} will be deleted for good. The records of their tasks are kept."
+        return _confirmation("Delete dead letters?", text, "purge", form)
+    return _purged(await dead_letters.purge_dead_letters(PurgeDeadLetters(**selected), context), form)
 
 
 def filter_of(form: Form) -> dict[str, str]:
-    """The filter under which a form was shown, as the page's query has it."""
+    """Return the filter of the list that the form was on, as a query."""
     return {name: value for name in ("queue", "task", "reason", "label") if (value := form.line(name))}
 
 
-def _chosen(context: RequestContext, form: Form) -> dict[str, Any]:
-    """Which dead letters a form means.
+def _selected(context: RequestContext, form: Form) -> dict[str, Any]:
+    """Return the fields of the API's request that select the form's dead letters.
 
     Raises:
-        ProblemError: none.
+        ProblemError: none is selected.
     """
     given = filter_of(form)
     if form.text("which") != ALL:
         messages = form.all("message")
         if not messages:
-            raise ProblemError("invalid", "no dead letter is chosen")
+            raise ProblemError("invalid", "no dead letter is selected")
         return {"queue": given.get("queue"), "message_ids": messages, "limit": MAX_DEAD_LETTERS}
     return {
         "queue": given.get("queue"),
@@ -93,98 +91,97 @@ def _chosen(context: RequestContext, form: Form) -> dict[str, Any]:
     }
 
 
-def _described(chosen: dict[str, Any]) -> str:
-    if "message_ids" in chosen:
-        number = len(chosen["message_ids"])
+def _described(selected: dict[str, Any]) -> str:
+    if "message_ids" in selected:
+        number = len(selected["message_ids"])
         return "One dead letter" if number == 1 else f"{number} dead letters"
-    where = [f"of queue {chosen['queue']}" if chosen["queue"] else "of all queues"]
-    where += [f"with reason {reason}" for reason in chosen["reasons"]] + [f"of task {task}" for task in chosen["tasks"]]
-    where += [f"with label {name}={value}" for name, value in chosen["labels"].items()]
-    return f"All dead letters {', '.join(where)}, at most {MAX_DEAD_LETTERS} at a time,"
+    parts = [f"of queue {selected['queue']}" if selected["queue"] else "of all queues"]
+    parts += [f"with reason {reason}" for reason in selected["reasons"]]
+    parts += [f"of task {task}" for task in selected["tasks"]]
+    parts += [f"with label {name}={value}" for name, value in selected["labels"].items()]
+    return f"All dead letters {', '.join(parts)}, at most {MAX_DEAD_LETTERS} at a time,"
 
 
-def _ask(question: str, text: str, page: str, form: Form) -> View:
-    """The question whether it is meant."""
-    danger = page == "purge"
-    asked = tag(
+def _confirmation(question: str, text: str, page: str, form: Form) -> View:
+    button = tag("button", "Delete for good", class_="danger") if page == "purge" else tag("button", "Redrive")
+    confirm = tag(
         "form",
         _repeated(form),
-        _hidden("sure", "yes"),
+        hidden_input("sure", "yes"),
         tag("p", text),
-        tag("p", tag("button", "Delete for good" if danger else "Send back", class_="danger" if danger else None)),
+        tag("p", button),
         method="post",
         action=page,
     )
-    return View(question, "dead-letters", before=markup([_back(form), asked]))
+    return View(question, "dead-letters", before=markup([_back(form), confirm]))
 
 
 def _redriven(done: RedriveDone, form: Form, began: float, total: int) -> View:
     number = len(done.redriven)
     so_far = f", {total} in all" if total > number else ""
-    said = alert(f"{number} {'was' if number == 1 else 'were'} sent back{so_far}; {done.seen} were looked at.")
     rows = [
-        (link(redriven.id or "-", "task", id=redriven.id), redriven.task or "-", redriven.queue, str(redriven.run))
-        for redriven in done.redriven
+        (link(letter.id or "-", "task", id=letter.id), letter.task or "-", letter.queue, str(letter.run))
+        for letter in done.redriven
     ]
-    sent = table("Sent back", ("Id", "Task", "Queue", "Run"), rows, empty="None was sent.")
-    handled = {redriven.message_id for redriven in done.redriven} | {kept.message_id for kept in done.kept}
-    more = _send_more(form, handled, began, total, by_itself=number > 0) if done.more else NOTHING
-    parts = [_back(form), said, more, sent]
-    parts += [_left("Left where they are", done.kept), _left("Sent, but there still (harmless)", done.undeleted)]
-    return View("Sent back", "dead-letters", before=markup(parts))
+    handled = {letter.message_id for letter in done.redriven} | {letter.message_id for letter in done.kept}
+    parts = [
+        _back(form),
+        alert(f"{number} redriven{so_far}; {done.seen} received."),
+        _redrive_more(form, handled, began, total, automatic=number > 0) if done.more else NOTHING,
+        table("Redriven", ("Id", "Task", "Queue", "Run"), rows, empty="None redriven."),
+        _left("Not redriven", done.kept),
+        _left("Redriven, but not deleted (harmless)", done.undeleted),
+    ]
+    return View("Redriven", "dead-letters", before=markup(parts))
 
 
-def _send_more(form: Form, handled: Set[str], began: float, total: int, *, by_itself: bool) -> Html:
-    """The form that goes on; by itself only where the last request got somewhere."""
+def _redrive_more(form: Form, handled: Set[str], began: float, total: int, *, automatic: bool) -> Html:
+    """Return the form that continues; the script sends it if `automatic`, which needs progress by the last request."""
     if form.text("which") != ALL and not set(form.all("message")) - handled:
         return NOTHING
     rate = form.number("rate")
     return tag(
         "form",
         _repeated(form, handled),
-        [_hidden(name, value) for name, value in (("sure", "yes"), ("began", f"{began:.3f}"), ("sent", str(total)))],
-        tag("p", "This page may be closed at any time: what has not been sent back stays a dead letter."),
-        tag("p", tag("button", "Send the next ones back")),
+        hidden_input("sure", "yes"),
+        hidden_input("began", f"{began:.3f}"),
+        hidden_input("sent", str(total)),
+        tag("p", "You may close this page at any time: messages that were not redriven stay in the dead-letter queue."),
+        tag("p", tag("button", "Redrive the next ones")),
         method="post",
         action="redrive",
-        # A rate below one a second holds between two requests too.
-        data_again=round(max(1.0, 0.0 if rate is None else 1 / rate), 1) if by_itself else None,
+        # A rate below one a second must hold between two requests too.
+        data_again=round(max(1.0, 0.0 if rate is None else 1 / rate), 1) if automatic else None,
     )
 
 
 def _purged(done: PurgeDone, form: Form) -> View:
-    number = len(done.purged)
-    said = alert(f"{number} {'was' if number == 1 else 'were'} deleted; {done.seen} were looked at.")
     more = NOTHING
     if done.more and form.text("which") == ALL:
         button = tag("p", tag("button", "Delete the next ones", class_="danger"))
-        more = tag("form", _repeated(form), _hidden("sure", "yes"), button, method="post", action="purge")
-    return View(
-        "Deleted", "dead-letters", before=markup([_back(form), said, more, _left("Left where they are", done.kept)])
-    )
+        more = tag("form", _repeated(form), hidden_input("sure", "yes"), button, method="post", action="purge")
+    message = alert(f"{len(done.purged)} deleted; {done.seen} received.")
+    parts = [_back(form), message, more, _left("Not deleted", done.kept)]
+    return View("Deleted", "dead-letters", before=markup(parts))
 
 
-def _left(caption: str, left: list[Left]) -> Html:
+def _left(caption: str, left: Sequence[Left]) -> Html:
     rows = [(letter.id or letter.message_id, letter.code, letter.message) for letter in left]
-    return table(caption, ("Id", "Code", "Why"), rows) if rows else NOTHING
+    return table(caption, ("Id", "Code", "Reason"), rows) if rows else NOTHING
 
 
-def _moment(began: float) -> datetime:
+def _time(began: float) -> datetime:
     try:
         return datetime.fromtimestamp(began, UTC)
     except (ValueError, OverflowError, OSError):
-        raise ProblemError("invalid", "the form's begin is no time") from None
-
-
-def _hidden(name: str, value: str) -> Html:
-    return tag("input", type="hidden", name=name, value=value)
+        raise ProblemError("invalid", f"the form's began={began!r} is not a time") from None
 
 
 def _repeated(form: Form, handled: Collection[str] = ()) -> Html:
-    """All that the form held, to be sent again."""
+    """Return the fields of the form, to be sent again without the handled messages."""
     fields = [(name, value) for name in REPEATED for value in form.all(name)]
     fields += [("message", message) for message in form.all("message") if message not in handled]
-    return markup([_hidden(name, value) for name, value in fields])
+    return markup([hidden_input(name, value) for name, value in fields])
 
 
 def _back(form: Form) -> Html:

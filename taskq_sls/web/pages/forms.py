@@ -1,4 +1,4 @@
-"""What a form sends."""
+"""Reads the fields of submitted forms."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ MAX_FIELDS = 1_000
 
 
 class Form:
-    """The fields of a form; each may come several times."""
+    """The fields of a form; a field may have several values."""
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
         self._fields = fields
 
     def all(self, name: str) -> list[str]:
-        """All values of a field that are not empty."""
+        """Return the values of a field that are not empty."""
         return [value for value in self._fields.get(name, ()) if value]
 
     def text(self, name: str) -> str:
-        """A field's value; empty where it is not there."""
+        """Return a field's value, or an empty text."""
         return next(iter(self._fields.get(name, ())), "")
 
     def line(self, name: str) -> str | None:
-        """A field's value without blanks around it, or None where nothing is in it."""
+        """Return a field's value without surrounding blanks, or None if it is empty."""
         return self.text(name).strip() or None
 
     def number(self, name: str) -> float | None:
-        """A number, or None where nothing is given.
+        """Return a number, or None if the field is empty.
 
         Raises:
-            ProblemError: it is none.
+            ProblemError: the value is not a number.
         """
         text = self.line(name)
         try:
             return None if text is None else float(text)
         except ValueError:
-            raise ProblemError("invalid", f"{name} {text!r:.40} is no number") from None
+            raise ProblemError("invalid", f"{name}={text!r:.40} must be a number") from None
 
     def value(self, name: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
-        """A JSON list or object, or None where nothing is given.
+        """Return a JSON list or object, or None if the field is empty.
 
         Raises:
-            ProblemError: it is none.
+            ProblemError: the value is not one.
         """
         text = self.line(name)
         if text is None:
             return None
         try:
-            # Python's reader takes NaN and Infinity, which are no JSON.
+            # Python's parser accepts NaN and Infinity, which are not JSON.
             found = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise ProblemError("invalid", f"{name} cannot be read as JSON: {error}") from None
@@ -66,13 +66,13 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """The form that a request carries.
+    """Read the form in a request's body.
 
     Raises:
-        ProblemError: it is none.
+        ProblemError: the body is not a form.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
-        raise ProblemError("bad-request", "a form was expected")
+        raise ProblemError("bad-request", "the body must be a form")
     try:
         text = (await request.body()).decode("ascii")
         return Form(parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
@@ -81,4 +81,4 @@ async def read_form(request: Request) -> Form:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

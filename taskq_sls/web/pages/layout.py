@@ -1,4 +1,4 @@
-"""What all pages have around them."""
+"""The layout of all pages: head, navigation, live part, style sheet and script."""
 
 from __future__ import annotations
 
@@ -20,11 +20,61 @@ NAVIGATION = (
 )
 
 
-def document(app: str, view: View, principal: Principal | None, mark: str | None = None) -> Html:
-    """A whole page.
+class View(NamedTuple):
+    """One page.
 
     Args:
-        mark: entity tag of the part that changes.
+        title: also its heading.
+        page: its entry in the navigation.
+        before, live, after: its content. The script reloads `live` every `every` seconds.
+        every: 0 if nothing changes by itself.
+        status: of the answer.
+    """
+
+    title: str
+    page: str
+    before: Html = NOTHING
+    live: Html = NOTHING
+    after: Html = NOTHING
+    every: int = 0
+    status: int = 200
+
+
+class Asset(NamedTuple):
+    """The style sheet or the script."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+    @property
+    def address(self) -> str:
+        """The relative address. It holds a hash of the content, so that browsers may cache the file for ever."""
+        return f"{self.name}?v={hashlib.sha256(self.content).hexdigest()[:12]}"
+
+
+def _read(name: str, media_type: str) -> Asset:
+    return Asset(name, media_type, Path(__file__).with_name(name).read_bytes())
+
+
+STYLE = _read("dashboard.css", "text/css")
+SCRIPT = _read("dashboard.js", "text/javascript")
+
+ASSETS = {f"/{file.name}": file for file in (STYLE, SCRIPT)}
+
+
+async def asset(request: Request) -> Response:
+    """Serve an asset. It needs no login."""
+    found = ASSETS[request.scope["path"]]
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(found.content, media_type=found.media_type, headers=headers)
+
+
+def document(app: str, view: View, principal: Principal | None, mark: str | None = None) -> Html:
+    """Return a whole page.
+
+    Args:
+        mark: entity tag of the live part.
     """
     body = tag(
         "body",
@@ -88,60 +138,5 @@ def _live(view: View, mark: str | None) -> Html:
 
 
 def breadcrumb(text: str, page: str, /, **query: str) -> Html:
-    """The way back to the page that led here."""
-    return tag("p", Html("&larr; "), link(text, page, **query), class_="crumb")
-
-
-class View(NamedTuple):
-    """One page.
-
-    Args:
-        title: what it is about; also its heading.
-        page: the entry of the navigation that it belongs to.
-        before, live, after: its content. `live` is asked for again while the page is looked at.
-        every: seconds between two looks; 0 where nothing changes by itself.
-        status: of the answer.
-    """
-
-    title: str
-    page: str
-    before: Html = NOTHING
-    live: Html = NOTHING
-    after: Html = NOTHING
-    every: int = 0
-    status: int = 200
-
-
-FOREVER = "public, max-age=31536000, immutable"
-
-
-class Asset(NamedTuple):
-    """A file that pages use.
-
-    Args:
-        address: relative to the pages, which all lie in one folder.
-    """
-
-    name: str
-    media_type: str
-    content: bytes
-
-    @property
-    def address(self) -> str:
-        return f"{self.name}?v={hashlib.sha256(self.content).hexdigest()[:12]}"
-
-
-def _read(name: str, media_type: str) -> Asset:
-    return Asset(name, media_type, Path(__file__).with_name(name).read_bytes())
-
-
-STYLE = _read("dashboard.css", "text/css")
-SCRIPT = _read("dashboard.js", "text/javascript")
-
-ASSETS = {f"/{file.name}": file for file in (STYLE, SCRIPT)}
-
-
-async def asset(request: Request) -> Response:
-    """One of the files. Nothing in them is secret."""
-    found = ASSETS[request.scope["path"]]
-    return Response(found.content, media_type=found.media_type, headers={"Cache-Control": FOREVER})
+    """Return a link back to the page before."""
+    return tag("p", Html("&larr; "), link(text, page, **query), class_="breadcrumb")

@@ -1,4 +1,4 @@
-"""Log in with a token, and out."""
+"""The login with a token, and the logout."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from starlette.responses import Response
 from ...errors import TaskQError
 from ..auth import Authenticator
 from ..problems import ProblemError
-from .components import alert
+from .components import alert, hidden_input
 from .forms import read_form
 from .html import Html, tag
 from .layout import View
 from .responses import error_page, redirect, rendered
 from .sessions import LIFETIME_SECONDS, Sessions
 
-HINT = "It begins with tq_ and is not kept: you stay logged in for {hours} hours."
+HINT = "A token begins with tq_. It is not stored; you stay logged in for {hours} hours."
 
 
 class Login:
-    """The login of one site.
+    """The login of one API.
 
     Args:
-        pages: paths that one may come back to.
+        pages: paths that a login may return to.
     """
 
     def __init__(self, app: str, authenticator: Authenticator, sessions: Sessions, pages: Collection[str]) -> None:
@@ -35,11 +35,11 @@ class Login:
         self._pages = pages
 
     async def show(self, request: Request) -> Response:
-        """The form."""
+        """Return the form."""
         return rendered(request, self._app, _form(request.query_params.get("back", "")), None)
 
     async def enter(self, request: Request) -> Response:
-        """Take the token, and give a session for it."""
+        """Check the token and begin a session."""
         form = await read_form(request)
         back = form.text("back")
         try:
@@ -47,7 +47,7 @@ class Login:
         except ProblemError as problem:
             if problem.kind != "unauthorized":
                 return error_page(self._app, problem, None, "login")
-            return rendered(request, self._app, _form(back, "This token is not valid, or not any more."), None)
+            return rendered(request, self._app, _form(back, "This token is not valid, or has expired."), None)
         answer = redirect(self._allowed(back))
         try:
             await self._sessions.begin(request, answer, token)
@@ -61,16 +61,16 @@ class Login:
         try:
             await self._sessions.end(request, answer)
         except TaskQError as error:
-            told = error_page(self._app, error, None, "login")
-            told.raw_headers += [(name, value) for name, value in answer.raw_headers if name == b"set-cookie"]
-            return told
+            page = error_page(self._app, error, None, "login")
+            page.raw_headers += [(name, value) for name, value in answer.raw_headers if name == b"set-cookie"]
+            return page
         return answer
 
     def _allowed(self, back: str) -> str:
-        """A page of ours, whatever the form says."""
+        """Return the address of a page here, never that of another site."""
         try:
             parts = urlsplit(back)
-        except ValueError:  # a host that is none
+        except ValueError:  # malformed host
             return "./"
         page = parts.path.removeprefix("./")
         if parts.scheme or parts.netloc or f"/{page}" not in self._pages or not back.isprintable():
@@ -82,7 +82,7 @@ def _form(back: str, fault: str | None = None) -> View:
     hint = HINT.format(hours=LIFETIME_SECONDS // 3600)
     form = tag(
         "form",
-        tag("input", type="hidden", name="back", value=back),
+        hidden_input("back", back),
         tag(
             "p",
             tag("label", "Token", for_="token"),
@@ -105,5 +105,5 @@ def _form(back: str, fault: str | None = None) -> View:
         action="login",
         class_="login",
     )
-    told = alert(fault, bad=True) if fault else ""
-    return View("Log in", "login", before=Html(told + form), status=401 if fault else 200)
+    message = alert(fault, bad=True) if fault else ""
+    return View("Log in", "login", before=Html(message + form), status=401 if fault else 200)

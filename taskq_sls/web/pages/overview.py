@@ -1,4 +1,4 @@
-"""The first page: queues, what happened over time, what fails most, who works."""
+"""The overview: queues, charts, failures and workers."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from .layout import View
 from .responses import problem_details
 
 UPDATE_SECONDS = 15
-"""Seconds between two looks: each asks every queue, the counters of the time shown, and the reports of workers."""
+"""Time between two updates. Each reads every queue, the counters of the time shown, and the reports of workers."""
 
 AGES_SECONDS = 60.0
-"""Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""
+"""Time between two requests to CloudWatch, which bills each metric and has new data once a minute."""
 
 SPANS = {"1h": (3_600, "hour"), "6h": (21_600, "6 hours"), "24h": (86_400, "24 hours"), "7d": (604_800, "7 days")}
-"""Times that charts can show, in seconds."""
+"""Time spans of the charts: seconds and name."""
 
 MAX_FAILURES_SHOWN = 8
-"""Failures that are shown."""
+"""Failures in the list."""
 
 MAX_WORKERS_SHOWN = 100
-"""Workers that are shown."""
+"""Workers in the list."""
 
 T = TypeVar("T")
 
@@ -48,34 +48,33 @@ _ages: WeakKeyDictionary[App, tuple[float, dict[str, float]]] = WeakKeyDictionar
 
 
 async def show(context: RequestContext, request: Request) -> View:
-    """How things stand, and how they came to."""
+    """Return the page. A section that cannot be read shows the error, and does not hide the others."""
     span = request.query_params.get("span", "1h")
     if span not in SPANS:
         span = "1h"
     app, services = context.app, context.services
     since = timedelta(seconds=SPANS[span][0])
-    queues, workers, failed, window = looks = await asyncio.gather(
-        _looked(_queues(app, services)),
-        _looked(_workers(app, services)),
-        _looked(services.results.list(Query((), State.FAILED, limit=MAX_FAILURES_SHOWN), now=context.now)),
-        _looked(app.metrics.awindow(since=since)),
+    queues, workers, failed, window = parts = await asyncio.gather(
+        _read(_queues(app, services)),
+        _read(_workers(app, services)),
+        _read(services.results.list(Query(status=State.FAILED, limit=MAX_FAILURES_SHOWN), now=context.now)),
+        _read(app.metrics.awindow(since=since)),
     )
-    if len(faults := [part for part in looks if isinstance(part, TaskQError)]) == len(looks):
-        raise faults[0]
+    if len(errors := [part for part in parts if isinstance(part, TaskQError)]) == len(parts):
+        raise errors[0]
     live = [
         section("Queues", _shown(queues, _queue_table), id="queues"),
         section(f"The last {SPANS[span][1]}", _shown(window, _charts), id="charts"),
-        section("What fails most", _shown(window, _failing), id="failing"),
-        section("Last failures", _shown(failed, _failures), id="failures"),
+        section("Most failures", _shown(window, _failing), id="failing"),
+        section("Latest failures", _shown(failed, _failures), id="failures"),
         section("Workers", _shown(workers, _worker_table), id="workers"),
     ]
     return View("Overview", "./", before=_spans(span), live=markup(live), every=UPDATE_SECONDS)
 
 
-async def _looked(look: Awaitable[T]) -> T | TaskQError:
-    """What a look brings, or why it brings nothing: what cannot be read must not hide the rest."""
+async def _read(request: Awaitable[T]) -> T | TaskQError:
     try:
-        return await look
+        return await request
     except TaskQError as error:
         return error
 
@@ -84,15 +83,15 @@ def _shown(found: T | TaskQError, show: Callable[[T], Html]) -> Html:
     if not isinstance(found, TaskQError):
         return show(found)
     problem = problem_details(found)
-    return alert(f"{problem['title']}: {problem.get('detail') or 'no more is known'}", bad=True)
+    return alert(f"{problem['title']}: {problem.get('detail') or 'no details'}", bad=True)
 
 
 async def _queues(app: App, services: Services) -> list[QueueStats]:
-    """The queues, with ages that are at most a minute old."""
+    """Return the queues. The ages of their oldest messages are up to a minute old."""
     queues = await queue_stats(app, services, ages=False)
     now = app.clock.time()
-    asked_at, ages = _ages.get(app, (float("-inf"), {}))
-    if not 0 <= now - asked_at < AGES_SECONDS:
+    read_at, ages = _ages.get(app, (float("-inf"), {}))
+    if not 0 <= now - read_at < AGES_SECONDS:
         ages = await oldest_ages(app, services, [queue.name for queue in queues])
         _ages[app] = (now, ages)
     return [queue._replace(oldest_age=ages.get(queue.name)) for queue in queues]
@@ -107,7 +106,7 @@ def _spans(chosen: str) -> Html:
         tag("li", tag("a", f"Last {text}", href=f"./?span={name}", aria_current="true" if name == chosen else None))
         for name, (_, text) in SPANS.items()
     ]
-    return tag("nav", tag("ul", entries), aria_label="Time that the charts show", class_="spans")
+    return tag("nav", tag("ul", entries), aria_label="Time span of the charts", class_="spans")
 
 
 def _queue_table(queues: Sequence[QueueStats]) -> Html:
@@ -119,15 +118,15 @@ def _queue_table(queues: Sequence[QueueStats]) -> Html:
             f"{queue.in_flight:,}",
             f"{queue.delayed:,}",
             duration(queue.oldest_age),
-            _dead(queue),
+            _dead_letters(queue),
         )
         for queue in queues
     ]
-    header = ("Queue", "Waiting", "In flight", "Delayed", "Oldest waits", "Dead letters")
-    return table("Queues, as SQS counts them", header, rows)
+    header = ("Queue", "Waiting", "In flight", "Delayed", "Oldest message", "Dead letters")
+    return table("Queues; SQS counts are approximate", header, rows)
 
 
-def _dead(queue: QueueStats) -> Child:
+def _dead_letters(queue: QueueStats) -> Child:
     if queue.dead_letters is None:
         return "-"
     if not queue.dead_letters:
@@ -138,20 +137,22 @@ def _dead(queue: QueueStats) -> Child:
 def _charts(window: Window) -> Html:
     points = window.points
     times, counters = [point.time for point in points], [point.counters for point in points]
-    happened = [
+    ends = [
         Line("succeeded", "good", [counter.succeeded for counter in counters]),
         Line("failed", "bad", [counter.failed for counter in counters]),
         Line("retried", "warn", [counter.retried for counter in counters]),
     ]
-    took = [Line("half within", "good", [counter.p50 for counter in counters])]
-    took.append(Line("95 % within", "warn", [counter.p95 for counter in counters]))
-    waited = [Line("on average", "good", [counter.mean_wait for counter in counters])]
+    durations = [
+        Line("p50", "good", [counter.p50 for counter in counters]),
+        Line("p95", "warn", [counter.p95 for counter in counters]),
+    ]
+    waits = [Line("average", "good", [counter.mean_wait for counter in counters])]
     step = window.step
     return tag(
         "div",
-        chart("Tasks", times, happened, step=step),
-        chart("Duration of attempts", times, took, step=step, form=duration),
-        chart("Wait in the queue", times, waited, step=step, form=duration),
+        chart("Tasks", times, ends, step=step),
+        chart("Duration of attempts", times, durations, step=step, form=duration),
+        chart("Time in the queue", times, waits, step=step, form=duration),
         class_="charts",
     )
 
@@ -166,8 +167,8 @@ def _failing(window: Window) -> Html:
         )
         for task in window.failing(10)
     ]
-    header = ("Task", "Failed for good", "Retried", "Of its attempts")
-    return table("Tasks that failed in this time", header, rows, empty="Nothing has failed in this time.")
+    header = ("Task", "Failed for good", "Retried", "Failure rate")
+    return table("Tasks that failed in this time", header, rows, empty="No failures in this time.")
 
 
 def _rate(share: float | None) -> Child:
@@ -184,7 +185,7 @@ def _failures(failed: Sequence[TaskRecord]) -> Html:
         )
         for record in failed
     ]
-    return table("Tasks that failed last", ("Id", "Task", "Failed at (UTC)", "Error"), rows, empty="None has failed.")
+    return table("Latest failed tasks", ("Id", "Task", "Failed at (UTC)", "Error"), rows, empty="No failed tasks.")
 
 
 def _worker_table(workers: Sequence[WorkerReport]) -> Html:

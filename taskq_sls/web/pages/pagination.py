@@ -1,4 +1,4 @@
-"""Where a look for tasks ended, and the ways to go on with it."""
+"""Links to the rest of a search for tasks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .search import SearchResult
 
 
 def next_links(page: str, query: Mapping[str, Given], found: SearchResult) -> list[Html]:
-    """What a look has not looked at, and the ways to go on.
+    """Return links to the rest of the search, and a note on the part that was searched.
 
     Args:
-        query: of the page; what it says of where to go on from is replaced.
+        query: of the page; its cursors are replaced.
     """
     parts: list[Html] = []
     if found.read and found.cursor is not None:
@@ -22,24 +22,24 @@ def next_links(page: str, query: Mapping[str, Given], found: SearchResult) -> li
         parts.append(
             tag(
                 "p",
-                f"{found.read} tasks were looked at, back to ",
+                f"Searched {found.read} tasks, back to ",
                 time(oldest),
-                "; older ones were not.",
+                ". Older tasks were not searched.",
                 class_="muted",
             )
         )
     if found.names:
-        parts.append(task_names(f"Looked for among {len(found.names)} of {found.total} names of tasks", found.names))
-    ways = []
+        parts.append(task_names(f"Searched {len(found.names)} of {found.total} task names", found.names))
+    links = []
     if found.cursor is not None:
-        ways.append(link("Older tasks", page, **{**query, "cursor": found.cursor}))
+        links.append(link("Older tasks", page, **{**query, "cursor": found.cursor}))
     if found.after is not None:
-        ways.append(link("Look among the next names", page, **{**query, "cursor": None, "after": found.after}))
-    if ways:
-        parts.append(tag("p", [[way, " "] for way in ways], class_="further"))
+        links.append(link("Search the next names", page, **{**query, "cursor": None, "after": found.after}))
+    if links:
+        parts.append(tag("p", [[entry, " "] for entry in links], class_="pagination"))
     return parts
 
 
 def task_names(text: str, names: Sequence[str]) -> Html:
-    """Which names a look asked for, for who wants to know."""
+    """Return the searched names, folded under `text`."""
     return tag("details", tag("summary", text), tag("ul", [tag("li", name) for name in names]), class_="muted")

@@ -1,4 +1,4 @@
-"""Views and errors as answers to a browser."""
+"""Turns views and errors into answers for a browser."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ HEADERS = {
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
-    # Not no-referrer, with which browsers do not tell the origin of a form.
+    # With no-referrer, browsers would not send the origin of a form.
     "Referrer-Policy": "same-origin",
 }
 
-_OF_ADDRESSES = "".join(map(chr, range(0x21, 0x7F)))
-"""Characters that an address may hold unquoted: it is quoted already."""
+_ADDRESS_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
+"""Characters that stay as they are in an address, which is already quoted."""
 
 PART = "taskq-part"
-"""The header by which the script asks for the part of a page that changes."""
+"""The header with which the script requests only the live part of a page."""
 
 
 def rendered(request: Request, app: str, view: View, principal: Principal | None) -> Response:
-    """A page; or of a page that changes, only the part that does, if that is asked for."""
+    """Return a page, or only its live part if that is requested."""
     if not view.every:
         return _response(document(app, view, principal), view.status)
     mark = f'"{hashlib.sha256(_encoded(view.live)).hexdigest()[:20]}"'
@@ -48,22 +48,18 @@ def rendered(request: Request, app: str, view: View, principal: Principal | None
 
 
 def redirect(page: str) -> Response:
-    """To another page, by its relative address."""
-    # A form or a query may hold letters that no header can carry.
-    return Response(status_code=303, headers={"Location": quote(page, safe=_OF_ADDRESSES), **HEADERS})
+    """Return a redirect to another page, by its relative address."""
+    # Headers must be ASCII, and a form or a query may hold other letters.
+    return Response(status_code=303, headers={"Location": quote(page, safe=_ADDRESS_CHARACTERS), **HEADERS})
 
 
 def error_page(app: str, error: Exception, principal: Principal | None, page: str) -> Response:
-    """What went wrong, for a reader.
-
-    Raises:
-        Exception: `error` itself, where it is not one that a reader can be told.
-    """
+    """Return a page about an error. Raises `error` if it is not an error of the request or of the library."""
     problem = problem_details(error)
     view = View(
         problem["title"],
         page,
-        before=Html(alert(problem.get("detail") or "No more is known.", bad=True) + tag("p", link("Back", page))),
+        before=Html(alert(problem.get("detail") or "No details.", bad=True) + tag("p", link("Back", page))),
         status=problem["status"],
     )
     headers = {} if not isinstance(error, ProblemError) else dict(error.headers or {})
@@ -71,23 +67,18 @@ def error_page(app: str, error: Exception, principal: Principal | None, page: st
 
 
 def requested_page(connection: HTTPConnection) -> str:
-    """The page that was asked for, with its query, relative to the others."""
+    """Return the relative address of the requested page, with its query."""
     name = connection.scope["path"].lstrip("/") or "./"
     query = connection.url.query
     return f"{name}?{query}" if query else name
 
 
 def problem_details(error: Exception) -> dict[str, Any]:
-    """An error as the members of a problem document.
-
-    Raises:
-        Exception: `error` itself, where it is not one that a reader can be told.
-    """
+    """Return the members of the problem document for an error. Raises `error` if there is none for it."""
     if isinstance(error, ValidationError):
         # Without the input, as in the API.
         first = error.errors(include_input=False, include_url=False)[0]
-        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        error = ProblemError("invalid", detail)
+        error = ProblemError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
     if isinstance(error, ProblemError):
         answer = error.response()
     elif isinstance(error, TaskQError):
@@ -103,5 +94,5 @@ def _response(content: Html, status: int, headers: dict[str, str] | None = None)
 
 
 def _encoded(content: Html) -> bytes:
-    # What a task was given may hold half of a surrogate pair, which UTF-8 cannot carry.
+    # Arguments may hold half of a surrogate pair, which UTF-8 cannot encode.
     return content.encode("utf-8", "replace")

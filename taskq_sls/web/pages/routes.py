@@ -1,4 +1,4 @@
-"""The pages as part of the ASGI app: where they are, who may ask for them, and what a browser gets to see of errors."""
+"""Serves the pages: their paths, the scopes they need, and the login that the guard of the API asks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from ...client.app import App
 from ..auth import Authenticator, Principal, Scope
 from ..problems import ProblemError
 from ..request_context import RequestContext, needs
-from . import dead_letter_actions as disposal
-from . import dead_letters, overview, schedules, task, tasks
-from . import task_actions as actions
+from . import dead_letter_actions, dead_letters, overview, schedules, task, task_actions, tasks
 from .html import address
 from .layout import ASSETS, View, asset
 from .login import Login
@@ -24,18 +22,18 @@ from .responses import error_page, redirect, rendered, requested_page
 from .sessions import Sessions
 
 Handler = Callable[[RequestContext, Request], Awaitable[View | Response]]
-"""Makes a page, or sends the browser elsewhere."""
+"""Makes a page, or redirects the browser."""
 
 
-class Page(NamedTuple):
-    """A page: what makes it, and the scope that it needs."""
+class PageRoute(NamedTuple):
+    """A page and the scope that it needs."""
 
     show: Handler
     scope: Scope = "read"
 
 
-class Action(NamedTuple):
-    """An action of a page: what carries it out, and the page that it belongs to."""
+class ActionRoute(NamedTuple):
+    """An action, and the page to return to if it fails."""
 
     act: Handler
     page: str
@@ -43,55 +41,57 @@ class Action(NamedTuple):
 
 
 PAGES = {
-    "/": Page(overview.show),
-    "/tasks": Page(tasks.show),
-    "/task": Page(task.show),
-    "/schedules": Page(schedules.show),
-    "/dead-letters": Page(dead_letters.show),
-    "/dead-letter": Page(dead_letters.inspect),
+    "/": PageRoute(overview.show),
+    "/tasks": PageRoute(tasks.show),
+    "/task": PageRoute(task.show),
+    "/schedules": PageRoute(schedules.show),
+    "/dead-letters": PageRoute(dead_letters.show),
+    "/dead-letter": PageRoute(dead_letters.inspect),
 }
 
 ACTIONS = {
-    "/cancel": Action(actions.cancel, "tasks"),
-    "/retry": Action(actions.retry, "tasks"),
-    "/pause": Action(actions.pause, "schedules"),
-    "/resume": Action(actions.resume, "schedules"),
-    "/redrive": Action(disposal.redrive, "dead-letters"),
-    "/purge": Action(disposal.purge, "dead-letters"),
+    "/cancel": ActionRoute(task_actions.cancel, "tasks"),
+    "/retry": ActionRoute(task_actions.retry, "tasks"),
+    "/pause": ActionRoute(task_actions.pause, "schedules"),
+    "/resume": ActionRoute(task_actions.resume, "schedules"),
+    "/redrive": ActionRoute(dead_letter_actions.redrive, "dead-letters"),
+    "/purge": ActionRoute(dead_letter_actions.purge, "dead-letters"),
 }
 
 LOGIN, LOGOUT = "/login", "/logout"
 
 
 def add_pages(api: FastAPI, authenticator: Authenticator, now: Callable[[], float]) -> Dashboard:
-    """Put the pages into an API; answers the login by which browsers come in.
+    """Add the pages to an API. Returns the login for its guard.
 
     Args:
-        now: epoch seconds.
+        now: returns epoch seconds.
     """
     app: App = api.state.taskq
-    site = Dashboard(app, authenticator, now)
-    routes = [Route(path, site.endpoint(page.show, page.scope, "./"), methods=["GET"]) for path, page in PAGES.items()]
-    routes += [
-        Route(path, site.endpoint(action.act, action.scope, action.page), methods=["POST"])
-        for path, action in ACTIONS.items()
-    ]
-    routes += [Route(path, _elsewhere(action.page), methods=["GET"]) for path, action in ACTIONS.items()]
-    routes += [Route(path, asset, methods=["GET"]) for path in ASSETS]
-    routes += [
-        Route(LOGIN, site.login.show, methods=["GET"]),
-        Route(LOGIN, site.login.enter, methods=["POST"]),
-        Route(LOGOUT, site.login.leave, methods=["POST"]),
+    dashboard = Dashboard(app, authenticator, now)
+    routes = [
+        *(
+            Route(path, dashboard.endpoint(page.show, page.scope, "./"), methods=["GET"])
+            for path, page in PAGES.items()
+        ),
+        *(
+            Route(path, dashboard.endpoint(action.act, action.scope, action.page), methods=["POST"])
+            for path, action in ACTIONS.items()
+        ),
+        # A browser shows the address of the last action; reloading it leads back to the page.
+        *(Route(path, _redirect_to(action.page), methods=["GET"]) for path, action in ACTIONS.items()),
+        *(Route(path, asset, methods=["GET"]) for path in ASSETS),
+        Route(LOGIN, dashboard.login.show, methods=["GET"]),
+        Route(LOGIN, dashboard.login.enter, methods=["POST"]),
+        Route(LOGOUT, dashboard.login.leave, methods=["POST"]),
     ]
     for route in routes:
         route.include_in_schema = False
     api.router.routes.extend(routes)
-    return site
+    return dashboard
 
 
-def _elsewhere(page: str) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint for who asks for the address that an action left in the browser."""
-
+def _redirect_to(page: str) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         return redirect(page)
 
@@ -99,7 +99,7 @@ def _elsewhere(page: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class Dashboard:
-    """The pages of one API, and the way in for people."""
+    """The pages of one API, and their login."""
 
     def __init__(self, app: App, authenticator: Authenticator, now: Callable[[], float]) -> None:
         self._app = app
@@ -107,19 +107,17 @@ class Dashboard:
         self._with_login = "tokens" in authenticator.modes
         self.login = Login(app.name, authenticator, self._sessions, PAGES)
 
-    # -- the login ---------------------------------------------------------------------------------------------------
-
     def is_public(self, connection: HTTPConnection) -> bool:
-        """The login, and files that hold nothing of anybody."""
+        """True for the login, the style sheet and the script."""
         path: str = connection.scope["path"]
         return path in ASSETS or (path == LOGIN and self._with_login)
 
     async def principal(self, connection: HTTPConnection) -> Principal | None:
-        """Who has logged in. The API takes a session too: it is as good as the token."""
+        """Return the caller of a session, which the API accepts like the token itself."""
         return await self._sessions.principal(connection)
 
     def page_for(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
-        """A browser that is not logged in is sent to do so; other problems of a page are told by a page."""
+        """Return a page about a problem for a browser; without a login, a redirect to it."""
         path: str = connection.scope["path"]
         if path not in PAGES and path not in ACTIONS and path not in (LOGIN, LOGOUT):
             return None
@@ -131,14 +129,12 @@ class Dashboard:
         principal: Principal | None = connection.scope.get("taskq.principal")
         return error_page(self._app.name, problem, principal, "./")
 
-    # -- routes -----------------------------------------------------------------------------------------------------
-
     def endpoint(self, show: Handler, scope: Scope, page: str) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint of a page or an action.
+        """Return the endpoint of a page or an action.
 
         Args:
-            scope: that it needs.
-            page: to go back to where it fails.
+            scope: needed by the caller.
+            page: linked from an error page.
         """
 
         async def answer(request: Request) -> Response:
@@ -146,9 +142,8 @@ class Dashboard:
             try:
                 needs(scope)(request)
                 services = await self._app.services.on_loop()
-                view = await show(
-                    RequestContext(self._app, services, principal, request.scope["taskq.deadline"]), request
-                )
+                context = RequestContext(self._app, services, principal, request.scope["taskq.deadline"])
+                view = await show(context, request)
             except Exception as error:
                 return error_page(self._app.name, error, principal, page)
             return view if isinstance(view, Response) else rendered(request, self._app.name, view, principal)

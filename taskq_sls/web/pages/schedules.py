@@ -1,9 +1,9 @@
-"""The schedules: how they stand, and when they fire next."""
+"""The page of schedules: their state and next runs."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from starlette.requests import Request
@@ -18,33 +18,33 @@ from .task_actions import MESSAGES
 from .timeline import DAY_SECONDS, Step, event_list, tick_strip
 
 MIN_PAGE_SCHEDULES = 50
-"""Schedules after which a page ends; one read brings up to 100."""
+"""A page ends after at least so many schedules; one read returns up to 100."""
 
 MAX_RUNS_DRAWN = 48
-"""Runs of one schedule that are drawn."""
+"""Runs of one schedule on its strip."""
 
 NEXT_RUNS_LISTED = 10
-"""Runs of all schedules that are told one by one."""
+"""Runs of all schedules in the list."""
 
 
 async def show(context: RequestContext, request: Request) -> View:
-    """About 100 schedules, by name: first those of the code, then those made at run time."""
+    """Return about 100 schedules by name: first those declared in code, then those created at run time."""
     given = request.query_params
-    found, cursor = await _some(context, given.get("cursor") or None)
+    schedules, cursor = await _page(context, given.get("cursor") or None)
     now = context.now
-    runs = {schedule.stored.spec.name: _runs(schedule, now) for schedule in found}
-    said = MESSAGES.get(given.get("said", ""))
+    runs = {schedule.stored.spec.name: _runs(schedule, now) for schedule in schedules}
+    message = MESSAGES.get(given.get("outcome", ""))
     content = [
-        alert(said) if said else NOTHING,
-        section("Next runs", _first_runs(found, runs)),
-        section("Schedules", _table(context, found, runs, now)),
+        alert(message) if message else NOTHING,
+        section("Next runs", _next_runs(schedules, runs)),
+        section("Schedules", _table(context, schedules, runs, now)),
         tag("p", link("More schedules", "schedules", cursor=cursor)) if cursor else NOTHING,
     ]
     return View("Schedules", "schedules", before=markup(content))
 
 
-async def _some(context: RequestContext, cursor: str | None) -> tuple[list[ScheduleView], str | None]:
-    """Schedules of both kinds, and where to go on."""
+async def _page(context: RequestContext, cursor: str | None) -> tuple[list[ScheduleView], str | None]:
+    """Return schedules of both kinds, and the cursor of the next page."""
     found: list[ScheduleView] = []
     while True:
         page = await list_schedules(context.app, context.services, cursor=cursor)
@@ -55,7 +55,7 @@ async def _some(context: RequestContext, cursor: str | None) -> tuple[list[Sched
 
 
 def _runs(schedule: ScheduleView, now: float) -> list[float]:
-    """When it fires in the next 24 hours, as far as that is drawn."""
+    """Return the runs of the next 24 hours, at most `MAX_RUNS_DRAWN`."""
     found: list[float] = []
     at = schedule.next_at
     while at is not None and at <= now + DAY_SECONDS and len(found) < MAX_RUNS_DRAWN:
@@ -65,36 +65,33 @@ def _runs(schedule: ScheduleView, now: float) -> list[float]:
     return found
 
 
-def _first_runs(schedules: Sequence[ScheduleView], runs: dict[str, list[float]]) -> Html:
-    every = heapq.merge(
-        *(
-            [(at, schedule.stored.spec.name, schedule.task) for at in runs[schedule.stored.spec.name]]
-            for schedule in schedules
-        )
-    )
-    first = list(islice(every, NEXT_RUNS_LISTED))
-    if not first:
-        return tag("p", "None in the next 24 hours.", class_="muted")
-    return event_list(
-        [Step(at, tag("span", task or "?", " ", tag("small", name))) for at, name, task in first], "Next runs"
-    )
+def _next_runs(schedules: Sequence[ScheduleView], runs: Mapping[str, Sequence[float]]) -> Html:
+    by_schedule = [
+        [(at, schedule.stored.spec.name, schedule.task) for at in runs[schedule.stored.spec.name]]
+        for schedule in schedules
+    ]
+    first = islice(heapq.merge(*by_schedule), NEXT_RUNS_LISTED)
+    steps = [Step(at, tag("span", task or "?", " ", tag("small", name))) for at, name, task in first]
+    if not steps:
+        return tag("p", "No runs in the next 24 hours.", class_="muted")
+    return event_list(steps, "Next runs")
 
 
 def _table(
-    context: RequestContext, schedules: Sequence[ScheduleView], runs: dict[str, list[float]], now: float
+    context: RequestContext, schedules: Sequence[ScheduleView], runs: Mapping[str, Sequence[float]], now: float
 ) -> Html:
     admin = "admin" in context.principal.scopes
-    header = ["Name", "Task", "When", "State", "Next run (UTC)", "Next 24 hours", "Last run (UTC)"]
+    header = ["Name", "Task", "Expression", "State", "Next run (UTC)", "Next 24 hours", "Last run (UTC)"]
     rows = [_row(schedule, runs[schedule.stored.spec.name], now, admin=admin) for schedule in schedules]
-    return table("How they stand; changes take effect at once", [*header, "Change"] if admin else header, rows)
+    return table("Schedules; changes take effect at once", [*header, "Change"] if admin else header, rows)
 
 
 def _row(schedule: ScheduleView, runs: Sequence[float], now: float, *, admin: bool) -> list[Child]:
     spec = schedule.stored.spec
-    kind = {"declared": "declared in code", "runtime": "made at run time"}.get(kind_of(spec.name) or "")
+    kind = {"declared": "declared in code", "runtime": "created at run time"}.get(kind_of(spec.name) or "")
     last: Child = time(schedule.last_at)
     if schedule.last_id is not None and schedule.last is not None:
-        last = markup([last, " ", link(markup([status(schedule.last.status)]), "task", id=schedule.last_id)])
+        last = markup([last, " ", link(status(schedule.last.status), "task", id=schedule.last_id)])
     row: list[Child] = [
         tag("span", spec.name, tag("br"), tag("small", kind)),
         schedule.task or "-",
@@ -105,7 +102,6 @@ def _row(schedule: ScheduleView, runs: Sequence[float], now: float, *, admin: bo
         last,
     ]
     if admin:
-        paused = not spec.enabled
-        page, text = ("resume", "Resume") if paused else ("pause", "Pause")
+        page, text = ("pause", "Pause") if spec.enabled else ("resume", "Resume")
         row.append(action(page, text, {"name": spec.name}, name=spec.name))
     return row

@@ -1,4 +1,4 @@
-"""One task: what is known of it, and what can be done with it."""
+"""The page of one task: its record, attempts, arguments and related tasks, and the actions on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from .components import (
     area,
     definition_list,
     duration,
+    error_block,
     field,
+    hidden_input,
     json_block,
     labels,
     section,
@@ -42,39 +44,52 @@ from .task_actions import MESSAGES
 from .timeline import attempt_history
 
 UPDATE_SECONDS = 5
-"""Seconds between two looks at a task that has not ended."""
+"""Time between two updates of a task that has not ended."""
 
 REPEATS = "repeats"
-"""Which children are looked for: those that were sent to repeat a task."""
+"""Value of the parameter `children` for tasks that repeat the task."""
 
 
 async def show(context: RequestContext, request: Request) -> View:
-    """A task. Its arguments and its children are looked for when somebody asks: both read more than one record."""
+    """Return the page. Dead letter and children are read only on request, as each takes more than one read."""
     given = request.query_params
     id = given.get("id", "").strip()
     record = await context.services.results.get(id, now=context.now) if id else None
     letter = await _dead_letter(context, id, record) if "arguments" in given and id else None
-    if record is None and letter is None:
-        raise ProblemError("no-record", NO_RECORD)
-    said = MESSAGES.get(given.get("said", ""))
-    before = [breadcrumb("Tasks", "tasks"), alert(said) if said else NOTHING]
-    live: list[Html] = []
-    after: list[Html] = []
-    known: Arguments | None = None
+    message = MESSAGES.get(given.get("outcome", ""))
+    before = markup([breadcrumb("Tasks", "tasks"), alert(message) if message else NOTHING])
     if record is not None:
-        one = await _detail(context, record)
-        known = None if record.status is State.FAILED else one.arguments
-        live = [_facts(one), attempt_history(record), _outcome(one)]
-        children = await _children(context, record, given) if "children" in given else None
-        after += [_arguments(context, one, record, letter, given), _family(one, children, given)]
-    elif letter is not None:
-        after.append(_letter(context, letter))
-    if "admin" in context.principal.scopes:
-        after.append(_actions(id, record, letter, known))
-    title = record.task if record is not None else letter.task if letter is not None else None
-    running = record is not None and not record.status.terminal
+        return await _task_view(context, record, letter, before, given)
+    if letter is not None:
+        after = [_letter_arguments(context, letter), _actions(context, id, None, letter, None)]
+        return View(letter.task or id, "tasks", before=before, after=markup(after))
+    raise ProblemError("no-record", NO_RECORD)
+
+
+async def _task_view(
+    context: RequestContext,
+    record: TaskRecord,
+    letter: DeadLetterView | None,
+    before: Html,
+    given: Mapping[str, str],
+) -> View:
+    task = await _detail(context, record)
+    children = await _children(context, record, given) if "children" in given else None
+    live = [_definitions(task), attempt_history(record), _outcome(task)]
+    # The dead letter of a failed task has its full arguments, so the form does not begin with those of the record.
+    known = None if record.status is State.FAILED else task.arguments
+    after = [
+        _arguments(context, task, record, letter, asked="arguments" in given),
+        _family(task, children, given),
+        _actions(context, record.id, record, letter, known),
+    ]
     return View(
-        title or id, "tasks", markup(before), markup(live), markup(after), every=UPDATE_SECONDS if running else 0
+        title=record.task,
+        page="tasks",
+        before=before,
+        live=markup(live),
+        after=markup(after),
+        every=0 if record.status.terminal else UPDATE_SECONDS,
     )
 
 
@@ -88,7 +103,6 @@ async def _detail(context: RequestContext, record: TaskRecord) -> TaskDetail:
 
 
 async def _dead_letter(context: RequestContext, id: str, record: TaskRecord | None) -> DeadLetterView | None:
-    """The dead letter of a task, which has its arguments."""
     queue = record.queue if record is not None and record.queue in context.app.queues else None
     if queue is not None and not await context.services.broker.has_dead_letter_queue(queue):
         return None
@@ -100,33 +114,33 @@ async def _dead_letter(context: RequestContext, id: str, record: TaskRecord | No
 
 
 async def _children(context: RequestContext, record: TaskRecord, given: Mapping[str, str]) -> SearchResult:
-    """Tasks that name this one as their parent, as far as one look goes: no index leads to them.
+    """Search for tasks with this task as parent, which no index has.
 
-    It enqueued them while it ran. What repeats it was sent later, by somebody, and has its name.
+    It enqueued them while it ran; tasks that repeat it were sent after its end, and have its name.
     """
-    began = record.started_at if record.attempt == 1 and not record.run else None
     search = Search(parent=record.id, cursor=given.get("cursor") or None, after=given.get("after") or None)
     if given.get("children") == REPEATS:
         return await search_names(context, (record.task,), search._replace(since=record.finished_at))
-    since = record.enqueued_at if began is None else began
+    first_start = record.started_at if record.attempt == 1 and not record.run else None
+    since = record.enqueued_at if first_start is None else first_start
     until = None if record.finished_at is None else record.finished_at + 1
     return await search_tasks(context, search._replace(since=since, until=until))
 
 
-def _facts(detail: TaskDetail) -> Html:
-    progress = detail.progress
+def _definitions(task: TaskDetail) -> Html:
+    progress = task.progress
     return definition_list(
         [
-            ("Status", status(detail.status, stalled=detail.stalled)),
-            ("Cancel", "requested" if detail.cancel_requested and detail.status is State.RUNNING else None),
-            ("Id", tag("code", detail.id)),
-            ("Queue", detail.queue),
-            ("Attempt", f"{detail.attempt}, run {detail.run}" if detail.run else str(detail.attempt)),
+            ("Status", status(task.status, stalled=task.stalled)),
+            ("Cancel", "requested" if task.cancel_requested and task.status is State.RUNNING else None),
+            ("Id", tag("code", task.id)),
+            ("Queue", task.queue),
+            ("Attempt", f"{task.attempt}, run {task.run}" if task.run else str(task.attempt)),
             ("Progress", None if progress is None else _progress(progress.done, progress.total, progress.note)),
-            ("Reason", detail.reason),
-            ("Labels", labels(detail.labels) if detail.labels else None),
-            ("Unique key", detail.unique_key),
-            ("Record kept until (UTC)", time(detail.expires_at)),
+            ("Reason", task.reason),
+            ("Labels", labels(task.labels) if task.labels else None),
+            ("Unique key", task.unique_key),
+            ("Record kept until (UTC)", time(task.expires_at)),
         ]
     )
 
@@ -137,115 +151,107 @@ def _progress(done: float, total: float | None, note: str | None) -> Html:
     return tag("span", meter, f" {text} ", note)
 
 
-def _outcome(detail: TaskDetail) -> Html:
+def _outcome(task: TaskDetail) -> Html:
     parts: list[Html] = []
-    if detail.result_state == "present":
-        parts.append(section("Result", json_block(detail.result, label="Result")))
-    elif detail.result_state == "too_large":
-        parts.append(section("Result", tag("p", "It is too large for a page; the app can read it.")))
-    elif detail.result_state == "missing":
-        parts.append(section("Result", tag("p", "It was in the bucket, and is gone from there.")))
-    if detail.error is not None:
-        error = detail.error
-        said = tag("p", tag("strong", error.type), f": {error.message}", class_="error")
-        trace = json_block(error.traceback, label="Traceback", id="traceback") if error.traceback else NOTHING
-        parts.append(section("Error", said, trace))
+    if task.result_state == "present":
+        parts.append(section("Result", json_block(task.result, label="Result")))
+    elif task.result_state == "too_large":
+        parts.append(section("Result", tag("p", "The result is too large for a page. The app can read it.")))
+    elif task.result_state == "missing":
+        parts.append(section("Result", tag("p", "The result is no longer in the bucket.")))
+    if task.error is not None:
+        parts.append(error_block(task.error.type, task.error.message, task.error.traceback))
     return markup(parts)
 
 
 def _arguments(
-    context: RequestContext,
-    detail: TaskDetail,
-    record: TaskRecord,
-    letter: DeadLetterView | None,
-    given: Mapping[str, str],
+    context: RequestContext, task: TaskDetail, record: TaskRecord, letter: DeadLetterView | None, *, asked: bool
 ) -> Html:
     if letter is not None:
-        return _letter(context, letter)
-    if detail.arguments is not None:
-        return section("Arguments", json_block(detail.arguments.model_dump(), label="Arguments"))
-    text = f"They are not recorded: above {MAX_CALL_BYTES} bytes, or the task is declared without."
-    if "arguments" in given:
-        return section("Arguments", tag("p", text, " No dead letter of it could be found just now."))
+        return _letter_arguments(context, letter)
+    if task.arguments is not None:
+        return section("Arguments", json_block(task.arguments.model_dump(), label="Arguments"))
+    text = f"Not recorded: above {MAX_CALL_BYTES} bytes, or turned off for the task."
+    if asked:
+        return section("Arguments", tag("p", text, " Its dead letter was not found."))
     if record.status is not State.FAILED and not record.stalled(context.now):
         return section("Arguments", tag("p", text, class_="muted"))
-    ask = link("Look for its dead letter, which holds them", "task", id=detail.id, arguments=1)
-    return section("Arguments", tag("p", text, " ", ask))
+    find = link("Find the dead letter, which has them", "task", id=task.id, arguments=1)
+    return section("Arguments", tag("p", text, " ", find))
 
 
-def _letter(context: RequestContext, letter: DeadLetterView) -> Html:
+def _letter_arguments(context: RequestContext, letter: DeadLetterView) -> Html:
     args, kwargs = context.app.redacted(letter.task, letter.args, letter.kwargs)
-    where = link("its dead letter", "dead-letter", queue=letter.queue, message=letter.message_id)
+    source = link("the dead letter", "dead-letter", queue=letter.queue, message=letter.message_id)
     if letter.payload is not None:
-        return section("Arguments", tag("p", "They are too large for a message, and in the bucket. See ", where, "."))
-    return section(
-        "Arguments",
-        json_block({"args": args, "kwargs": kwargs}, label="Arguments"),
-        tag("p", "From ", where, "."),
-    )
+        return section("Arguments", tag("p", "Too large for a message; stored in the bucket. See ", source, "."))
+    shown = json_block({"args": args, "kwargs": kwargs}, label="Arguments")
+    return section("Arguments", shown, tag("p", "From ", source, "."))
 
 
-def _family(detail: TaskDetail, found: SearchResult | None, given: Mapping[str, str]) -> Html:
-    above = tag("p", "Enqueued by ", link(detail.parent, "task", id=detail.parent), ".") if detail.parent else None
-    ways = [tag("p", link("Look for the tasks that it enqueued", "task", id=detail.id, children=1))]
-    if detail.status.terminal:
-        ways.append(tag("p", link("Look for those that repeat it", "task", id=detail.id, children=REPEATS)))
+def _family(task: TaskDetail, found: SearchResult | None, given: Mapping[str, str]) -> Html:
+    parent = tag("p", "Enqueued by ", link(task.parent, "task", id=task.parent), ".") if task.parent else None
+    searches = [tag("p", link("Find tasks that it enqueued", "task", id=task.id, children=1))]
+    if task.status.terminal:
+        searches.append(tag("p", link("Find tasks that repeat it", "task", id=task.id, children=REPEATS)))
     if found is None:
-        return section("Parent and children", above, ways)
+        return section("Parent and children", parent, searches)
     rows = [
         (link(child.id, "task", id=child.id), child.task, status(child.status), time(child.enqueued_at))
         for child in found.records
     ]
     caption = "Tasks that repeat it" if given.get("children") == REPEATS else "Tasks that it enqueued"
-    empty = "None was found." if found.cursor is None and found.after is None else "None was found so far."
+    empty = "None found." if found.cursor is None and found.after is None else "None found so far."
     shown = table(caption, ("Id", "Task", "Status", "Enqueued (UTC)"), rows, empty=empty)
-    return section(
-        "Parent and children",
-        above,
-        shown,
-        next_links("task", {key: given.get(key) for key in ("id", "children", "after")}, found),
-        tag("p", ways),
-        id="family",
-    )
+    more = next_links("task", {key: given.get(key) for key in ("id", "children", "after")}, found)
+    return section("Parent and children", parent, shown, more, tag("p", searches), id="family")
 
 
-def _actions(id: str, record: TaskRecord | None, letter: DeadLetterView | None, known: Arguments | None) -> Html:
-    parts: list[Html] = []
+def _actions(
+    context: RequestContext,
+    id: str,
+    record: TaskRecord | None,
+    letter: DeadLetterView | None,
+    known: Arguments | None,
+) -> Html:
+    if "admin" not in context.principal.scopes:
+        return NOTHING
     if record is not None and not record.status.terminal:
-        parts.append(action("cancel", "Cancel", {"id": id}, style="danger"))
-    if letter is not None or (record is not None and record.status.terminal):
-        parts.append(_retry(id, record, letter, known))
-    return section("Actions", *parts) if parts else NOTHING
+        cancel = action("cancel", "Cancel", {"id": id}, style="danger")
+        return section("Actions", cancel, _retry(id, record, letter, known) if letter is not None else None)
+    return section("Actions", _retry(id, record, letter, known))
 
 
 def _retry(id: str, record: TaskRecord | None, letter: DeadLetterView | None, known: Arguments | None) -> Html:
-    """The form that runs a task again.
-
-    Args:
-        known: arguments to begin with; not where a dead letter has them, and whole.
-    """
-    queue = record.queue if record is not None else letter.source or "" if letter is not None else ""
-    explained = (
-        "Where its dead letter is there, that is sent back: a new run of the same id, with its own arguments unless others "
-        "are given. Otherwise a new task is sent, with the arguments given here ([] for none)."
-    )
-    args = "" if known is None else json.dumps(known.args, ensure_ascii=False)
-    kwargs = "" if known is None else json.dumps(known.kwargs, ensure_ascii=False)
-    hidden = known is not None and contains_mask([known.args, known.kwargs])
-    hint = "Values that are hidden must be given anew." if hidden else None
+    """Return the form that runs a task again. It begins with the arguments of `known`."""
+    queue = record.queue if record is not None else (letter.source or "" if letter is not None else "")
+    hint = None
+    if known is not None and contains_mask([known.args, known.kwargs]):
+        hint = "Enter redacted values again."
     form = tag(
         "form",
-        tag("p", explained),
-        tag("input", type="hidden", name="id", value=id),
-        area("Positional arguments (JSON list)", "args", args, rows=3, hint=hint),
-        area("Keyword arguments (JSON object)", "kwargs", kwargs, rows=3),
+        tag(
+            "p",
+            "If the task is in the dead-letter queue, it is redriven under the same id. Otherwise a new task is sent. Leave "
+            "empty to reuse the arguments; [] means none.",
+        ),
+        hidden_input("id", id),
+        area("Positional arguments (JSON list)", "args", _json(known and known.args), rows=3, hint=hint),
+        area("Keyword arguments (JSON object)", "kwargs", _json(known and known.kwargs), rows=3),
         field("Message group", "group") if queue.endswith(".fifo") else None,
         tag("p", tag("button", "Run it again")),
         method="post",
         action="retry",
     )
-    # The duration of the last run says whether a retry is cheap.
-    took = None
-    if record is not None and record.started_at is not None and record.finished_at is not None:
-        took = tag("p", f"The last attempt took {duration(record.finished_at - record.started_at)}.", class_="muted")
-    return tag("details", tag("summary", "Run it again"), took, form)
+    return tag("details", tag("summary", "Run it again"), _last_duration(record), form)
+
+
+def _json(value: object) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _last_duration(record: TaskRecord | None) -> Html:
+    """Return the duration of the last attempt, which shows if a retry is cheap."""
+    if record is None or record.started_at is None or record.finished_at is None:
+        return NOTHING
+    return tag("p", f"The last attempt took {duration(record.finished_at - record.started_at)}.", class_="muted")

@@ -1,4 +1,4 @@
-"""What the buttons of tasks and schedules do: the API's own operations, called with what a form holds."""
+"""The actions on tasks and schedules: forms that call the functions of the API's routes."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from .html import address
 from .responses import redirect
 
 MESSAGES = {
-    "cancelled": "It was cancelled, and will not run again.",
-    "requested": "It is running, and was told to stop.",
-    "too_late": "It had ended already.",
-    "redriven": "Its dead letter was sent back: it will run again, with the same id.",
-    "sent": "This new task was sent in place of the old one.",
+    "cancelled": "The task was cancelled and will not run again.",
+    "requested": "The task is running; a stop was requested.",
+    "too_late": "The task had already ended.",
+    "redriven": "The dead letter was redriven: the task will run again under the same id.",
+    "sent": "A new task was sent in place of the old one.",
     "paused": "The schedule is paused.",
-    "resumed": "The schedule is on again.",
+    "resumed": "The schedule was resumed.",
 }
-"""What is said after an action, by the word for it in the address of the page that follows."""
+"""Messages after an action, by their key in the address of the next page."""
 
 
 async def cancel(context: RequestContext, request: Request) -> Response:
     """Cancel a task."""
     form = await read_form(request)
-    id = _needed(form, "id")
+    id = _required(form, "id")
     answer = await tasks.cancel_task(id, context, CancelTask())
-    return redirect(address("task", id=id, said=answer["answer"]))
+    return redirect(address("task", id=id, outcome=answer["answer"]))
 
 
 async def retry(context: RequestContext, request: Request) -> Response:
     """Run a task again."""
     form = await read_form(request)
     given = RetryTask(args=form.value("args", list), kwargs=form.value("kwargs", dict), group=form.line("group"))
-    answer = await tasks.retry_task(_needed(form, "id"), context, given)
-    said = "redriven" if answer["parent"] is None else "sent"
-    if said == "sent" and await context.services.results.get(answer["id"], now=context.now) is None:
-        # A new task has no page of its own before it starts.
-        return redirect(address("task", id=answer["parent"], said=said))
-    return redirect(address("task", id=answer["id"], said=said))
+    answer = await tasks.retry_task(_required(form, "id"), context, given)
+    outcome = "redriven" if answer["parent"] is None else "sent"
+    if outcome == "sent" and await context.services.results.get(answer["id"], now=context.now) is None:
+        # A new task has no page before it has a record.
+        return redirect(address("task", id=answer["parent"], outcome=outcome))
+    return redirect(address("task", id=answer["id"], outcome=outcome))
 
 
 async def pause(context: RequestContext, request: Request) -> Response:
     """Pause a schedule."""
-    await schedules.pause_schedule(_needed(await read_form(request), "name"), context)
-    return redirect(address("schedules", said="paused"))
+    await schedules.pause_schedule(_required(await read_form(request), "name"), context)
+    return redirect(address("schedules", outcome="paused"))
 
 
 async def resume(context: RequestContext, request: Request) -> Response:
-    """Have a schedule fire again."""
-    await schedules.resume_schedule(_needed(await read_form(request), "name"), context)
-    return redirect(address("schedules", said="resumed"))
+    """Resume a schedule."""
+    await schedules.resume_schedule(_required(await read_form(request), "name"), context)
+    return redirect(address("schedules", outcome="resumed"))
 
 
-def _needed(form: Form, name: str) -> str:
+def _required(form: Form, name: str) -> str:
     if (found := form.line(name)) is None:
         raise ProblemError("invalid", f"the form lacks {name}")
     return found

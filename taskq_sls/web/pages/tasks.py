@@ -1,4 +1,4 @@
-"""The tasks: search, filter, and watch them come and end."""
+"""The page of tasks: search and filter, with live updates."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .responses import redirect
 from .search import ACTIVE_RECORDS, ACTIVE_STATES, ActiveTasks, Search, active_tasks, indexed_states, search_tasks
 
 UPDATE_SECONDS = 5
-"""Seconds between two looks at the first page."""
+"""Time between two updates of the first page."""
 
 FILTER = ("q", "status", "from", "to", "after")
-"""What a link to more of the same repeats, beside labels."""
+"""Parameters that the links to more tasks repeat, beside the labels."""
 
 ACTIVE = "open"
-"""The choice of all states that no index holds."""
+"""Value of the status filter for QUEUED or RUNNING."""
 
 
 async def show(context: RequestContext, request: Request) -> View | Response:
-    """Tasks that fit a filter, newest first. An id leads straight to its task."""
+    """Return the tasks that match the filter, newest first. A whole id redirects to its task."""
     given = request.query_params
     name = given.get("q", "").strip()
     if name and "cursor" not in given and name not in context.app.registry.names and ID_PATTERN.fullmatch(name):
@@ -43,55 +43,61 @@ async def show(context: RequestContext, request: Request) -> View | Response:
         if record is not None:
             return redirect(address("task", id=record.id))
     search = _search(context, request, name)
-    first = search.cursor is None and search.after is None
-    live: list[Html]
-    if search == Search() and len(indexed_states(context.app, search)) > 1:
-        found, now = await asyncio.gather(search_tasks(context, search), active_tasks(context))
+    by_states = len(indexed_states(context.app, search)) > 1
+    if search == Search() and by_states:
+        found, active = await asyncio.gather(search_tasks(context, search), active_tasks(context))
         live = [
-            section("Queued or running", _table(context, now.records, "Queued or running, newest first"), _looked(now)),
+            section(
+                "Queued or running",
+                _table(context, active.records, "Queued or running, newest first"),
+                _searched(active),
+            ),
             section("Ended, or waiting for a retry", _table(context, found.records, "Tasks, newest first")),
         ]
     else:
         found = await search_tasks(context, search)
-        live = [_table(context, found.records, "Tasks, newest first"), _left_out(context, search)]
+        note = _active_link(search) if by_states and not search.states else NOTHING
+        live = [_table(context, found.records, "Tasks, newest first"), note]
     live += next_links("tasks", {**{key: given.get(key) for key in FILTER}, "label": _labels(request)}, found)
     return View(
-        "Tasks", "tasks", before=_form(context, request, name), live=markup(live), every=UPDATE_SECONDS if first else 0
+        title="Tasks",
+        page="tasks",
+        before=_form(context, request, name),
+        live=markup(live),
+        every=UPDATE_SECONDS if search.cursor is None and search.after is None else 0,
     )
 
 
-def _looked(found: ActiveTasks) -> Html:
-    """Where what has not ended was looked for."""
-    if len(found.names) == found.total and not found.more:
+def _searched(active: ActiveTasks) -> Html:
+    """Return a note on the names that were searched, if not all were."""
+    if len(active.names) == active.total and not active.more:
         return NOTHING
     text = (
-        f"Looked for among what workers have reported, and the newest {ACTIVE_RECORDS} tasks of {len(found.names)} of "
-        f"{found.total} names, the busiest"
+        f"Searched the tasks that workers reported, and the newest {ACTIVE_RECORDS} tasks of {len(active.names)} of "
+        f"{active.total} task names, busiest first"
     )
-    way = link("Look among all names", "tasks", status=ACTIVE)
-    return markup([task_names(text, found.names), tag("p", way)])
+    everything = link("Search all names", "tasks", status=ACTIVE)
+    return markup([task_names(text, active.names), tag("p", everything)])
 
 
-def _left_out(context: RequestContext, search: Search) -> Html:
-    """What a look by several states does not show."""
-    if search.states or len(indexed_states(context.app, search)) < 2:
-        return NOTHING
-    text = "These have ended, or wait for a retry; queued and running ones are not among them. "
+def _active_link(search: Search) -> Html:
+    """Return a link to the active tasks, which a search by several states does not find."""
     wanted = [f"{name}={value}" for name, value in search.labels.items()]
-    return tag("p", text, link("Look for those", "tasks", status=ACTIVE, label=wanted), class_="muted")
+    find = link("Find queued and running tasks", "tasks", status=ACTIVE, label=wanted)
+    return tag("p", "Only tasks that have ended or wait for a retry are shown. ", find, class_="muted")
 
 
 def _search(context: RequestContext, request: Request, name: str) -> Search:
     given = request.query_params
     state = given.get("status", "")
     if state and state != ACTIVE and state not in list(State):
-        raise ProblemError("invalid", f"status {state!r:.40} is none of {', '.join(State)}, {ACTIVE}")
+        raise ProblemError("invalid", f"status={state!r:.40} must be one of {', '.join(State)}, {ACTIVE}")
     return Search(
-        ACTIVE_STATES if state == ACTIVE else frozenset({State(state)} if state else ()),
-        name,
-        _moment("from", given.get("from", "")),
-        _moment("to", given.get("to", "")),
-        read_labels(context.app, _labels(request)),
+        states=ACTIVE_STATES if state == ACTIVE else frozenset({State(state)} if state else ()),
+        name=name,
+        since=_time("from", given.get("from", "")),
+        until=_time("to", given.get("to", "")),
+        labels=read_labels(context.app, _labels(request)),
         cursor=given.get("cursor") or None,
         after=given.get("after") or None,
     )
@@ -101,31 +107,30 @@ def _labels(request: Request) -> list[str]:
     return [text for label in request.query_params.getlist("label") if (text := label.strip())]
 
 
-def _moment(name: str, text: str) -> float | None:
+def _time(name: str, text: str) -> float | None:
     if not text:
         return None
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ProblemError("invalid", f"{name}={text!r:.40} is no time, such as 2027-01-15T08:00") from None
+        raise ProblemError("invalid", f"{name}={text!r:.40} must be a time, such as 2027-01-15T08:00") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _form(context: RequestContext, request: Request, name: str) -> Html:
     given = request.query_params
     states = [("", "any"), (ACTIVE, "queued or running"), *((state, state.lower()) for state in State)]
-    wanted = _labels(request)
-    known = tag("datalist", [tag("option", value=name) for name in context.app.registry.names[:500]], id="names")
+    names = tag("datalist", [tag("option", value=known) for known in context.app.registry.names[:500]], id="names")
     return tag(
         "form",
-        field("Task or id", "q", name, hint="Part of a task's name, or a whole id.", type="search", list="names"),
-        known,
+        field("Task or id", "q", name, hint="Part of a task name, or a whole id.", type="search", list="names"),
+        names,
         choice("Status", "status", states, given.get("status", "")),
         field("From (UTC)", "from", given.get("from", ""), type="datetime-local"),
         field("To (UTC)", "to", given.get("to", ""), type="datetime-local"),
         [
             field("Label" if number == 1 else "And label", "label", text, number=number, placeholder="name=value")
-            for number, text in enumerate([*wanted, ""], 1)
+            for number, text in enumerate([*_labels(request), ""], 1)
         ],
         tag("p", tag("button", "Search"), " ", link("Clear", "tasks"), class_="field"),
         method="get",
@@ -137,8 +142,8 @@ def _form(context: RequestContext, request: Request, name: str) -> Html:
 
 def _table(context: RequestContext, records: Sequence[TaskRecord], caption: str) -> Html:
     rows = [_row(summary(context.app, record)) for record in records]
-    header = ("Id", "Task", "Status", "Attempt", "Enqueued (UTC)", "Duration", "What it says", "Labels")
-    return table(caption, header, rows, empty="No task fits.")
+    header = ("Id", "Task", "Status", "Attempt", "Enqueued (UTC)", "Duration", "Message", "Labels")
+    return table(caption, header, rows, empty="No matching tasks.")
 
 
 def _row(task: TaskSummary) -> tuple[Child, ...]:
@@ -148,19 +153,20 @@ def _row(task: TaskSummary) -> tuple[Child, ...]:
         status(task.status, stalled=task.stalled),
         str(task.attempt),
         time(task.enqueued_at),
-        # That of a running task changes with every look, and would be news each time.
+        # Not while it runs: the duration would change with every update.
         "-" if task.status is State.RUNNING else duration(task.duration),
-        _says(task),
+        _message(task),
         labels(task.labels),
     )
 
 
-def _says(task: TaskSummary) -> Child:
+def _message(task: TaskSummary) -> Child:
     if task.error is not None:
         return clipped(f"{task.error.type}: {task.error.message}", 200)
     if task.progress is not None:
-        share = (
-            f"{task.progress.done:g} of {task.progress.total:g}" if task.progress.total else f"{task.progress.done:g}"
+        done, total = task.progress.done, task.progress.total
+        return clipped(
+            f"{done:g} of {total:g} {task.progress.note or ''}" if total else f"{done:g} {task.progress.note or ''}",
+            200,
         )
-        return clipped(f"{share} {task.progress.note or ''}", 200)
     return clipped(task.reason or "", 200)

@@ -17,7 +17,8 @@ from ..core.flow import call_sync
 from ..local_aws.stack import LocalStack
 from ..logs import configure
 from ..scheduler.sync import Applied
-from ..worker.supervisor import BAD_INPUT, Supervisor
+from ..worker.supervisor import Supervisor
+from ..worker.worker_process import BAD_INPUT
 from .apps import add_log_options, app_target, load_app_with_logs, log_arguments
 from .arguments import add_common, port
 from .output import note, print_json, say

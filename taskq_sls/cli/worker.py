@@ -18,8 +18,9 @@ from ..core.forced_end import ShutdownWatchdog
 from ..errors import ConfigError
 from ..logs import configure
 from ..worker.options import GRACE_SECONDS, POLL_WAIT_SECONDS
-from ..worker.supervisor import BAD_INPUT, CHILD_VARIABLE, FAULT, RECYCLE, STOPPED, STUCK, Supervisor, check_watchable
-from ..worker.worker import LAST_RESORT_SECONDS, Worker
+from ..worker.supervisor import CHILD_VARIABLE, Supervisor, check_watchable
+from ..worker.worker import FORCED_EXIT_SECONDS, Worker
+from ..worker.worker_process import BAD_INPUT, FAULT, RECYCLE, STOPPED, STUCK
 from .apps import add_log_options, app_target, load_app_with_logs
 from .arguments import add_app_positional, add_common, address, seconds, whole
 from .output import flush_stdout
@@ -169,7 +170,7 @@ def _supervise(arguments: argparse.Namespace) -> int:
         arguments.processes,
         burst=arguments.burst,
         watch=watch,
-        kill_after=grace + poll_wait + LAST_RESORT_SECONDS + KILL_SECONDS,
+        kill_after=grace + poll_wait + FORCED_EXIT_SECONDS + KILL_SECONDS,
     ).run()
 
 

@@ -1,4 +1,4 @@
-"""The records of one invocation, run before its deadline."""
+"""Runs the records of one invocation, and ends before its deadline."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from .loop import IdleSelector
 
 logger = logging.getLogger("taskq_sls.serverless")
 
-LONGEST_MARGIN = 5.0
+MAX_MARGIN_SECONDS = 5.0
 MARGIN_SHARE = 0.2
-"""The deadline margin: 20 % of the function's timeout, at most 5 seconds."""
+"""The default margin before the deadline: 20 % of the remaining time, at most 5 seconds."""
 
 STOPPING_SHARE = 0.5
-"""Share of the margin in which attempts that were stopped may end; the rest is for their messages."""
+"""Share of the margin in which stopped attempts may end. In the rest their messages are settled."""
 
 
-class Batch:
+class RecordBatch:
     """Runs records concurrently, those of a FIFO group in order.
 
-    They start in the order of the batch, each when a place is free and while its time remains.
+    They start in the order of the batch, as soon as a place is free and if enough time remains.
 
     Args:
-        deadline: epoch seconds at which the process is killed, or None.
-        margin: seconds before it at which work must have ended; None for 20 % of what remains, at most 5.
+        deadline: epoch seconds at which Lambda kills the process, or None.
+        margin: seconds before the deadline at which work must have ended. None: 20 % of the remaining time, at most 5.
         concurrency: most records at once, 1 or more.
-        selector: that of the running loop, or None.
+        selector: the selector of the running loop, or None.
 
     Attributes:
-        stuck: what ignored the deadline and still runs after `run`.
+        stuck: the attempts that ignored the deadline and still run after `run`.
     """
 
     def __init__(
@@ -58,59 +58,59 @@ class Batch:
         self._first: Delivery | None = None
         self._waiting: Iterator[Sequence[Delivery]] = iter(())
         self._running: set[asyncio.Task[None]] = set()
-        # By identity: two records can be equal in all they say.
+        # By identity: two records can be equal.
         self._started: set[int] = set()
         self._outcomes: dict[int, Outcome] = {}
         self._stopping = False
-        self._given_up = False
+        self._abandoned = False
         self.stuck: set[asyncio.Task[None]] = set()
 
     async def run(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        """An outcome for each delivery, in order, in time before the deadline."""
+        """Run the records. Returns an outcome for each, in order, before the deadline."""
         if not deliveries:
             return []
         self._first = deliveries[0]
         self._executor.resume()
         chained = fifo_groups(deliveries, lambda queue: queue.endswith(".fifo"))
         self._waiting = iter(chained)
-        loop = asyncio.get_running_loop()  # once: asking is a system call
-        self._running = {loop.create_task(self._chain(chain)) for chain in islice(self._waiting, self._concurrency)}
+        loop = asyncio.get_running_loop()  # once: it is a system call
+        self._running = {loop.create_task(self._run_chain(chain)) for chain in islice(self._waiting, self._concurrency)}
         if len(chained) > self._concurrency:
             context = contextvars.copy_context()
             for task in self._running:
                 task.add_done_callback(self._start_next, context=context)
         if self._deadline is None:
-            await self._until(None)
+            await self._wait_until(None)
         else:
-            await self._until(self._deadline - self._margin)
+            await self._wait_until(self._deadline - self._margin)
             if self._running:
                 self._stop_all()
-                await self._until(self._deadline - self._margin * STOPPING_SHARE)
+                await self._wait_until(self._deadline - self._margin * STOPPING_SHARE)
         if self._running:
-            await self._leave(self._running)
+            await self._abandon(self._running)
         return [self._outcome(delivery) for delivery in deliveries]
 
     def _start_next(self, ended: asyncio.Task[None]) -> None:
         """Start the next chain in the place of one that has ended.
 
-        A task of its own, and a callback that runs in the context of the invocation: no record sees the context
-        variables or a late cancellation of the record before it.
+        It gets a task of its own, and the callback runs in the context of the invocation. So a record cannot see the
+        context variables, or a late cancellation, of the record before it.
         """
         if self._stopping or (chain := next(self._waiting, None)) is None:
             return
-        task = ended.get_loop().create_task(self._chain(chain))
+        task = ended.get_loop().create_task(self._run_chain(chain))
         self._running.add(task)
         task.add_done_callback(self._start_next, context=contextvars.copy_context())
 
-    async def _leave(self, running: set[asyncio.Task[None]]) -> None:
-        """Wait no longer for these. Only code of a task can ignore being stopped; the others wait for AWS."""
+    async def _abandon(self, running: set[asyncio.Task[None]]) -> None:
+        """Wait no longer for these records. Only code of tasks can ignore a stop; all others wait for AWS."""
         logger.error(
-            "%d records ignored the deadline: they are reported as failed, their leases are left",
+            "%d records ignored the deadline: they are reported as failed, and redelivered once their leases have ended",
             len(running),
             extra={"action": "deadline_ignored"},
         )
         self.stuck = running & {attempt.asyncio_task for attempt in self._executor.running.values()}
-        self._given_up = True
+        self._abandoned = True
         for task in running - self.stuck:
             task.cancel()
         await asyncio.sleep(0)
@@ -121,8 +121,8 @@ class Batch:
             return LOST if id(delivery) in self._started else Release(0)
         return outcome
 
-    async def _until(self, when: float | None) -> None:
-        """Wait until all has ended, at most until `when` (epoch seconds)."""
+    async def _wait_until(self, when: float | None) -> None:
+        """Wait until all records have ended, at most until `when` (epoch seconds)."""
         while self._running:
             timeout = None if when is None else max(0.0, when - self._clock.time())
             ended, late = await asyncio.wait(self._running, timeout=timeout)
@@ -136,8 +136,8 @@ class Batch:
         for attempt in list(self._executor.running.values()):
             self._executor.stop(attempt, "deadline")
 
-    async def _chain(self, chain: Sequence[Delivery]) -> None:
-        """Process records in order. Those after one that stays in the queue are released by `_outcome`."""
+    async def _run_chain(self, chain: Sequence[Delivery]) -> None:
+        """Process records in order, up to the first that stays in the queue. `_outcome` releases the rest."""
         for delivery in chain:
             outcome = self._outcomes[id(delivery)] = await self._process(delivery)
             if not leaves_queue(outcome):
@@ -149,8 +149,8 @@ class Batch:
         try:
             return await self._executor.process(delivery, self._deadline, start)
         except (Exception, asyncio.CancelledError):
-            # A cancellation is one that the task brought on itself, before the batch is given up.
-            if self._given_up:
+            # Until the batch abandons it, only the task itself can have cancelled this.
+            if self._abandoned:
                 raise
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
             return LOST
@@ -161,30 +161,30 @@ class Batch:
 
 def _margin(given: float | None, remaining: float) -> float:
     if given is None:
-        return min(LONGEST_MARGIN, MARGIN_SHARE * remaining)
-    # A margin that leaves nothing would keep even the first record from ever being started.
+        return min(MAX_MARGIN_SECONDS, MARGIN_SHARE * remaining)
+    # A longer margin than the remaining time would keep even the first record from starting, in every invocation.
     return given if given < remaining else MARGIN_SHARE * max(0.0, remaining)
 
 
 UNTIMED_NEED_SECONDS = 1.0
-"""Time that must remain before the margin to start a record whose task has no timeout."""
+"""Time that must remain before the margin to start a task without a timeout."""
 
 LOAD_CHECK_SECONDS = 0.005
 """Pause between two measurements of the load of a saturated loop."""
 
 
 class StartLimits:
-    """Limits the starts of one invocation's records: the time that remains, and the load of the event loop.
+    """Limits the starts of records in one invocation by the remaining time and the load of the event loop.
 
     Args:
-        cutoff: epoch seconds at which work must have ended, or None: then nothing is refused.
-        selector: that of the running loop, or None: then its load is not known.
+        cutoff: epoch seconds at which work must have ended. None: every record may start.
+        selector: the selector of the running loop. None: its load is not known.
 
     Attributes:
-        longest_entry: seconds of the longest way of a record so far, from its start to its function.
-        async_running: async tasks that have entered their functions and not ended.
+        longest_entry: the longest time so far, in seconds, from the start of a record to that of its function.
+        async_running: async functions that run.
         waiting: records that wait until the loop is less busy.
-        entering: lets them enter in order.
+        entering: lets waiting records enter in order.
     """
 
     def __init__(self, clock: Clock, cutoff: float | None, selector: IdleSelector | None = None) -> None:
@@ -197,7 +197,7 @@ class StartLimits:
         self._selector = selector
 
     def is_saturated(self) -> bool:
-        """True if one more async task would only take turns with the running ones: at the cutoff all would be cut."""
+        """True if one more async task would only slow the running ones down: at the cutoff all would be stopped."""
         return self.async_running > 0 and self._selector is not None and self._selector.is_saturated()
 
 
@@ -205,10 +205,10 @@ class RecordStart:
     """A :class:`~taskq_sls.engine.executor.StartControl` for one record.
 
     Args:
-        first: True for the first record of a batch, which starts while any time is left.
+        first: True for the first record of a batch, which starts if any time is left.
 
     Attributes:
-        running: True if it has entered an async function; call `end` then.
+        running: True while its async function runs. Then `end` must be called.
     """
 
     __slots__ = ("_first", "_limits", "_started_at", "running")
@@ -226,8 +226,8 @@ class RecordStart:
         self._started_at = now = limits.clock.time()
         if self._first:
             return now < limits.cutoff
-        # Records that started earlier have shown how long the claim and a busy loop delay an attempt.
-        return limits.cutoff - now - limits.longest_entry >= _need(task)
+        # Earlier records have shown how long the claim and a busy loop delay a start.
+        return limits.cutoff - now - limits.longest_entry >= _seconds_needed(task)
 
     def may_enter(self, task: CompiledTask) -> bool:
         limits = self._limits
@@ -242,7 +242,7 @@ class RecordStart:
         limits.waiting += 1
         try:
             async with limits.entering:
-                # Nothing signals that the loop has had a pause.
+                # There is no signal for a pause of the loop.
                 while task.is_async and limits.is_saturated() and self._has_time(task, limits.clock.time()):  # noqa: ASYNC110
                     await asyncio.sleep(LOAD_CHECK_SECONDS)
         finally:
@@ -261,14 +261,14 @@ class RecordStart:
         return True
 
     def end(self) -> None:
-        """The async task that was entered has ended."""
+        """Count the end of the async function."""
         self._limits.async_running -= 1
 
     def _has_time(self, task: CompiledTask, now: float) -> bool:
         cutoff = self._limits.cutoff
-        return cutoff is None or (now < cutoff if self._first else cutoff - now >= _need(task))
+        return cutoff is None or (now < cutoff if self._first else cutoff - now >= _seconds_needed(task))
 
 
-def _need(task: CompiledTask) -> float:
+def _seconds_needed(task: CompiledTask) -> float:
     timeout = task.options.timeout
     return UNTIMED_NEED_SECONDS if timeout is None else timeout

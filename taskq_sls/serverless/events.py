@@ -1,4 +1,4 @@
-"""The Lambda handler of EventBridge events: an event in, the tasks of its routes enqueued."""
+"""The Lambda handler of EventBridge events: enqueues the tasks of the routes that match an event."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Unmatched = Literal["raise", "drop"]
 
 
 class EventHandler:
-    """What Lambda calls with an event: ``handler = app.event_handler()``.
+    """The handler of a Lambda function for events: ``handler = app.event_handler()``.
 
-    Every route that matches makes one task. Its id is made from the event, so that an event which comes again makes
-    no second one. Of several matching routes of one task the first declared counts.
+    Every matching route makes one task. Its id is made from the event, so that a repeated event does not make a second
+    task. If several routes of one task match, the first declared counts.
 
     Args:
-        unmatched: what becomes of an event that no route matches: ``raise``, so that Lambda tries again and then
-            hands it to the function's on-failure destination, or ``drop``. Both log it.
+        unmatched: the treatment of an event without a matching route. ``raise``: Lambda retries, and then sends the
+            event to the function's on-failure destination. ``drop``: the event is dropped. Both log it.
 
     Raises:
         ConfigError: `unmatched` is neither.
@@ -41,7 +41,7 @@ class EventHandler:
     def __init__(self, app: App, *, unmatched: Unmatched = "raise") -> None:
         if unmatched not in ("raise", "drop"):
             raise ConfigError(
-                f"event_handler(unmatched={unmatched!r}): give 'raise', which keeps the event, or 'drop', which does not"
+                f"event_handler(unmatched={unmatched!r}): use 'raise', which keeps the event, or 'drop', which drops it"
             )
         self._app = app
         self._unmatched = unmatched
@@ -49,12 +49,12 @@ class EventHandler:
             self.warm_up()
 
     def warm_up(self) -> None:
-        """Make the client of the queues. In Lambda it happens by itself, at import: start-up has more CPU.
+        """Make the SQS client. In Lambda this happens at import, where there is more CPU.
 
-        What goes wrong here is left to the first event.
+        Errors are only logged: the first event meets them again.
         """
         try:
-            _ = self._app.services.blocking(prepare=("sqs",)).broker  # its module too is loaded now
+            _ = self._app.services.blocking(prepare=("sqs",)).broker  # loads its module too
         except TaskQError as error:
             logger.warning("the client could not be made at start-up: %s", error, extra={"action": "warm_up_fault"})
 
@@ -65,20 +65,20 @@ class EventHandler:
             ``{"tasks": [id, ...]}``, in the order in which their routes are declared.
 
         Raises:
-            ConfigError: this is no EventBridge event; the message names the handler it is for.
-            UnmatchedEvent: no route matches, and they are not dropped.
-            EventError: some tasks were not enqueued; the others were. The same event may come again.
+            ConfigError: this is not an EventBridge event. The message names the right handler, if there is one.
+            UnmatchedEvent: no route matches, and `unmatched` is ``raise``.
+            EventError: some tasks were not enqueued; the others were. The event may be repeated.
         """
         received = read_event(event)
         routes = self._routes(received)
         if not routes:
             return self._without_route(received)
         outcomes: dict[str, OutgoingTask | Sent] = {route.task: _prepared(route, received) for route in routes}
-        ready = {task: one for task, one in outcomes.items() if isinstance(one, OutgoingTask)}
+        ready = {task: prepared for task, prepared in outcomes.items() if isinstance(prepared, OutgoingTask)}
         sent = drive(_send(self._app.services.blocking(), list(ready.values())))
         outcomes.update(zip(ready, sent, strict=True))
-        failed = {task: one for task, one in outcomes.items() if isinstance(one, Exception)}
-        ids = [one.id for one in outcomes.values() if not isinstance(one, Exception | OutgoingTask)]
+        failed = {task: error for task, error in outcomes.items() if isinstance(error, Exception)}
+        ids = [message.id for message in outcomes.values() if not isinstance(message, Exception | OutgoingTask)]
         logger.info(
             "event %s (%s, %s) made %d tasks",
             received.id,
@@ -92,7 +92,7 @@ class EventHandler:
         return {"tasks": ids}
 
     def _routes(self, event: Event) -> list[Route]:
-        """Those that match, one per task."""
+        """The matching routes, one per task."""
         by_task: dict[str, Route] = {}
         for route in self._app.routes:
             if route.task not in by_task and route.matches(event):
@@ -119,10 +119,10 @@ class EventHandler:
 
 
 def read_event(event: object) -> Event:
-    """What Lambda got, as an event.
+    """The event that Lambda received.
 
     Raises:
-        ConfigError: it is something else; names the handler that takes it, where there is one.
+        ConfigError: it is something else. The message names the right handler, if there is one.
     """
     if not isinstance(event, Mapping):
         raise _not_an_event(f"it got {outline(event)}")
@@ -131,15 +131,17 @@ def read_event(event: object) -> Event:
     texts = [event.get(name) for name in ("id", "source", "detail-type", "time")]
     if not all(isinstance(text, str) and text for text in texts) or not isinstance(event.get("detail"), Mapping):
         raise _not_an_event(
-            f"it got {outline(event)}, without the id, source, detail-type, time and detail of one; the target of "
-            "the rule must pass on the whole event, without an input transformer"
+            f"it got {outline(event)}, which lacks id, source, detail-type, time or detail; the target of the rule must "
+            "pass on the whole event, without an input transformer"
         )
     id, source, detail_type, time = map(str, texts)
     try:
         when = datetime.fromisoformat(time)
         seconds = (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise _not_an_event(f"the time of event {id} is {time!r:.80}, not one such as 2026-12-01T09:00:00Z") from None
+        raise _not_an_event(
+            f"the time of event {id} is {time!r:.80}, not a time such as 2026-12-01T09:00:00Z"
+        ) from None
     return Event(id, source, detail_type, seconds, event)
 
 
@@ -159,26 +161,26 @@ def _about_records(records: Sequence[Any]) -> str:
     return f"it got {text}"
 
 
-def _not_an_event(what: str) -> ConfigError:
-    return ConfigError(f"this handler takes one event of EventBridge, and {what}")
+def _not_an_event(problem: str) -> ConfigError:
+    return ConfigError(f"this handler takes one event of EventBridge, and {problem}")
 
 
 def _prepared(route: Route, event: Event) -> OutgoingTask | Exception:
     try:
         return route.prepare(event)
     except Exception as error:
-        return error  # the other routes have nothing to do with it
+        return error  # it must not affect the other routes
 
 
 async def _send(services: Services, prepared: Sequence[OutgoingTask]) -> Sequence[Sent]:
-    """Send all in one go; those that are refused together, each by itself."""
+    """Send all tasks together. If that is refused, send each by itself."""
     try:
         return await send_tasks(services, prepared)
     except Exception as error:
         if len(prepared) == 1:
             return [error]
-        # What was sent before the refusal has the same id again.
-        return [(await _send(services, [one]))[0] for one in prepared]
+        # Tasks that were sent before the refusal are sent again under the same id.
+        return [(await _send(services, [task]))[0] for task in prepared]
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The Lambda driver: an SQS event in, the exact list of failed records out."""
+"""The Lambda handler of SQS events: runs the records and returns the ids of those that stay in the queue."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..core.number_checks import is_number, is_whole
 from ..core.redaction import outline
 from ..engine.executor import Executor
 from ..errors import ConfigError, TaskQError
-from .batch import Batch
+from .batch import RecordBatch
 from .loop import IdleSelector, new_event_loop, run_to_end
-from .settling import Settling
+from .settling import RecordSettler
 
 if TYPE_CHECKING:
     from ..client.app import App
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq_sls.serverless")
 
-COUNTERS_PATIENCE = 1.0
-"""Seconds that an invocation waits at most for its counters to be written; that happens once a minute."""
+MAX_COUNTERS_SECONDS = 1.0
+"""Longest time in which an invocation writes its counters, once a minute."""
 
-COUNTERS_NEED = 2.0
-"""Seconds that must remain before the function's deadline to begin with it."""
+COUNTERS_NEEDED_SECONDS = 2.0
+"""Time that must remain before the function's deadline to write them."""
 
-STUCK_PATIENCE = 0.2
-"""Seconds that attempts of an earlier invocation, which ignored its deadline, get to show that they have ended."""
+STUCK_CHECK_SECONDS = 0.2
+"""Time that attempts which ignored the deadline of an earlier invocation have to end."""
 
 
 class LambdaHandler:
-    """What Lambda calls: ``handler = app.lambda_handler()``.
+    """The handler of a Lambda function that consumes a queue: ``handler = app.lambda_handler()``.
 
-    Records run concurrently, those of a FIFO group in order. One event loop and one set of clients live as long
-    as the container.
+    Records run concurrently, those of a FIFO group in order. The container uses one event loop and one set of clients
+    for all its invocations.
 
     Args:
-        concurrency: most records at once, 1 to 10,000. Default: 16, the AWS calls that can be under way at once.
-            More is for async tasks that wait for other services most of the time.
-        margin: seconds before the function's deadline at which work must have ended. Default: 20 % of the
+        concurrency: most records at once, 1 to 10,000. Default: 16, the number of parallel AWS calls. More is useful
+            for async tasks that mostly wait for other services.
+        margin: seconds before the function's deadline at which work must have ended, 0 to 900. Default: 20 % of the
             function's timeout, at most 5.
 
     Raises:
@@ -70,15 +70,15 @@ class LambdaHandler:
         self._executor: Executor | None = None
         self._exits = AsyncExitStack()
         self._stuck: set[asyncio.Task[None]] = set()
-        self._settling: Settling | None = None
+        self._settler: RecordSettler | None = None
         self._queues: dict[str, str] = {}
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             self.warm_up()
 
     def warm_up(self) -> None:
-        """Make what the first invocation needs. In Lambda it happens by itself, at import: start-up has more CPU.
+        """Make the clients for the first invocation. In Lambda this happens at import, where there is more CPU.
 
-        What goes wrong here is left to the first invocation, which says so in its answer and log.
+        Errors are only logged: the first invocation meets them again.
         """
         if self._services is not None:
             return
@@ -86,7 +86,7 @@ class LambdaHandler:
         try:
             self._services = self._app.services.new_async(threads=True, prepare=records)
             if records:
-                _ = self._services.results  # its modules too are loaded now, not by the first invocation
+                _ = self._services.results  # loads its modules too
                 self._app.meter(self._services)
         except TaskQError as error:
             logger.warning("the clients could not be made at start-up: %s", error, extra={"action": "warm_up_fault"})
@@ -98,7 +98,7 @@ class LambdaHandler:
             ``{"batchItemFailures": [{"itemIdentifier": id}, ...]}``: every record that must stay in the queue.
 
         Raises:
-            ConfigError: the event is not one from SQS.
+            ConfigError: the event does not come from SQS.
         """
         records = _records(event)
         if self._loop is None:
@@ -112,7 +112,7 @@ class LambdaHandler:
         self.close()
 
     def close(self) -> None:
-        """Leave the lifespan and close the loop. Lambda never does; a test does: ``with app.lambda_handler() as handler``."""
+        """Leave the lifespan and close the loop. For tests: ``with app.lambda_handler() as handler``."""
         if self._loop is None:
             return
         self._loop.run_until_complete(self._leave())
@@ -145,11 +145,11 @@ class LambdaHandler:
         executor = self._executor or await self._start()
         deliveries = [self._delivery(record) for record in records]
         deadline = _deadline(context, self._app)
-        batch = Batch(executor, self._app.clock, deadline, self._margin, self._concurrency, self._selector)
+        batch = RecordBatch(executor, self._app.clock, deadline, self._margin, self._concurrency, self._selector)
         outcomes = await batch.run(deliveries)
         self._stuck = batch.stuck
-        assert self._settling is not None
-        failed = await self._settling.carry_out(deliveries, outcomes, deadline)
+        assert self._settler is not None
+        failed = await self._settler.settle(deliveries, outcomes, deadline)
         if executor.meter is not None:
             await self._write_counters(executor.meter, deadline)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
@@ -160,16 +160,16 @@ class LambdaHandler:
         state = None
         if self._app.lifespan is not None:
             state = await self._exits.enter_async_context(self._app.lifespan(self._app))
-        self._settling = Settling(self._services, self._app.clock)
+        self._settler = RecordSettler(self._services, self._app.clock)
         self._executor = self._app.executor(self._services, state)
         return self._executor
 
     async def _end_if_stuck(self) -> None:
-        """End the process, before it touches its batch, if an attempt of an earlier invocation still runs.
+        """End the process if an attempt of an earlier invocation still runs.
 
-        Lambda starts another container for the batch of this one, once its visibility timeout has ended.
+        The batch of this invocation has not begun. Another container gets it after its visibility timeout.
         """
-        _, self._stuck = await asyncio.wait(self._stuck, timeout=STUCK_PATIENCE)
+        _, self._stuck = await asyncio.wait(self._stuck, timeout=STUCK_CHECK_SECONDS)
         if self._stuck:
             end_process(
                 1,
@@ -181,24 +181,27 @@ class LambdaHandler:
             )
 
     async def _write_counters(self, meter: Meter, deadline: float | None) -> None:
-        """Once a minute; the next invocation may be far, so what a quiet container has counted is written at once."""
+        """Write the counters once a minute; at once in a quiet container, since its next invocation may be far away."""
         now = self._app.clock.time()
         everything = meter.quiet(now)
-        if not meter.due(now, everything=everything) or (deadline is not None and deadline - now < COUNTERS_NEED):
+        if not meter.due(now, everything=everything) or (
+            deadline is not None and deadline - now < COUNTERS_NEEDED_SECONDS
+        ):
             return
         try:
-            async with asyncio.timeout(COUNTERS_PATIENCE):
+            async with asyncio.timeout(MAX_COUNTERS_SECONDS):
                 await meter.flush(now, everything=everything)
         except TimeoutError:
             meter.give_up_for_now(now)
 
     def _delivery(self, record: dict[str, Any]) -> Delivery:
         delivery = delivery_from_lambda_record(record, self._queue_of(record))
-        # Of unknown age is not of an age at which no retry would come back in time.
+        # Without SentTimestamp, assume that the message is new: sent_at=0 would look older than the queue's retention, and
+        # rule out every retry.
         return delivery if delivery.sent_at else delivery._replace(sent_at=self._app.clock.time())
 
     def _queue_of(self, record: dict[str, Any]) -> str:
-        """The logical queue of a record, by its ARN; the physical name where the app declares none like it."""
+        """The logical queue of a record, by its ARN; the physical name if the app does not declare the queue."""
         arn = str(record.get("eventSourceARN", ""))
         if arn not in self._queues:
             name = arn.rpartition(":")[2]
@@ -218,7 +221,7 @@ class LambdaHandler:
 def _records(event: Any) -> list[dict[str, Any]]:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list):
-        raise ConfigError(f"this handler takes SQS events; it got {outline(event)}, without a list of Records")
+        raise ConfigError(f"this handler takes SQS events; it got {outline(event)}, which has no list of Records")
     for record in records:
         source = record.get("eventSource", record.get("EventSource", "aws:sqs")) if isinstance(record, dict) else None
         if source != "aws:sqs" or not isinstance(record.get("messageId"), str):

@@ -14,13 +14,13 @@ logger = logging.getLogger("taskq_sls.serverless")
 T = TypeVar("T")
 
 BUSY_SECONDS = 0.005
-"""Time without a pause after which the loop counts as saturated."""
+"""Time without an idle moment after which the loop counts as saturated."""
 
 
 class IdleSelector(selectors.DefaultSelector):
-    """Records when the event loop last had nothing to do but wait.
+    """Records when the event loop was last idle.
 
-    CPU time would not show it: a container with a share of a CPU, or a thread that waits for the GIL, uses little.
+    CPU time would not show this: a container with a share of a CPU, or a thread that waits for the GIL, uses little.
     """
 
     def __init__(self) -> None:
@@ -35,12 +35,12 @@ class IdleSelector(selectors.DefaultSelector):
         return ready
 
     def is_saturated(self) -> bool:
-        """True if the loop has had no pause for `BUSY_SECONDS`."""
+        """True if the loop has not been idle for `BUSY_SECONDS`."""
         return time.monotonic() - self._idle_until >= BUSY_SECONDS
 
 
 def new_event_loop() -> tuple[asyncio.AbstractEventLoop, IdleSelector | None]:
-    """Make an event loop, and its selector; None for a loop of another kind (uvloop), which has none of ours."""
+    """A new event loop and its selector. For another kind of loop (uvloop), the selector is None."""
     loop = asyncio.new_event_loop()
     if type(loop) is not asyncio.SelectorEventLoop:
         return loop, None
@@ -50,10 +50,10 @@ def new_event_loop() -> tuple[asyncio.AbstractEventLoop, IdleSelector | None]:
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
-    """``loop.run_until_complete(coroutine)``, over exits of other coroutines and of callbacks.
+    """Do as ``loop.run_until_complete(coroutine)`` does, although other coroutines and callbacks may exit.
 
     asyncio raises SystemExit and KeyboardInterrupt out of the loop, whichever task or callback they come from. When the
-    loop goes on they reach the code that awaits, which is an attempt as a rule; the other records are not affected.
+    loop runs on, they reach the code that awaits, usually an attempt. The other records are not affected.
     """
     main = loop.create_task(coroutine)
     while True:

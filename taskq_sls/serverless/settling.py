@@ -1,4 +1,4 @@
-"""Outcomes of an invocation, carried out before it has to answer."""
+"""Carries out the outcomes of an invocation before it must answer."""
 
 from __future__ import annotations
 
@@ -14,67 +14,76 @@ from ..engine.settling import change_visibility, hide_faults, reschedule, send_t
 
 logger = logging.getLogger("taskq_sls.serverless")
 
-ANSWER_NEED = 0.2
-"""Seconds before the function's deadline at which it answers, whatever is still under way: after a kill the whole
-batch would come again."""
+ANSWER_SECONDS = 0.2
+"""Time before the function's deadline at which it answers, even if calls are under way. After a kill, the whole batch
+would be redelivered."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
-class Settling:
-    """Changes visibilities, sends dead-letter copies and makes schedules; Lambda itself deletes what is done."""
+class RecordSettler:
+    """Changes visibilities, sends dead-letter copies and makes schedules. Lambda itself deletes the done messages."""
 
     def __init__(self, services: Services, clock: Clock) -> None:
         self._services = services
         self._clock = clock
-        self._hide_faults = hide_faults()
+        self._change_faults = hide_faults()
 
-    async def carry_out(
+    async def settle(
         self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome], deadline: float | None
     ) -> list[str]:
-        """Answers the ids of the records that stay in the queue.
+        """Carry out outcomes. Returns the ids of the messages that stay in the queue.
 
         Args:
-            deadline: epoch seconds at which the process is killed, or None.
+            deadline: epoch seconds at which Lambda kills the process, or None.
         """
         stay: list[str] = []
-        hides: list[tuple[Delivery, int]] = []
+        changes: list[tuple[Delivery, int]] = []
         letters: list[tuple[Delivery, DeadLetter]] = []
-        put_offs: list[tuple[Delivery, RetryIn]] = []
+        later: list[tuple[Delivery, RetryIn]] = []
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
             if isinstance(outcome, Done):
                 continue
             if isinstance(outcome, DeadLetter):
                 letters.append((delivery, outcome))
-                continue
-            if isinstance(outcome, RetryIn) and outcome.later is not None:
-                put_offs.append((delivery, outcome))
-                continue
-            stay.append(delivery.message_id)
-            if isinstance(outcome, RetryIn | Release):
-                hides.append((delivery, visibility_seconds(outcome)))
+            elif isinstance(outcome, RetryIn) and outcome.later is not None:
+                later.append((delivery, outcome))
+            else:
+                stay.append(delivery.message_id)
+                if isinstance(outcome, RetryIn | Release):
+                    changes.append((delivery, visibility_seconds(outcome)))
         if letters:
-            buried = await self._in_time(deadline, send_to_dlq(self._services.broker, letters), [False] * len(letters))
-            stay += [delivery.message_id for (delivery, _), done in zip(letters, buried, strict=True) if not done]
-        if put_offs:
-            calls = reschedule(self._services.schedules, put_offs)
-            accepted = await self._in_time(deadline, calls, [False] * len(put_offs))
-            left = [entry for entry, done in zip(put_offs, accepted, strict=True) if not done]
+            copying = send_to_dlq(self._services.broker, letters)
+            stay += [delivery.message_id for delivery, _ in await self._not_done(letters, copying, deadline)]
+        if later:
+            scheduling = reschedule(self._services.schedules, later)
+            left = await self._not_done(later, scheduling, deadline)
             stay += [delivery.message_id for delivery, _ in left]
-            hides += [(delivery, visibility_seconds(outcome)) for delivery, outcome in left]
-        if hides:
-            await self._in_time(deadline, change_visibility(self._services.broker, hides, self._hide_faults), None)
+            changes += [(delivery, visibility_seconds(outcome)) for delivery, outcome in left]
+        if changes:
+            await self._in_time(deadline, change_visibility(self._services.broker, changes, self._change_faults), None)
         return list(dict.fromkeys(stay))
 
-    async def _in_time(self, deadline: float | None, calls: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """What the calls answer; `otherwise`, if they do not before the function has to."""
-        left = None if deadline is None else max(0.0, deadline - ANSWER_NEED - self._clock.time())
+    async def _not_done(
+        self,
+        entries: Sequence[tuple[Delivery, T]],
+        calls: Coroutine[Any, Any, Sequence[bool]],
+        deadline: float | None,
+    ) -> list[tuple[Delivery, T]]:
+        """Make the calls. Returns the entries for which they failed, or came too late."""
+        done = await self._in_time(deadline, calls, [False] * len(entries))
+        return [entry for entry, succeeded in zip(entries, done, strict=True) if not succeeded]
+
+    async def _in_time(self, deadline: float | None, calls: Coroutine[Any, Any, U], otherwise: U) -> U:
+        """The answers of the calls, or `otherwise` if they come too late for the answer of the function."""
+        left = None if deadline is None else max(0.0, deadline - ANSWER_SECONDS - self._clock.time())
         try:
             async with asyncio.timeout(left):
                 return await calls
         except TimeoutError:
             logger.error(
-                "the deadline came before all messages were hidden or copied: they stay, and come again",
+                "the deadline came before all messages were settled: the rest is redelivered",
                 extra={"action": "settle_fault"},
             )
             return otherwise

@@ -1,4 +1,4 @@
-"""Notices attempts that ignore their time limit up to their `hard_timeout`, on the loop."""
+"""Watches a worker's attempts on its event loop: those that do not end, and slots that never become free."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ..middleware.logging import fields
 
 if TYPE_CHECKING:
     from ..brokers.base import Broker
-    from ..engine.executor import Executor
     from .options import WorkerOptions
     from .poller import Poller
     from .slots import Slots
@@ -22,17 +21,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq_sls.worker")
 
-LOOK_SECONDS = 0.5
-"""Seconds between two checks if no time limit has struck."""
+STUCK_CHECK_SECONDS = 0.5
+"""Seconds between two checks for stuck attempts if no attempt has passed its time limit."""
 
-CLOSE_LOOK_SECONDS = 0.05
-"""The same while an attempt goes on beyond its time limit."""
+CLOSE_CHECK_SECONDS = 0.05
+"""The same while an attempt runs beyond its time limit."""
 
 
 class StuckWatch:
-    """Ends the worker over code that cannot be ended otherwise: its message is left to its lease.
+    """Ends the worker if an attempt ignores its time limit up to its `hard_timeout`.
 
-    Only the time in which the loop turned counts: an attempt cannot end while another task blocks the loop.
+    Its code cannot be ended otherwise. The message is redelivered once the lease has ended. Only the time in which the
+    loop turned counts: an attempt cannot end while another task blocks the loop.
 
     Args:
         ask_to_end: stops the worker cleanly.
@@ -44,34 +44,34 @@ class StuckWatch:
         self._stuck: set[Attempt] = set()
 
     def count(self) -> int:
-        """Attempts that still run and will not end."""
+        """Number of running attempts that will not end."""
         return sum(attempt in self._stuck for attempt in self._executor.running.values())
 
     async def run(self) -> None:
         """Watch until cancelled."""
         loop = asyncio.get_running_loop()
-        struck: set[Attempt] = set()
-        looked = loop.time()
+        late: set[Attempt] = set()
+        checked_at = loop.time()
         while True:
-            pause = CLOSE_LOOK_SECONDS if struck else LOOK_SECONDS
+            pause = CLOSE_CHECK_SECONDS if late else STUCK_CHECK_SECONDS
             await asyncio.sleep(pause)
-            blocked, looked = loop.time() - looked - pause, loop.time()
-            before, struck = struck, set()
+            blocked, checked_at = loop.time() - checked_at - pause, loop.time()
+            before, late = late, set()
             for attempt in list(self._executor.running.values()):
                 if attempt.stuck_at is None:
                     continue
-                struck.add(attempt)
+                late.add(attempt)
                 attempt.stuck_at += blocked
-                if attempt.stuck_at <= looked and attempt in before and attempt not in self._stuck:
+                if attempt.stuck_at <= checked_at and attempt in before and attempt not in self._stuck:
                     self._stuck.add(attempt)
                     self._end_over(attempt)
-            self._stuck &= struck
+            self._stuck &= late
 
     def _end_over(self, attempt: Attempt) -> None:
         context = attempt.context
         logger.critical(
-            "%s has ignored its time limit of %g s for %g s more: this worker ends, and its message is left to its "
-            "lease; run_in='process' would have let the task alone be killed",
+            "%s has ignored its time limit of %g s for %g s more: this worker ends. The message is redelivered once its "
+            "lease has ended. With run_in='process' only the task would be killed",
             context.task,
             context.timeout,
             (attempt.stuck_after or 0) - (context.timeout or 0),
@@ -80,26 +80,26 @@ class StuckWatch:
         self._ask_to_end()
 
 
-CHECK_SECONDS = 5.0
-"""Seconds between two checks."""
+SATURATION_CHECK_SECONDS = 5.0
+"""Seconds between two checks for saturation."""
 
 SATURATED_SECONDS = 60.0
 """Seconds without a free slot or thread after which a worker counts as saturated."""
 
-NAMES_SHOWN = 5
-"""Task names in the warning at most."""
+MAX_NAMES_SHOWN = 5
+"""Most task names in the warning."""
 
 
 class SaturationWatch:
     """Warns once if no slot, or no thread for sync tasks, came free for a minute while messages wait."""
 
     def __init__(
-        self, worker: WorkerOptions, executor: Executor, slots: Slots, fetchers: Sequence[Poller], broker: Broker
+        self, worker: WorkerOptions, executor: Executor, slots: Slots, pollers: Sequence[Poller], broker: Broker
     ) -> None:
         self._worker = worker
         self._executor = executor
         self._slots = slots
-        self._pollers = fetchers
+        self._pollers = pollers
         self._broker = broker
 
     async def run(self) -> None:
@@ -107,7 +107,7 @@ class SaturationWatch:
         loop = asyncio.get_running_loop()
         seen, since = self._full(), loop.time()
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(SATURATION_CHECK_SECONDS)
             full = self._full()
             if full is None or full != seen:
                 seen, since = full, loop.time()
@@ -116,14 +116,14 @@ class SaturationWatch:
                 return
 
     def _full(self) -> tuple[str, int] | None:
-        """The resource that is used up, and a count that changes if one of its places is given to another task."""
+        """The exhausted resource, and a count that changes whenever a task gets one of its places; else None."""
         threads = self._executor.threads
         if threads.waiting:
             return f"{self._worker.threads} threads", threads.admitted
         return (f"{self._slots.total} slots", self._worker.done) if self._unpolled() else None
 
     def _unpolled(self) -> list[str]:
-        """The queues without an open poll because no slot is free. An open poll takes slots too."""
+        """The queues without an open poll because no slot is free. An open poll uses slots too."""
         return [] if self._slots.free else [poller.queue for poller in self._pollers if not poller.polling]
 
     async def _messages_wait(self) -> bool:
@@ -131,16 +131,18 @@ class SaturationWatch:
             return True
         try:
             depths = [await self._broker.depth(queue) for queue in self._unpolled()]
-        except Exception:  # the polls report it
+        except Exception:  # the polls log it
             return False
         return any(depth.visible for depth in depths)
 
     def _warn(self, resource: str) -> None:
-        names = Counter(attempt.context.task for attempt in self._executor.running.values()).most_common(NAMES_SHOWN)
+        names = Counter(attempt.context.task for attempt in self._executor.running.values()).most_common(
+            MAX_NAMES_SHOWN
+        )
         logger.warning(
-            "all %s have been taken for %.0f s and messages wait; running: %s. If these tasks wait for other tasks, "
-            "let them enqueue the next step instead of waiting; if they only take long, raise concurrency or threads, "
-            "or start more workers",
+            "all %s have been in use for %.0f s and messages wait; running: %s. If these tasks wait for other tasks, "
+            "let them enqueue the next step instead. If they only take long, raise concurrency or threads, or start more "
+            "workers",
             resource,
             SATURATED_SECONDS,
             ", ".join(f"{name} ({count})" for name, count in names) or "none",

@@ -1,4 +1,9 @@
-"""The end of a worker's event loop, in bounded time whatever its tasks have left behind."""
+"""The event loop of a worker: runs on after exceptions that leave it, sees signals, and ends in bounded time.
+
+asyncio lets SystemExit and KeyboardInterrupt out of the loop, whichever task or callback raised them: `sys.exit` in a
+gathered coroutine would end a worker with all its messages in flight. Here the loop runs on, so that the exception
+reaches the code that awaits it.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +22,17 @@ from typing import Any, TypeVar
 
 from ..core.forks import end_fork
 
-TASK_SECONDS = 1.0
-"""Seconds that cancelled tasks may take to end before the loop is left as it is."""
+CANCEL_SECONDS = 1.0
+"""Time that cancelled tasks may take to end. After it the loop is left open."""
 
 EXECUTOR_SECONDS = 1.0
-"""Seconds that functions of `loop.run_in_executor(None, ...)` may take to end before they are left alone."""
+"""Time that functions of `loop.run_in_executor(None, ...)` may take to end. After it their threads are left running."""
 
 
 class DefaultExecutor(ThreadPoolExecutor):
-    """The event loop's default executor, whose end waits for its threads for `EXECUTOR_SECONDS` only."""
+    """The loop's default executor. Its shutdown waits for its threads for `EXECUTOR_SECONDS` only."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Start nothing more and let idle threads end."""
         super().shutdown(wait=False, cancel_futures=True)
         until = time.monotonic() + EXECUTOR_SECONDS
         for thread in list(self._threads):
@@ -36,28 +40,28 @@ class DefaultExecutor(ThreadPoolExecutor):
 
 
 def close_runner(runner: asyncio.Runner) -> None:
-    """Close the runner and its loop, unless a task ignores its cancellation: then both are left as they are."""
+    """Close the runner and its loop. If a task ignores its cancellation, both are left open."""
     loop = runner.get_loop()
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
     if tasks:
         with contextlib.suppress(SystemExit, KeyboardInterrupt):  # asyncio raises those of tasks here
-            loop.run_until_complete(asyncio.wait(tasks, timeout=TASK_SECONDS))
+            loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_SECONDS))
     if not asyncio.all_tasks(loop):
         runner.close()
 
 
 async def in_new_thread(function: Callable[[], object], seconds: float) -> None:
-    """Run a function in a thread of its own, which no task can have taken, and wait for it at most so long.
+    """Run a function in a thread of its own, since tasks may use all others, and wait for it up to `seconds`.
 
     Raises:
-        Exception: whatever the function raised.
+        Exception: the error of the function.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
-    def note(error: BaseException | None) -> None:
+    def report(error: BaseException | None) -> None:
         if ended.done():
             return
         if error is None:
@@ -72,8 +76,8 @@ async def in_new_thread(function: Callable[[], object], seconds: float) -> None:
         except BaseException as raised:
             error = raised
         try:
-            loop.call_soon_threadsafe(note, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(report, error)
+        except RuntimeError:  # the loop is closed: the caller is gone
             pass
 
     threading.Thread(target=run, name="taskq-closing", daemon=True).start()
@@ -85,65 +89,63 @@ async def in_new_thread(function: Callable[[], object], seconds: float) -> None:
 logger = logging.getLogger("taskq_sls.worker")
 
 AWAIT_SECONDS = 1.0
-"""Seconds within which such an exception has to reach code that awaits it."""
+"""Time within which an exception that left the loop has to reach code that awaits it."""
 
-MAX_BREAKS = 10
-"""Exceptions of the event loop itself within `AWAIT_SECONDS` after which it is not run again: its selector was closed,
-for example.
-"""
+MAX_LOOP_FAULTS = 10
+"""Exceptions of the loop itself within `AWAIT_SECONDS` after which it is not run again. It may have lost its selector."""
 
 T = TypeVar("T")
 
 
-class Escapes:
-    """Runs a coroutine to its end, over exceptions that end the loop's run before.
+class LoopRunner:
+    """Runs a coroutine to its end, although exceptions of other code leave the loop before.
 
     Args:
-        ask_to_end: called if no code awaits the coroutine or callback that raised.
+        ask_to_end: called if such an exception came from a coroutine or callback that nothing awaits.
 
     Attributes:
-        unowned: whether that was so.
+        unhandled: True if `ask_to_end` was called.
     """
 
     def __init__(self, ask_to_end: Callable[[], None]) -> None:
-        self.unowned = False
+        self.unhandled = False
         self._ask_to_end = ask_to_end
-        self._open: list[tuple[BaseException, TracebackType | None]] = []
+        self._undecided: list[tuple[BaseException, TracebackType | None]] = []
 
     def run(self, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
-        """``runner.run(coroutine)``.
+        """Do as ``runner.run(coroutine)`` does.
 
         Raises:
-            BaseException: whatever the coroutine itself raised.
+            BaseException: the error of the coroutine itself.
         """
         main: asyncio.Task[T] | None = None
 
-        async def noted() -> T:
+        async def run_as_main() -> T:
             nonlocal main
             main = asyncio.current_task()
             return await coroutine
 
         process = os.getpid()
         try:
-            result = runner.run(noted())
+            result = runner.run(run_as_main())
         except BaseException as error:
             if os.getpid() != process:
                 end_fork(error)
-            # Assigned in the coroutine, which mypy does not see.
+            # mypy does not see the assignment in the coroutine.
             begun: asyncio.Task[T] | None = main
-            result = self._go_on(runner.get_loop(), begun, error)
+            result = self._run_on(runner.get_loop(), begun, error)
         self._decide()
         return result
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop, main: asyncio.Task[T] | None, error: BaseException) -> T:
-        breaks: deque[float] = deque(maxlen=MAX_BREAKS)
+    def _run_on(self, loop: asyncio.AbstractEventLoop, main: asyncio.Task[T] | None, error: BaseException) -> T:
+        faults: deque[float] = deque(maxlen=MAX_LOOP_FAULTS)
         while main is not None and not main.done():
             if isinstance(error, Exception):  # of the loop itself, or of a signal handler
-                breaks.append(time.monotonic())
-                if len(breaks) == MAX_BREAKS and breaks[-1] - breaks[0] < AWAIT_SECONDS:
+                faults.append(time.monotonic())
+                if len(faults) == MAX_LOOP_FAULTS and faults[-1] - faults[0] < AWAIT_SECONDS:
                     raise error
-            # Code that awaits the one that raised, such as an attempt, gets the exception when the loop goes on.
-            self._open.append((error, error.__traceback__))
+            # Code that awaits the failed coroutine, such as an attempt, gets the exception when the loop runs on.
+            self._undecided.append((error, error.__traceback__))
             loop.call_later(AWAIT_SECONDS, self._decide)
             try:
                 return loop.run_until_complete(main)
@@ -153,9 +155,9 @@ class Escapes:
         raise error
 
     def _decide(self) -> None:
-        found, self._open = self._open, []
+        found, self._undecided = self._undecided, []
         for error, traceback in found:
-            if error.__traceback__ is not traceback:  # it was raised again by an await
+            if error.__traceback__ is not traceback:  # an await has raised it again
                 continue
             logger.error(
                 "%s was raised in the event loop by code that nothing awaits: a created task or a callback",
@@ -164,21 +166,21 @@ class Escapes:
                 extra={"action": "worker_fault"},
             )
             if isinstance(error, SystemExit | KeyboardInterrupt):
-                self.unowned = True
+                self.unhandled = True
                 self._ask_to_end()
 
 
 def watch_signals(arrived: Callable[[int], None]) -> Callable[[], None]:
-    """Have another thread call `arrived` with the number of each signal that has a handler of Python's.
+    """Call `arrived` on another thread with the number of each signal that has a Python handler.
 
-    To be called in the main thread. Nothing is watched if an event loop or the program has done so already: the
-    interpreter writes signals to one descriptor only.
+    The handler itself cannot run while the main thread is inside C code. Call this in the main thread. Signals are not
+    watched if an event loop or the program does so already: the interpreter writes them to one descriptor only.
 
     Args:
-        arrived: takes no lock; called on a thread of its own.
+        arrived: takes no lock.
 
     Returns:
-        Ends it.
+        A function that ends the watch.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -195,7 +197,7 @@ def watch_signals(arrived: Callable[[int], None]) -> Callable[[], None]:
         os.close(reading)
 
     def end() -> None:
-        if (now := signal.set_wakeup_fd(-1)) != writing:  # asyncio's, by `add_signal_handler`
+        if (now := signal.set_wakeup_fd(-1)) != writing:  # of asyncio's `add_signal_handler`
             signal.set_wakeup_fd(now)
         os.close(writing)
 

@@ -1,6 +1,6 @@
 """The health endpoint: 200 while polls and heartbeats succeed, else 503.
 
-It answers from a thread of its own, so that a task that blocks the event loop does not make the worker look dead.
+It answers from a thread of its own, so also while a task blocks the event loop.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Status = Callable[[], dict[str, Any]]
 
 
 class HealthServer:
-    """Serves ``GET /`` (any path).
+    """Answers GET requests for any path.
 
     Args:
-        host: address to bind to; ``127.0.0.1`` unless probes come from outside the machine.
-        port: 0 picks a free one, found in `port` afterwards.
-        status: the JSON to answer with; its ``live`` decides between 200 and 503.
+        host: address to bind to: ``127.0.0.1`` unless probes come from outside the machine.
+        port: 0 picks a free port, which the attribute `port` then holds.
+        status: returns the JSON of an answer. Its field ``live`` decides between 200 and 503.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -40,7 +40,7 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Probes come every few seconds; they are not logged."""
+                """Log nothing: probes come every few seconds."""
 
         try:
             self._server = http.server.ThreadingHTTPServer((host, port), Handler)
@@ -51,11 +51,9 @@ class HealthServer:
         self._thread = threading.Thread(target=self._server.serve_forever, name="taskq-health", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop and free the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)

@@ -26,7 +26,7 @@ from .in_flight import InFlight
 logger = logging.getLogger("taskq_sls.worker")
 
 CHECK_SECONDS = 1.0
-"""Seconds between two checks of what is due. Progress is written at most this often."""
+"""Seconds between two checks for due heartbeats and renewals. Progress is written at most this often."""
 
 MAX_PARALLEL_RENEWALS = 8
 

@@ -1,4 +1,4 @@
-"""Options of a worker, the state of its run, and the reasons for which it ends: its parts read them here."""
+"""The options of a worker, the state of its run, and the reasons for its end."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ DRAINED = "drained"
 RECYCLE = "recycle"
 STUCK = "stuck"
 FAULT = "fault"
-"""Why `Worker.run` returned: a signal or `stop`, `burst` found nothing more, `max_tasks` / `max_memory`, an attempt
-that ignored its time limit up to its `hard_timeout`, or code of a task that cancelled or exited more than its attempt."""
+"""The values that `Worker.run` returns; it documents them."""
 
 GRACE_SECONDS = 30.0
 POLL_WAIT_SECONDS = 20
@@ -29,12 +28,12 @@ POLL_WAIT_SECONDS = 20
 
 
 class WorkerOptions(abc.ABC):
-    """The options of `Worker`, checked, and how far its run is.
+    """The checked options of `Worker`, and the state of its run. Base of `Worker` for the parts that it is made of.
 
     Attributes:
-        done: attempts that have ended.
-        has_received: whether any message has come.
-        owns_process: whether the process has only this worker to run.
+        done: number of attempts that have ended.
+        has_received: True once a message was received.
+        owns_process: True if the process runs only this worker.
     """
 
     def __init__(
@@ -73,16 +72,16 @@ class WorkerOptions(abc.ABC):
 
     @property
     def why(self) -> str:
-        """Why it ended or is ending."""
+        """The reason for its end."""
         return self._why or STOPPED
 
     @abc.abstractmethod
     def ask_to_end(self, why: str) -> None:
-        """End the run; the first reason counts. On the event loop only."""
+        """End the run; the first reason counts. Called on the event loop's thread."""
 
     @abc.abstractmethod
     def outlives_cancel(self) -> bool:
-        """Whether a cancel of the worker's own task is to be passed over."""
+        """True if the run ignores a cancellation of its own task, and ends cleanly."""
 
     def _fitting_concurrency(self) -> int:
         tasks = list(self.app.registry)

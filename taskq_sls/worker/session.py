@@ -1,4 +1,4 @@
-"""One life of a worker, from the first poll to the last acknowledgement."""
+"""One run of a worker, from the first poll to the last acknowledgement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..engine.executor import Executor
 from ..engine.settling import GroupLocks, fifo_groups
 from ..errors import AwsError, TaskQError
-from .attempt_watches import LOOK_SECONDS, SaturationWatch, StuckWatch
+from .attempt_watches import STUCK_CHECK_SECONDS, SaturationWatch, StuckWatch
 from .event_loop import in_new_thread
 from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
@@ -36,33 +36,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq_sls.worker")
 
 STOP_SECONDS = 5.0
-"""How long attempts that were stopped at the end of the grace period may take to really end."""
+"""Time that attempts may take to end after they were stopped at the end of the grace period."""
 
-GOODBYE_SECONDS = 30.0
-"""Seconds that the end of the heartbeat and the worker's last report may take; calls of AWS have shorter limits."""
+UNREGISTER_SECONDS = 30.0
+"""Time that the heartbeat may take to end, and the report to be deleted. AWS calls have shorter limits."""
 
-END_SECONDS = 1.0
-"""How long cancelled tasks may take to see it before the worker ends without them."""
+CANCEL_SECONDS = 1.0
+"""Time that cancelled tasks may take to end. After it the worker ends without them."""
 
-BURST_WAIT = 900.0
-"""Seconds ahead for which `burst` waits for a retry that this worker itself has put off."""
+MAX_BURST_RETRY_SECONDS = 900.0
+"""A worker with `burst` waits for its own retries that are due within this time."""
 
+COUNTERS_CHECK_SECONDS = 10.0
+"""Time between two checks if the counters of a minute must be written."""
 
-COUNTERS_LOOK = 10.0
-"""Seconds between two looks at whether counters of a minute are to be written."""
+LAST_COUNTERS_SECONDS = 5.0
+"""Longest time in which a stopping worker writes its last counters."""
 
-COUNTERS_LAST = 5.0
-"""Seconds that a stopping worker takes at most to write its last counters."""
+HOUR_COUNTERS_SECONDS = 300.0
+"""Time between two writes of the counters of an hour that is not over."""
 
-HOURS_EVERY = 300.0
-"""Seconds between two writes of the counters of an hour that is not over."""
-
-SILENCE = 60.0
-"""Seconds without an answered poll after which the health endpoint says 503; a long poll takes up to 20."""
+MAX_SILENCE_SECONDS = 60.0
+"""Time without an answered poll after which the health endpoint returns 503. A long poll takes up to 20."""
 
 
 class WorkerRun:
-    """One life of a worker, from the first poll to the last acknowledgement."""
+    """Assembles the parts of a worker for one run, and runs it.
+
+    Args:
+        state: the value of the app's lifespan.
+    """
 
     def __init__(self, worker: WorkerOptions, services: Services, state: Any) -> None:
         self._worker = worker
@@ -77,7 +80,7 @@ class WorkerRun:
         self._retry_due = 0.0
         app = worker.app
         app.threads.limit = worker.threads
-        self._executor: Executor = app.executor(services, state, hours_every=HOURS_EVERY)
+        self._executor: Executor = app.executor(services, state, hours_every=HOUR_COUNTERS_SECONDS)
         self._stuck = StuckWatch(self._executor, lambda: worker.ask_to_end(STUCK))
         self._beat_services = app.services.new_blocking(read_timeout=5.0, connect_timeout=3.0)
         self._reporter = Reporter(worker, self._executor, self._beat_services, lambda: self._stopping)
@@ -90,12 +93,11 @@ class WorkerRun:
             stopper(self._executor, asyncio.get_running_loop()),
             self._reporter.report_if_due,
         )
-        self._shortest_hold = min(queue.visibility_timeout for queue in worker.queues)
-        self._watch = LoopWatch(asyncio.get_running_loop(), self._executor.running.values)
+        self._loop_watch = LoopWatch(asyncio.get_running_loop(), self._executor.running.values)
         self._watchdog = Watchdog(
-            self._watch,
+            self._loop_watch,
             self._heartbeat,
-            self._shortest_hold,
+            min(queue.visibility_timeout for queue in worker.queues),
             lambda: worker.ask_to_end(STUCK),
             ends_process=worker.owns_process,
         )
@@ -114,6 +116,7 @@ class WorkerRun:
         ]
 
     async def work(self, stop_asked: asyncio.Event) -> str:
+        """Work until `stop_asked` is set or a poll fails for good. Returns the reason for the end."""
         worker = self._worker
         if worker._health_address is not None:
             worker.health = HealthServer(*worker._health_address, self._status)
@@ -142,19 +145,19 @@ class WorkerRun:
             await self._end([stopped, *helpers, *polls])
             self._heartbeat.stop()
             self._watchdog.stop()
-            await in_new_thread(self._part, GOODBYE_SECONDS)
+            await in_new_thread(self._unregister, UNREGISTER_SECONDS)
             await self._beat_services.close()
         return worker.why
 
-    def _part(self) -> None:
-        """Free the port of the health endpoint, and take the report away once the heartbeat has ended."""
+    def _unregister(self) -> None:
+        """Free the port of the health endpoint, and delete the report once the heartbeat has ended."""
         if self._worker.health is not None:
             self._worker.health.stop()
         self._heartbeat.join(6.0)
         self._reporter.unregister()
 
     async def _wait_for_end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Wait until a stop is asked for or a poll ends, which it does by itself only over a fault."""
+        """Wait until the worker is asked to stop, or a poll ends because of a fault."""
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -164,14 +167,14 @@ class WorkerRun:
             if not any(task.cancelled() for task in tasks):
                 return
         logger.error(
-            "a poll, or the worker itself, was cancelled by other code: the worker ends. Does a task cancel all tasks of "
-            "the event loop?",
+            "other code cancelled a poll or the worker itself: the worker ends. Does a task cancel all tasks of the event "
+            "loop?",
             extra={"action": "worker_fault"},
         )
         self._worker.ask_to_end(FAULT)
 
     async def _shut_down(self, polls: list[asyncio.Task[None]]) -> None:
-        """Stop fetching first; then let what runs finish; then settle everything."""
+        """Stop polling, wait for the running tasks, then settle all messages."""
         self._stopping = True
         for poller in self._pollers:
             poller.stop()
@@ -180,7 +183,7 @@ class WorkerRun:
         polling = sum(poller.polling for poller in self._pollers)
         if self._running or polling:
             logger.info(
-                "stopping: %d tasks run (up to %.0f s), %d polls are open (up to %d s); once more to stop at once",
+                "stopping: %d tasks run (up to %.0f s), %d polls are open (up to %d s); signal again to stop at once",
                 len(self._executor.running),
                 self._worker.grace,
                 polling,
@@ -203,19 +206,19 @@ class WorkerRun:
 
     async def _write_counters(self, meter: Meter) -> None:
         while True:
-            await asyncio.sleep(COUNTERS_LOOK)
+            await asyncio.sleep(COUNTERS_CHECK_SECONDS)
             if meter.due(now := self._worker.app.clock.time()):
                 await meter.flush(now)
 
     async def _write_last_counters(self, meter: Meter) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COUNTERS_LAST):
+            async with asyncio.timeout(LAST_COUNTERS_SECONDS):
                 await meter.flush(self._worker.app.clock.time(), everything=True)
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Leave everything that still goes on; after a clean stop that is only what could not be stopped.
+        """End without the code that still runs. After a clean stop, this is only code that could not be stopped.
 
-        Its message and its record are left to hold and lease: nobody knows what its code still does.
+        Its message is redelivered after the visibility timeout, and its lease ends: the code may still do something.
         """
         self._ending = True
         for attempt in list(self._executor.running.values()):
@@ -228,15 +231,15 @@ class WorkerRun:
         if app.children is not None:
             app.children.kill()
         self._settler.close()
-        await asyncio.wait(tasks, timeout=END_SECONDS)
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
         app.threads.close()
         if app.children is not None:
             app.children.close()
 
     async def _wait_for_tasks(self, until: float) -> None:
-        """Wait for what runs; but what has ignored its time limit up to its `hard_timeout` will not end."""
+        """Wait for the running tasks, except those that are stuck."""
         while len(self._running) > self._stuck.count() and (left := until - time.monotonic()) > 0:
-            await asyncio.wait(self._running, timeout=min(left, LOOK_SECONDS))
+            await asyncio.wait(self._running, timeout=min(left, STUCK_CHECK_SECONDS))
 
     # -- deliveries ---------------------------------------------------------------------------------------------
 
@@ -250,7 +253,7 @@ class WorkerRun:
             task.add_done_callback(self._chain_ended)
 
     async def _run_chain(self, chain: list[Delivery], left: list[Delivery]) -> None:
-        """Process and settle messages, one after the other; `left` are those that are not settled yet."""
+        """Process and settle messages one after the other, and remove each settled one from `left`."""
 
         async def settle(delivery: Delivery, outcome: Outcome) -> None:
             left.remove(delivery)
@@ -262,9 +265,9 @@ class WorkerRun:
             await self._locks.run_chain(chain, self._process, settle, lambda: self._stopping)
 
     def _chain_ended(self, task: asyncio.Task[None]) -> None:
-        """Free the slots and drop the holds of messages that were not settled: they are delivered again.
+        """Free the slots of messages that were not settled, and let them be redelivered.
 
-        Called for a task that was cancelled before its first step, too.
+        This is also called for a task that was cancelled before its first step.
         """
         for delivery in self._running.pop(task, ()):
             self._in_flight.discard(delivery)
@@ -279,7 +282,7 @@ class WorkerRun:
             task = asyncio.current_task()
             if self._ending or task is None:
                 raise
-            # A task that cancelled itself must not take its slot and its message along.
+            # A task has cancelled itself. Its slot must become free, and its message must be redelivered.
             while task.cancelling():
                 task.uncancel()
             logger.error(
@@ -289,7 +292,7 @@ class WorkerRun:
         except GeneratorExit:
             raise
         except BaseException:
-            # A fault of ours or of a backend: the message stays and comes again, the worker goes on.
+            # A fault of this library or of a backend: the message is redelivered, the worker goes on.
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
             outcome = LOST
         if not isinstance(outcome, Release):
@@ -298,10 +301,9 @@ class WorkerRun:
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         self._slots.release(delivery.queue)
-        if isinstance(outcome, RetryIn) and outcome.reason == "failed":
-            due = time.monotonic() + outcome.delay
-            if outcome.delay <= BURST_WAIT:
-                self._retry_due = max(self._retry_due, due + 1.5)
+        retry_delay = outcome.delay if isinstance(outcome, RetryIn) and outcome.reason == "failed" else None
+        if retry_delay is not None and retry_delay <= MAX_BURST_RETRY_SECONDS:
+            self._retry_due = max(self._retry_due, time.monotonic() + retry_delay + 1.5)
         try:
             await self._settler.settle(delivery, outcome)
         except Exception:
@@ -350,10 +352,10 @@ class WorkerRun:
 
     def _status(self) -> dict[str, Any]:
         now = time.monotonic()
-        # A busy worker does not poll, nor does one that stops, nor one whose claims fail or whose loop is blocked by a
-        # task: silence counts only while a poll should be open.
+        # Silence counts only while a poll should be open. A worker does not poll while it is busy, while it stops, while
+        # claims fail, or while a task blocks its loop.
         polls = self._stopping or all(
-            now - max(poller.last_success, self._watch.blocked_until) < SILENCE
+            now - max(poller.last_success, self._loop_watch.blocked_until) < MAX_SILENCE_SECONDS
             or (self._slots.free == 0 and not poller.polling)
             or poller.paused
             for poller in self._pollers
@@ -372,7 +374,7 @@ class WorkerRun:
 
 
 def resident_bytes() -> int:
-    """Resident memory now; where the system does not tell, the most it has been."""
+    """Resident memory of this process. Without /proc (macOS), the highest value so far."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

@@ -1,4 +1,4 @@
-"""Worker processes kept running: started, restarted, reloaded and stopped together."""
+"""Starts, restarts, reloads and stops worker processes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,19 @@ from typing import NamedTuple
 
 from ..core.forced_end import ShutdownWatchdog
 from ..errors import ConfigError
-from .worker_process import SETTLED, WorkerProcess
-
-STOPPED, BAD_INPUT, STUCK, FAULT, RECYCLE = 0, 2, 70, 71, 75
-"""Exit statuses of a worker process: told to stop or drained; cannot work as configured; a task could not be stopped,
-or the event loop stood still; a task's code cancelled or exited more than its attempt; start me anew."""
+from .worker_process import BAD_INPUT, RECYCLE, SETTLED_SECONDS, STOPPED, STUCK, WorkerProcess
 
 FORCED_SECONDS = 5.0
-"""Seconds that a supervisor has after a second signal, or after its children were killed, to come to its end."""
+"""Time in which a supervisor has to end after a second signal, or after its children were killed."""
 
 CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
-"""Set in the environment of a worker process that has a supervisor, to its number from 0."""
+"""Environment variable of a supervised worker process: its number, from 0."""
 
 logger = logging.getLogger("taskq_sls.supervisor")
 
 
 class _Ended(NamedTuple):
-    slot: WorkerProcess
+    process: WorkerProcess
     child: subprocess.Popen[bytes]
 
 
@@ -49,21 +45,21 @@ _Event = _Ended | _Signalled | _Changed
 
 
 class Supervisor:
-    """Runs N copies of a command until they are done or it is told to stop.
+    """Runs N copies of a command until they are done or it gets a signal.
 
-    SIGTERM and SIGINT are passed on to the children, a repeated one too. The children are in process groups of
-    their own, so that a terminal's Ctrl-C reaches them once; each holds a pipe to this process as its stdin, whose
-    end tells it that its supervisor was killed.
+    SIGTERM and SIGINT are passed on to the children, repeated ones too. Each child has a process group of its own, so
+    that Ctrl-C in a terminal reaches it once. Its stdin is a pipe from this process: the pipe's end shows that the
+    supervisor was killed.
 
     Args:
-        command: the command line of the process with a number from 0.
-        processes: how many, 1 or more.
-        environment: of the children, beside the number; default this process's.
-        burst: a child that ended with 0 is done; otherwise it is started again unless all are stopping.
-        watch: a directory; when a Python file in it changes, all children are stopped cleanly and started again.
-        kill_after: seconds after the first signal at which children that still run are killed. Default never. A
-            supervisor that cannot even do that ends itself a little later.
-        output: the descriptor that the children print to; default this process's standard output.
+        command: returns the command line for the number of a process, from 0.
+        processes: number of processes, 1 or more.
+        environment: of the children, beside the number; default that of this process.
+        burst: a child that ends with 0 is done. Otherwise it is started again unless all are stopping.
+        watch: a directory. When a Python file in it changes, all children are stopped cleanly and started again.
+        kill_after: seconds after the first signal at which running children are killed; default never. A supervisor
+            that cannot even kill them ends itself `FORCED_SECONDS` later.
+        output: the descriptor that the children print to; default the standard output of this process.
     """
 
     def __init__(
@@ -83,15 +79,15 @@ class Supervisor:
         self._burst = burst
         self._watch = watch
         self._kill_after = kill_after
-        self._slots = [WorkerProcess(number) for number in range(processes)]
-        # SimpleQueue, since a signal handler may interrupt a put and put again.
+        self._processes = [WorkerProcess(number) for number in range(processes)]
+        # A SimpleQueue: a signal handler may interrupt a put, and put again.
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._stopping = False
         self._stop_signals: set[int] = set()
         self._kill_at: float | None = None
         self._status = 0
-        self._last_resort = ShutdownWatchdog(
-            "the supervisor does not come to its end: its process ends, which stops the workers that are left",
+        self._exit_guard = ShutdownWatchdog(
+            "the supervisor does not end: its process is ended, which stops the remaining workers",
             action="supervisor_killed",
             logger=logger.name,
         )
@@ -100,86 +96,95 @@ class Supervisor:
         """Supervise in the main thread until all children have ended for good.
 
         Returns:
-            0; 2 when a child cannot work as configured; 1 when a child had to be killed or crashed while stopping.
+            0; 2 if a child cannot work as configured; 1 if a child had to be killed, or crashed while stopping.
         """
         stop_watching = threading.Event()
-        with _passing_on(self._on_signal):
+        with _signals_to(self._on_signal):
             try:
-                for slot in self._slots:
-                    self._start(slot)
+                for process in self._processes:
+                    self._start(process)
                 if self._watch is not None:
                     watch_python_files(self._watch, lambda files: self._events.put(_Changed(files)), stop=stop_watching)
-                while any(slot.busy for slot in self._slots):
+                while any(process.busy for process in self._processes):
                     self._handle_next()
             finally:
                 stop_watching.set()
-                for slot in self._slots:
-                    slot.kill()
-                self._last_resort.cancel()
+                for process in self._processes:
+                    process.kill()
+                self._exit_guard.cancel()
         return self._status
 
     def _on_signal(self, number: int) -> None:
         self._events.put(_Signalled(number))
         if self._kill_after is not None:
-            # This thread may be inside of a write to a stderr that nobody reads.
-            self._last_resort.arm(FORCED_SECONDS + (0 if self._last_resort.armed else self._kill_after))
+            # This thread may be blocked in a write to stderr, for want of a reader.
+            self._exit_guard.arm(FORCED_SECONDS + (0 if self._exit_guard.armed else self._kill_after))
 
     def _handle_next(self) -> None:
         event: _Event | None
         try:
-            event = self._events.get(timeout=self._patience())
+            event = self._events.get(timeout=self._seconds_until_due())
         except queue.Empty:
             event = None
         if isinstance(event, _Signalled):
             self._stop(event.number)
         elif isinstance(event, _Ended):
-            self._ended(event.slot, event.child)
+            self._ended(event.process, event.child)
         elif isinstance(event, _Changed):
             self._reload(event.files)
         now = time.monotonic()
-        for slot in self._slots:
-            if slot.start_at is not None and slot.start_at <= now:
-                self._start(slot)
+        for process in self._processes:
+            if process.start_at is not None and process.start_at <= now:
+                self._start(process)
         if self._kill_at is not None and self._kill_at <= now:
             self._kill_at = None
-            for slot in self._slots:
-                if slot.child is not None:
-                    logger.warning("worker process %d did not stop: killed", slot.number, extra=_fields("killed", slot))
-                    self._status = 1
-                    slot.child.kill()
+            self._kill_all()
 
-    def _patience(self) -> float:
-        """Seconds until something is due without an event."""
+    def _kill_all(self) -> None:
+        for process in self._processes:
+            if process.child is not None:
+                logger.warning(
+                    "worker process %d did not stop: killed", process.number, extra=_fields("killed", process)
+                )
+                self._status = 1
+                process.child.kill()
+
+    def _seconds_until_due(self) -> float:
+        """Seconds until a process must be started or killed, at most 1."""
         now = time.monotonic()
-        # A signal that comes just before the wait begins is seen only after it.
-        due = [now + 1.0, *(slot.start_at for slot in self._slots if slot.start_at is not None)]
+        # At most 1, since a signal that comes just before the wait begins is handled only after it.
+        due = [now + 1.0, *(process.start_at for process in self._processes if process.start_at is not None)]
         if self._kill_at is not None:
             due.append(self._kill_at)
         return max(0.0, min(due) - now)
 
-    def _start(self, slot: WorkerProcess) -> None:
+    def _start(self, process: WorkerProcess) -> None:
         environment = dict(os.environ if self._environment is None else self._environment)
-        environment[CHILD_VARIABLE] = str(slot.number)
+        environment[CHILD_VARIABLE] = str(process.number)
         try:
             child = subprocess.Popen(
-                list(self._command(slot.number)),
+                list(self._command(process.number)),
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=self._output,
                 process_group=0,
             )
-        except BlockingIOError as error:  # a limit of processes, reached for now
-            pause = slot.pause(0.0)
-            logger.error("worker process %d cannot be started: %s", slot.number, error, extra=_fields("crashed", slot))
-            slot.start_at = time.monotonic() + pause
+        except BlockingIOError as error:  # the limit of processes is reached for now
+            pause = process.pause(0.0)
+            logger.error(
+                "worker process %d cannot be started: %s", process.number, error, extra=_fields("crashed", process)
+            )
+            process.start_at = time.monotonic() + pause
             return
-        slot.started(child)
-        threading.Thread(target=self._wait, args=(slot, child), name=f"taskq-wait-{slot.number}", daemon=True).start()
-        logger.debug("worker process %d started, pid %d", slot.number, child.pid, extra=_fields("started", slot))
+        process.started(child)
+        threading.Thread(
+            target=self._wait, args=(process, child), name=f"taskq-wait-{process.number}", daemon=True
+        ).start()
+        logger.debug("worker process %d started, pid %d", process.number, child.pid, extra=_fields("started", process))
 
-    def _wait(self, slot: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
+    def _wait(self, process: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
         child.wait()
-        self._events.put(_Ended(slot, child))
+        self._events.put(_Ended(process, child))
 
     def _stop(self, number: int) -> None:
         self._stop_signals.add(number)
@@ -187,80 +192,87 @@ class Supervisor:
             self._stopping = True
             if self._kill_after is not None:
                 self._kill_at = time.monotonic() + self._kill_after
-        for slot in self._slots:
-            slot.rest()
-            slot.signal(number)
+        for process in self._processes:
+            process.cancel_start()
+            process.signal(number)
 
     def _reload(self, files: int) -> None:
         if self._stopping:
             return
         logger.info("%d Python files changed: reloading", files, extra={"action": "workers_reloading"})
-        for slot in self._slots:
-            slot.backoff.reset()
-            if slot.child is None:
-                slot.start_at = time.monotonic()
-            elif not slot.reloading:  # a second signal would stop it at once
-                slot.reloading = True
-                slot.signal(signal.SIGTERM)
+        for process in self._processes:
+            process.backoff.reset()
+            if process.child is None:
+                process.start_at = time.monotonic()
+            elif not process.reloading:  # a second signal would stop it at once
+                process.reloading = True
+                process.signal(signal.SIGTERM)
 
-    def _ended(self, slot: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
-        """Decide what becomes of a slot whose child has ended."""
-        status, lived, reloading = child.returncode, slot.ended(), slot.reloading
-        unfit = status == BAD_INPUT and lived < SETTLED  # later it is a task's code that ended the process
-        slot.reloading = False
+    def _ended(self, process: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
+        """Start a process again whose child has ended, unless it has no more work or cannot work."""
+        status, lived, reloading = child.returncode, process.ended(), process.reloading
+        process.reloading = False
         if self._stopping:
-            # A process that was told before it could listen ends by the signal itself.
-            unheard = {end for number in self._stop_signals for end in (-number, 128 + number)}
-            if status not in {STOPPED, RECYCLE} | unheard and self._status == 0:
-                logger.warning(
-                    "worker process %d ended with %s", slot.number, _words(status), extra=_fields("crashed", slot)
-                )
-                self._status = 1
+            self._check_exit(process, status)
         elif reloading:
-            slot.start_at = time.monotonic()
-        elif status == STOPPED:
-            if not self._burst:
-                logger.warning(
-                    "worker process %d was stopped from outside: started again",
-                    slot.number,
-                    extra=_fields("restarted", slot),
-                )
-                slot.start_at = time.monotonic() + slot.pause(lived)
-        elif status == RECYCLE:
-            logger.info("worker process %d is recycled", slot.number, extra=_fields("recycled", slot))
-            slot.start_at = time.monotonic()
-        elif status == STUCK:
-            logger.error(
-                "worker process %d ended over code that could not be stopped: started again",
-                slot.number,
-                extra=_fields("stuck", slot),
-            )
-            slot.start_at = time.monotonic()
-        elif unfit and self._watch is not None:
-            logger.error(
-                "worker process %d cannot start; waiting for a change", slot.number, extra=_fields("bad", slot)
-            )
-            slot.waiting = True
-        elif unfit:
-            self._status = BAD_INPUT
-            self._stop(signal.SIGTERM)
-        else:
-            pause = slot.pause(lived)
+            process.start_at = time.monotonic()
+        elif status == BAD_INPUT and lived < SETTLED_SECONDS:  # later, code of a task has ended the process
+            self._misconfigured(process)
+        elif status in _STARTED_AGAIN:
+            level, text, action = _STARTED_AGAIN[status]
+            logger.log(level, text, process.number, extra=_fields(action, process))
+            process.start_at = time.monotonic()
+        elif status != STOPPED:
+            pause = process.pause(lived)
             logger.error(
                 "worker process %d ended with %s after %.0f s: started again in %.1f s",
-                slot.number,
+                process.number,
                 _words(status),
                 lived,
                 pause,
-                extra={**_fields("crashed", slot), "delay": round(pause, 3)},
+                extra={**_fields("crashed", process), "delay": round(pause, 3)},
             )
-            slot.start_at = time.monotonic() + pause
+            process.start_at = time.monotonic() + pause
+        elif not self._burst:
+            logger.warning(
+                "worker process %d was stopped from outside: started again",
+                process.number,
+                extra=_fields("restarted", process),
+            )
+            process.start_at = time.monotonic() + process.pause(lived)
+
+    def _check_exit(self, process: WorkerProcess, status: int) -> None:
+        """Remember that a process crashed instead of stopping."""
+        # A process that gets the signal before it has set its handlers is ended by it.
+        by_signal = {end for number in self._stop_signals for end in (-number, 128 + number)}
+        if status not in {STOPPED, RECYCLE} | by_signal and self._status == 0:
+            logger.warning(
+                "worker process %d ended with %s", process.number, _words(status), extra=_fields("crashed", process)
+            )
+            self._status = 1
+
+    def _misconfigured(self, process: WorkerProcess) -> None:
+        if self._watch is None:
+            self._status = BAD_INPUT
+            self._stop(signal.SIGTERM)
+            return
+        logger.error(
+            "worker process %d cannot start; waiting for a change", process.number, extra=_fields("bad", process)
+        )
+        process.waiting = True
+
+
+_STARTED_AGAIN = {
+    RECYCLE: (logging.INFO, "worker process %d is recycled", "recycled"),
+    STUCK: (logging.ERROR, "worker process %d ended over code that could not be stopped: started again", "stuck"),
+}
+"""Exit statuses after which a process is started again at once: level, text and action of the log record."""
 
 
 @contextlib.contextmanager
-def _passing_on(pass_on: Callable[[int], None]) -> Iterator[None]:
+def _signals_to(receive: Callable[[int], None]) -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> None:
-        pass_on(number)
+        receive(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -270,11 +282,11 @@ def _passing_on(pass_on: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fields(what: str, slot: WorkerProcess) -> dict[str, object]:
+def _fields(action: str, process: WorkerProcess) -> dict[str, object]:
     return {
-        "action": f"worker_process_{what}",
-        "process_number": slot.number,
-        "process_id": slot.child.pid if slot.child is not None else None,
+        "action": f"worker_process_{action}",
+        "process_number": process.number,
+        "process_id": process.child.pid if process.child is not None else None,
     }
 
 
@@ -282,25 +294,27 @@ def _words(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
-LOOK = 500
-"""Milliseconds between two looks at whether to stop."""
+STOP_CHECK_MILLISECONDS = 500
+"""Time between two checks if the watch of files must end."""
 
 
 def check_watchable(directory: Path) -> None:
-    """Raise ConfigError unless `directory` exists and the package that watches it is installed."""
+    """Check that a directory can be watched.
+
+    Raises:
+        ConfigError: it does not exist, or the package `watchfiles` is not installed.
+    """
     try:
         import watchfiles
     except ImportError:
         raise ConfigError("--reload needs the package watchfiles: pip install 'taskq-sls[cli]'") from None
     del watchfiles
     if not directory.is_dir():
-        raise ConfigError(f"--reload {str(directory)!r}: there is no such directory")
+        raise ConfigError(f"--reload {str(directory)!r}: this directory does not exist")
 
 
 def watch_python_files(directory: Path, on_change: Callable[[int], None], *, stop: threading.Event) -> None:
-    """Call `on_change` with the number of changed files, from a thread, until `stop` is set.
-
-    Changes that come together are told once.
+    """Call `on_change` on another thread with the number of files that changed together, until `stop` is set.
 
     Raises:
         ConfigError: as `check_watchable`.
@@ -308,10 +322,16 @@ def watch_python_files(directory: Path, on_change: Callable[[int], None], *, sto
     check_watchable(directory)
     from watchfiles import PythonFilter, watch
 
-    changes = watch(directory, watch_filter=PythonFilter(), stop_event=stop, rust_timeout=LOOK, raise_interrupt=False)
+    changes = watch(
+        directory,
+        watch_filter=PythonFilter(),
+        stop_event=stop,
+        rust_timeout=STOP_CHECK_MILLISECONDS,
+        raise_interrupt=False,
+    )
 
-    def tell() -> None:
+    def report() -> None:
         for changed in changes:
             on_change(len({path for _, path in changed}))
 
-    threading.Thread(target=tell, name="taskq-watch", daemon=True).start()
+    threading.Thread(target=report, name="taskq-watch", daemon=True).start()

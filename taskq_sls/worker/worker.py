@@ -1,4 +1,4 @@
-"""The worker: long polls, the core, and settling, until it is told to stop."""
+"""The worker: runs tasks from SQS queues by long polls until it is stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..core.forced_end import ShutdownWatchdog
 from ..core.forks import reset_in_forks
 from ..core.queues import Queue
 from ..errors import AwsError, ConfigError
-from .event_loop import DefaultExecutor, Escapes, close_runner, watch_signals
+from .event_loop import DefaultExecutor, LoopRunner, close_runner, watch_signals
 from .options import FAULT, STOPPED, STUCK, WorkerOptions
 from .session import WorkerRun
 
@@ -26,32 +26,31 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq_sls.worker")
 
+FORCED_EXIT_SECONDS = 20.0
+"""Time beyond grace and open polls after which a stopping process is ended although a task blocks its loop."""
 
-LAST_RESORT_SECONDS = 20.0
-"""Seconds beyond grace and open polls after which a stopping process is ended although a task blocks its loop."""
-
-FORCED_SECONDS = 2.0
-"""Seconds after a second signal until the process is ended, should its loop not answer."""
+SECOND_SIGNAL_SECONDS = 2.0
+"""Time after a second signal after which the process is ended although its loop does not turn."""
 
 
 class Worker(WorkerOptions):
     """Runs tasks of an app's queues until SIGTERM or SIGINT.
 
     Args:
-        app: whose tasks.
-        concurrency: most tasks held at once, 1 to 10,000. Default 100; with sync tasks only, the number of threads.
+        app: the app that declares the tasks and queues.
+        concurrency: most messages in flight, 1 to 10,000. Default 100, or the number of threads if all tasks are sync.
         threads: most sync tasks at once, 1 to 1,000, those in child processes included. Default min(32, 4 x cores).
-        queues: names of the queues to consume. Default: all that the app declares.
-        burst: end when the queues are drained: nothing visible or delayed, nothing running, and no retry of this
-            worker due within 15 minutes.
-        max_tasks: end after so many tasks, to be started anew by the supervisor. None: never.
-        max_memory: the same above so many megabytes of resident memory.
+        queues: names of the queues to consume. Default: all queues of the app.
+        burst: end when the queues are drained: no message is visible or delayed, no task runs, and no retry of this
+            worker is due within 15 minutes.
+        max_tasks: end after this many tasks, so that the supervisor starts a fresh process. None: never.
+        max_memory: the same above this many megabytes of resident memory.
         grace: seconds that running tasks may take to finish after a stop, 0 or more.
-        poll_wait: seconds of a long poll, 1 to 20. A clean stop takes up to this long, since a poll under way may
-            still bring messages, which are given back.
+        poll_wait: seconds of a long poll, 1 to 20. A clean stop takes up to this long: an open poll may still receive
+            messages, which are returned to the queue.
         health: (host, port) of the health endpoint, or None.
-        report: whether the worker reports itself in the table, one small write a minute. Default: as the app says;
-            never where none of its tasks is recorded.
+        report: report the worker in the table, by one small write a minute. Default: the setting of the app. A worker
+            without recorded tasks never reports.
 
     Raises:
         ConfigError: a value is out of range, or a queue is not declared.
@@ -60,8 +59,8 @@ class Worker(WorkerOptions):
     def __init__(self, app: App, **options: Any) -> None:
         super().__init__(app, **options)
         self._os_signals = self._arrivals = 0
-        self._last_resort = ShutdownWatchdog(
-            "some code of this worker will not end, and keeps its event loop: the process ends without it",
+        self._exit_guard = ShutdownWatchdog(
+            "code in this worker does not end, and blocks its event loop: the process is ended",
             action="worker_killed",
             logger=logger.name,
         )
@@ -93,9 +92,9 @@ class Worker(WorkerOptions):
         self._owns_loop = True
         try:
             serving = self.serve(signals=threading.current_thread() is threading.main_thread())
-            escapes = Escapes(lambda: self.ask_to_end(FAULT))
-            why = escapes.run(runner, serving)
-            if escapes.unowned and why != STUCK:
+            loop = LoopRunner(lambda: self.ask_to_end(FAULT))
+            why = loop.run(runner, serving)
+            if loop.unhandled and why != STUCK:
                 why = FAULT
         except asyncio.CancelledError:
             why = STOPPED if self._signals > 1 else FAULT
@@ -107,7 +106,7 @@ class Worker(WorkerOptions):
         return why
 
     async def serve(self, *, signals: bool = False) -> str:
-        """`run` inside a running loop. SystemExit and KeyboardInterrupt of a task's coroutines end that loop's run.
+        """Do as `run` does, inside a running loop. SystemExit and KeyboardInterrupt in a task's coroutines leave that loop.
 
         Args:
             signals: stop on SIGTERM and SIGINT; only in the main thread.
@@ -125,11 +124,11 @@ class Worker(WorkerOptions):
             stack.callback(self._forget_loop)
             if signals:
                 for number in (signal.SIGTERM, signal.SIGINT):
-                    # Python's own handlers run even while a task blocks the loop, which asyncio's do not.
+                    # Python's own handlers also run while a task blocks the loop; asyncio's do not.
                     previous = signal.signal(number, self._on_os_signal)
                     stack.callback(signal.signal, number, previous)
                 stack.callback(reset_in_forks(signal.SIGTERM, signal.SIGINT))
-                stack.callback(self._last_resort.cancel)
+                stack.callback(self._exit_guard.cancel)
                 stack.callback(watch_signals(self._on_arrival))
             services = self.app.services.new_async()
             try:
@@ -153,29 +152,29 @@ class Worker(WorkerOptions):
             return why
 
     def stop(self) -> None:
-        """Stop cleanly; from any thread. The second call stops at once.
+        """Stop cleanly. May be called from any thread. The second call stops at once.
 
-        A stop before the first `run` has begun makes that one end at once; a stop after its end does nothing.
+        A stop before the first `run` makes that one end at once. A stop after the end of a run does nothing.
         """
         if (loop := self._loop) is None:
             self._stop_early = self._stop_early is not None
             return
-        with contextlib.suppress(RuntimeError):  # closed a moment ago: there is nothing left to stop
+        with contextlib.suppress(RuntimeError):  # the loop has just closed: the run has ended
             loop.call_soon_threadsafe(self._on_signal)
 
     def ask_to_end(self, why: str) -> None:
-        """End cleanly for a reason of the worker's own. On the loop's thread."""
+        """End cleanly for a reason of the worker itself. Called on the loop's thread."""
         if self._why is None:
             self._why = why
-        if self.owns_process and not self._last_resort.armed:
-            self._last_resort.arm(self._stop_seconds)
+        if self.owns_process and not self._exit_guard.armed:
+            self._exit_guard.arm(self._stop_seconds)
         if self._stop_asked is not None:
             self._stop_asked.set()
 
     def outlives_cancel(self) -> bool:
-        """True if a cancellation of the worker's own task came from other code than its caller's or its own.
+        """True, and the cancellation is undone, if neither the worker nor its caller cancelled the worker's task.
 
-        In a loop that `run` has made, only a second signal cancels that task.
+        In a loop that `run` has made, only a second signal should cancel it.
         """
         if not self._owns_loop or self._signals > 1 or self._main is None:
             return False
@@ -184,8 +183,7 @@ class Worker(WorkerOptions):
 
     @property
     def _stop_seconds(self) -> float:
-        """The open polls, the grace period, and what stopping itself may take; then no task may keep the process."""
-        return self.grace + self.poll_wait + LAST_RESORT_SECONDS
+        return self.grace + self.poll_wait + FORCED_EXIT_SECONDS
 
     def _forget_loop(self) -> None:
         self._loop = self._main = self._stop_asked = None
@@ -196,13 +194,13 @@ class Worker(WorkerOptions):
         self.stop()
 
     def _on_arrival(self, number: int) -> None:
-        """The same in another thread, and without the handler, which a task inside of C code keeps waiting."""
+        """Do the same on another thread: while a task is inside C code, the signal handler cannot run."""
         if number in (signal.SIGTERM, signal.SIGINT):
             self._arrivals += 1
             self._limit_stop(self._arrivals)
 
     def _limit_stop(self, signals: int) -> None:
-        self._last_resort.arm(self._stop_seconds if signals == 1 else FORCED_SECONDS)
+        self._exit_guard.arm(self._stop_seconds if signals == 1 else SECOND_SIGNAL_SECONDS)
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -215,12 +213,12 @@ class Worker(WorkerOptions):
 
 
 async def _check(app: App, services: Services, queues: Sequence[Queue]) -> None:
-    """What is wrong for good is said before the first poll; what may pass is left to the polls."""
+    """Raise lasting faults before the first poll. Transient ones are left to the polls."""
     try:
         for queue in queues:
             if not await services.broker.has_dead_letter_queue(queue.name):
                 logger.warning(
-                    "queue %s has no dead-letter queue: messages that fail for good are kept in the table only",
+                    "queue %s has no dead-letter queue: failed tasks are kept in the table only",
                     queue.name,
                     extra={"action": "no_dead_letter_queue", "queue": queue.name},
                 )
@@ -233,11 +231,11 @@ async def _check(app: App, services: Services, queues: Sequence[Queue]) -> None:
 
 
 def _refuse_in_import() -> None:
-    """A script that starts a worker when it is imported would start one in every child process, without end."""
+    """Raise if a child process imports this code: each child would start a worker, with more children, without end."""
     child = sys.modules.get("taskq_sls.engine.processes.child")
     if child is not None and child.importing:
         raise ConfigError(
-            'a child process of run_in="process" imports this module, and it starts a worker: put that under '
+            'a child process of run_in="process" imports this module, which starts a worker; put the start under '
             'if __name__ == "__main__":'
         )
 

@@ -65,7 +65,7 @@ async def test_a_loop_that_stands_still_is_told_by_the_health_endpoint_and_lets_
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(watchdog, "TIMEOUTS", 1 / 60)  # one second
+    monkeypatch.setattr(watchdog, "MAX_STALLED_TIMEOUTS", 1 / 60)  # one second
     bench = make_aws_bench(Queue("default", visibility_timeout=60))
     entered = threading.Event()
 
@@ -105,9 +105,9 @@ async def test_a_loop_that_stands_still_is_told_by_the_health_endpoint_and_lets_
 async def test_a_task_that_blocks_the_loop_does_not_make_its_worker_look_dead(
     make_aws_bench: MakeBench, release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog, "TIMEOUTS", 0.2)
+    monkeypatch.setattr(watchdog, "MAX_STALLED_TIMEOUTS", 0.2)
     monkeypatch.setattr(loop_watch, "BLOCKED_SECONDS", 0.3)
-    monkeypatch.setattr(session_module, "SILENCE", 3.0)
+    monkeypatch.setattr(session_module, "MAX_SILENCE_SECONDS", 3.0)
     bench = make_aws_bench(Queue("default", visibility_timeout=5))
     entered = threading.Event()
 
@@ -137,7 +137,7 @@ async def test_a_heartbeat_that_waits_for_the_lock_of_a_handler_stops_its_worker
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(watchdog, "TIMEOUTS", 0.2)
+    monkeypatch.setattr(watchdog, "MAX_STALLED_TIMEOUTS", 0.2)
     bench = make_aws_bench(Queue("default", visibility_timeout=5), aws_options={"max_attempts": 1})
     entered = threading.Event()
 

@@ -46,7 +46,7 @@ async def test_a_worker_that_stops_has_written_all_that_it_counted(aws_bench: Aw
 
 
 async def test_a_worker_that_goes_on_writes_what_is_due(aws_bench: AwsBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "COUNTERS_LOOK", 0.05)
+    monkeypatch.setattr(session, "COUNTERS_CHECK_SECONDS", 0.05)
     monkeypatch.setattr(Meter, "due", lambda self, now: True)
     real = Meter.flush
     monkeypatch.setattr(Meter, "flush", lambda self, now, **options: real(self, now + 60, **options))

@@ -1098,7 +1098,7 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
         async def status_is(expected: int) -> bool:
             return (await asyncio.to_thread(get, worker))[0] == expected
 
-        monkeypatch.setattr(session_module, "SILENCE", 1.5)
+        monkeypatch.setattr(session_module, "MAX_SILENCE_SECONDS", 1.5)
         bench.wire.fault = "503"
         await until(lambda: status_is(503))
         bench.wire.fault = None
@@ -1114,7 +1114,7 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
 async def test_a_busy_worker_is_healthy_although_it_does_not_poll(
     make_aws_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "SILENCE", 0.3)
+    monkeypatch.setattr(session_module, "MAX_SILENCE_SECONDS", 0.3)
     bench = make_aws_bench(short())
     started, release = asyncio.Event(), asyncio.Event()
 

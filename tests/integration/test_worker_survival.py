@@ -130,7 +130,7 @@ async def test_a_poll_that_is_cancelled_by_other_code_ends_the_worker_with_an_er
         assert await asyncio.wait_for(worker.serve(), 60) == "fault"
     [told] = [record for record in caplog.records if getattr(record, "action", "") == "worker_fault"]
     assert told.levelno == logging.ERROR
-    assert "cancelled by other code" in told.getMessage()
+    assert "other code cancelled" in told.getMessage()
 
 
 async def test_an_outage_of_the_table_spends_no_backlogs_receives(

@@ -134,8 +134,8 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60) -> None:
 
 @pytest.fixture
 def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_slot, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(process_slot, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(process_slot, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(process_slot, "MAX_PAUSE_SECONDS", 0.02)
 
 
 class Children:
@@ -196,7 +196,7 @@ def test_a_process_that_cannot_work_stops_all_with_status_2(children: Children) 
 def test_a_process_that_has_worked_for_long_is_started_again_whatever_its_status(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "SETTLED", 0.0)
+    monkeypatch.setattr(supervisor, "SETTLED_SECONDS", 0.0)
     assert Supervisor(children.running("os._exit(2 if nth == 1 else 0)"), 1, burst=True).run() == 0
     assert children.starts == [0, 0]
 

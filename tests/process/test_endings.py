@@ -21,7 +21,7 @@ from pathlib import Path
 from taskq_sls import Queue, TaskQ
 from taskq_sls.worker import worker as worker_module
 
-worker_module.LAST_RESORT_SECONDS = 1.0
+worker_module.FORCED_EXIT_SECONDS = 1.0
 
 app = TaskQ("{name}", queues=[Queue("default", visibility_timeout=60)])
 

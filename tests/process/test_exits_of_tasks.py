@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskq_sls.core.states import State
-from taskq_sls.worker.supervisor import FAULT
+from taskq_sls.worker.worker_process import FAULT
 from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 
@@ -165,7 +165,7 @@ def test_a_task_that_cancels_everything_ends_its_worker_with_an_error_and_a_stat
     worker = workers.start()
     workers.enqueue("cancel_all")
     assert worker.wait(60) == FAULT
-    assert "was cancelled by other code" in workers.output()
+    assert "other code cancelled a poll or the worker itself" in workers.output()
     assert workers.depth() == (0, 0, 0)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from taskq_sls import Queue
 from taskq_sls.core.states import State
-from taskq_sls.worker.supervisor import STUCK
+from taskq_sls.worker.worker_process import STUCK
 from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 

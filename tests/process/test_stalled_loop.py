@@ -12,7 +12,7 @@ import pytest
 
 from taskq_sls import Queue
 from taskq_sls.core.states import State
-from taskq_sls.worker.supervisor import STUCK
+from taskq_sls.worker.worker_process import STUCK
 from tests.support.aws_bench import AwsBench
 from tests.support.worker_processes import WorkerProcesses, until
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from taskq_sls import Queue, TaskContext, TaskQ
 from taskq_sls.worker import watchdog
 
-watchdog.TIMEOUTS = 3.0 / {hold}        # three seconds, to have the test shorter
+watchdog.MAX_STALLED_TIMEOUTS = 3.0 / {hold}        # three seconds, to have the test shorter
 app = TaskQ("{name}", queues=[Queue("default", visibility_timeout={hold})])
 folder = Path(__file__).parent
 
@@ -104,7 +104,7 @@ def test_it_returns_its_messages_shows_the_stacks_and_ends_with_a_status_of_its_
 
     (event,) = events(workers, "worker_stalled")
     assert event["level"] == "CRITICAL"
-    assert "lets its messages go and ends" in event["message"]
+    assert "returns its messages to their queues and ends" in event["message"]
     stacks = workers.output().rpartition('"worker_stalled"')[2]
     assert all(thread in stacks for thread in ("(MainThread)", "(taskq-heartbeat)", "(taskq-watchdog)"))
     # Visible again long before the visibility timeout ends; the leases are left to end.

@@ -21,7 +21,7 @@ from typing import Any
 
 from taskq_sls import RetryLater, TaskContext, TaskHandle, TaskQ, current_task
 from taskq_sls.engine.processes import frames
-from taskq_sls.engine.processes.frames import frame
+from taskq_sls.engine.processes.frames import MessageKind, frame
 
 
 @dataclass
@@ -246,7 +246,7 @@ def write_to_the_connection(data: bytes) -> str:
 
 
 def answer_for_another_request() -> str:
-    return write_to_the_connection(frame(("done", 10**6, '"forged"', None)))
+    return write_to_the_connection(frame((MessageKind.RETURNED, 10**6, '"forged"', None)))
 
 
 def _is_socket(descriptor: int) -> bool:

@@ -295,7 +295,7 @@ def test_waiting_for_a_task_that_records_nothing_is_refused_before_it_is_sent(sh
         (["worker", "shop:app", "--health", "127.0.0.1:70000"], "'70000' must be a port of 0 (a free one) to 65535"),
         (["worker", "shop:app", "--log-level", "loud"], "invalid choice: 'LOUD'"),
         (["worker", "--reload", "shop:app"], "give MODULE:APP before --reload"),
-        (["worker", "shop:app", "--reload", "no/such"], "there is no such directory"),
+        (["worker", "shop:app", "--reload", "no/such"], "this directory does not exist"),
         (["worker", "shop:app", "--processes", "2", "--queues"], "expected one argument"),
         (["worker", "nowhere:app", "--processes", "2"], "there is no module 'nowhere'"),
         (["doctor", "shop:app", "--app", "shop:app"], "the app is named twice"),

@@ -13,7 +13,7 @@ import pytest
 from rig import Rig, delivery
 
 from taskq_sls import Middleware
-from taskq_sls.worker.watchdog import MAX_COUNTED, LoopWatch, log_call
+from taskq_sls.worker.watchdog import MAX_COUNTED_SECONDS, LoopWatch, log_call
 
 
 class Stage:
@@ -46,7 +46,7 @@ class Stage:
     def look(self) -> float:
         """One look, a second after the one before; the seconds that the loop has stood still."""
         self.now += 1
-        self.watch.look(self.now)
+        self.watch.check(self.now)
         return self.watch.stalled
 
     def end(self) -> None:
@@ -173,7 +173,7 @@ def test_a_process_that_was_stopped_meanwhile_has_not_stalled_all_that_time(stag
     assert stalls(stage)
     before = stage.watch.stalled
     stage.now += 3600
-    assert stage.look() == before + MAX_COUNTED
+    assert stage.look() == before + MAX_COUNTED_SECONDS
 
 
 def test_a_loop_that_is_closed_has_not_stalled() -> None:
@@ -181,7 +181,7 @@ def test_a_loop_that_is_closed_has_not_stalled() -> None:
     watch = LoopWatch(loop, list)
     loop.close()
     for second in range(5):
-        watch.look(time.monotonic() + second)
+        watch.check(time.monotonic() + second)
     assert watch.stalled == 0
 
 

@@ -140,7 +140,7 @@ def test_a_fault_changes_neither_answer_nor_counts_and_is_logged_once(
 def test_a_store_that_does_not_answer_is_not_waited_for_and_not_asked_again_at_once(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler_module, "COUNTERS_PATIENCE", 0.01)
+    monkeypatch.setattr(handler_module, "MAX_COUNTERS_SECONDS", 0.01)
     with broken_store(monkeypatch, hangs=True) as tries:
         container.invoke()
         container.clock.travel(30)

@@ -13,7 +13,7 @@ from rig import Rig, delivery
 
 from taskq_sls import Middleware, Retry
 from taskq_sls.core.delivery import DONE, DeadLetter
-from taskq_sls.engine.processes.frames import FrameError, FrameReader, frame
+from taskq_sls.engine.processes.frames import FrameError, FrameReader, MessageKind, frame
 from tests.support import process_functions as functions
 
 ONCE = Retry(max_attempts=1)
@@ -63,7 +63,7 @@ async def test_an_answer_to_another_request_kills_the_child_and_fails_its_attemp
     child = await result_of(rig, in_process(rig, functions.process_id), id="before")
     error = await error_of(rig, in_process(rig, functions.answer_for_another_request))
     assert error.type == "taskq_sls.errors.TaskCrashed"
-    assert "was killed: it sent an answer to request 1000000, where 2 was sent" in error.message
+    assert "was killed: it sent an answer to request 1000000, but 2 was sent" in error.message
     assert await result_of(rig, in_process(rig, functions.process_id, name="next"), id="next") != child
 
 
@@ -122,11 +122,11 @@ async def test_a_forked_process_of_a_child_can_be_terminated(rig: Rig) -> None:
 
 
 def test_messages_come_out_as_they_went_in_however_their_bytes_arrive() -> None:
-    inbox, sent = FrameReader(3), [("run", 1, None), ("told", 1, "x" * 100)]
+    reader, sent = FrameReader(3), [(MessageKind.RUN, 1, None), (MessageKind.STOP_REASON, 1, "x" * 100)]
     found = []
     for byte in b"".join(frame(message) for message in sent):
-        inbox.feed(bytes([byte]))
-        if (message := inbox.next()) is not None:
+        reader.feed(bytes([byte]))
+        if (message := reader.next()) is not None:
             found.append(message)
     assert found == sent
 
@@ -142,7 +142,7 @@ def test_messages_come_out_as_they_went_in_however_their_bytes_arrive() -> None:
     ],
 )
 def test_bytes_that_are_no_message_are_refused_and_not_waited_for(data: bytes) -> None:
-    inbox = FrameReader(3)
-    inbox.feed(data)
+    reader = FrameReader(3)
+    reader.feed(data)
     with pytest.raises(FrameError):
-        inbox.next()
+        reader.next()

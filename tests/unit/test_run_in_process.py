@@ -117,7 +117,7 @@ async def test_children_without_a_task_end_after_a_while(rig: Rig, monkeypatch: 
     assert rig.app.children is not None
     monkeypatch.setattr("taskq_sls.engine.processes.pool.IDLE_SECONDS", -1.0)
     assert exists(child)
-    rig.app.children._trim(asyncio.get_running_loop())
+    rig.app.children._close_idle(asyncio.get_running_loop())
     assert not exists(child)
 
 

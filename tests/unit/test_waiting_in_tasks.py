@@ -203,7 +203,7 @@ def test_a_parent_whose_child_failed_fails_at_its_first_attempt() -> None:
 async def test_a_worker_that_starts_nothing_for_a_minute_while_messages_wait_warns_once(
     concurrency: int, resource: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(saturation, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(saturation, "SATURATION_CHECK_SECONDS", 0.01)
     monkeypatch.setattr(saturation, "SATURATED_SECONDS", 0.05)
     caplog.set_level(logging.INFO, "taskq_sls.worker")
     broker = MemoryBroker(SystemClock(), [Queue("default")])
@@ -227,5 +227,5 @@ async def test_a_worker_that_starts_nothing_for_a_minute_while_messages_wait_war
         worker.stop()
         await serving
     assert len(warnings()) == 1
-    assert f"all {resource} have been taken" in warnings()[0]
+    assert f"all {resource} have been in use" in warnings()[0]
     assert "wait (2)" in warnings()[0]

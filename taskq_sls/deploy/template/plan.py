@@ -12,7 +12,7 @@ from ...client.schedule_sync import declared_specs
 from ...core.queues import Queue, dead_letter_name
 from ...errors import ConfigError
 from ...scheduler.firing import scheduled_time
-from ...serverless.batch import LONGEST_MARGIN, MARGIN_SHARE
+from ...serverless.batch import MARGIN_SHARE, MAX_MARGIN_SECONDS
 
 if TYPE_CHECKING:
     from ...app import TaskQ
@@ -160,7 +160,7 @@ class Plan:
 
 def margin(function_timeout: int) -> float:
     """Seconds before the end of a function at which the handler has stopped all work."""
-    return min(LONGEST_MARGIN, MARGIN_SHARE * function_timeout)
+    return min(MAX_MARGIN_SECONDS, MARGIN_SHARE * function_timeout)
 
 
 def _check_timeouts(app: TaskQ) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""What runs in a child process: one task at a time, in its main thread, until its parent is gone."""
+"""The code of a child process: runs one task at a time, in its main thread, until its parent ends."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ...errors import ArgumentsError, ConfigError
 from ...serialization import Signature, compile_signature
 from ..attempt import Definition
 from .exceptions import pack
-from .frames import FrameError, FrameReader, frame
+from .frames import FrameError, FrameReader, MessageKind, frame
 from .log_records import Forwarder, Levels, forward, forward_only
 
 PROGRESS_SECONDS = 0.25
-"""How often a change of the progress is told to the parent, which writes it at most once a second."""
+"""Time between two reports of the progress to the parent, which writes it at most once a second."""
 
 importing = False
-"""Whether the module of a task is being imported in a child process."""
+"""True while a child process imports the module of a task."""
 
 
 def main(connection: socket.socket, lifeline: int, levels: Levels) -> None:
     """Serve the parent at the other end of `connection`; never returns.
 
     Args:
-        lifeline: a pipe that the parent holds open as long as it lives.
+        lifeline: a pipe that the parent keeps open until it ends.
     """
     connection.set_inheritable(False)  # a program that the task starts must not keep it open
     _die_with(lifeline)
@@ -57,44 +57,44 @@ class _Child:
         self._jobs: SimpleQueue[tuple[int, dict[str, Any], TaskContext | BaseException]] = SimpleQueue()
         self._context: TaskContext | None = None
         self._progress: Progress | None = None
-        # The parent has asked for the end, the function runs, and it has been interrupted.
-        self._asked = self._interruptible = self._struck = False
-        # The main thread is sending, and an interrupt waits for the end of that: half a message would garble the rest.
-        self._sending = self._waiting = False
+        # The parent wants the end, the function can be interrupted, and it has been interrupted.
+        self._end_requested = self._interruptible = self._interrupted = False
+        # The main thread sends a message, and an interrupt waits for its end: half a message would garble the rest.
+        self._sending = self._interrupt_waits = False
 
     def serve(self, levels: Levels) -> None:
         signal.signal(signal.SIGTERM, self._on_terminate)
         reset_in_forks(signal.SIGTERM)
-        self._forwarder = forward(levels, lambda record: self._send("log", 0, record))
+        self._forwarder = forward(levels, lambda record: self._send(MessageKind.LOG, 0, record))
         os.register_at_fork(after_in_child=self._in_fork)
         threading.Thread(target=self._listen, name="taskq-child", daemon=True).start()
         while True:
             serial, request, context = self._jobs.get()
-            self._send("began", serial)
-            word, value = contextvars.copy_context().run(self._attempt, request, context)
+            self._send(MessageKind.BEGAN, serial)
+            kind, value = contextvars.copy_context().run(self._attempt, request, context)
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()
-                except Exception:  # the task closed it, or nobody reads it any more
+                except Exception:  # the task closed it, or its reader is gone
                     pass
             progress = None if isinstance(context, BaseException) else _plain(context._execution.progress)
             self._context = None
             try:
-                self._send(word, serial, value, progress)
+                self._send(kind, serial, value, progress)
             except FrameError as error:
-                self._send("unfit", serial, str(error), progress)
+                self._send(MessageKind.RESULT_REJECTED, serial, str(error), progress)
 
     # -- the attempt, in the main thread ------------------------------------------------------------------------
 
-    def _attempt(self, request: dict[str, Any], context: TaskContext | BaseException) -> tuple[str, Any]:
-        reply: tuple[str, Any] | None = None
+    def _attempt(self, request: dict[str, Any], context: TaskContext | BaseException) -> tuple[MessageKind, Any]:
+        reply: tuple[MessageKind, Any] | None = None
         try:
             try:
                 if isinstance(context, BaseException):
                     raise context
                 _current.set(context)
                 self._interruptible = True
-                if self._asked:  # before there was anything to interrupt
+                if self._end_requested:  # before the function could be interrupted
                     raise TaskInterrupted
                 _import(request["target"][0], self._forwarder)
                 reply = _call(request, context)
@@ -106,64 +106,64 @@ class _Child:
                 reply = _failure(error)
             self._interruptible = False
         except TaskInterrupted as late:
-            # It struck after the function's last line; what the function returned counts.
+            # Raised after the function's last line: the value of the function counts.
             self._interruptible = False
             reply = reply or _failure(late)
         return reply
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:
-        """End the function, if it was the parent that wants it.
+        """Interrupt the function, if the signal came from the parent.
 
-        A service manager that stops the worker may signal all its processes; then the worker's grace period counts.
+        A service manager that stops the worker may signal all its processes. Then the worker's grace period counts.
         """
-        if not self._asked or not self._interruptible or self._struck:
+        if not self._end_requested or not self._interruptible or self._interrupted:
             return
         if self._sending:
-            self._waiting = True
+            self._interrupt_waits = True
             return
-        self._struck = True
+        self._interrupted = True
         raise TaskInterrupted("the attempt must end")
 
-    def _send(self, word: str, serial: int, value: Any = None, progress: Any = None) -> None:
+    def _send(self, kind: MessageKind, serial: int, value: Any = None, progress: Any = None) -> None:
         if os.getpid() != self._process:  # a fork that ran no hook
             return
-        message = frame((word, serial, value, progress))
+        message = frame((kind, serial, value, progress))
         main = threading.current_thread() is threading.main_thread()
         self._sending = self._sending or main
         try:
             with self._lock:
                 self._connection.sendall(message)
-        except OSError:  # the parent is gone; `_listen` sees it too
+        except OSError:  # the parent has ended; `_listen` notices that too
             pass
         finally:
             if main:
                 self._sending = False
-        if main and self._waiting:
-            self._waiting = False
+        if main and self._interrupt_waits:
+            self._interrupt_waits = False
             self._on_terminate(signal.SIGTERM, None)
 
     def _in_fork(self) -> None:
-        """In a process that the task forks: it is nobody's child process but the task's."""
+        """Cut the connection in a process that the task forks: it must not answer the parent."""
         self._connection.close()
         logging.root.removeHandler(self._forwarder)
         logging.root.addHandler(logging.StreamHandler())
 
-    # -- the parent's words, in a thread ------------------------------------------------------------------------
+    # -- the messages of the parent, in a thread ----------------------------------------------------------------
 
     def _listen(self) -> None:
         try:
-            self._hear_all()
+            self._receive_all()
         except BaseException:
             traceback.print_exc()
         finally:
-            _die()  # nobody would hear the parent any more
+            _die()  # no other code receives the messages of the parent
 
-    def _hear_all(self) -> None:
-        inbox, poll = FrameReader(3), select.poll()
+    def _receive_all(self) -> None:
+        reader, poll = FrameReader(3), select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
             if not poll.poll(None if self._context is None else PROGRESS_SECONDS * 1000):
-                self._tell_progress()
+                self._report_progress()
                 continue
             try:
                 data = self._connection.recv(1 << 16)
@@ -171,12 +171,12 @@ class _Child:
                 data = b""
             if not data:
                 return
-            inbox.feed(data)
-            while (message := inbox.next()) is not None:
-                self._hear(*message)
+            reader.feed(data)
+            while (message := reader.next()) is not None:
+                self._handle(*message)
 
-    def _hear(self, word: str, serial: int, value: Any) -> None:
-        if word == "run":
+    def _handle(self, kind: MessageKind, serial: int, value: Any) -> None:
+        if kind is MessageKind.RUN:
             self._serial, self._progress = serial, None
             try:
                 self._context = TaskContext(**pickle.loads(value["context"]), state=NO_STATE)
@@ -189,34 +189,34 @@ class _Child:
             return
         if self._context is not None and value is not None:
             self._context._execution.stop_reason = value
-        if word == "end":
-            self._asked = True
-            # To the main thread, so that it interrupts a call of the system there.
+        if kind is MessageKind.END:
+            self._end_requested = True
+            # Sent to the main thread, to interrupt a system call there.
             main = threading.main_thread().ident
             assert main is not None
             signal.pthread_kill(main, signal.SIGTERM)
 
-    def _tell_progress(self) -> None:
+    def _report_progress(self) -> None:
         context = self._context
         if context is not None and context._execution.progress is not self._progress:
             self._progress = context._execution.progress
-            self._send("progress", self._serial, None, _plain(self._progress))
+            self._send(MessageKind.PROGRESS, self._serial, None, _plain(self._progress))
 
 
-def _call(request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
+def _call(request: dict[str, Any], context: TaskContext) -> tuple[MessageKind, Any]:
     function, signature = _find(request["target"], request["wants_context"])
     args, kwargs = signature.decode(*request["call"])
     result = function(context, *args, **kwargs) if request["wants_context"] else function(*args, **kwargs)
-    if inspect.iscoroutine(result):  # of an async function that a plain decorator hides
+    if inspect.iscoroutine(result):  # a sync decorator hides an async function
         result = asyncio.run(result)
     try:
-        return "done", signature.encode_result(result)
+        return MessageKind.RETURNED, signature.encode_result(result)
     except ArgumentsError as error:
-        return "unfit", str(error)
+        return MessageKind.RESULT_REJECTED, str(error)
 
 
 def _import(module: str, forwarder: Forwarder) -> None:
-    """Import the module of a task, which may set up logging for a process of its own."""
+    """Import the module of a task. It may set up logging, which is undone."""
     global importing
     if module in sys.modules:
         return
@@ -228,9 +228,9 @@ def _import(module: str, forwarder: Forwarder) -> None:
         forward_only(forwarder)
 
 
-def _find(place: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
-    """The function and how its values travel."""
-    module, qualname = place
+def _find(target: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]:
+    """The function and its signature."""
+    module, qualname = target
     found: Any = sys.modules[module]
     try:
         for name in qualname.split("."):
@@ -255,8 +255,9 @@ def _definition_of(found: Any) -> Definition | None:
     return definition if isinstance(definition, Definition) else None
 
 
-def _failure(error: BaseException) -> tuple[str, Any]:
-    return "interrupted" if isinstance(error, TaskInterrupted) else "failed", pack(error)
+def _failure(error: BaseException) -> tuple[MessageKind, Any]:
+    kind = MessageKind.INTERRUPTED if isinstance(error, TaskInterrupted) else MessageKind.FAILED
+    return kind, pack(error)
 
 
 def _plain(progress: Progress | None) -> tuple[Any, ...] | None:
@@ -269,9 +270,9 @@ def _plain(progress: Progress | None) -> tuple[Any, ...] | None:
 
 
 def _die_with(lifeline: int) -> None:
-    """Have the kernel kill this process group when the pipe ends.
+    """Let the kernel kill this process group when the pipe closes.
 
-    The thread that listens sees the parent's end too, but not while other code keeps the interpreter lock. Linux only.
+    The thread that reads messages notices the parent's end too, but not while other code holds the GIL. Linux only.
     """
     os.set_inheritable(lifeline, False)
     if hasattr(fcntl, "F_SETSIG"):
@@ -281,7 +282,7 @@ def _die_with(lifeline: int) -> None:
 
 
 def _die() -> None:
-    """End with everything that the task has started: nobody holds its lease any more."""
+    """End this process with all that the task has started: its lease is not renewed any more."""
     try:
         os.killpg(os.getpid(), signal.SIGKILL)
     finally:

@@ -1,8 +1,8 @@
-"""Exceptions on their way from a child to its parent.
+"""Sends exceptions from a child to its parent.
 
-What arrives is of the same class, so that retry rules and hooks decide as they would over a thread: the exception
-itself where it can be pickled, else one of its class that was not initialised, else, where its class cannot be
-imported, a stand-in with its name and those of its bases that can.
+The parent gets an exception of the same class, so that retry rules and hooks decide as for a thread. It is the
+exception itself if that can be pickled, else an uninitialised exception of its class. If the class cannot be imported,
+it is an exception of a new class with the same name and those bases that can be imported.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ def pack(error: BaseException) -> dict[str, Any]:
         "info": tuple(error_info(error)),
         "pickled": _pickled(error),
         "name": (kind.__module__, kind.__qualname__),
-        "bases": [(one.__module__, one.__qualname__) for one in kind.__mro__[:-1] if _importable(one)],
-        "args": _kept(error.args),
-        "state": {name: value for name, one in vars(error).items() if (value := _kept(one)) is not None},
+        "bases": [(base.__module__, base.__qualname__) for base in kind.__mro__[:-1] if _importable(base)],
+        "args": _pickle_if_restorable(error.args),
+        "state": {
+            name: data for name, value in vars(error).items() if (data := _pickle_if_restorable(value)) is not None
+        },
     }
 
 
 def unpack(packed: dict[str, Any]) -> BaseException:
-    """The exception, or what comes nearest to it. Its cause is a `RemoteTraceback`."""
+    """The exception, or the closest copy of it. Its cause is a `RemoteTraceback`."""
     error = _restored(packed)
     error.__cause__ = RemoteTraceback(ErrorInfo(*packed["info"]))
     return error
@@ -40,7 +42,7 @@ def _restored(packed: dict[str, Any]) -> BaseException:
     if packed["pickled"] is not None:
         try:
             restored = pickle.loads(packed["pickled"])
-        except Exception:  # it can be restored there, and not here
+        except Exception:  # it can be restored in the child, but not here
             pass
         else:
             if isinstance(restored, BaseException):
@@ -66,7 +68,7 @@ def _class(packed: dict[str, Any]) -> Any:
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    """The exception, if it comes back as what it is."""
+    """The pickled exception, or None if unpickling it fails or returns another class."""
     try:
         data = pickle.dumps(error)
         return data if type(pickle.loads(data)) is type(error) else None
@@ -74,7 +76,7 @@ def _pickled(error: BaseException) -> bytes | None:
         return None
 
 
-def _kept(value: Any) -> bytes | None:
+def _pickle_if_restorable(value: Any) -> bytes | None:
     try:
         data = pickle.dumps(value)
         pickle.loads(data)

@@ -1,7 +1,8 @@
-"""What a parent and its child say to each other: pickled tuples of plain values, each behind its length."""
+"""The messages between a parent and its child: pickled tuples of plain values, each after its length."""
 
 from __future__ import annotations
 
+import enum
 import pickle
 import struct
 from typing import Any
@@ -9,14 +10,31 @@ from typing import Any
 _HEADER = struct.Struct("!4sQ")
 
 _MARK = b"\xf7tq1"
-"""Begins every message: other bytes that get between them (code that writes to any descriptor it finds) are noticed."""
+"""Begins every message, so that other bytes in between are noticed: code may write to any descriptor that it finds."""
 
 MAX_BYTES = 1 << 30
 """Largest size of one message, in bytes."""
 
 
+class MessageKind(enum.Enum):
+    """The first field of every message. Parent and child are always of the same version."""
+
+    # To the child.
+    RUN = enum.auto()
+    STOP_REASON = enum.auto()
+    END = enum.auto()
+    # To the parent. The last four end a task.
+    BEGAN = enum.auto()
+    PROGRESS = enum.auto()
+    LOG = enum.auto()
+    RETURNED = enum.auto()
+    RESULT_REJECTED = enum.auto()
+    FAILED = enum.auto()
+    INTERRUPTED = enum.auto()
+
+
 class FrameError(Exception):
-    """Bytes that are no message, or a message that is too large."""
+    """The bytes are not a message, or the message is too large."""
 
 
 def frame(value: Any) -> bytes:
@@ -28,17 +46,17 @@ def frame(value: Any) -> bytes:
     body = pickle.dumps(value)
     if len(body) > MAX_BYTES:
         raise FrameError(
-            f"a message of {len(body):,} bytes is too large to pass between a worker and its child process: the limit "
-            f"is {MAX_BYTES:,}. Pass the place of the data (a file, an object in S3) in place of the data"
+            f"a message of {len(body):,} bytes is too large to pass between a worker and its child process; the limit "
+            f"is {MAX_BYTES:,}. Pass a reference to the data (a file, an object in S3) instead"
         )
     return _HEADER.pack(_MARK, len(body)) + body
 
 
 class FrameReader:
-    """Puts messages together from the bytes that arrive.
+    """Assembles messages from the bytes that arrive.
 
     Args:
-        size: how many parts a message has.
+        size: number of fields of a message.
     """
 
     def __init__(self, size: int) -> None:
@@ -46,14 +64,13 @@ class FrameReader:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Bytes have arrived."""
         self._data += data
 
     def next(self) -> Any:
         """The next whole message, or None.
 
         Raises:
-            FrameError: the bytes are no message.
+            FrameError: the bytes are not a message.
         """
         if len(self._data) < _HEADER.size:
             return None

@@ -1,4 +1,4 @@
-"""Log records on their way from a child to its parent, whose handlers write them."""
+"""Sends log records from a child to its parent, whose handlers write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Levels = dict[str, int]
 
 
 def levels() -> Levels:
-    """The levels of this process's loggers by name, the root's under an empty one."""
+    """The levels of this process's loggers, by name; that of the root logger is under ""."""
     found = {"": max(logging.root.level, logging.root.manager.disable)}
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and logger.level:
@@ -24,7 +24,7 @@ def levels() -> Levels:
 
 
 def forward(levels: Levels, send: Callable[[bytes], None]) -> Forwarder:
-    """In the child: send every record that the parent would write, and write none here; the handler that does so."""
+    """In the child: send every record that the parent would write, and write none here. Returns the handler for that."""
     handler = Forwarder(levels, send)
     handler.addFilter(CurrentTask())
     forward_only(handler)
@@ -32,10 +32,10 @@ def forward(levels: Levels, send: Callable[[bytes], None]) -> Forwarder:
 
 
 def forward_only(handler: Forwarder) -> None:
-    """In the child, when a module has set up logging: still send every record to the parent, and write none here."""
-    loggers = [each for each in list(logging.root.manager.loggerDict.values()) if isinstance(each, logging.Logger)]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [], True
+    """In the child: replace all handlers by `handler`, also those that a module has set up."""
+    for logger in list(logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            logger.handlers, logger.propagate = [], True
     logging.root.handlers = [handler]
     for name, level in handler.levels.items():
         logging.getLogger(name or None).setLevel(level)
@@ -68,12 +68,14 @@ def _pack(record: logging.LogRecord) -> bytes:
         packed = pickle.dumps(fields)
         pickle.loads(packed)
     except Exception:
-        return pickle.dumps({name: one if isinstance(one, _PLAIN) else str(one) for name, one in fields.items()})
+        return pickle.dumps(
+            {name: value if isinstance(value, _PLAIN) else str(value) for name, value in fields.items()}
+        )
     return packed
 
 
 def write(packed: bytes) -> None:
-    """In the parent: hand a record to the handlers of its logger."""
+    """In the parent: write a record with the handlers of its logger."""
     record = logging.makeLogRecord(pickle.loads(packed))
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):

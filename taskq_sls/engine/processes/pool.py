@@ -1,4 +1,4 @@
-"""The child processes of an app: started on demand, kept warm, one task at a time each."""
+"""The child processes of an app: started on demand, kept for the next task, one task at a time in each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from ...core.message import ErrorInfo
 from ...errors import ResultError, TaskCrashed
 from ...serialization import Signature
 from .exceptions import unpack
-from .process import ChildProcess, how_it_ended
+from .frames import MessageKind
+from .process import ChildProcess, Crashed, Garbled, Reply, TaskEnd, describe_exit
 
 IDLE_SECONDS = 60.0
-"""How long a child without a task is kept."""
+"""Time for which a child without a task is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionRef:
-    """A function, as a fresh interpreter finds it.
+    """A function, by the names under which a fresh interpreter finds it.
 
     Args:
+        task: the task's name.
         wants_context: its first parameter is the task context.
-        signature: how its values travel.
+        signature: encodes its arguments and result.
     """
 
     task: str
@@ -37,7 +39,7 @@ class FunctionRef:
 
 
 class ProcessPool:
-    """Runs functions in child processes. How many at once is up to the caller.
+    """Runs functions in child processes. The caller limits how many run at once.
 
     Attributes:
         inline: run functions in threads of this process instead, for tests.
@@ -51,42 +53,42 @@ class ProcessPool:
     async def run(self, target: FunctionRef, context: TaskContext) -> Any:
         """Run the function of an attempt, and return what it returned.
 
-        Cancelling the caller ends the function, by force where it does not end by itself, and waits until its
-        process has ended: what the function returns all the same is returned.
+        Cancelling the caller ends the function, by killing its process if need be, and waits until it has ended. If the
+        function returns all the same, its value is returned.
 
         Raises:
             TaskCrashed: the process ended before the function did, or could not be started.
-            ResultError: the result cannot travel.
+            ResultError: the result cannot be encoded.
         """
         loop = asyncio.get_running_loop()
         request = _request(target, context)
         while True:
             child = self._take(loop)
-            stopped, reply = await self._talk(child, loop, request, context)
-            # A child that died while it waited never knew of the task.
-            if reply[0] != "crashed" or child.began or stopped or not child.served:
-                return _outcome(target, stopped, *reply)
+            stopped, end = await self._run_in(child, loop, request, context)
+            # An idle child that died before it read the request has not begun the task: another one can run it.
+            if not isinstance(end, Crashed) or child.began or stopped or not child.used:
+                return _outcome(target, stopped, end)
 
-    async def _talk(
+    async def _run_in(
         self, child: ChildProcess, loop: asyncio.AbstractEventLoop, request: dict[str, Any], context: TaskContext
-    ) -> tuple[bool, tuple[str, Any]]:
-        """Whether the attempt was stopped, and what became of it."""
-        talk = loop.create_task(child.converse(request, context))
+    ) -> tuple[bool, TaskEnd]:
+        """Run a task in a child. Returns True if the attempt was stopped, and how the task ended."""
+        running = loop.create_task(child.run_task(request, context))
         stopped = False
         try:
-            while not talk.done():
+            while not running.done():
                 try:
-                    await asyncio.wait([talk])
+                    await asyncio.wait([running])
                 except asyncio.CancelledError:
                     stopped = True
-                    if not talk.done():
+                    if not running.done():
                         child.stop(context._execution.stop_reason)
         finally:
-            self._give_back(child, loop, talk)
-        return stopped, talk.result()
+            self._release(child, loop, running)
+        return stopped, running.result()
 
     def kill(self) -> None:
-        """End the children that run tasks of the running loop: for a driver that ends."""
+        """Kill the children that run tasks of the running loop, because its driver ends."""
         loop = asyncio.get_running_loop()
         for child in [child for child, owner in self._busy.items() if owner is loop]:
             child.kill()
@@ -108,16 +110,16 @@ class ProcessPool:
         self._busy[child] = loop
         return child
 
-    def _give_back(self, child: ChildProcess, loop: asyncio.AbstractEventLoop, talk: asyncio.Task[Any]) -> None:
+    def _release(self, child: ChildProcess, loop: asyncio.AbstractEventLoop, running: asyncio.Task[Any]) -> None:
         self._busy.pop(child, None)
-        if child.stopping or not talk.done() or talk.cancelled() or talk.exception() is not None:
+        if child.stopping or not running.done() or running.cancelled() or running.exception() is not None:
             child.close()
             return
-        child.idle_since, child.served = loop.time(), True
+        child.idle_since, child.used = loop.time(), True
         self._idle.append(child)
-        loop.call_later(IDLE_SECONDS, self._trim, loop)
+        loop.call_later(IDLE_SECONDS, self._close_idle, loop)
 
-    def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _close_idle(self, loop: asyncio.AbstractEventLoop) -> None:
         before = loop.time() - IDLE_SECONDS + 1
         for child in [child for child in self._idle if child.idle_since < before]:
             self._idle.remove(child)
@@ -130,8 +132,8 @@ def process_layer(
     """The innermost layer of a task that runs in a process: a coroutine function.
 
     Args:
-        call: the function itself, for `Children.inline`.
-        threads: where it then runs.
+        call: the function itself, for `ProcessPool.inline`.
+        threads: runs it then.
     """
 
     def without_state(context: TaskContext) -> Any:
@@ -174,30 +176,31 @@ def _request(target: FunctionRef, context: TaskContext) -> dict[str, Any]:
 
 
 def _picklable(options: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {}
+    picklable = {}
     for name, value in options.items():
         try:
             pickle.dumps(value)
-        except Exception:  # an option that only a hook in this process can use
+        except Exception:  # only a hook in this process can use such an option
             continue
-        kept[name] = value
-    return kept
+        picklable[name] = value
+    return picklable
 
 
-def _outcome(target: FunctionRef, stopped: bool, word: str, value: Any) -> Any:
-    if word == "done":
-        return target.signature().decode_result(value)
-    if word == "unfit":
-        raise ResultError(value)
-    if word == "failed":
-        raise unpack(value)
-    if word == "interrupted":
-        raise asyncio.CancelledError from RemoteTraceback(ErrorInfo(*value["info"]))
+def _outcome(target: FunctionRef, stopped: bool, end: TaskEnd) -> Any:
+    """Return or raise as the function did in its process."""
+    if isinstance(end, Reply):
+        if end.kind is MessageKind.RETURNED:
+            return target.signature().decode_result(end.value)
+        if end.kind is MessageKind.RESULT_REJECTED:
+            raise ResultError(end.value)
+        if end.kind is MessageKind.FAILED:
+            raise unpack(end.value)
+        raise asyncio.CancelledError from RemoteTraceback(ErrorInfo(*end.value["info"]))
     if stopped:
         raise asyncio.CancelledError
-    if word == "garbled":
+    if isinstance(end, Garbled):
         raise TaskCrashed(
-            f"the child process of {target.task} was killed: it sent {value}. Code of a task that forks must end the "
-            "fork by os._exit, and must write to no file descriptor that it has not opened"
+            f"the child process of {target.task} was killed: it sent {end.reason}. Code of a task that forks must end "
+            "the fork with os._exit, and must write only to file descriptors that it has opened"
         )
-    raise TaskCrashed(f"the child process of {target.task} ended while the task ran: {how_it_ended(value)}")
+    raise TaskCrashed(f"the child process of {target.task} ended while the task ran: {describe_exit(end.status)}")

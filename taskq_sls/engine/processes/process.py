@@ -1,4 +1,4 @@
-"""The parent's side of one child process: starting it, talking to it, ending it."""
+"""The parent's side of one child process: starts it, runs tasks in it, ends it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import socket
 import subprocess
 import sys
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...core.context import Progress, TaskContext
 from ...errors import TaskCrashed
 from . import log_records
-from .frames import FrameError, FrameReader, frame
+from .frames import FrameError, FrameReader, MessageKind, frame
 
 NOTICE_SECONDS = 1.0
-"""How long a cancelled task may take to see ``ctx.cancelled`` before its process is asked to end."""
+"""Time that a cancelled task has to see ``ctx.cancelled`` before its function is interrupted."""
 
 KILL_SECONDS = 2.0
-"""How long a process that was asked to end may take before it is killed. Below what a stopping worker waits."""
+"""Time that an interrupted function has to end before its process is killed. Shorter than a stopping worker waits."""
 
-LOOK_SECONDS = 1.0
-"""How often to look whether a process has ended although somebody else keeps its connection open."""
+EXIT_CHECK_SECONDS = 1.0
+"""Time between two checks if a process has ended. A process that it forked may keep its connection open."""
 
-# The library may stand on a path that only this process has: so the path comes first.
+# The path comes first: the library may be on a path that only this process has.
 _BOOT = """
 import json, socket, sys
 connection = socket.socket(fileno=int(sys.argv[1]))
@@ -38,14 +38,41 @@ main(connection, int(sys.argv[2]), setup["levels"])
 """
 
 
+class Reply(NamedTuple):
+    """The end of a task as its process reported it.
+
+    Args:
+        kind: RETURNED, RESULT_REJECTED, FAILED or INTERRUPTED.
+        value: the result's JSON, the reason, or for the last two the packed exception.
+    """
+
+    kind: MessageKind
+    value: Any
+
+
+class Crashed(NamedTuple):
+    """The process ended. `status` is the exit status as subprocess gives it."""
+
+    status: int
+
+
+class Garbled(NamedTuple):
+    """The process was killed, because it sent bytes that do not belong to its task."""
+
+    reason: str
+
+
+TaskEnd = Reply | Crashed | Garbled
+
+
 class ChildProcess:
     """A process that waits for tasks.
 
     Attributes:
-        idle_since: when its last task ended, by the loop's clock.
-        served: whether it has had a task before the present one.
-        began: whether it has begun with the present one.
-        stopping: whether its end was asked for; then it is given no further task.
+        idle_since: end of its last task, by the loop's clock.
+        used: it has run a task before the present one.
+        began: it has begun the present task.
+        stopping: it is ending, and gets no further task.
 
     Raises:
         TaskCrashed: it could not be started.
@@ -53,15 +80,15 @@ class ChildProcess:
 
     def __init__(self) -> None:
         self.idle_since = 0.0
-        self.served = self.began = False
+        self.used = self.began = False
         self.stopping = False
-        self._asked = False
-        self._may_be_told = False
+        self._end_requested = False
+        self._has_task = False
         self._timers: list[asyncio.TimerHandle] = []
-        self._inbox = FrameReader(4)
-        self._serial = 0  # of its present task; it comes back with every answer
+        self._reader = FrameReader(4)
+        self._serial = 0  # of its present task; every answer contains it
         self._socket, theirs = socket.socketpair()
-        # Nothing is ever written to it: its end tells the child's kernel, if need be, that this process is gone.
+        # Never written to: when this process ends, its end of the pipe closes, which ends the child.
         lifeline, self._lifeline = os.pipe()
         # So that the flags of this interpreter (-W, -X, -O, ...) hold in the child.
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # not in typeshed
@@ -79,10 +106,10 @@ class ChildProcess:
         finally:
             theirs.close()
             os.close(lifeline)
-        # Whatever happens to its owner: no child is left behind.
+        # The child ends with this object, however that ends.
         self._finalizer = weakref.finalize(self, _end_now, self._process, self._socket, self._lifeline)
         setup = {"path": sys.path, "levels": log_records.levels()}
-        with contextlib.suppress(OSError):  # it has ended already; the first task will see it
+        with contextlib.suppress(OSError):  # it has ended already; the first task finds out
             self._socket.sendall(json.dumps(setup).encode() + b"\n")
         self._socket.setblocking(False)
 
@@ -90,105 +117,99 @@ class ChildProcess:
     def alive(self) -> bool:
         return self._finalizer.alive and self._process.poll() is None
 
-    async def converse(self, request: dict[str, Any], context: TaskContext) -> tuple[str, Any]:
-        """Have it run a task.
-
-        Returns:
-            What became of it: ``done`` and the result's JSON, ``unfit`` and why, ``failed`` or ``interrupted`` and the
-            packed exception; ``crashed`` and the exit status, as subprocess gives it; or ``garbled`` and why, where
-            it was killed over an answer that is not to this task. Unless the process goes on to serve, it has ended.
-        """
+    async def run_task(self, request: dict[str, Any], context: TaskContext) -> TaskEnd:
+        """Run a task in the process. If the process is `stopping` after that, it has ended."""
         loop = asyncio.get_running_loop()
         self.began = False
         self._serial += 1
-        watch = loop.call_later(LOOK_SECONDS, self._look, loop)
-        self._timers = [watch]
+        self._timers = [loop.call_later(EXIT_CHECK_SECONDS, self._check_exit, loop)]
+        end: TaskEnd
         try:
-            await loop.sock_sendall(self._socket, frame(("run", self._serial, request)))
-            self._may_be_told = True
-            while True:
-                word, serial, value, progress = await self._receive(loop)
-                if word == "log":
-                    with contextlib.suppress(Exception):  # a record of classes that exist only over there
-                        log_records.write(value)
-                    continue
-                if serial != self._serial:
-                    if word == "progress":  # its other thread sent it after the answer
-                        continue
-                    raise FrameError(f"an answer to request {serial}, where {self._serial} was sent")
-                if progress is not None:
-                    context._execution.report_progress(Progress(*progress))
-                if word == "began":
-                    self.began = True
-                elif word != "progress":
-                    reply = word, value
-                    break
+            await loop.sock_sendall(self._socket, frame((MessageKind.RUN, self._serial, request)))
+            self._has_task = True
+            end = await self._receive_reply(loop, context)
         except FrameError as error:
-            if not self._may_be_told:  # the request could not be sent
+            if not self._has_task:  # the request could not be sent
                 raise
             await self._reap()
-            reply = "garbled", str(error)
+            end = Garbled(str(error))
         except (EOFError, OSError):
-            reply = "crashed", await self._reap()
+            end = Crashed(await self._reap())
         finally:
-            self._may_be_told = False
+            self._has_task = False
             for timer in self._timers:
                 timer.cancel()
             self._timers = []
         if self.stopping:
             await self._reap()
-        return reply
+        return end
 
     def stop(self, reason: str | None) -> None:
-        """Make its task end, on the loop's thread: by a word first where a user cancelled it, then by signals.
+        """End its task. Called on the loop's thread. A task that a user cancelled first gets time to notice.
 
         Args:
             reason: the attempt's stop reason; None for the time limit.
         """
         loop = asyncio.get_running_loop()
-        if not self._may_be_told:  # it has not got its task yet
-            self.stopping = True
+        first, self.stopping = not self.stopping, True
+        if not self._has_task:  # it has not received its task yet
             self.kill()
-        elif reason == "cancelled" and not self.stopping:
-            self.stopping = True
-            self._tell("told", reason)
-            self._timers.append(loop.call_later(NOTICE_SECONDS, self._ask_to_end, loop, reason))
+        elif reason == "cancelled" and first:
+            self._send(MessageKind.STOP_REASON, reason)
+            self._timers.append(loop.call_later(NOTICE_SECONDS, self._request_end, loop, reason))
         else:
-            self.stopping = True
-            self._ask_to_end(loop, reason)
+            self._request_end(loop, reason)
 
     def kill(self) -> None:
-        """End it and all that it has started, at once."""
+        """Kill it and all processes that it has started."""
         self.stopping = True
         _signal(self._process, signal.SIGKILL)
 
     def close(self) -> None:
-        """End it and wait for that."""
+        """Kill it and wait for its end."""
         self.stopping = True
         self._finalizer()
 
-    def _ask_to_end(self, loop: asyncio.AbstractEventLoop, reason: str | None) -> None:
-        if self._asked:
+    def _request_end(self, loop: asyncio.AbstractEventLoop, reason: str | None) -> None:
+        if self._end_requested:
             return
-        self._asked = True
-        self._tell("end", reason)
+        self._end_requested = True
+        self._send(MessageKind.END, reason)
         _signal(self._process, signal.SIGTERM)
         self._timers.append(loop.call_later(KILL_SECONDS, self.kill))
 
-    def _tell(self, word: str, reason: str | None) -> None:
-        with contextlib.suppress(OSError):  # gone, or so busy that it does not listen: the signals reach it
-            self._socket.send(frame((word, self._serial, reason)))
+    def _send(self, kind: MessageKind, reason: str | None) -> None:
+        with contextlib.suppress(OSError):  # it has ended, or is too busy to read: the signals reach it
+            self._socket.send(frame((kind, self._serial, reason)))
+
+    async def _receive_reply(self, loop: asyncio.AbstractEventLoop, context: TaskContext) -> Reply:
+        while True:
+            kind, serial, value, progress = await self._receive(loop)
+            if kind is MessageKind.LOG:
+                with contextlib.suppress(Exception):  # a record of classes that exist only in the child
+                    log_records.write(value)
+                continue
+            if serial != self._serial:
+                if kind is MessageKind.PROGRESS:  # another thread of the child sent it after the answer
+                    continue
+                raise FrameError(f"an answer to request {serial}, but {self._serial} was sent")
+            if progress is not None:
+                context._execution.report_progress(Progress(*progress))
+            if kind is MessageKind.BEGAN:
+                self.began = True
+            elif kind is not MessageKind.PROGRESS:
+                return Reply(kind, value)
 
     async def _receive(self, loop: asyncio.AbstractEventLoop) -> Any:
-        while (message := self._inbox.next()) is None:
+        while (message := self._reader.next()) is None:
             data = await loop.sock_recv(self._socket, 1 << 16)
             if not data:
                 raise EOFError
-            self._inbox.feed(data)
+            self._reader.feed(data)
         return message
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Whether it has ended, and a process that it forked keeps the connection open."""
+    def _check_exit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the connection if the process has ended but a process that it forked keeps the connection open."""
         if self._process.returncode is not None:
             return
         ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -196,10 +217,10 @@ class ChildProcess:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             return
-        self._timers[0] = loop.call_later(LOOK_SECONDS, self._look, loop)
+        self._timers[0] = loop.call_later(EXIT_CHECK_SECONDS, self._check_exit, loop)
 
     async def _reap(self) -> int:
-        """Kill what is left of it, and wait until it has ended; its exit status."""
+        """Kill the process with all that it has started. Returns its exit status."""
         self.kill()
         pause = 0.001
         while (status := self._process.poll()) is None:
@@ -209,7 +230,7 @@ class ChildProcess:
         return status
 
 
-def how_it_ended(status: int) -> str:
+def describe_exit(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
         return f"exit status {status}"
@@ -222,7 +243,7 @@ def how_it_ended(status: int) -> str:
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    if process.returncode is None:  # else its number may be another's by now
+    if process.returncode is None:  # else its number may belong to another process now
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
 

@@ -1,4 +1,4 @@
-"""From a function's annotations to its compiled signature, once, at registration."""
+"""Compiles a function's annotations to its signature, once, at registration."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ def compile_signature(
     """The signature of a task function.
 
     Args:
-        function: sync or async; its annotations say how values travel. No annotation means plain JSON.
+        function: sync or async. Its annotations decide how values are encoded; no annotation means plain JSON.
         skip_first: leave out the first parameter, the task context.
         localns: names for annotations written as strings, beside the globals of the function's module.
 
     Raises:
-        ConfigError: an annotation names something that does not exist at run time, or none of its values
-            can travel.
+        ConfigError: an annotation names something that does not exist at run time, or its values have no JSON form.
     """
-    # As inspect.signature does: a decorator that changes the parameters says so by __signature__.
+    # As inspect.signature does: a decorator that changes the parameters sets __signature__.
     shown = inspect.unwrap(function, stop=lambda each: hasattr(each, "__signature__"))
     name: str = getattr(shown, "__qualname__", type(shown).__qualname__)
     raw = _read(shown, name, skip_first)
@@ -73,7 +72,7 @@ class _Resolver:
     def __init__(self, names: dict[str, Any], name: str, localns: Mapping[str, Any] | None) -> None:
         self._name = name
         self._localns = dict(localns) if localns else None
-        # A stand-in, so that a first parameter which is left out need not be resolvable.
+        # A function with one annotation at a time: a first parameter that is left out need not be resolvable.
         self._carrier = types.FunctionType(_nothing.__code__, names)
 
     def __call__(self, parameter: str, annotation: Any) -> Any:
@@ -102,7 +101,7 @@ def _subject(parameter: str) -> str:
 def _unresolved(subject: str, error: NameError) -> UnresolvedAnnotation:
     return UnresolvedAnnotation(
         f"{subject}: the annotation names {error.name!r}, which does not exist at run time; "
-        "import or define it above the task, not only under TYPE_CHECKING, since annotations say how values travel"
+        "import or define it above the task, not only under TYPE_CHECKING, since annotations decide how values are encoded"
     )
 
 
@@ -111,7 +110,7 @@ def _codec(annotation: Any, subject: str) -> Codec:
         return JSON
     if (codec := plain_codec(annotation)) is not None:
         return codec
-    from .rich import RichCodec  # imports pydantic, which functions of plain types must not pay for
+    from .rich import RichCodec  # imports pydantic: functions of plain types start faster without it
 
     try:
         return RichCodec(annotation)

@@ -1,4 +1,4 @@
-"""The refusal of one value, before it is known which parameter it was meant for."""
+"""The error of one value, before its parameter is known."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..core.safe_text import qualname
 
 
 class Inexact(Exception):
-    """A value does not fit its annotation, or would come back from JSON as something else.
+    """A value does not fit its annotation, or would not come back from JSON as the same value.
 
     Attributes:
         value: the offending value; inside a container, the element.
-        why: what is wrong with it.
-        fix: what to do about it.
-        path: where it was found inside the value given, such as ``[3]['name']``.
+        why: the reason, in words.
+        fix: how to mend it.
+        path: its place inside the value that was passed, such as ``[3]['name']``.
     """
 
     def __init__(self, value: object, why: str, fix: str) -> None:
@@ -25,7 +25,7 @@ class Inexact(Exception):
         super().__init__(why)
 
     def inside(self, step: object) -> Inexact:
-        """The same refusal, seen from the container that holds the value at `step`."""
+        """The same error, for the container that has the value at `step`."""
         self.path = f"[{shortened(step)}]{self.path}"
         return self
 
@@ -34,7 +34,7 @@ class Inexact(Exception):
         return f"{subject}{self.path} got {shortened(self.value)}: {self.why}; {self.fix}"
 
     def explain_without_value(self, subject: str) -> str:
-        """The same for a value that nobody may see; neither may what pydantic or a hook of its class says of it."""
+        """The same without the value, and without the texts of pydantic and of hooks of its class, which may quote it."""
         return f"{subject} got a {qualname(type(self.value))} that does not fit it, and is not shown; {self.fix}"
 
 

@@ -1,11 +1,10 @@
-"""Annotations whose values are JSON already: checked, never converted.
+"""Annotations of JSON types: their values are checked, never converted.
 
-``str``, ``int``, ``float``, ``bool``, ``None``, lists of those, dicts with ``str`` keys, unions and literals
-of them, and ``Any``. A value passes only if it comes back from the message body equal and of the same type,
-so what the task gets is what it was given. An ``int`` passed where ``float`` is declared is accepted, as
-Python's typing does, and arrives as the ``int`` it was.
+``str``, ``int``, ``float``, ``bool``, ``None``, lists of those, dicts with ``str`` keys, unions and literals of them, and
+``Any``. A value passes only if it comes back from the message body equal and of the same type. An ``int`` for a
+``float`` is accepted, as Python's typing does, and arrives as the same ``int``.
 
-Nothing here imports pydantic: a function with only such annotations must not pay for it at cold start.
+Nothing here imports pydantic: a function with only such annotations has a shorter cold start.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from .inexact import Inexact
@@ -28,29 +27,42 @@ def plain_codec(annotation: Any) -> Plain | None:
         return NONE
     if isinstance(annotation, typing.NewType):
         return plain_codec(annotation.__supertype__)
-    origin = typing.get_origin(annotation)
-    arguments = typing.get_args(annotation)
-    if origin is typing.Union or origin is types.UnionType:
-        return _union(arguments)
-    if origin is typing.Literal:
-        exact = all(type(choice) in (str, int, bool, types.NoneType) for choice in arguments)
-        return Choice(arguments) if exact else None
-    if (origin or annotation) is list:
-        item = plain_codec(arguments[0]) if arguments else JSON
-        return item and ListOf(item)
-    if (origin or annotation) is dict:
-        key, value = arguments or (str, Any)
-        item = plain_codec(value) if key in (str, Any, object) else None
-        return item and DictOf(item)
-    if isinstance(annotation, type):
-        return SCALARS.get(annotation)
-    return None
+    generic = annotation if annotation is list or annotation is dict else typing.get_origin(annotation)
+    for known, compile_arguments in _GENERIC:  # not a dict: a class may have a metaclass without a hash
+        if generic is known:
+            return compile_arguments(typing.get_args(annotation))
+    return SCALARS.get(annotation) if isinstance(annotation, type) else None
+
+
+def _literal(choices: tuple[Any, ...]) -> Plain | None:
+    exact = all(type(choice) in (str, int, bool, types.NoneType) for choice in choices)
+    return Choice(choices) if exact else None
+
+
+def _list(arguments: tuple[Any, ...]) -> Plain | None:
+    item = plain_codec(arguments[0]) if arguments else JSON
+    return item and ListOf(item)
+
+
+def _dict(arguments: tuple[Any, ...]) -> Plain | None:
+    key, value = arguments or (str, Any)
+    item = plain_codec(value) if key in (str, Any, object) else None
+    return item and DictOf(item)
 
 
 def _union(arguments: tuple[Any, ...]) -> Plain | None:
     members = [plain_codec(argument) for argument in arguments]
     known = [member for member in members if member is not None]
     return OneOf(known) if len(known) == len(members) else None
+
+
+_GENERIC: tuple[tuple[Any, Callable[[tuple[Any, ...]], Plain | None]], ...] = (
+    (typing.Union, _union),
+    (types.UnionType, _union),
+    (typing.Literal, _literal),
+    (list, _list),
+    (dict, _dict),
+)
 
 
 class ListOf(Plain):
@@ -70,8 +82,8 @@ class ListOf(Plain):
         for index, element in enumerate(value):
             try:
                 self._item.check(element, room - 1)
-            except Inexact as refusal:
-                raise refusal.inside(index) from None
+            except Inexact as error:
+                raise error.inside(index) from None
 
 
 class DictOf(Plain):
@@ -94,26 +106,26 @@ class DictOf(Plain):
         for key, element in value.items():
             try:
                 self._item.check(element, room - 1)
-            except Inexact as refusal:
-                raise refusal.inside(key) from None
+            except Inexact as error:
+                raise error.inside(key) from None
 
 
 class OneOf(Plain):
-    """A union: fits what fits one of its members, and keeps it as it is."""
+    """A union: accepts the values that one of its members accepts."""
 
     def __init__(self, members: list[Plain]) -> None:
         self.title = " | ".join(member.title for member in members)
         self._members = members
 
     def check(self, value: Any, room: int) -> None:
-        refusals: list[Inexact] = []
+        errors: list[Inexact] = []
         for member in self._members:
             try:
                 return member.check(value, room)
-            except Inexact as refusal:
-                refusals.append(refusal)
-        # A member that accepts the type knows better what is wrong with the value.
-        for member, best in zip(self._members, refusals, strict=True):
+            except Inexact as error:
+                errors.append(error)
+        # A member that accepts the type gives the better reason.
+        for member, best in zip(self._members, errors, strict=True):
             if best.why != member.wrong_type(value).why:
                 raise best
         raise self.wrong_type(value)
@@ -133,7 +145,7 @@ class Choice(Plain):
 
 
 class _Json(Plain):
-    """``Any``: whatever JSON itself can hold."""
+    """``Any``: all values that JSON has."""
 
     title = "plain JSON"
 
@@ -168,7 +180,7 @@ def check_key(key: object) -> None:
 
 
 def too_deep(value: object) -> Inexact:
-    """The refusal of a value with more levels than :data:`MAX_DEPTH`."""
+    """The error of a value with more levels than :data:`MAX_DEPTH`."""
     return Inexact(value, f"it is nested deeper than {MAX_DEPTH} levels", "pass a flatter value, or JSON text as str")
 
 

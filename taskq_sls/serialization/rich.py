@@ -1,6 +1,6 @@
-"""Annotations whose values JSON lacks: written and read by pydantic, and compared before they are sent.
+"""Annotations of types that JSON lacks: pydantic writes and reads their values.
 
-pydantic's defaults are no round trip (NaN becomes null, ``str | bytes`` turns bytes into str, a subclass
+pydantic's defaults do not restore every value (NaN becomes null, ``str | bytes`` turns bytes into str, a subclass
 loses its fields), so every value is written, read back and compared when it is encoded.
 
 This module imports pydantic: import it only for a function that needs it.
@@ -26,13 +26,13 @@ from .sameness import difference
 from .scalars import MAX_DEPTH
 from .signature import annotation_text
 
-# Types that can hold any bytes only as base64; a model or pydantic dataclass goes by its own config.
+# Bytes are written as base64, which can hold any of them; a model or pydantic dataclass uses its own config.
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 _VERSION = tuple(map(int, VERSION.split(".")[:2]))
 
-# Fields are written by name, since the alias to write may differ from the one to read; both are read.
-# Before 2.11 pydantic read by one of them only, by default the alias.
+# Fields are written by name, since a serialization alias may differ from the validation alias; both are read.
+# Before 2.11 pydantic read only one of the two, by default the alias.
 _READ: dict[str, Any] = {"by_alias": True, "by_name": True} if _VERSION >= (2, 11) else {}
 _WRITE_ALIASES = not _READ
 
@@ -50,16 +50,16 @@ class RichCodec:
         self._title = annotation_text(annotation)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on the user's classes, given when they were defined
-            # In a list, since pydantic refuses a config beside a bare dataclass but hands it down to one in a list.
+            # In a list: pydantic refuses a config for a bare dataclass, but applies it to one in a list.
             self._adapter: TypeAdapter[list[Any]] = TypeAdapter(
                 list[annotation],
                 config=_CONFIG,
             )
-            self._adapter.validate_json("[]")  # raises what pydantic would put off: names not defined so far
+            self._adapter.validate_json("[]")  # raises now if a name is not defined yet, not at the first value
         self._holds_models = holds_models(self._adapter.core_schema)
 
     def encode(self, value: Any) -> Any:
-        """`value` as plain JSON, after making sure that it comes back the same."""
+        """`value` as plain JSON, checked to come back the same."""
         try:
             text, why = self._checked(value)
             encoded = from_json(text, allow_inf_nan=False)[0]
@@ -67,16 +67,16 @@ class RichCodec:
             raise Inexact(value, f"it cannot travel as {self._title}: {_reason(error)}", _FIX) from error
         if why is not None:
             raise Inexact(value, f"it would not come back from {self._title} the same: {why}", _FIX)
-        # No more brackets than levels allowed means no more levels either.
+        # Counting brackets is fast: no more brackets than allowed levels means no more levels either.
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(encoded) > MAX_DEPTH:
             raise too_deep(value)
         return encoded
 
     def _checked(self, value: Any) -> tuple[bytes, str | None]:
-        """`value` as JSON, and the difference to the value that is read from it."""
+        """`value` as JSON, and its difference to the value that is read from it."""
         models = list(models_in(value)) if self._holds_models else []
         if any(map(fields_to_write, models)):
-            value = copy.deepcopy(value)  # of the caller's own models nothing is changed
+            value = copy.deepcopy(value)  # the caller's own models stay unchanged
             models = list(models_in(value))
             for model in models:
                 model.model_fields_set.update(fields_to_write(model))
@@ -94,7 +94,7 @@ class RichCodec:
             why = "other fields are set"
         if why is None or not any(map(unset_fields, models)):
             return text, why
-        # Validators or serializers of the models' own: all fields are written, and arrive as set.
+        # The models have validators or serializers of their own: all fields are written, and arrive as set.
         value = copy.deepcopy(value)
         for model in models_in(value):
             model.model_fields_set.update(unset_fields(model))
@@ -102,13 +102,13 @@ class RichCodec:
         return text, difference(value, self._read(text)[0])
 
     def whole(self, value: Any) -> Any:
-        """A JSON value with the fields that were left out because they were not set, for people and other programs."""
+        """A JSON value including the fields that are not written because they were not set, for people and programs."""
         if not self._holds_models:
             return value
         try:
             text = self._adapter.dump_json(self._read(to_json([value])), by_alias=_WRITE_ALIASES, round_trip=True)
             return from_json(text)[0]
-        except Exception:  # written by another version of the task: the JSON as it is
+        except Exception:  # written by another version of the task: return the JSON as it is
             return value
 
     def decode(self, value: Any) -> Any:
@@ -122,7 +122,7 @@ class RichCodec:
             raise Inexact(value, f"it is not {self._title}: {_reason(error)}", _FIX) from error
 
     def _write(self, values: list[Any]) -> bytes:
-        # Without warnings: what pydantic would warn of is found by reading it back.
+        # Without warnings: reading it back finds the same faults.
         return self._adapter.dump_json(
             values, by_alias=_WRITE_ALIASES, round_trip=True, exclude_unset=True, warnings=False
         )
@@ -131,8 +131,8 @@ class RichCodec:
         try:
             return self._adapter.validate_json(text, strict=True, **_READ)
         except ValidationError:
-            # The user's own serializer may write what strict mode does not read (an int as digits in a str).
-            # Lax mode may read it, but not coerce what no serializer wrote.
+            # A serializer of the user may write text that only lax mode reads (an int as digits in a str). Lax mode is
+            # accepted if its value is written as the same text, so that it coerces nothing else.
             values = self._adapter.validate_json(text, strict=False, **_READ)
             if self._write(values) != text:
                 raise
@@ -143,19 +143,19 @@ _FIX = "pass a value of exactly that type, or annotate with a type that holds th
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what is wrong, with the place inside the value."""
+    """The first line of an error, with the place inside the value."""
     if not isinstance(error, ValidationError):
         return text_of(error).partition("\n")[0] or class_name(type(error))
     try:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     except Exception:  # an exception of a validator that cannot be shown
-        return "a validator refuses it"
+        return "a validator rejects it"
     place = ".".join(map(str, first["loc"][1:]))
     return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def _depth(value: Any) -> int:
-    """Levels of lists and dicts; the parser has bounded them."""
+    """Levels of lists and dicts. The parser limits them, so the recursion is bounded."""
     if type(value) is list:
         return 1 + max(map(_depth, value), default=0)
     if type(value) is dict:
@@ -182,7 +182,7 @@ def holds_models(schema: Any) -> bool:
 
 
 def models_in(value: Any) -> Iterator[BaseModel]:
-    """All models inside a value, itself included."""
+    """All models in a value, including the value itself."""
     waiting = [value]
     while waiting:
         part = waiting.pop()
@@ -201,12 +201,17 @@ def models_in(value: Any) -> Iterator[BaseModel]:
 
 
 def unset_fields(model: BaseModel) -> set[str]:
-    """The fields of a model that nobody has set."""
+    """The fields of a model that were not set."""
     return type(model).model_fields.keys() - model.model_fields_set
 
 
 def fields_to_write(model: BaseModel) -> set[str]:
-    """The fields of a model that were not set and have to be written all the same."""
+    """The fields of a model that were not set but have to be written.
+
+    Fields that were set are written; the others are left out, so that they arrive as not set. But if a default may be
+    another one in the reader's code, its field is written, and arrives as set: a default from a function, one that tells
+    the members of a union apart, or one that was changed in place.
+    """
     fields = type(model).model_fields
     return {name for name in unset_fields(model) if not _is_default(fields[name], model.__dict__.get(name))}
 

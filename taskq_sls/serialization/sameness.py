@@ -1,4 +1,4 @@
-"""Whether a value that went through JSON is still the same: equal, and of the same types all the way down."""
+"""Compares a value with its copy that went through JSON: equal, and of the same types at every level."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from .inexact import shortened
 
 
 def difference(sent: Any, arrived: Any) -> str | None:
-    """What differs between the two values, in words; None if nothing does.
+    """The first difference between two values, in words; None if they are the same.
 
-    An ``int`` may have become the same number as a ``float``, since it is accepted where ``float`` is
-    declared. Aware datetimes are the same at the same instant with the same offset; naive ones when they
-    show the same, whatever their fold.
+    An ``int`` may have become the same number as a ``float``, since it is accepted for ``float``. Aware datetimes are
+    the same if instant and offset are the same; naive ones if they show the same time, with any fold.
     """
     kind = type(sent)
     if kind is not type(arrived):
@@ -49,8 +48,8 @@ def _decimal(sent: Decimal, arrived: Decimal) -> str | None:
 
 
 def _moment(sent: datetime | time, arrived: datetime | time) -> str | None:
-    # The fold of a naive one is let go, as == does: else datetime.now() would be refused for one hour a year.
-    # By what the clock shows and its offset: == is always False between zones while a local hour repeats.
+    # The fold of a naive one is ignored, as by ==: else datetime.now() would be refused for one hour a year.
+    # Local time and offset are compared: while a local hour repeats, == is always False between zones.
     same = sent.replace(tzinfo=None, fold=0) == arrived.replace(tzinfo=None, fold=0)
     same = same and (sent.tzinfo is None) is (arrived.tzinfo is None) and sent.utcoffset() == arrived.utcoffset()
     return _changed(sent, arrived, same)
@@ -60,8 +59,8 @@ def _sequence(sent: Iterable[Any], arrived: Iterable[Any]) -> str | None:
     before, after = list(sent), list(arrived)
     if len(before) != len(after):
         return f"{len(before)} elements become {len(after)}"
-    for index, (one, other) in enumerate(zip(before, after, strict=True)):
-        if (found := difference(one, other)) is not None:
+    for index, (element, other) in enumerate(zip(before, after, strict=True)):
+        if (found := difference(element, other)) is not None:
             return f"at [{index}], {found}"
     return None
 
@@ -118,13 +117,13 @@ def _attributes(sent: dict[str, Any], arrived: dict[str, Any]) -> str | None:
 
 
 def _fields(instance: Any) -> dict[str, Any]:
-    """All that a dataclass instance holds, with or without ``__slots__``."""
+    """The attributes of a dataclass instance, with or without ``__slots__``."""
     names = [field.name for field in dataclasses.fields(instance)]
     return {**{name: getattr(instance, name) for name in names if hasattr(instance, name)}, **_stored(instance)}
 
 
 def _stored(instance: Any) -> dict[str, Any]:
-    """The instance's own attributes, without what it has merely cached."""
+    """The instance's own attributes, without cached properties."""
     kind = type(instance)
     return {
         name: value

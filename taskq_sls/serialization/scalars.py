@@ -1,4 +1,4 @@
-"""The scalars of JSON, and what every plain annotation has in common."""
+"""The base of all plain codecs, and the codecs of JSON's scalars."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ MAX_DEPTH = 100
 MAX_NUMBER_LENGTH = 4_300
 """Characters of an ``int`` in JSON, the sign included: the most that every pydantic_core since 2.9 reads."""
 
-_GREATEST = 10**MAX_NUMBER_LENGTH - 1
-_LEAST = 1 - 10 ** (MAX_NUMBER_LENGTH - 1)
+_MAX_INT = 10**MAX_NUMBER_LENGTH - 1
+_MIN_INT = 1 - 10 ** (MAX_NUMBER_LENGTH - 1)
 
 
 class Plain:
-    """One annotation.
+    """The codec of one plain annotation.
 
     Attributes:
-        exact: the type whose values all fit when they come from parsed JSON; None if there is no such type.
-        title: the annotation as people write it.
+        exact: the type whose values, if parsed from JSON, all fit; None if there is none.
+        title: the annotation as source text.
     """
 
     exact: type | None = None
     title: str
 
     def encode(self, value: Any) -> Any:
-        """`value`, checked: as it may be written into a body."""
+        """`value` itself, checked before it is written into a body."""
         self.check(value, MAX_DEPTH)
         return value
 
     def decode(self, value: Any) -> Any:
-        """`value`, checked: as it was read from a body."""
+        """`value` itself, checked after it was read from a body."""
         self.check(value, MAX_DEPTH)
         return value
 
     def check(self, value: Any, room: int) -> None:
-        """Raise :class:`Inexact` unless `value` fits; `room` is how many more levels of nesting it may have."""
+        """Raise :class:`Inexact` unless `value` fits; `room` is the number of nested levels it may have."""
         raise NotImplementedError
 
     def all_fit(self, values: Collection[Any]) -> bool:
-        """Whether all `values` fit, seen at the speed of C; False only means that each must be looked at."""
+        """True if a fast check shows that all `values` fit. After False, each must be checked."""
         return False
 
     def wrong_type(self, value: Any) -> Inexact:
@@ -74,7 +74,7 @@ class _Text(Plain):
             except UnicodeEncodeError:
                 raise Inexact(
                     value,
-                    "it holds half of a surrogate pair, which UTF-8 cannot carry",
+                    "it has half of a surrogate pair, which UTF-8 cannot encode",
                     "clean the text, or pass bytes",
                 ) from None
 
@@ -89,13 +89,13 @@ class _Integer(Plain):
     def check(self, value: Any, room: int) -> None:
         if type(value) is not int:
             raise self.wrong_type(value)
-        if not _LEAST <= value <= _GREATEST:
+        if not _MIN_INT <= value <= _MAX_INT:
             raise Inexact(
-                value, f"it takes more than {MAX_NUMBER_LENGTH} characters, the most that is read", "pass a str"
+                value, f"it takes more than {MAX_NUMBER_LENGTH} characters, the most that is supported", "pass a str"
             )
 
     def all_fit(self, values: Collection[Any]) -> bool:
-        return not values or (set(map(type, values)) == {int} and min(values) >= _LEAST and max(values) <= _GREATEST)
+        return not values or (set(map(type, values)) == {int} and min(values) >= _MIN_INT and max(values) <= _MAX_INT)
 
 
 class _Float(Plain):

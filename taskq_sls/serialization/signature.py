@@ -21,7 +21,7 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 class Codec(Protocol):
-    """How the values of one annotation travel."""
+    """Encodes and decodes the values of one annotation."""
 
     exact: type | None
     """The type whose values, parsed from JSON, need no decoding; None if there is none."""
@@ -36,11 +36,10 @@ class Codec(Protocol):
 class Signature:
     """Encodes the calls of one task and their results to JSON values, and decodes them.
 
-    What `encode` accepts, `decode` gives back equal and of the same types, all the way down; anything else
-    is refused. Three liberties: an ``int`` where ``float`` is declared stays an ``int``, but becomes the same
-    number as a ``float`` inside types that are not plain JSON; an aware datetime arrives with its offset in
-    place of its ``ZoneInfo``, at the same instant; and a naive one loses its ``fold``, which JSON cannot tell.
-    Fields of models that were not set arrive as not set; see `set_fields` for the exceptions.
+    `encode` accepts only values that `decode` returns equal and of the same types, at every level. Three exceptions: an
+    ``int`` for a ``float`` stays an ``int``, but becomes a ``float`` inside types that are not plain JSON; an aware
+    datetime arrives with an offset instead of its ``ZoneInfo``, at the same instant; and a naive one loses its ``fold``.
+    Fields of models that were not set arrive as not set; `rich.fields_to_write` has the exceptions.
     """
 
     def __init__(self, name: str, signature: inspect.Signature, codecs: Mapping[str, Codec], result: Codec) -> None:
@@ -53,23 +52,23 @@ class Signature:
         self._order = [parameter.name for parameter in positional]
         self._positional = [codecs[parameter.name] for parameter in positional]
         self._named = {parameter.name: codecs[parameter.name] for parameter in parameters if parameter.kind in _BY_NAME}
-        self._rest = _only(signature, inspect.Parameter.VAR_POSITIONAL)
+        self._rest = _variadic_name(signature, inspect.Parameter.VAR_POSITIONAL)
         self._rest_codec = codecs.get(self._rest, JSON)
-        self._named_rest_codec = codecs.get(_only(signature, inspect.Parameter.VAR_KEYWORD), JSON)
+        self._named_rest_codec = codecs.get(_variadic_name(signature, inspect.Parameter.VAR_KEYWORD), JSON)
         required = {parameter.name for parameter in parameters if _is_required(parameter)}
-        # By the number of positional arguments: the names that must follow them, and those that may.
+        # Indexed by the number of positional arguments: the names that must follow them, and the names that may.
         counts = range(len(positional) + 1)
         self._missing = [frozenset(required.difference(self._order[:count])) for count in counts]
         self._nameable = [frozenset(self._named.keys() - set(self._order[:count])) for count in counts]
-        # What the types of the arguments are when each was given by position and none needs decoding.
+        # The types of all arguments if each is passed by position and none needs decoding.
         self._exact = None if self._missing[-1] else [codec.exact for codec in self._positional]
 
         self.redact: Names = frozenset()
-        """Parameters whose values are left out of the messages of errors."""
+        """Parameters with values that error messages must not show."""
 
     @property
     def parameters(self) -> Sequence[inspect.Parameter]:
-        """The parameters that a message carries, with their annotations evaluated."""
+        """The parameters of a message, with their annotations evaluated."""
         return tuple(self._signature.parameters.values())
 
     def __str__(self) -> str:
@@ -79,21 +78,21 @@ class Signature:
             return f"{self._name}({', '.join(self._signature.parameters)})"
 
     def positions(self, count: int) -> list[str]:
-        """The parameters that so many positional arguments are for; fewer where there is none for the last ones."""
+        """The parameters of `count` positional arguments; fewer if the function takes fewer."""
         rest = [self._rest] * (count - len(self._order)) if self._rest else []
         return [*self._order[:count], *rest]
 
     def shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Arguments as JSON values, as they may be shown: without what is redacted."""
+        """Arguments as JSON values, without the redacted ones."""
         return redact_arguments(args, kwargs, self.redact, self.positions(len(args))) if self.redact else (args, kwargs)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The call as plain JSON values: only what was passed, defaults are not applied.
+        """The call as plain JSON values; defaults are not added.
 
         Containers of plain JSON are not copied: write the body before they can change.
 
         Raises:
-            ArgumentsError: the arguments do not fit the signature, or a value would not come back exactly;
+            ArgumentsError: the arguments do not fit the signature, or a value would not come back exactly. The message
                 names the parameter, the value and the fix.
         """
         self._check_call(args, kwargs)
@@ -104,12 +103,12 @@ class Signature:
                 encoded.append(codec.encode(value))
             for name, value in kwargs.items():
                 named[name] = self._named_codec(name).encode(value)
-        except Inexact as refusal:
-            raise self._refused(args, kwargs, len(encoded) + len(named), refusal) from refusal.__cause__
+        except Inexact as error:
+            raise self._refused(args, kwargs, len(encoded) + len(named), error) from error.__cause__
         return encoded, named
 
     def decode(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call as Python values, by annotation; `args` and `kwargs` are as parsed from the body.
+        """The call as Python values, by annotation; `args` and `kwargs` are parsed from the body.
 
         Raises:
             ArgumentsError: they do not fit the signature; names the parameter.
@@ -124,8 +123,8 @@ class Signature:
                 decoded.append(value if type(value) is codec.exact else codec.decode(value))
             for name, value in kwargs.items():
                 named[name] = self._named_codec(name).decode(value)
-        except Inexact as refusal:
-            raise self._refused(args, kwargs, len(decoded) + len(named), refusal) from refusal.__cause__
+        except Inexact as error:
+            raise self._refused(args, kwargs, len(decoded) + len(named), error) from error.__cause__
         return tuple(decoded), named
 
     def encode_result(self, value: Any) -> str:
@@ -136,11 +135,11 @@ class Signature:
         """
         try:
             return to_json(self._result.encode(value)).decode()
-        except Inexact as refusal:
-            raise self._refused_result(refusal) from refusal.__cause__
+        except Inexact as error:
+            raise self._refused_result(error) from error.__cause__
 
     def whole_result(self, text: str) -> Any:
-        """The result as a JSON value to be shown, with the fields of models that were not set."""
+        """The result as a JSON value for people, including the fields of models that were not set."""
         value = json.loads(text)
         whole = getattr(self._result, "whole", None)
         return value if whole is None else whole(value)
@@ -157,8 +156,8 @@ class Signature:
             raise ArgumentsError(f"{self._name}: the result was not stored as JSON: {error}") from None
         try:
             return self._result.decode(value)
-        except Inexact as refusal:
-            raise self._refused_result(refusal) from refusal.__cause__
+        except Inexact as error:
+            raise self._refused_result(error) from error.__cause__
 
     def _check_call(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
         count = len(args)
@@ -183,7 +182,7 @@ class Signature:
         return codec
 
     def _refused(
-        self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], index: int, refusal: Inexact
+        self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], index: int, error: Inexact
     ) -> ArgumentsError:
         """The error for the argument at `index`, counted over `args` and then `kwargs`."""
         if index >= len(args):
@@ -192,21 +191,21 @@ class Signature:
             name = parameter = self._order[index]
         else:
             name, parameter = self._rest, f"{self._rest}[{index - len(self._order)}]"
-        return self._explained(f"{self._name}: the parameter {parameter!r}", refusal, is_redacted(name, self.redact))
+        return self._explained(f"{self._name}: the parameter {parameter!r}", error, is_redacted(name, self.redact))
 
-    def _refused_result(self, refusal: Inexact) -> ArgumentsError:
-        return self._explained(f"{self._name}: the result", refusal, False)
+    def _refused_result(self, error: Inexact) -> ArgumentsError:
+        return self._explained(f"{self._name}: the result", error, False)
 
-    def _explained(self, subject: str, refusal: Inexact, secret: bool) -> ArgumentsError:
-        # A name may also be that of a field deeper in the value, so that any name at all hides what is inside.
-        if secret or (self.redact and (refusal.path or not may_quote(refusal.value, self.redact))):
-            refusal.__cause__ = None  # pydantic's error quotes the value, and a traceback shows causes
-            return ArgumentsError(refusal.explain_without_value(subject))
-        return ArgumentsError(refusal.explain(subject))
+    def _explained(self, subject: str, error: Inexact, secret: bool) -> ArgumentsError:
+        # A redacted name may also be that of a field inside the value, so no nested value is shown.
+        if secret or (self.redact and (error.path or not may_quote(error.value, self.redact))):
+            error.__cause__ = None  # pydantic's error quotes the value, and a traceback shows causes
+            return ArgumentsError(error.explain_without_value(subject))
+        return ArgumentsError(error.explain(subject))
 
 
 class JsonSignature(Signature):
-    """For a task whose code is not here: any arguments, each of them plain JSON.
+    """The signature of a task without its code: any arguments, each of them plain JSON.
 
     Args:
         name: the task's name, for error messages.
@@ -218,7 +217,7 @@ class JsonSignature(Signature):
         super().__init__(name, inspect.Signature(parameters), dict.fromkeys(kinds, JSON), JSON)
 
     def shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Nobody here knows what a positional argument is for: all are hidden as soon as anything is."""
+        """Positional arguments have no known names here: if any name is redacted, all of them are hidden."""
         return redact_arguments(args, kwargs, self.redact, None)
 
     def _check_call(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
@@ -233,8 +232,8 @@ def annotation_text(annotation: Any) -> str:
         return f"<{qualname(type(annotation))}>"
 
 
-def _only(signature: inspect.Signature, kind: Any) -> str:
-    """The name of the parameter of that kind, or an empty one."""
+def _variadic_name(signature: inspect.Signature, kind: Any) -> str:
+    """The name of the parameter of a kind that can occur once; empty if there is none."""
     return next((parameter.name for parameter in signature.parameters.values() if parameter.kind is kind), "")
 
 

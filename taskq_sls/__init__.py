@@ -88,19 +88,19 @@ __all__ = [
     "wait_all",
 ]
 
-_TIMED = {
+_LAZY_NAMES = {
     "at": "scheduler.parse",
     "cron": "scheduler.parse",
     "rate": "scheduler.parse",
     "Schedule": "client.schedule_value",
     "ScheduleHandle": "client.schedule_handle",
 }
-"""Where the names of timed tasks live: imported at first use, since most Lambda containers need none of them."""
+"""Modules of names that are imported at first use, since most Lambda containers need none of them."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _TIMED:
+    if name not in _LAZY_NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_TIMED[name]}", __name__), name)
+    return getattr(import_module(f".{_LAZY_NAMES[name]}", __name__), name)

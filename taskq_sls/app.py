@@ -18,7 +18,7 @@ class TaskQ(App):
     __doc__ = App.__doc__
 
     def worker(self, **options: Any) -> Worker:
-        """A long-polling worker of this app; ``.run()`` works until SIGTERM.
+        """A long-polling worker of this app; ``.run()`` returns after SIGTERM.
 
         Args:
             options: see `taskq_sls.worker.Worker`: concurrency, queues, burst, ...
@@ -28,7 +28,7 @@ class TaskQ(App):
         return Worker(self, **options)
 
     def lambda_handler(self, **options: Any) -> LambdaHandler:
-        """What Lambda calls with an SQS event: ``handler = app.lambda_handler()``.
+        """The Lambda handler of SQS events: ``handler = app.lambda_handler()``.
 
         Args:
             options: see `taskq_sls.serverless.handler.LambdaHandler`: concurrency, margin.
@@ -38,10 +38,10 @@ class TaskQ(App):
         return LambdaHandler(self, **options)
 
     def event_handler(self, *, unmatched: Unmatched = "raise") -> EventHandler:
-        """What Lambda calls with an EventBridge event: ``handler = app.event_handler()``.
+        """The Lambda handler of EventBridge events: ``handler = app.event_handler()``.
 
         Args:
-            unmatched: ``raise`` where no route matches, so that Lambda keeps the event, or ``drop`` it.
+            unmatched: if no route matches, ``raise`` UnmatchedEvent, so that Lambda keeps the event, or ``drop`` it.
         """
         from .serverless.events import EventHandler
 
@@ -54,17 +54,17 @@ class TaskQ(App):
             options: see `taskq_sls.web.create_api`: auth, tokens, iam_scopes, origins.
 
         Raises:
-            ConfigError: no authentication is configured, or something is malformed.
+            ConfigError: no authentication is configured, or an option is malformed.
         """
         from .web.app import create_api
 
         return create_api(self, **options)
 
     def api_handler(self, *, base_path: str = "/", **options: Any) -> ApiHandler:
-        """What Lambda calls with a request of a Function URL, API Gateway or load balancer.
+        """The Lambda handler of HTTP requests from a Function URL, API Gateway or load balancer.
 
         Args:
-            base_path: start of all paths that the front adds, such as ``/tasks``.
+            base_path: prefix that the gateway adds to all paths, such as ``/tasks``.
             options: as `api`.
         """
         from .web.serverless import ApiHandler

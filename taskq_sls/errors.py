@@ -1,7 +1,4 @@
-"""Every error this library raises on purpose, under one base.
-
-A message names the value, the limit and the fix.
-"""
+"""The errors of this library, under one base. A message names the value, the limit and the fix."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ class TaskQError(Exception):
 
 
 def restored(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """An exception from its pickle. Its ``__init__`` is not called, since that takes other arguments than `args`."""
+    """Unpickle an exception. Its ``__init__`` is not called, since that takes other arguments than `args`."""
     error = kind.__new__(kind, *args)
     error.args = args
     return error
@@ -32,23 +29,23 @@ class MissingResource(ConfigError):
 
 
 class NotFound(ConfigError):
-    """The one thing that was asked for, such as a task or a schedule, is not there."""
+    """The requested task, schedule or other item does not exist."""
 
 
 class UnresolvedAnnotation(ConfigError):
-    """An annotation names something that does not exist, or not yet."""
+    """An annotation names something that is not defined (yet)."""
 
 
 class ArgumentsError(TaskQError, TypeError):
-    """The arguments do not fit the task, or a value cannot travel exactly; nothing was sent."""
+    """The arguments do not fit the task, or a value cannot be restored exactly; nothing was sent."""
 
 
 class PayloadTooLarge(TaskQError, ValueError):
-    """A message or a result is over the size that its store accepts."""
+    """A message or a result is larger than its store accepts."""
 
 
 class DuplicateTask(TaskQError):
-    """A task with this unique key is enqueued already, and ``unique="raise"`` was asked for; nothing was sent.
+    """Another task has this unique key, and ``unique="raise"`` is set; nothing was sent.
 
     Attributes:
         id: id of the task that holds the key.
@@ -61,23 +58,23 @@ class DuplicateTask(TaskQError):
         self.task = task
         self.key = key
         super().__init__(
-            f"task {task} with unique_key={key!r} is enqueued already, as {id}, and has not ended; wait until it has, "
+            f"task {task} with unique_key={key!r} is enqueued already, as {id}, and has not ended; wait until it has ended, "
             'cancel it, or ask for its handle with unique="return"'
         )
 
 
 class PayloadMissing(TaskQError):
-    """An object that holds a message's arguments or a task's result is gone, or is not what it should be."""
+    """The object with a message's arguments or a task's result is missing, or has other content."""
 
 
 class EnqueueError(TaskQError):
     """Some entries of a send were not accepted by the queue.
 
     Attributes:
-        sent: handles of the entries that the queue accepted, in the order given.
-        failed: the entries that it did not accept; each has ``index`` (position in the call),
-            ``id`` (the task id: sending again with this id is safe), ``code`` and ``message``, and
-            ``error`` where an exception kept it from being sent (such as :class:`DuplicateTask`).
+        sent: handles of the accepted entries, in order.
+        failed: the other entries; each has ``index`` (position in the call), ``id`` (the task id: sending again with
+            this id is safe), ``code``, ``message``, and ``error`` if an exception prevented the send (such as
+            :class:`DuplicateTask`).
     """
 
     def __init__(self, sent: Sequence[Any], failed: Sequence[FailedEntry]) -> None:
@@ -93,7 +90,7 @@ class EnqueueError(TaskQError):
 
 
 class FailedEntry:
-    """One entry that a send could not deliver."""
+    """One entry that was not sent."""
 
     __slots__ = ("code", "error", "id", "index", "message")
 
@@ -118,7 +115,7 @@ class EventError(TaskQError):
     Attributes:
         event_id: of the event.
         sent: ids of the tasks that were enqueued.
-        failed: why the others were not, by task name.
+        failed: the errors of the others, by task name.
     """
 
     def __init__(self, event_id: str, sent: Sequence[str], failed: Mapping[str, Exception]) -> None:
@@ -133,7 +130,7 @@ class EventError(TaskQError):
 
 
 class UndecodableMessage(TaskQError):
-    """A message body is not an envelope this version understands. Never a reason to delete it."""
+    """A message body is not an envelope, or one of a newer version. The message is not deleted for that."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
@@ -146,11 +143,11 @@ class AwsError(TaskQError):
     Attributes:
         operation: botocore's method name, such as ``send_message_batch``.
         code: the service's error code, or the class name of a transport error.
-        status: HTTP status, or 0 when no answer came.
-        transient: trying again may help (throttling, 5xx, connection errors, timeouts, expired
-            credentials that can rotate).
-        ambiguous: the request may have taken effect although no answer came.
-        body: the parsed error answer (``Item`` of a refused conditional write lives there).
+        status: HTTP status, or 0 without a response.
+        transient: a retry may succeed (throttling, 5xx, connection errors, timeouts, expired credentials that can
+            rotate).
+        ambiguous: the request may have taken effect although there was no response.
+        body: the parsed error response (it has the ``Item`` of a refused conditional write).
     """
 
     def __init__(
@@ -179,7 +176,7 @@ class TaskError(TaskQError):
 
     Attributes:
         id: the task's id.
-        task: the task's name, when known.
+        task: the task's name, if known.
     """
 
     def __init__(self, message: str, *, id: str, task: str | None = None) -> None:
@@ -195,8 +192,8 @@ class TaskFailed(TaskError):
         error_type: qualified name of the remote exception, such as ``ValueError`` or ``shop.errors.OutOfStock``.
         error_message: its text.
         traceback: the remote traceback as text.
-        attempts: how many attempts were started in the last run.
-        reason: why it was not tried again (``exhausted``, ``not_retryable``, ``crashed``, ``result``, ...).
+        attempts: attempts started in the last run.
+        reason: why there was no further attempt (``exhausted``, ``not_retryable``, ``crashed``, ``result``, ...).
     """
 
     def __init__(
@@ -228,11 +225,11 @@ class TaskCancelled(TaskError):
 
 
 class TaskExpired(TaskError):
-    """The task was older than its ``expires_in`` when its turn came, and was not run."""
+    """The task was older than its ``expires_in`` when a worker received it, and was not run."""
 
 
 class TaskStalled(TaskError):
-    """The task's lease or its next attempt ended more than 15 minutes ago and nobody took it up."""
+    """The task's lease has ended, or its next attempt was due, over 15 minutes ago, and no worker has started it."""
 
 
 class WaitInTask(TaskQError, RuntimeError):
@@ -240,7 +237,7 @@ class WaitInTask(TaskQError, RuntimeError):
 
 
 class ResultTimeout(TaskQError, TimeoutError):
-    """``result(timeout=...)`` ran out of time. The task itself goes on."""
+    """``result(timeout=...)`` timed out. The task is not affected."""
 
 
 class TaskTimeout(TaskQError, TimeoutError):
@@ -256,8 +253,8 @@ class AttemptStopped(TaskQError):
 
 
 class SuspendedError(TaskQError, RuntimeError):
-    """A coroutine that a sync call drives tried to wait on an event loop."""
+    """A coroutine under a sync call tried to wait for an event loop."""
 
 
 class ResultError(TaskQError):
-    """A task's result cannot be stored: it does not travel exactly, or is too large."""
+    """A task's result cannot be stored: it cannot be restored exactly, or is too large."""

@@ -63,7 +63,7 @@ def send_tasks(services: Services, tasks: Sequence[OutgoingTask]) -> Coroutine[A
 
 async def _send_unique(services: Services, tasks: Sequence[OutgoingTask]) -> list[Sent]:
     """Lock the unique keys, send, then confirm or free the keys."""
-    # Of several entries with one key, the first locks it for all.
+    # If several entries have one key, the first locks it for all.
     leaders: dict[tuple[str, str], int] = {}
     for index, task in enumerate(tasks):
         if task.key_claim is not None:

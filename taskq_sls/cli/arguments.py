@@ -1,4 +1,4 @@
-"""Command-line arguments that several commands share, and how their text is read."""
+"""Command-line options that several commands share, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from ..core.redaction import MASK, contains_mask
 from ..errors import ConfigError
+from ..operations.editing import Edit
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports bad input as every other error is reported.
+    """Raises ConfigError for bad input, so that it is reported like any other error.
 
     Attributes:
-        default_command: the sub-command that is meant where none is named.
+        default_command: the sub-command to run if the user names none.
     """
 
     default_command: str | None = None
@@ -36,11 +38,10 @@ class Parser(argparse.ArgumentParser):
             words.insert(0, self.default_command)
         found, unknown = super().parse_known_args(words, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0])}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown[0])}")
         return found, unknown
 
-    def _meant(self, word: str) -> str:
-        """The option that an unknown one comes near to, in words."""
+    def _suggestion(self, word: str) -> str:
         option = word.partition("=")[0]
         near = difflib.get_close_matches(option, self._option_string_actions, n=1) if option.startswith("--") else []
         return f" (did you mean {near[0]}?)" if near else ""
@@ -50,7 +51,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """What every command has."""
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
 
 
@@ -62,20 +62,50 @@ Run = Callable[[argparse.Namespace], int]
 
 
 def operator_command(several: Any, name: str, run: Run, text: str, *, app: bool = True) -> argparse.ArgumentParser:
-    """One of several commands of an operator; the first sentence of `text` is its line in the list of them.
+    """Add a sub-command with ``--json``; the first sentence of `text` is its line in the list of commands.
 
     Args:
-        app: whether it takes ``--app``.
+        app: add ``--app``.
     """
-    one: argparse.ArgumentParser = several.add_parser(
+    command: argparse.ArgumentParser = several.add_parser(
         name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
     )
     if app:
-        add_app_option(one)
-    add_json(one)
-    add_common(one)
-    one.set_defaults(run=run)
-    return one
+        add_app_option(command)
+    add_json(command)
+    add_common(command)
+    command.set_defaults(run=run)
+    return command
+
+
+def add_show_secrets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--show-secrets", action="store_true", help="show values that the app hides by name (redact=)")
+
+
+def add_new_values(parser: argparse.ArgumentParser, scope: str) -> None:
+    """Add ``--args``, ``--kwargs`` and ``--labels``, which replace those of a task that is run again."""
+    parser.add_argument("--args", type=json_array, metavar="JSON", help=f"other positional arguments, {scope}")
+    parser.add_argument("--kwargs", type=json_object, metavar="JSON", help=f"other named arguments, {scope}")
+    parser.add_argument("--labels", type=json_object, metavar="JSON", help=f"other labels, {scope}")
+
+
+def edit_of(arguments: argparse.Namespace) -> Edit | None:
+    """The new values that were given; None if there are none.
+
+    Raises:
+        ConfigError: a value is the mask of a hidden one.
+    """
+    given = {name: value for name in ("args", "kwargs", "labels") if (value := getattr(arguments, name)) is not None}
+    refuse_masks(given)
+    return Edit(**given) if given else None
+
+
+def refuse_masks(values: Any) -> None:
+    """Raise ConfigError if a value contains the mask that is shown in place of hidden values."""
+    if contains_mask(values):
+        raise ConfigError(
+            f"a value contains {MASK!r}, the mask of a hidden one, and nothing was sent: give the real value (see --show-secrets)"
+        )
 
 
 def add_app_option(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +150,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 def when(text: str) -> timedelta | datetime:
-    """A time: so long ago (``90s``, ``15m``, ``1h``, ``2d``), or a date and time with its zone."""
+    """A time span before now (``90s``, ``15m``, ``1h``, ``2d``), or a date and time with its zone."""
     if ago := _AGO.fullmatch(text):
         return timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
     try:
@@ -129,7 +159,7 @@ def when(text: str) -> timedelta | datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} must be so long ago (90s, 15m, 1h, 2d) or a time with its zone (2026-11-22T10:00:00Z)"
+            f"{text!r} must be a time span before now (90s, 15m, 1h, 2d) or a time with its zone (2026-11-22T10:00:00Z)"
         )
     return moment
 

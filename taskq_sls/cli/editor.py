@@ -1,4 +1,4 @@
-"""Changing a task's arguments in the editor of the person at the terminal."""
+"""Edit a dead letter's arguments and labels in the user's editor."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from typing import Any
 from ..errors import ConfigError
 from ..operations.dead_letter_view import DeadLetterView
 from ..operations.editing import Edit
-from .redaction import restore_masked
+from .arguments import refuse_masks
 
 _PARTS = {"args": list, "kwargs": dict, "labels": dict}
 
 
-def edit_in_editor(one: DeadLetterView, shown: DeadLetterView) -> Edit | None:
-    """What the person made of the arguments and labels; None where nothing was changed.
+def edit_in_editor(view: DeadLetterView, shown: DeadLetterView) -> Edit | None:
+    """Open the editor, and return the parts that were changed; None if there are none.
 
     Args:
-        shown: the same with what is hidden. What stands there as hidden, and is left so, stays what it is.
+        shown: `view` with masks in place of hidden values. A masked value that is left unchanged keeps its real value.
 
     Raises:
-        ConfigError: no editor can be run, or what was saved is not what a task takes.
+        ConfigError: the editor cannot be run, or the saved text is not valid.
     """
-    if one.payload is not None:
+    if view.payload is not None:
         raise ConfigError(
-            f"task {one.id}: its arguments are in the bucket, under {one.payload!r}; give --args and --kwargs"
+            f"task {view.id}: its arguments are in the bucket, under {view.payload!r}; give --args and --kwargs"
         )
-    before, veiled = _document(one), _document(shown)
-    after = read_edited(_edited(json.dumps(veiled, indent=2, ensure_ascii=False) + "\n"))
-    if veiled != before:
-        after = restore_masked(after, veiled, before)
+    before, masked = _document(view), _document(shown)
+    after = read_edited(_edited(json.dumps(masked, indent=2, ensure_ascii=False) + "\n"))
+    if masked != before:
+        after = restore_masked(after, masked, before)
     changed = {name: value for name, value in after.items() if value != before[name]}
     return Edit(**changed) if changed else None
 
 
-def _document(one: DeadLetterView) -> dict[str, Any]:
-    return {"args": one.args, "kwargs": one.kwargs, "labels": dict(one.labels)}
+def _document(view: DeadLetterView) -> dict[str, Any]:
+    return {"args": view.args, "kwargs": view.kwargs, "labels": dict(view.labels)}
 
 
 def read_edited(text: str) -> dict[str, Any]:
-    """The document as it was saved.
+    """Parse the saved document.
 
     Raises:
         ConfigError: it is not an object of args, kwargs and labels.
@@ -52,14 +52,40 @@ def read_edited(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"what was saved is not JSON: {error}; nothing was sent") from None
+        raise ConfigError(f"the saved text is not JSON: {error}; nothing was sent") from None
     if not isinstance(found, dict) or set(found) != set(_PARTS):
-        raise ConfigError("what was saved must be an object of args, kwargs and labels; nothing was sent")
+        raise ConfigError("the saved text must be an object of args, kwargs and labels; nothing was sent")
     for name, kind in _PARTS.items():
         if not isinstance(found[name], kind):
             wanted = "an array" if kind is list else "an object"
             raise ConfigError(f"{name} must be {wanted}, not {str(found[name])[:60]!r}; nothing was sent")
     return found
+
+
+def restore_masked(edited: dict[str, Any], shown: dict[str, Any], real: dict[str, Any]) -> dict[str, Any]:
+    """`edited` with the real value of every entry that is left as it was shown.
+
+    Positional arguments are only restored if their number is the same: otherwise it is ambiguous which one was removed.
+
+    Args:
+        edited, shown, real: ``args``, ``kwargs`` and ``labels``.
+
+    Raises:
+        ConfigError: a mask is left in an entry that was changed or moved.
+    """
+    restored: dict[str, Any] = {
+        part: {
+            name: real[part][name] if name in shown[part] and value == shown[part][name] else value
+            for name, value in edited[part].items()
+        }
+        for part in ("kwargs", "labels")
+    }
+    args = edited["args"]
+    if len(args) == len(shown["args"]):
+        entries = zip(args, shown["args"], real["args"], strict=True)
+        args = [was if value == seen else value for value, seen, was in entries]
+    refuse_masks([args, restored])
+    return {"args": args, **restored}
 
 
 def _edited(text: str) -> str:

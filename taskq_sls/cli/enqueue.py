@@ -12,9 +12,8 @@ from ..core.redaction import redact
 from ..errors import ConfigError
 from ..serialization import JsonSignature, Signature
 from .apps import find_task, load_app
-from .arguments import add_app_option, add_common, add_json, json_array, json_object, label, seconds
+from .arguments import add_app_option, add_common, add_json, add_show_secrets, json_array, json_object, label, seconds
 from .output import note, print_json, say
-from .redaction import add_show_secrets
 
 
 def add_to(commands: Any) -> None:

@@ -12,7 +12,7 @@ from ..metrics.counters import Counters
 from ..metrics.window import DAY, Named, Window
 from .apps import find_task, load_app
 from .arguments import add_app_option, add_common, add_json, duration, when
-from .output import moment, note, print_json, print_table, say, span
+from .output import iso_time, note, print_json, print_table, say, span
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = ".:-=+*#@"
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def show(window: Window) -> None:
     """A line over time, the last rows of it, and the tasks."""
     points = window.points
-    say(f"{moment(window.since)} to {moment(window.until)}, {span(window.step)} a column\n")
+    say(f"{iso_time(window.since)} to {iso_time(window.until)}, {span(window.step)} a column\n")
     for name, values in (
         ("succeeded", [point.counters.succeeded for point in points]),
         ("failed", [point.counters.failed + point.counters.retried for point in points]),
@@ -122,10 +122,10 @@ def cells(counters: Counters) -> tuple[str, ...]:
 def window_fields(window: Window) -> dict[str, Any]:
     """A window as JSON values: times in ISO 8601, UTC, durations in seconds."""
     return {
-        "since": moment(window.since),
-        "until": moment(window.until),
+        "since": iso_time(window.since),
+        "until": iso_time(window.until),
         "step": window.step,
-        "points": [{"time": moment(point.time), **counter_fields(point.counters)} for point in window.points],
+        "points": [{"time": iso_time(point.time), **counter_fields(point.counters)} for point in window.points],
         "totals": counter_fields(window.totals),
         "tasks": [{"task": one.name, **counter_fields(one.counters)} for one in window.tasks],
         "queues": [{"queue": one.name, **counter_fields(one.counters)} for one in window.queues],

@@ -11,16 +11,16 @@ from ..core.flow import call_sync
 from ..core.message import check_id
 from ..core.states import State
 from ..errors import ConfigError
+from ..operations.presenters import record_fields, shown_record
 from ..results.records import TaskRecord
 from .apps import load_app
-from .arguments import add_app_option, add_common, add_json, seconds
-from .output import note, print_json, print_record, record_fields
-from .redaction import add_show_secrets, shown_record
+from .arguments import add_app_option, add_common, add_json, add_show_secrets, seconds
+from .output import note, print_json, print_record
 
 NO_RECORD = (
-    "there is no record of task {id} in table {table!r}. That can be because it has not started yet (it is recorded "
-    "when it starts, at record='queued' when it is sent), because its record expired, because the task has "
-    "record='none', or because the id or the app is another one"
+    "there is no record of task {id} in table {table!r}. Perhaps it has not started yet (a task is recorded when it "
+    "starts, or when it is sent if it has record='queued'), its record expired, the task has record='none', or the id "
+    "or the app is wrong"
 )
 
 
@@ -28,14 +28,14 @@ def add_to(commands: Any) -> None:
     result = commands.add_parser(
         "result",
         help="show one task",
-        description="Show a task's record. Exit status 1 when there is none or the task FAILED, with --wait also when "
-        "it ended otherwise without a result.",
+        description="Show a task's record. Exit status 1 if there is none or the task FAILED; with --wait, if it did not "
+        "succeed.",
         allow_abbrev=False,
     )
     result.add_argument("id", metavar="ID")
     add_app_option(result)
     result.add_argument("--wait", action="store_true", help="wait until the task has ended")
-    result.add_argument("--timeout", type=seconds, metavar="SECONDS", help="with --wait: no longer than this")
+    result.add_argument("--timeout", type=seconds, metavar="SECONDS", help="with --wait: wait no longer than this")
     add_show_secrets(result)
     add_json(result)
     add_common(result)

@@ -1,4 +1,4 @@
-"""``taskq schedules``: plan and sync what an app declares, look at schedules, pause, resume and remove them."""
+"""``taskq schedules``: plan and sync declared schedules; list, pause, resume and remove schedules; show next runs."""
 
 from __future__ import annotations
 
@@ -13,36 +13,53 @@ from ..aws.blocking import aws_host
 from ..client.schedule_sync import Synced, plan_declared, sync
 from ..core.clock import SystemClock
 from ..core.flow import call_sync
-from ..errors import ConfigError
+from ..core.schedule_spec import DECLARED, DELAY, RUNTIME
+from ..errors import ConfigError, NotFound
+from ..operations.presenters import schedule_fields
+from ..operations.schedules import ScheduleView, all_schedules
 from ..scheduler.expressions import When, utc
 from ..scheduler.parse import cron, parse
+from ..scheduler.spec import when_of
 from ..scheduler.sync import SyncPlan
 from .apps import load_app
 from .arguments import add_app_positional, operator_command, whole
-from .output import note, print_json, print_table, say
-from .schedule_rows import list_schedules, named
+from .output import iso_time, note, print_json, print_table, say
+
+HEADER = ("NAME", "STATE", "WHEN", "TASK", "NEXT RUN", "LAST RUN", "STATUS")
+
+MAX_RUNS = 10_000
+"""Runs that ``taskq schedules next`` shows at most."""
+
+PROGRESS_STEP = 100
+MIN_SCHEDULES_WITH_PROGRESS = 500
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("schedules", help="see and change what runs by the clock", description="Timed tasks.")
+    parser = commands.add_parser(
+        "schedules",
+        help="show and change schedules",
+        description="Schedules that an app declares or makes at run time.",
+    )
     several = parser.add_subparsers(dest="schedules_command", metavar="COMMAND", required=True)
     _add_next(several)
     for name, run, text in (
-        ("plan", run_plan, "show what sync would create, change and remove"),
-        ("sync", run_sync, "make the schedules of an app as its code declares them"),
+        ("plan", run_plan, "show the schedules that sync would create, change and remove"),
+        ("sync", run_sync, "create, change and remove schedules as the app's code declares them"),
     ):
-        one = operator_command(
-            several, name, run, f"{text}. Only schedules that the app declared are touched.", app=False
+        command = operator_command(
+            several, name, run, f"{text}. Only schedules that the app declared are changed.", app=False
         )
-        add_app_positional(one)
+        add_app_positional(command)
         if name == "sync":
-            one.add_argument("--dry-run", action="store_true", help="change nothing: what plan does")
-            one.add_argument("--force", action="store_true", help="also in AWS, where a template owns these schedules")
+            command.add_argument("--dry-run", action="store_true", help="change nothing, like plan")
+            command.add_argument(
+                "--force", action="store_true", help="also in AWS, where a template owns the schedules"
+            )
     ls = operator_command(
         several,
         "ls",
         run_ls,
-        "list the schedules of an app: state, next run, last run and what became of it.",
+        "list the schedules of an app: state, next run, last run and the status of its task.",
         app=False,
     )
     add_app_positional(ls)
@@ -50,25 +67,27 @@ def add_to(commands: Any) -> None:
         "--delays", action="store_true", help="also the one-time schedules of delayed tasks and late retries"
     )
     for name, run, text in (
-        ("pause", run_pause, "have a schedule fire no more, until resume. The next sync resumes a declared one."),
-        ("resume", run_resume, "have a paused schedule fire again."),
-        ("rm", run_rm, "remove a schedule. The next sync makes a declared one again."),
+        ("pause", run_pause, "stop a schedule from firing until resume. The next sync resumes a declared one."),
+        ("resume", run_resume, "let a paused schedule fire again."),
+        ("rm", run_rm, "remove a schedule. The next sync creates a declared one again."),
     ):
-        one = operator_command(several, name, run, text)
-        one.add_argument("name", metavar="NAME", help="name of the schedule as ls shows it, or as the code declares it")
+        command = operator_command(several, name, run, text)
+        command.add_argument(
+            "name", metavar="NAME", help="name of the schedule as ls shows it, or as the code declares it"
+        )
 
 
 def _add_next(several: Any) -> None:
-    one = operator_command(
-        several, "next", run_next, "show the coming runs of an expression, in local time and UTC.", app=False
+    command = operator_command(
+        several, "next", run_next, "show the next runs of an expression, in local time and UTC.", app=False
     )
-    one.add_argument(
+    command.add_argument(
         "expression", metavar="EXPRESSION", help="'cron(0 12 ? * MON-FRI *)', 'rate(5 minutes)', 'at(...)'"
     )
-    one.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin; default: UTC")
-    one.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MAX_RUNS:,}; default: 5")
-    one.add_argument("--after", metavar="TIME", help="2026-11-22T10:00:00Z, or without a zone local; default: now")
-    one.add_argument("--unix", action="store_true", help="EXPRESSION is of the Unix kind: '*/5 * * * *'")
+    command.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin; default: UTC")
+    command.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MAX_RUNS:,}; default: 5")
+    command.add_argument("--after", metavar="TIME", help="2026-11-22T10:00:00Z, or local without a zone; default: now")
+    command.add_argument("--unix", action="store_true", help="EXPRESSION is a Unix one: '*/5 * * * *'")
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
@@ -85,27 +104,46 @@ def run_sync(arguments: argparse.Namespace) -> int:
     if not arguments.force and (host := aws_host("scheduler")):
         raise ConfigError(
             f"{host} is AWS, where the template owns the schedules that code declares, and would undo this with its next "
-            "deployment: deploy the template (`taskq template`), or give --force where none is used"
+            "deployment: deploy the template (`taskq template`), or give --force if there is no template"
         )
     synced = call_sync("sync", sync(app, app.services.blocking(), _progress("done"), _progress("read")))
     _print_plan(synced.plan, json=arguments.json, synced=synced)
     for name, error in synced.applied.failed:
         note(f"error: {name}: {error}")
     if synced.applied.skipped:
-        note(f"error: {synced.applied.skipped} more were not tried; sync again when the reason is mended")
+        note(f"error: {synced.applied.skipped} more were not tried; fix the cause, then sync again")
     return 1 if synced.applied.failed else 0
 
 
 def run_ls(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
-    rows = call_sync("ls", list_schedules(app, app.services.blocking(), delays=arguments.delays))
+    views = call_sync("ls", all_schedules(app, app.services.blocking(), delays=arguments.delays))
     if arguments.json:
-        print_json([row.fields() for row in rows])
-    elif rows:
-        print_table(("NAME", "STATE", "WHEN", "TASK", "NEXT RUN", "LAST RUN", "STATUS"), [row.cells() for row in rows])
+        print_json([{**schedule_fields(view), "next_run": _next_run(view)} for view in views])
+    elif views:
+        print_table(HEADER, [_cells(view) for view in views])
     else:
         note("no schedules")
     return 0
+
+
+def _next_run(view: ScheduleView) -> str | None:
+    """The next run in ISO 8601, in the schedule's time zone."""
+    return None if view.next_at is None else when_of(view.stored.spec).local(view.next_at).isoformat()
+
+
+def _cells(view: ScheduleView) -> tuple[str, ...]:
+    spec = view.stored.spec
+    zone = "" if spec.timezone == "UTC" else f" {spec.timezone}"
+    return (
+        spec.name,
+        view.state,
+        spec.expression + zone,
+        view.task or "-",
+        _next_run(view) or "-",
+        (iso_time(view.last_at) or "-").replace(".000Z", "Z"),
+        "-" if view.last is None else str(view.last.status),
+    )
 
 
 def run_pause(arguments: argparse.Namespace) -> int:
@@ -122,25 +160,47 @@ def run_rm(arguments: argparse.Namespace) -> int:
 
 def _change(arguments: argparse.Namespace, done: str, change: Callable[[TaskQ, str], bool]) -> int:
     app = load_app(arguments.app)
-    name = named(app, arguments.name)
+    name = find_schedule(app, arguments.name)
     if not change(app, name):
-        note(f"error: there is no schedule {name!r}; `taskq schedules ls` shows those that there are")
+        note(f"error: there is no schedule {name!r}; `taskq schedules ls` lists the existing ones")
         return 1
     print_json({"name": name, "action": done}) if arguments.json else say(f"{done} {name}")
     return 0
 
 
+def find_schedule(app: TaskQ, text: str) -> str:
+    """The full name of a schedule, given that name, the name in its declaration, or its task's name.
+
+    Raises:
+        NotFound: there is none.
+        ConfigError: there are several, or the name is that of a task's delay.
+    """
+    if text.startswith((DECLARED, RUNTIME)) and "." in text:
+        return text
+    if text.startswith(DELAY):
+        raise ConfigError(f"schedule {text!r} carries the delay or the late retry of a task: cancel the task instead")
+    by_name = [declared.name for declared in app.schedules if declared.schedule.name == text]
+    found = by_name or [
+        declared.name for declared in app.schedules if text in (declared.task, declared.task.rpartition(":")[2])
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"schedule {text!r} can be {' or '.join(found)}: give the full name")
+    raise NotFound(f"app {app.name!r} declares no schedule {text!r}; `taskq schedules ls` lists the names of all")
+
+
 def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) -> None:
     changes: list[tuple[str, ...]] = [
         *(("create", spec.name, spec.expression, "") for spec in planned.create),
-        *(("update", one.spec.name, one.spec.expression, ", ".join(one.fields)) for one in planned.update),
+        *(("update", change.spec.name, change.spec.expression, ", ".join(change.fields)) for change in planned.update),
         *(("remove", name, "", "") for name in planned.remove),
     ]
     if synced is not None:
         changed = set(synced.applied.changed)
-        changes = [(_DONE[one[0]] if one[1] in changed else "failed", *one[1:]) for one in changes]
+        changes = [(_DONE[action] if name in changed else "failed", name, *rest) for action, name, *rest in changes]
     if json:
-        rows = [dict(zip(("action", "name", "expression", "changes"), one, strict=True)) for one in changes]
+        rows = [dict(zip(("action", "name", "expression", "changes"), change, strict=True)) for change in changes]
         print_json({"schedules": rows, "unchanged": len(planned.unchanged)})
         return
     if changes:
@@ -151,20 +211,17 @@ def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) 
 _DONE = {"create": "created", "update": "updated", "remove": "removed"}
 
 
-def _progress(what: str) -> Callable[[int, int], None] | None:
-    """Tells a person who waits how far it is; nothing where nobody looks."""
+def _progress(done_text: str) -> Callable[[int, int], None] | None:
+    """Show progress on stderr, if it is a terminal and there are many schedules."""
     if not sys.stderr.isatty():
         return None
 
-    def tell(done: int, total: int) -> None:
-        if total >= 500 and (done % 100 == 0 or done == total):
+    def show(done: int, total: int) -> None:
+        if total >= MIN_SCHEDULES_WITH_PROGRESS and (done % PROGRESS_STEP == 0 or done == total):
             end = "\n" if done == total else ""
-            print(f"\rtaskq: {done:,} of {total:,} schedules {what}", end=end, file=sys.stderr, flush=True)
+            print(f"\rtaskq: {done:,} of {total:,} schedules {done_text}", end=end, file=sys.stderr, flush=True)
 
-    return tell
-
-
-MAX_RUNS = 10_000
+    return show
 
 
 def run_next(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..app import TaskQ
@@ -15,16 +15,16 @@ from ..core.flow import call_sync
 from ..core.safe_text import escaped
 from ..errors import AwsError, ConfigError
 from ..operations.overview import Overview, Running, overview
+from ..operations.presenters import record_fields, shown_record, utc_time, worker_fields
 from ..results.records import TaskRecord
 from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
-from .output import age, coloured, moment, print_json, progress_text, record_fields
-from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells, worker_fields
-from .redaction import shown_record
+from .output import age, coloured, iso_time, print_json, progress_text, table_lines
+from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells
 from .screen import Screen, draw
 
 AGES_INTERVAL_SECONDS = 60.0
-"""Seconds between two questions to CloudWatch, which bills each metric and learns of nothing more often."""
+"""Time between two reads from CloudWatch, which bills each metric and gets a new value no more often."""
 
 
 def add_to(commands: Any) -> None:
@@ -32,12 +32,14 @@ def add_to(commands: Any) -> None:
         "top",
         help="watch queues, workers and running tasks",
         description="Show queues, workers, the longest-running tasks and the last failures, again and again, until "
-        "q or Ctrl-C. Where stdout is no terminal, one picture after the other.",
+        "q or Ctrl-C. If stdout is not a terminal, print one picture after the other.",
         allow_abbrev=False,
     )
     add_app_option(parser)
-    parser.add_argument("--once", action="store_true", help="show one picture, and end")
-    parser.add_argument("--interval", type=seconds, default=2.0, metavar="SECONDS", help="between pictures; default 2")
+    parser.add_argument("--once", action="store_true", help="show one picture, then end")
+    parser.add_argument(
+        "--interval", type=seconds, default=2.0, metavar="SECONDS", help="between two pictures; default 2"
+    )
     add_json(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -45,7 +47,7 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.interval < 0.2:
-        raise ConfigError(f"--interval {arguments.interval:g} is below 0.2 seconds: each picture asks every queue")
+        raise ConfigError(f"--interval {arguments.interval:g} is below 0.2 seconds: each picture reads every queue")
     app = load_app(arguments.app)
     drawing = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not (arguments.once or arguments.json)
     try:
@@ -62,17 +64,17 @@ def _watch(app: TaskQ, arguments: argparse.Namespace, screen: Screen | None) -> 
     seen: Overview | None = None
     while True:
         now = app.clock.time()
-        asked = now - ages_at >= AGES_INTERVAL_SECONDS
+        reads_ages = now - ages_at >= AGES_INTERVAL_SECONDS
         fault: AwsError | None = None
         try:
-            found = call_sync("overview", overview(app, services, ages=asked))
+            found = call_sync("overview", overview(app, services, ages=reads_ages))
         except AwsError as error:
             if not error.transient or arguments.once or seen is None:
                 raise
             fault = error
         else:
-            if asked:
-                ages, ages_at = {one.name: one.oldest_age for one in found.queues}, now
+            if reads_ages:
+                ages, ages_at = {queue.name: queue.oldest_age for queue in found.queues}, now
             seen = _shown(app, found, ages)
         show = functools.partial(_show, app.name, seen, fault, drawing=screen is not None, json=arguments.json)
         show()
@@ -85,13 +87,11 @@ def _watch(app: TaskQ, arguments: argparse.Namespace, screen: Screen | None) -> 
 
 
 def _shown(app: TaskQ, seen: Overview, ages: Mapping[str, float | None]) -> Overview:
-    """The picture with the ages that are known, and without what the app hides by name."""
+    """The overview with the ages read last, and without values that the app hides by name."""
     return seen._replace(
-        queues=[one._replace(oldest_age=ages.get(one.name)) for one in seen.queues],
-        running=[
-            one._replace(record=one.record and shown_record(app, one.record, secrets=False)) for one in seen.running
-        ],
-        failed=[shown_record(app, one, secrets=False) for one in seen.failed],
+        queues=[queue._replace(oldest_age=ages.get(queue.name)) for queue in seen.queues],
+        running=[task._replace(record=task.record and shown_record(app, task.record)) for task in seen.running],
+        failed=[shown_record(app, record) for record in seen.failed],
     )
 
 
@@ -106,59 +106,50 @@ def _show(app: str, seen: Overview, fault: AwsError | None, *, drawing: bool, js
 
 def frame(app: str, seen: Overview, fault: AwsError | None = None) -> list[str]:
     """One picture as lines of text."""
-    lines = [f"{app}  {(moment(seen.at) or '')[:19]}Z" + (f"  cannot be read now: {fault}" if fault else ""), ""]
-    lines += _table(QUEUE_HEADER, [queue_cells(one) for one in seen.queues])
-    lines += ["", *_table(WORKER_HEADER, [worker_cells(one, seen.at) for one in seen.workers])]
+    lines = [f"{app}  {(iso_time(seen.at) or '')[:19]}Z" + (f"  cannot be read now: {fault}" if fault else ""), ""]
+    lines += table_lines(QUEUE_HEADER, [queue_cells(queue) for queue in seen.queues])
+    lines += ["", *table_lines(WORKER_HEADER, [worker_cells(report, seen.at) for report in seen.workers])]
     if not seen.workers:
         lines.append("none has reported in the last 150 seconds")
     if seen.running:
-        rows = [_running_cells(one, seen.at) for one in seen.running]
-        lines += ["", *_table(("RUNNING", "TASK", "ATTEMPT", "FOR", "WORKER", "PROGRESS"), rows)]
+        rows = [_running_cells(task, seen.at) for task in seen.running]
+        lines += ["", *table_lines(("RUNNING", "TASK", "ATTEMPT", "FOR", "WORKER", "PROGRESS"), rows)]
     if seen.failed:
-        rows = [_failed_cells(one, seen.at) for one in seen.failed]
-        lines += ["", *_table(("FAILED", "TASK", "AGO", "ERROR"), rows)]
+        rows = [_failed_cells(record, seen.at) for record in seen.failed]
+        lines += ["", *table_lines(("FAILED", "TASK", "AGO", "ERROR"), rows)]
     return [escaped(line, one_line=True) for line in lines]
 
 
-def _running_cells(one: Running, now: float) -> tuple[str, ...]:
-    record = one.record
+def _running_cells(task: Running, now: float) -> tuple[str, ...]:
+    record = task.record
     return (
-        one.id,
-        one.task,
+        task.id,
+        task.task,
         str(record.attempt) if record else "-",
         age(record.started_at, now) if record else "-",
-        f"{one.worker.host} {one.worker.pid}",
+        f"{task.worker.host} {task.worker.pid}",
         (record and progress_text(record)) or "",
     )
 
 
-def _failed_cells(one: TaskRecord, now: float) -> tuple[str, ...]:
-    text = f"{one.error.type}: {one.error.message}" if one.error else one.reason or ""
-    return (one.id, one.task, age(one.finished_at, now), " ".join(text.split()))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rows = [[escaped(cell, one_line=True) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    ]
+def _failed_cells(record: TaskRecord, now: float) -> tuple[str, ...]:
+    text = f"{record.error.type}: {record.error.message}" if record.error else record.reason or ""
+    return (record.id, record.task, age(record.finished_at, now), " ".join(text.split()))
 
 
 def _fields(seen: Overview) -> dict[str, Any]:
     return {
-        "at": moment(seen.at),
-        "queues": [one._asdict() for one in seen.queues],
-        "workers": [worker_fields(one, seen.at) for one in seen.workers],
+        "at": utc_time(seen.at),
+        "queues": [queue._asdict() for queue in seen.queues],
+        "workers": [worker_fields(report, seen.at) for report in seen.workers],
         "running": [
             {
-                "id": one.id,
-                "task": one.task,
-                "worker": one.worker.id,
-                "record": None if one.record is None else record_fields(one.record, seen.at),
+                "id": task.id,
+                "task": task.task,
+                "worker": task.worker.id,
+                "record": task.record and record_fields(task.record, seen.at),
             }
-            for one in seen.running
+            for task in seen.running
         ],
-        "failed": [record_fields(one, seen.at) for one in seen.failed],
+        "failed": [record_fields(record, seen.at) for record in seen.failed],
     }

@@ -1,11 +1,11 @@
-"""A look through a dead-letter queue that leaves everything where it was.
+"""Browse a dead-letter queue without removing its messages.
 
-SQS has no peek. So each message is received and kept hidden while the look lasts, and given back at its end, however
-that comes. Should not even that be possible, it is visible again when the hold ends.
+SQS has no peek. Each message is therefore received, kept invisible while the browser is open, and returned to the
+queue when it closes, also after an error. If the return fails, the visibility timeout ends by itself.
 
-What a look can miss: messages that somebody else has received and not settled; all but the first ten of a FIFO group,
-which wait behind those that are held here; and on a standard queue, now and then, one that SQS did not find in time.
-A look adds one to the receive count of each message, which has no consequence in a queue without redrive of its own.
+A browser can miss messages: those that another consumer has received; all but the first ten of a FIFO group, which
+wait behind the ones received here; and, now and then, a message of a standard queue that SQS did not return in time.
+Each message's receive count rises by one, which has no effect in a queue without a redrive policy.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from .dead_letter_view import DeadLetterQueue
 logger = logging.getLogger("taskq_sls.operations")
 
 VISIBILITY_TIMEOUT_SECONDS = 60
-"""Seconds for which a received message stays hidden unless it is held again: short, should nobody give it back."""
+"""Short, so that messages come back soon if the process dies; it is extended while the browser is open."""
 
 RENEW_BEFORE_SECONDS = 30.0
-"""Seconds before the end of a hold at which it is renewed."""
+"""The visibility timeout is extended when less than this is left of it."""
 
 LONG_POLL_SECONDS = 1
-"""Seconds of a long poll while more is expected: it asks all servers of a queue, which a short one does not."""
+"""A long poll asks all servers of a queue, a short one only some. Used while more messages are expected."""
 
 SHORT_POLLS_WHEN_EMPTY = 3
-"""Short polls before a queue from which nothing more is expected counts as empty; each asks some of its servers."""
+"""Empty short polls after which a queue counts as empty, if no more messages are expected."""
 
 MAX_RECEIVES_WITHOUT_NEWS = 10
-"""Receives in a row with nothing new after which the end is reached."""
+"""Receives in a row without a new message, after which the queue counts as read to its end."""
 
 _SCHEDULES = SCHEDULES_DEAD_LETTERS.removesuffix("-dlq")
 
@@ -51,10 +51,7 @@ class FoundQueues(NamedTuple):
 
 
 async def existing_queues(app: App, services: Services, queue: str | None = None) -> FoundQueues:
-    """The dead-letter queues to read.
-
-    Args:
-        queue: as in `dead_letter_queues`.
+    """The dead-letter queues to read; `queue` as in `dead_letter_queues`.
 
     Raises:
         ConfigError: there is no such queue.
@@ -71,61 +68,62 @@ async def existing_queues(app: App, services: Services, queue: str | None = None
 
 
 async def dead_letter_queues(app: App, services: Services, queue: str | None = None) -> FoundQueues:
-    """The dead-letter queues of all queues of the app and of its schedules.
+    """The dead-letter queues of an app's queues and of its schedules.
 
     Args:
-        queue: only that of this queue; also the name of a dead-letter queue itself, such as ``schedules-dlq``.
+        queue: only the dead-letter queue of this queue, or the name of a dead-letter queue such as ``schedules-dlq``.
 
     Raises:
         ConfigError: there is no such queue, or it has no dead-letter queue.
     """
     known = {dead_letter_name(name): name for name in app.queues}
-    wanted: dict[str, str | None] = {SCHEDULES_DEAD_LETTERS: None, **known}
+    sources: dict[str, str | None] = {SCHEDULES_DEAD_LETTERS: None, **known}
     if queue is not None:
-        name = queue if queue in wanted else dead_letter_name(queue) if queue in app.queues else None
-        if name is None:
+        name = dead_letter_name(queue) if queue in app.queues and queue not in sources else queue
+        if name not in sources:
             raise ConfigError(
                 f"queue {queue!r} is not declared; app {app.name!r} has {', '.join(map(repr, app.queues))} and "
                 f"{SCHEDULES_DEAD_LETTERS!r}"
             )
-        await services.broker.depth(name)  # says what is wrong where it does not exist
-        return FoundQueues([DeadLetterQueue(name, wanted[name])], [])
+        await services.broker.depth(name)  # raises ConfigError if the queue does not exist
+        return FoundQueues([DeadLetterQueue(name, sources[name])], [])
 
     async def exists(name: str) -> bool:
-        return await services.broker.has_dead_letter_queue(wanted[name] or _SCHEDULES)
+        return await services.broker.has_dead_letter_queue(sources[name] or _SCHEDULES)
 
     names = [*known, *({SCHEDULES_DEAD_LETTERS} - known.keys())]
-    there = await services.flow.map(exists, names, MAX_BATCH)
-    found = [name for name, exists in zip(names, there, strict=True) if exists]
-    missing = [name for name in names if name not in found]
-    return FoundQueues([DeadLetterQueue(name, wanted[name]) for name in found], missing)
+    existing = dict(zip(names, await services.flow.map(exists, names, MAX_BATCH), strict=True))
+    return FoundQueues(
+        [DeadLetterQueue(name, sources[name]) for name in names if existing[name]],
+        [name for name in names if not existing[name]],
+    )
 
 
 class DeadLetterBrowser:
-    """One look through one queue: an async context manager, at whose end all that is still held is given back.
+    """Reads one queue: an async context manager that returns all received messages to the queue when it closes.
 
     Attributes:
-        seen: messages that it has come across.
-        expected: messages that the queue held when it began, hidden ones included, approximately.
+        expected: approximate number of messages in the queue at the start, invisible ones included.
     """
 
     def __init__(self, app: App, services: Services, queue: str) -> None:
         self._clock = app.clock
         self._broker = services.broker
         self._queue = queue
-        self._held: dict[str, tuple[Delivery, float]] = {}
-        self._met: set[str] = set()
-        self._settled: set[str] = set()
+        self._received: dict[str, tuple[Delivery, float]] = {}  # and when its visibility timeout ends
+        self._seen: set[str] = set()
+        self._deleted: set[str] = set()
         self._visible = 0
         self.expected = 0
 
     @property
     def seen(self) -> int:
-        return len(self._met)
+        """Number of different messages received so far."""
+        return len(self._seen)
 
     @property
     def missed(self) -> int:
-        """Messages that it has not come across, approximately."""
+        """Approximate number of messages that were not received."""
         return max(0, self.expected - self.seen)
 
     async def __aenter__(self) -> DeadLetterBrowser:
@@ -136,16 +134,16 @@ class DeadLetterBrowser:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        held = [delivery for delivery, _ in self._held.values()]
-        self._held.clear()
-        if not held:
+        received = [delivery for delivery, _ in self._received.values()]
+        self._received.clear()
+        if not received:
             return
         try:
-            await self._broker.change_visibility([(delivery, 0) for delivery in held])
+            await self._broker.change_visibility([(delivery, 0) for delivery in received])
         except TaskQError as fault:
             logger.warning(
-                "%d messages of queue %s are visible again only in up to %d s: %s",
-                len(held),
+                "%d messages of queue %s could not be returned; they are visible again in at most %d s: %s",
+                len(received),
                 self._queue,
                 VISIBILITY_TIMEOUT_SECONDS,
                 fault,
@@ -153,25 +151,25 @@ class DeadLetterBrowser:
             )
 
     async def next(self, most: int = MAX_BATCH) -> list[Delivery]:
-        """Messages not met before, 1 to 10, held from now on; none at the end of the queue."""
+        """Receive up to `most` (1 to 10) messages not seen before; empty at the end of the queue."""
         for _ in range(MAX_RECEIVES_WITHOUT_NEWS):
-            await self.keep()
+            await self.extend()
             received = await self._receive(min(most, MAX_BATCH))
             if not received:
                 return []
             until = self._clock.time() + VISIBILITY_TIMEOUT_SECONDS
-            fresh = []
+            new = []
             for delivery in received:
-                if delivery.message_id in self._settled:
-                    # A standard queue may deliver once more what was deleted.
+                if delivery.message_id in self._deleted:
+                    # A standard queue may deliver a deleted message once more.
                     await self._broker.ack([delivery])
                     continue
-                self._held[delivery.message_id] = (delivery, until)
-                if delivery.message_id not in self._met:
-                    self._met.add(delivery.message_id)
-                    fresh.append(delivery)
-            if fresh:
-                return fresh
+                self._received[delivery.message_id] = (delivery, until)
+                if delivery.message_id not in self._seen:
+                    self._seen.add(delivery.message_id)
+                    new.append(delivery)
+            if new:
+                return new
         return []
 
     async def _receive(self, most: int) -> list[Delivery]:
@@ -187,24 +185,24 @@ class DeadLetterBrowser:
                 return received
         return []
 
-    async def keep(self) -> None:
-        """Renew the holds that end soon. One that cannot be renewed ends: the message may be met again."""
+    async def extend(self) -> None:
+        """Extend visibility timeouts that end soon. If SQS refuses one, the message may be received again."""
         now = self._clock.time()
-        due = [delivery for delivery, until in self._held.values() if until - now < RENEW_BEFORE_SECONDS]
+        due = [delivery for delivery, until in self._received.values() if until - now < RENEW_BEFORE_SECONDS]
         if not due:
             return
         answers = await self._broker.extend(due, VISIBILITY_TIMEOUT_SECONDS)
         for delivery, answer in zip(due, answers, strict=True):
             if answer is None:
-                self._held[delivery.message_id] = (delivery, now + VISIBILITY_TIMEOUT_SECONDS)
+                self._received[delivery.message_id] = (delivery, now + VISIBILITY_TIMEOUT_SECONDS)
             elif answer.receipt_expired or answer.over_12_hours:
-                del self._held[delivery.message_id]
+                del self._received[delivery.message_id]
 
     async def delete(self, deliveries: Sequence[Delivery]) -> list[str | None]:
-        """Delete messages for good. Answers None for each that is gone, else why it is not."""
+        """Delete messages. Returns one entry for each: None if it was deleted, else the error's text."""
         answers = await self._broker.ack(deliveries)
         for delivery, answer in zip(deliveries, answers, strict=True):
             if answer is None:
-                self._held.pop(delivery.message_id, None)
-                self._settled.add(delivery.message_id)
+                self._received.pop(delivery.message_id, None)
+                self._deleted.add(delivery.message_id)
         return [None if answer is None else answer.message for answer in answers]

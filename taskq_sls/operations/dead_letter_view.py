@@ -1,4 +1,4 @@
-"""One dead letter, as an operator sees it: why it was given up, and what it would run."""
+"""A dead letter as an operator sees it: why it failed, and which task it would run. Selecting and counting them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..errors import UndecodableMessage
 from ..scheduler.firing import dated, receive, substitute
 
 MOVED_BY_SQS = "redriven"
-"""Reason of a message that SQS itself moved, after too many receives: nothing of ours gave it up."""
+"""Reason of a message that SQS itself moved after too many receives. Its attributes give no other reason."""
 
 UNDELIVERED = "undelivered"
-"""Reason of the firing of a schedule that never reached its queue."""
+"""Reason of a schedule's firing that never reached its queue."""
 
 ERROR_CODE = "ERROR_CODE"
 SCHEDULER_MESSAGE = "ERROR_MESSAGE"
@@ -30,9 +30,9 @@ IS_TRUNCATED = "IS_PAYLOAD_TRUNCATED"
 
 
 class DeadLetterQueue(NamedTuple):
-    """A dead-letter queue by its logical name, and the queue whose messages end there.
+    """A dead-letter queue by its logical name, and the queue it belongs to.
 
-    `source` is None for the schedules' one, whose messages each name the queue they were meant for.
+    `source` is None for the schedules' dead-letter queue: each of its messages names its own target queue.
     """
 
     name: str
@@ -45,22 +45,22 @@ class DeadLetterView(NamedTuple):
     Args:
         queue: logical name of the dead-letter queue.
         source: logical name of the queue it came from; None for the firing of a schedule.
-        message_id: SQS's id of the message, which a redrive changes.
-        task, id: of the task; None where the body cannot be read.
-        run: the run that the message opens when it comes to its queue.
-        reason: why it was given up: ``exhausted``, ``crashed``, ...; ``redriven`` where SQS itself moved the message,
-            ``undelivered`` where a schedule could not send it.
-        attempts: started in the run that failed; of an undelivered firing, the tries to send it.
-        receive_count: of this queue, looks like this one included.
-        sent_at: when it was sent; for what SQS moved on a standard queue, to the queue it came from.
-        failed_at: when it was given up; None where SQS does not tell.
-        payload: key of the object that holds the arguments where they were too large for a message.
-        undecodable: what is wrong with the body, where it cannot be read.
-        schedule: name of the schedule that made it.
+        message_id: SQS's id of the message; a redrive changes it.
+        task, id: of the task; None if the body cannot be read.
+        run: the run that a redrive of the message opens.
+        reason: ``exhausted``, ``crashed``, ...; ``redriven`` if SQS itself moved the message, ``undelivered`` if a
+            schedule could not send it.
+        attempts: attempts in the run that failed; for an undelivered firing, the tries to send it.
+        receive_count: receives from the dead-letter queue, this one included.
+        sent_at: when it was sent; SQS keeps the original time for messages that it moved on a standard queue.
+        failed_at: when it was dead-lettered; None if unknown.
+        payload: key of the object that holds arguments too large for a message.
+        undecodable: the error if the body cannot be read.
+        schedule: name of the schedule that sent it.
         group: message group.
-        attributes: all that it carries.
-        message: the body, read; the firing of a schedule has no id in it.
-        body: the body; that of a firing with its scheduled time filled in.
+        attributes: all message attributes.
+        message: the decoded body; for the firing of a schedule it has no id.
+        body: the body; for a firing with its scheduled time filled in.
     """
 
     queue: str
@@ -90,12 +90,12 @@ class DeadLetterView(NamedTuple):
 
     @property
     def moved(self) -> bool:
-        """Whether SQS itself moved it: its run was never raised."""
+        """True if SQS itself moved it; its run was then not raised."""
         return self.reason == MOVED_BY_SQS
 
     @property
     def since(self) -> float:
-        """When it was given up, or where that is not known, sent."""
+        """When it was dead-lettered; if unknown, when it was sent."""
         return self.sent_at if self.failed_at is None else self.failed_at
 
 
@@ -111,19 +111,65 @@ class DeadLetterGroup(NamedTuple):
     newest: float
 
 
+class Selection(NamedTuple):
+    """Selects dead letters that match all given fields. An empty selection matches all.
+
+    Args:
+        tasks: names of tasks.
+        reasons: such as ``exhausted`` or ``crashed``.
+        older_than: seconds since the task failed, at least. If that time is unknown, the sent time counts.
+        labels: all of these.
+        ids: ids of tasks.
+        message_ids: SQS's message ids, as a listing shows them.
+        before: epoch seconds; failed before that time. A redrive in several steps passes the time of its first step,
+            so that tasks that fail again meanwhile are left.
+        newer_than: seconds since the task failed, at most.
+    """
+
+    tasks: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
+    older_than: float | None = None
+    labels: Mapping[str, str] = {}
+    ids: frozenset[str] = frozenset()
+    message_ids: frozenset[str] = frozenset()
+    before: float | None = None
+    newer_than: float | None = None
+
+    def matches(self, view: DeadLetterView, now: float) -> bool:
+        chosen = ((self.tasks, view.task), (self.reasons, view.reason), (self.ids, view.id))
+        return (
+            all(not values or value in values for values, value in (*chosen, (self.message_ids, view.message_id)))
+            and all(view.labels.get(name) == value for name, value in self.labels.items())
+            and self._matches_age(view.since, now)
+        )
+
+    def _matches_age(self, since: float, now: float) -> bool:
+        return (
+            (self.older_than is None or now - since >= self.older_than)
+            and (self.newer_than is None or now - since <= self.newer_than)
+            and (self.before is None or since < self.before)
+        )
+
+    @property
+    def everything(self) -> bool:
+        """True if it selects all dead letters."""
+        return self == Selection()
+
+    @property
+    def max_matches(self) -> int | None:
+        """The most dead letters that can match; None if unknown."""
+        return len(self.message_ids) or None
+
+
+ALL = Selection()
+
+
 def view_of(delivery: Delivery, queue: DeadLetterQueue) -> DeadLetterView:
-    """A received dead letter, read as far as it can be."""
+    """A received dead letter, decoded as far as possible."""
     attributes = delivery.attributes
-    message, undecodable = None, None
     body = _as_fired(delivery.body, attributes) if queue.source is None else delivery.body
     body = dated(body, delivery.sent_at)
-    id: str | None = None
-    try:
-        message = decode(body)
-        # The firing of a schedule gets its id where it is received.
-        id = message.id or receive(message, delivery.sent_at)[0].id
-    except UndecodableMessage as error:
-        message, undecodable = None, f"{error.reason}: {error}"
+    message, id, undecodable = _decoded(body, delivery.sent_at)
     failed_at: float | None
     if queue.source is None:
         reason, error_type, error_message = UNDELIVERED, attributes.get(ERROR_CODE), attributes.get(SCHEDULER_MESSAGE)
@@ -132,47 +178,56 @@ def view_of(delivery: Delivery, queue: DeadLetterQueue) -> DeadLetterView:
         reason = attributes.get(REASON) or MOVED_BY_SQS
         error_type, error_message = attributes.get(ERROR_TYPE), attributes.get(ERROR_MESSAGE)
         attempts, failed_at = _whole(attributes.get(ATTEMPTS)), _seconds(attributes.get(DEAD_LETTERED_AT))
-    firing = message.schedule if message is not None else None
-    name = firing.get("name") if firing else None
+    schedule = (message.schedule or {}).get("name") if message else None
     return DeadLetterView(
-        queue.name,
-        queue.source,
-        delivery.message_id,
-        message.task if message else attributes.get(TASK) or None,
-        id,
-        message.run if message else 0,
-        reason,
-        error_type,
-        error_message,
-        attributes.get(TRACEBACK),
-        attempts,
-        delivery.receive_count,
-        delivery.sent_at,
-        failed_at,
-        message.labels if message else {},
-        message.args if message else [],
-        message.kwargs if message else {},
-        message.payload if message else None,
-        undecodable,
-        name if isinstance(name, str) else None,
-        delivery.group,
-        attributes,
-        message,
-        body,
+        queue=queue.name,
+        source=queue.source,
+        message_id=delivery.message_id,
+        task=message.task if message else attributes.get(TASK) or None,
+        id=id,
+        run=message.run if message else 0,
+        reason=reason,
+        error_type=error_type,
+        error_message=error_message,
+        traceback=attributes.get(TRACEBACK),
+        attempts=attempts,
+        receive_count=delivery.receive_count,
+        sent_at=delivery.sent_at,
+        failed_at=failed_at,
+        labels=message.labels if message else {},
+        args=message.args if message else [],
+        kwargs=message.kwargs if message else {},
+        payload=message.payload if message else None,
+        undecodable=undecodable,
+        schedule=schedule if isinstance(schedule, str) else None,
+        group=delivery.group,
+        attributes=attributes,
+        message=message,
+        body=body,
     )
 
 
+def _decoded(body: str, sent_at: float) -> tuple[Message | None, str | None, str | None]:
+    """The message and its task id, or the reason why the body cannot be read."""
+    try:
+        message = decode(body)
+        # A firing of a schedule has no id in its body; the receiver derives it.
+        return message, message.id or receive(message, sent_at)[0].id, None
+    except UndecodableMessage as error:
+        return None, None, f"{error.reason}: {error}"
+
+
 def groups_of(dead_letters: Iterable[DeadLetterView]) -> list[DeadLetterGroup]:
-    """How many there are of each reason, task and error type, the most first."""
+    """Dead letters counted by queue, reason, task and error type, the largest group first."""
     found: dict[tuple[str, str, str | None, str | None], list[float]] = {}
-    for one in dead_letters:
-        found.setdefault((one.queue, one.reason, one.task, one.error_type), []).append(one.since)
+    for view in dead_letters:
+        found.setdefault((view.queue, view.reason, view.task, view.error_type), []).append(view.since)
     groups = [DeadLetterGroup(*key, len(times), min(times), max(times)) for key, times in found.items()]
     return sorted(groups, key=lambda group: (-group.total, group.queue, group.reason, group.task or ""))
 
 
 def _as_fired(body: str, attributes: Mapping[str, str]) -> str:
-    """The input of a schedule with its scheduled time, should the clock have left it out."""
+    """The input of a schedule, with its scheduled time filled in if the scheduler left the placeholder."""
     time = attributes.get(SCHEDULED_TIME)
     if time is None or "<aws.scheduler." not in body:
         return body
@@ -194,55 +249,4 @@ def _seconds(text: str | None) -> float | None:
         seconds = float(text or "")
     except ValueError:
         return None
-    return seconds if 0 <= seconds < MAX_TIME else None  # neither NaN nor infinity
-
-
-class Selection(NamedTuple):
-    """Dead letters that fit all that is given; an empty selection means all.
-
-    Args:
-        tasks: names of tasks.
-        reasons: such as ``exhausted`` or ``crashed``.
-        older_than: seconds since they were given up (where that is not known, sent).
-        labels: all of these.
-        ids: ids of tasks.
-        message_ids: SQS's ids of messages, as a listing shows them.
-        before: epoch seconds; given up (where that is not known, sent) before that time. With the time at which
-            one began, a redrive in several steps leaves what fails again meanwhile.
-        newer_than: seconds since they were given up at most, as with `older_than`.
-    """
-
-    tasks: frozenset[str] = frozenset()
-    reasons: frozenset[str] = frozenset()
-    older_than: float | None = None
-    labels: Mapping[str, str] = {}
-    ids: frozenset[str] = frozenset()
-    message_ids: frozenset[str] = frozenset()
-    before: float | None = None
-    newer_than: float | None = None
-
-    def matches(self, one: DeadLetterView, now: float) -> bool:
-        """Whether a dead letter is meant."""
-        return (
-            (not self.tasks or one.task in self.tasks)
-            and (not self.reasons or one.reason in self.reasons)
-            and (self.older_than is None or now - one.since >= self.older_than)
-            and (self.before is None or one.since < self.before)
-            and (self.newer_than is None or now - one.since <= self.newer_than)
-            and all(one.labels.get(name) == value for name, value in self.labels.items())
-            and (not self.ids or one.id in self.ids)
-            and (not self.message_ids or one.message_id in self.message_ids)
-        )
-
-    @property
-    def everything(self) -> bool:
-        """Whether nothing is left out."""
-        return self == Selection()
-
-    @property
-    def max_matches(self) -> int | None:
-        """The most dead letters that can fit, where that is known."""
-        return len(self.message_ids) or None
-
-
-ALL = Selection()
+    return seconds if 0 <= seconds < MAX_TIME else None  # excludes NaN and infinity

@@ -1,13 +1,15 @@
-"""Dead letters: list them, and delete those that are not wanted. Their redrive: :mod:`~taskq_sls.operations.redrive`."""
+"""List and delete dead letters. Their redrive is in :mod:`~taskq_sls.operations.redrive`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from ..brokers.base import MAX_BATCH
 from ..client.app import App
 from ..client.services import Services
+from ..core.delivery import Delivery
 from ..core.number_checks import is_whole
 from ..errors import AwsError, ConfigError
 from .browse import DeadLetterBrowser, existing_queues
@@ -17,16 +19,16 @@ from .runs import close_records
 logger = logging.getLogger("taskq_sls.operations")
 
 MAX_LISTED = 10_000
-"""Most messages that one listing looks at: each is hidden from others while it lasts."""
+"""Most messages that one listing reads: each is invisible to other consumers until it ends."""
 
 
 class Listing(NamedTuple):
-    """What a look through dead-letter queues found, the latest failures first.
+    """Dead letters that match a selection, the latest failures first.
 
     Args:
-        seen: messages that were looked at.
-        missed: messages that were not: others hold them, they wait behind others of their FIFO group, or a limit was
-            reached. Approximate, as SQS's own counts are.
+        seen: messages that were read.
+        missed: messages that were not read: another consumer has them, they wait behind others of their FIFO group, or
+            a limit was reached. Approximate, as SQS's own counts are.
         missing: logical names of the dead-letter queues that do not exist.
     """
 
@@ -37,12 +39,11 @@ class Listing(NamedTuple):
 
     @property
     def groups(self) -> list[DeadLetterGroup]:
-        """How many there are of each reason, task and error type."""
         return groups_of(self.dead_letters)
 
 
 class Progress(NamedTuple):
-    """How far a long operation is. `expected` is approximately how many messages there are to look at."""
+    """Progress of a long operation. `expected` is the approximate number of messages to read."""
 
     seen: int
     expected: int
@@ -54,7 +55,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Problem(NamedTuple):
-    """A dead letter that was left where it is, and why."""
+    """A dead letter that was left in its queue, and why."""
 
     dead_letter: DeadLetterView
     code: str
@@ -62,13 +63,11 @@ class Problem(NamedTuple):
 
 
 class Purged(NamedTuple):
-    """What a purge did; with a dry run, what it would do.
+    """The result of a purge; of a dry run, the result that it would have.
 
     Args:
-        kept: fitted the selection, and are there still.
-        seen: messages that were looked at.
-        missed: messages that it looked for in vain, since others hold them; as in a `Listing`.
-        missing: as in a `Listing`.
+        kept: matched the selection, and were not deleted.
+        seen, missed, missing: as in a `Listing`; `missed` without messages beyond a limit.
     """
 
     purged: list[DeadLetterView]
@@ -89,15 +88,15 @@ async def list_dead_letters(
     end_moved: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Listing:
-    """The dead letters of an app's queues that fit a selection; all stay where they are.
+    """List the dead letters of an app that match a selection. All stay in their queues.
 
-    See :mod:`~taskq_sls.operations.browse` for what a listing can miss.
+    See :mod:`~taskq_sls.operations.browse` for messages that a listing can miss.
 
     Args:
-        queue: only those of this queue, or in this dead-letter queue.
-        limit: most dead letters to find, 1 or more.
-        most_seen: most messages to look at, 1 or more.
-        end_moved: end the tasks of messages that SQS moved and that nobody works on, FAILED with reason ``redriven``.
+        queue: only the dead letters of this queue, or in this dead-letter queue.
+        limit: most dead letters to return, 1 or more.
+        most_seen: most messages to read, 1 or more.
+        end_moved: mark the tasks of messages that SQS moved and that have no lease as FAILED, reason ``redriven``.
 
     Raises:
         ConfigError: there is no such queue, or a number is out of range.
@@ -109,22 +108,22 @@ async def list_dead_letters(
     found: list[DeadLetterView] = []
     seen = missed = 0
     queues = await existing_queues(app, services, queue)
-    for one in queues.found:
-        async with DeadLetterBrowser(app, services, one.name) as reading:
-            while len(found) < limit and seen + reading.seen < most_seen:
-                deliveries = await reading.next(most_seen - seen - reading.seen)
+    for dead_letter_queue in queues.found:
+        async with DeadLetterBrowser(app, services, dead_letter_queue.name) as browser:
+            while len(found) < limit and seen + browser.seen < most_seen:
+                deliveries = await browser.next(most_seen - seen - browser.seen)
                 if not deliveries:
                     break
                 now = app.clock.time()
-                views = [view_of(delivery, one) for delivery in deliveries]
+                views = [view_of(delivery, dead_letter_queue) for delivery in deliveries]
                 found += [view for view in views if selection.matches(view, now)]
                 if end_moved:
                     await _end_moved(app, services, views)
-                report_progress(on_progress, reading, len(found), 0)
+                report_progress(on_progress, browser, len(found), 0)
                 if selection.max_matches is not None and len(found) >= selection.max_matches:
                     break
-        seen += reading.seen
-        missed += reading.missed
+        seen += browser.seen
+        missed += browser.missed
     missed += len(found[limit:])
     return Listing(sorted(found[:limit], key=lambda view: -view.since), seen, missed, queues.missing)
 
@@ -132,7 +131,7 @@ async def list_dead_letters(
 async def _end_moved(app: App, services: Services, views: Sequence[DeadLetterView]) -> None:
     try:
         await close_records(app, services, views)
-    except (AwsError, ConfigError) as error:  # the listing is what was asked for
+    except (AwsError, ConfigError) as error:  # the caller asked for the listing, which succeeded
         logger.warning("tasks whose messages SQS moved cannot be ended: %s", error, extra={"action": "close_fault"})
 
 
@@ -146,9 +145,9 @@ async def purge(
     dry_run: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Purged:
-    """Delete dead letters for good. Their records stay; those of messages that SQS moved are marked FAILED.
+    """Delete dead letters. Their records stay; records of messages that SQS moved are marked FAILED.
 
-    Interrupted, it has deleted some and no others; run it again to go on.
+    After an interruption, run it again to delete the rest.
 
     Args:
         queue, selection: as in `list_dead_letters`.
@@ -160,54 +159,100 @@ async def purge(
         MissingResource: none of the dead-letter queues exists.
         AwsError: a queue or the table cannot be reached.
     """
-    if limit is not None:
-        check_whole("limit", limit)
     purged: list[DeadLetterView] = []
-    kept: list[Problem] = []
-    seen = missed = 0
-    queues = await existing_queues(app, services, queue)
-    for one in queues.found:
-        async with DeadLetterBrowser(app, services, one.name) as reading:
-            while limit is None or len(purged) < limit:
-                deliveries = await reading.next()
-                if not deliveries:
-                    missed += reading.missed
-                    break
-                chosen = [
-                    (delivery, view)
-                    for delivery in deliveries
-                    if selection.matches(view := view_of(delivery, one), app.clock.time())
-                ]
-                if limit is not None:
-                    chosen = chosen[: limit - len(purged)]
-                if dry_run:
-                    purged += [view for _, view in chosen]
-                elif chosen:
-                    await close_records(app, services, [view for _, view in chosen])
-                    answers = await reading.delete([delivery for delivery, _ in chosen])
-                    for (_, view), answer in zip(chosen, answers, strict=True):
-                        if answer is None:
-                            purged.append(view)
-                        else:
-                            kept.append(Problem(view, "NotDeleted", answer))
-                report_progress(on_progress, reading, len(purged), len(kept))
-                if selection.max_matches is not None and len(purged) + len(kept) >= selection.max_matches:
-                    break
-        seen += reading.seen
-    return Purged(purged, kept, seen, missed, queues.missing)
+    sweep = Sweep(app, services, selection, limit=limit, on_progress=on_progress, done=purged)
+
+    async def delete(browser: DeadLetterBrowser, chosen: Chosen) -> None:
+        if dry_run:
+            purged.extend(view for _, view in chosen)
+            return
+        await close_records(app, services, [view for _, view in chosen])
+        answers = await browser.delete([delivery for delivery, _ in chosen])
+        for (_, view), answer in zip(chosen, answers, strict=True):
+            if answer is None:
+                purged.append(view)
+            else:
+                sweep.kept.append(Problem(view, "NotDeleted", answer))
+
+    await sweep.run(queue, delete, lambda view: selection.matches(view, app.clock.time()))
+    return Purged(purged, sweep.kept, sweep.seen, sweep.missed, sweep.missing)
 
 
-def report_progress(on_progress: OnProgress | None, reading: DeadLetterBrowser, done: int, failed: int) -> None:
-    """Report how far a look through one queue is."""
+Chosen = Sequence[tuple[Delivery, DeadLetterView]]
+
+
+class Sweep:
+    """Reads dead-letter queues and passes matching messages on, in batches, until a limit or the end.
+
+    Args:
+        limit: most messages in `done`, 1 or more; None for all.
+        done: grows as messages are handled; `kept` takes those that could not be.
+
+    Raises:
+        ConfigError: the limit is out of range.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        services: Services,
+        selection: Selection,
+        *,
+        limit: int | None,
+        on_progress: OnProgress | None,
+        done: Sequence[object],
+    ) -> None:
+        if limit is not None:
+            check_whole("limit", limit)
+        self._app = app
+        self._services = services
+        self._max_matches = selection.max_matches
+        self._limit = limit
+        self._on_progress = on_progress
+        self._done = done
+        self.kept: list[Problem] = []
+        self.seen = 0
+        self.missed = 0
+        self.missing: Sequence[str] = ()
+
+    async def run(
+        self,
+        queue: str | None,
+        handle: Callable[[DeadLetterBrowser, Chosen], Awaitable[None]],
+        wants: Callable[[DeadLetterView], bool],
+        batch_size: int = MAX_BATCH,
+    ) -> None:
+        queues = await existing_queues(self._app, self._services, queue)
+        self.missing = queues.missing
+        for dead_letter_queue in queues.found:
+            async with DeadLetterBrowser(self._app, self._services, dead_letter_queue.name) as browser:
+                while (left := self._left()) > 0:
+                    deliveries = await browser.next()
+                    if not deliveries:
+                        self.missed += browser.missed
+                        break
+                    views = [(delivery, view_of(delivery, dead_letter_queue)) for delivery in deliveries]
+                    chosen = [(delivery, view) for delivery, view in views if wants(view)][:left]
+                    for start in range(0, len(chosen), batch_size):
+                        await handle(browser, chosen[start : start + batch_size])
+                        report_progress(self._on_progress, browser, len(self._done), len(self.kept))
+                    if not chosen:
+                        report_progress(self._on_progress, browser, len(self._done), len(self.kept))
+            self.seen += browser.seen
+
+    def _left(self) -> int:
+        """How many more messages may be handled now."""
+        if self._max_matches is not None and len(self._done) + len(self.kept) >= self._max_matches:
+            return 0
+        return MAX_BATCH if self._limit is None else self._limit - len(self._done)
+
+
+def report_progress(on_progress: OnProgress | None, browser: DeadLetterBrowser, done: int, failed: int) -> None:
     if on_progress is not None:
-        on_progress(Progress(reading.seen, max(reading.expected, reading.seen), done, failed))
+        on_progress(Progress(browser.seen, max(browser.expected, browser.seen), done, failed))
 
 
 def check_whole(name: str, value: int) -> None:
-    """A number that must be whole, 1 or more.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """Raise ConfigError unless the value is a whole number of 1 or more."""
     if not is_whole(value, 1):
         raise ConfigError(f"{name}={value!r} must be a whole number of 1 or more")

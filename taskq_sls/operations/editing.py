@@ -13,7 +13,7 @@ from ..payloads.claim_check import fetch_message
 
 
 class Edit(NamedTuple):
-    """What to put in place of what a message carries; None leaves it. Arguments are JSON values."""
+    """New arguments (JSON values) or labels of a message; None leaves that part as it is."""
 
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
@@ -23,20 +23,12 @@ class Edit(NamedTuple):
         """The message with the changes.
 
         Raises:
-            ArgumentsError: they do not fit the task, where the app knows it; or a label is no text, has no name,
-                or all together are too large.
-            PayloadMissing: half of the arguments is to stay, and is gone from the bucket.
+            ArgumentsError: the arguments do not fit the task (checked if the app has it), or a label is not text, has
+                no name, or the labels are too large.
+            PayloadMissing: part of the arguments is to stay, and their object is missing from the bucket.
         """
         if self.args is not None or self.kwargs is not None:
-            if message.payload is not None and (self.args is None or self.kwargs is None):
-                message = await fetch_message(services.payloads, message)
-            message = message._replace(
-                args=message.args if self.args is None else self.args,
-                kwargs=message.kwargs if self.kwargs is None else self.kwargs,
-                payload=None,
-            )
-            if (task := app.registry.get(message.task)) is not None:
-                task.plan.signature.decode(message.args, message.kwargs)
+            message = await self._with_arguments(app, services, message)
         if self.labels is not None:
             for name, value in self.labels.items():
                 if not isinstance(value, str):
@@ -44,4 +36,16 @@ class Edit(NamedTuple):
             if problem := label_problem(self.labels):
                 raise ArgumentsError(problem)
             message = message._replace(labels=dict(self.labels))
+        return message
+
+    async def _with_arguments(self, app: App, services: Services, message: Message) -> Message:
+        if message.payload is not None and (self.args is None or self.kwargs is None):
+            message = await fetch_message(services.payloads, message)
+        message = message._replace(
+            args=message.args if self.args is None else self.args,
+            kwargs=message.kwargs if self.kwargs is None else self.kwargs,
+            payload=None,
+        )
+        if (task := app.registry.get(message.task)) is not None:
+            task.plan.signature.decode(message.args, message.kwargs)
         return message

@@ -1,7 +1,7 @@
-"""Redrive: send dead letters back to the queues they came from, then delete them.
+"""Redrive: send dead letters to the queues they came from, then delete them from the dead-letter queue.
 
-Each is sent before it is deleted. So an interruption, at any moment, loses nothing: what was sent and not deleted is
-sent once more by the next redrive, with the same id and run, and the claim makes the two one.
+Each message is sent before it is deleted, so an interruption loses nothing. A message that was sent and not deleted is
+sent again by the next redrive, with the same id and run; the claim then runs the task once.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from ..client.services import Services
 from ..core.delivery import Delivery
 from ..core.message import deduplication_id
 from ..errors import ConfigError, PayloadMissing
-from .browse import RENEW_BEFORE_SECONDS, DeadLetterBrowser, existing_queues
-from .dead_letter_view import ALL, IS_TRUNCATED, TARGET_ARN, DeadLetterQueue, DeadLetterView, Selection, view_of
-from .dead_letters import OnProgress, Problem, check_whole, report_progress
+from .browse import RENEW_BEFORE_SECONDS, DeadLetterBrowser
+from .dead_letter_view import ALL, IS_TRUNCATED, TARGET_ARN, DeadLetterView, Selection
+from .dead_letters import Chosen, OnProgress, Problem, Sweep
 from .editing import Edit
 from .runs import Blocked, runs_to_open
 
+MAX_PARALLEL_CALLS = 8
+
 
 class Redrive(NamedTuple):
-    """A dead letter on its way back: where to, and in which run."""
+    """A dead letter that is sent back, with its queue and the run that it opens."""
 
     dead_letter: DeadLetterView
     queue: str
@@ -32,15 +34,13 @@ class Redrive(NamedTuple):
 
 
 class Redriven(NamedTuple):
-    """What a redrive did; with a dry run, what it would do.
+    """The result of a redrive; of a dry run, the result that it would have.
 
     Args:
         redriven: sent to their queues.
-        kept: fitted the selection, and are there still.
-        undeleted: sent, and could not be deleted: they are there still, and harmless.
-        seen: messages that were looked at.
-        missed: messages that it looked for in vain, since others hold them; as in a `Listing`.
-        missing: as in a `Listing`.
+        kept: matched the selection, and were not sent.
+        undeleted: sent, but could not be deleted; harmless, since id and run are the same.
+        seen, missed, missing: as in a `Listing`; `missed` without messages beyond a limit.
     """
 
     redriven: list[Redrive]
@@ -64,153 +64,124 @@ async def redrive(
     dry_run: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Redriven:
-    """Send dead letters back to their queues: a new run of each task, with the same id.
+    """Send dead letters back to their queues. Each opens a new run of its task, with the same id.
 
-    What fails again while it goes on is not sent a second time. Run it again to go on after an interruption.
+    Tasks that fail again during the redrive are not sent twice. After an interruption, run it again.
 
     Args:
-        queue, selection: which ones; see `list_dead_letters`.
+        queue, selection: as in `list_dead_letters`.
         limit: most dead letters to send.
-        rate: messages a second, above 0; None as fast as it goes.
-        edit: other arguments or labels for all that are selected.
-        group: message group of firings for a FIFO queue whose schedule is gone.
+        rate: messages a second, above 0; None for no limit.
+        edit: other arguments or labels for all selected messages.
+        group: message group for firings to a FIFO queue whose schedule no longer exists.
         dry_run: send nothing.
 
     Raises:
         ConfigError: there is no such queue, or a value is out of range.
         MissingResource: none of the dead-letter queues exists.
-        ArgumentsError: the edited arguments do not fit a task; nothing more was sent.
+        ArgumentsError: the edited arguments do not fit a task; the redrive stops there.
         AwsError: a queue or the table cannot be reached; nothing is lost.
     """
-    if limit is not None:
-        check_whole("limit", limit)
     if rate is not None and not 0 < rate < float("inf"):
         raise ConfigError(f"rate={rate!r} must be a number of messages a second above 0")
-    work = _Work(app, services, selection, limit, rate, edit, group, dry_run, on_progress)
-    queues = await existing_queues(app, services, queue)
-    for one in queues.found:
-        await work.empty(one)
-    return Redriven(work.redriven, work.kept, work.undeleted, work.seen, work.missed, queues.missing)
+    redriven: list[Redrive] = []
+    sweep = Sweep(app, services, selection, limit=limit, on_progress=on_progress, done=redriven)
+    sender = _Sender(
+        app,
+        services,
+        kept=sweep.kept,
+        redriven=redriven,
+        destinations=Destinations(app, services, group),
+        rate=rate,
+        edit=edit,
+        dry_run=dry_run,
+    )
+
+    def wants(view: DeadLetterView) -> bool:
+        return selection.matches(view, app.clock.time()) and not sender.has_sent(view)
+
+    batch_size = MAX_BATCH if rate is None else max(1, min(MAX_BATCH, int(rate)))
+    await sweep.run(queue, sender.redrive, wants, batch_size)
+    return Redriven(redriven, sweep.kept, sender.undeleted, sweep.seen, sweep.missed, sweep.missing)
 
 
-class _Work:
-    """One redrive under way."""
+class _Sender:
+    """Sends the messages of one redrive."""
 
     def __init__(
         self,
         app: App,
         services: Services,
-        selection: Selection,
-        limit: int | None,
+        *,
+        kept: list[Problem],
+        redriven: list[Redrive],
+        destinations: Destinations,
         rate: float | None,
         edit: Edit | None,
-        group: str | None,
         dry_run: bool,
-        on_progress: OnProgress | None,
     ) -> None:
         self._app = app
         self._services = services
-        self._selection = selection
-        self._limit = limit
+        self._kept = kept
+        self._redriven = redriven
+        self._destinations = destinations
         self._rate = rate
         self._edit = edit
         self._dry_run = dry_run
-        self._on_progress = on_progress
-        self._destinations = Destinations(app, services, group)
         self._next_at = 0.0
         self._runs: dict[str, int] = {}
-        self.redriven: list[Redrive] = []
-        self.kept: list[Problem] = []
         self.undeleted: list[Problem] = []
-        self.seen = 0
-        self.missed = 0
 
-    async def empty(self, queue: DeadLetterQueue) -> None:
-        """Redrive what is selected of one queue."""
-        async with DeadLetterBrowser(self._app, self._services, queue.name) as reading:
-            while self._left() > 0:
-                deliveries = await reading.next()
-                if not deliveries:
-                    self.missed += reading.missed
-                    break
-                chosen = [(delivery, view) for delivery in deliveries if self._wants(view := view_of(delivery, queue))]
-                chosen = chosen[: self._left()]
-                step = MAX_BATCH if self._rate is None else max(1, min(MAX_BATCH, int(self._rate)))
-                for start in range(0, len(chosen), step):
-                    await self._redrive(reading, chosen[start : start + step])
-                    report_progress(self._on_progress, reading, len(self.redriven), len(self.kept))
-        self.seen += reading.seen
+    def has_sent(self, view: DeadLetterView) -> bool:
+        """True if the task was sent by this redrive and has failed again."""
+        return view.id is not None and view.run > self._runs.get(view.id, view.run)
 
-    def _left(self) -> int:
-        """How many more may be sent."""
-        done = len(self.redriven) + len(self.kept)
-        most = self._selection.max_matches
-        if most is not None and done >= most:
-            return 0
-        return MAX_BATCH if self._limit is None else self._limit - len(self.redriven)
-
-    def _wants(self, view: DeadLetterView) -> bool:
-        if not self._selection.matches(view, self._app.clock.time()):
-            return False
-        # What has failed again since it was sent is left for another time.
-        return view.id is None or view.run <= self._runs.get(view.id, view.run)
-
-    async def _redrive(self, reading: DeadLetterBrowser, chosen: Sequence[tuple[Delivery, DeadLetterView]]) -> None:
-        """Send some, and delete those that were accepted."""
-        await self._pace(reading, len(chosen))
+    async def redrive(self, browser: DeadLetterBrowser, chosen: Chosen) -> None:
+        """Send messages, and delete those that were accepted."""
+        await self._wait_for_rate(browser, len(chosen))
         ready: list[tuple[Delivery, Redrive, Outgoing]] = []
-        plans = await self._plan([view for _, view in chosen])
-        for (delivery, _), planned in zip(chosen, plans, strict=True):
-            if isinstance(planned, Problem):
-                self.kept.append(planned)
+        prepared = await self._prepare([view for _, view in chosen])
+        for (delivery, _), result in zip(chosen, prepared, strict=True):
+            if isinstance(result, Problem):
+                self._kept.append(result)
             else:
-                ready.append((delivery, *planned))
+                ready.append((delivery, *result))
         if self._dry_run:
-            self.redriven += [one for _, one, _ in ready]
-            return
-        if not ready:
-            return
+            self._redriven += [redrive for _, redrive, _ in ready]
+        elif ready:
+            await self._send(browser, ready)
+
+    async def _send(self, browser: DeadLetterBrowser, ready: Sequence[tuple[Delivery, Redrive, Outgoing]]) -> None:
         answers = await self._services.broker.send([outgoing for _, _, outgoing in ready])
         sent: list[tuple[Delivery, Redrive]] = []
-        for (delivery, one, _), answer in zip(ready, answers, strict=True):
-            if answer is None:
-                sent.append((delivery, one))
-                if one.dead_letter.id is not None:
-                    self._runs[one.dead_letter.id] = one.run
-            else:
-                self.kept.append(Problem(one.dead_letter, answer.code, answer.message))
-        self.redriven += [one for _, one in sent]
-        for (_, one), why in zip(sent, await reading.delete([delivery for delivery, _ in sent]), strict=True):
-            if why is not None:
-                self.undeleted.append(Problem(one.dead_letter, "NotDeleted", why))
+        for (delivery, redrive, _), answer in zip(ready, answers, strict=True):
+            if answer is not None:
+                self._kept.append(Problem(redrive.dead_letter, answer.code, answer.message))
+                continue
+            sent.append((delivery, redrive))
+            if redrive.dead_letter.id is not None:
+                self._runs[redrive.dead_letter.id] = redrive.run
+        self._redriven += [redrive for _, redrive in sent]
+        for (_, redrive), error in zip(sent, await browser.delete([delivery for delivery, _ in sent]), strict=True):
+            if error is not None:
+                self.undeleted.append(Problem(redrive.dead_letter, "NotDeleted", error))
 
-    async def _plan(self, views: Sequence[DeadLetterView]) -> list[tuple[Redrive, Outgoing] | Problem]:
+    async def _prepare(self, views: Sequence[DeadLetterView]) -> list[tuple[Redrive, Outgoing] | Problem]:
         runs = await runs_to_open(self._app, self._services, views, dry_run=self._dry_run)
-        planned: list[tuple[Redrive, Outgoing] | Problem] = []
+        prepared: list[tuple[Redrive, Outgoing] | Problem] = []
         for view, run in zip(views, runs, strict=True):
             if isinstance(run, Blocked):
-                planned.append(Problem(view, run.code, run.message))
+                prepared.append(Problem(view, run.code, run.message))
                 continue
             try:
-                planned.append(await self._outgoing(view, run))
+                prepared.append(await self._outgoing(view, run))
             except (ConfigError, PayloadMissing) as error:
-                planned.append(Problem(view, type(error).__name__, str(error)))
-        return planned
+                prepared.append(Problem(view, type(error).__name__, str(error)))
+        return prepared
 
     async def _outgoing(self, view: DeadLetterView, run: int) -> tuple[Redrive, Outgoing]:
-        queue, group = await self._destinations.of(view)
-        message, body = view.message, view.body
-        dedup: str | None = None
-        if message is not None:
-            if self._edit is not None:
-                message = await self._edit.apply(self._app, self._services, message)
-            if run != message.run:
-                message = message._replace(run=run, attempt=0)
-            if message is not view.message:
-                body = message.encode()
-            dedup = deduplication_id(view.id or view.message_id, message.task, run, message.attempt)
-        elif self._edit is not None:
-            raise ConfigError(f"message {view.message_id} cannot be read, and so not edited: {view.undecodable}")
+        queue, group = await self._destinations.find(view)
+        body, dedup = await self._body(view, run)
         if (size := utf8_bytes(body)) > MAX_BODY_BYTES:
             raise ConfigError(
                 f"task {view.id}: the message would be {size:,} bytes, above the {MAX_BODY_BYTES:,} that SQS accepts; "
@@ -222,26 +193,41 @@ class _Work:
             body,
             view.id or view.message_id,
             group=group or ("taskq" if fifo else None),
-            dedup=(dedup or f"{view.message_id}:{view.receive_count}") if fifo else None,
+            dedup=dedup if fifo else None,
         )
         return Redrive(view, queue, run), outgoing
 
-    async def _pace(self, reading: DeadLetterBrowser, count: int) -> None:
-        """Wait for the turn of `count` messages, and keep holding the others meanwhile."""
+    async def _body(self, view: DeadLetterView, run: int) -> tuple[str, str]:
+        """The body to send, and its deduplication id."""
+        message = view.message
+        if message is None:
+            if self._edit is not None:
+                raise ConfigError(f"message {view.message_id} cannot be edited, it cannot be read: {view.undecodable}")
+            return view.body, f"{view.message_id}:{view.receive_count}"
+        if self._edit is not None:
+            message = await self._edit.apply(self._app, self._services, message)
+        if run != message.run:
+            message = message._replace(run=run, attempt=0)
+        # An unchanged body is sent byte for byte.
+        body = view.body if message is view.message else message.encode()
+        return body, deduplication_id(view.id or view.message_id, message.task, run, message.attempt)
+
+    async def _wait_for_rate(self, browser: DeadLetterBrowser, count: int) -> None:
+        """Wait until `count` messages may be sent, and extend the visibility timeout of the others meanwhile."""
         if self._rate is None or self._dry_run:
             return
         clock = self._app.clock
         while (wait := self._next_at - clock.time()) > 0:
             await self._services.flow.sleep(min(wait, RENEW_BEFORE_SECONDS / 3))
-            await reading.keep()
+            await browser.extend()
         self._next_at = clock.time() + count / self._rate
 
 
 class Destinations:
-    """Finds queue and message group of dead letters; remembers what it had to ask for.
+    """Finds the queue and message group that dead letters return to; caches ARNs and groups that it read.
 
     Args:
-        group: for firings on FIFO queues whose schedule is gone.
+        group: message group for firings to FIFO queues whose schedule no longer exists.
     """
 
     def __init__(self, app: App, services: Services, group: str | None) -> None:
@@ -251,11 +237,11 @@ class Destinations:
         self._by_arn: dict[str, str] | None = None
         self._groups: dict[str, str | None] = {}
 
-    async def of(self, view: DeadLetterView) -> tuple[str, str | None]:
+    async def find(self, view: DeadLetterView) -> tuple[str, str | None]:
         """Logical queue and message group.
 
         Raises:
-            ConfigError: it cannot be told where it belongs, or it is not whole.
+            ConfigError: the queue or the group is unknown, or EventBridge Scheduler truncated the message.
         """
         if view.source is not None:
             return view.source, view.group
@@ -273,12 +259,12 @@ class Destinations:
         arn = view.attributes.get(TARGET_ARN)
         if self._by_arn is None:
             names = list(self._app.queues)
-            arns = await self._services.flow.map(self._services.broker.queue_arn, names, 8)
+            arns = await self._services.flow.map(self._services.broker.queue_arn, names, MAX_PARALLEL_CALLS)
             self._by_arn = dict(zip(arns, names, strict=True))
         if arn not in self._by_arn:
             raise ConfigError(
-                f"message {view.message_id}: its schedule was aimed at {arn or 'nothing that it names'}, which is no queue "
-                f"of app {self._app.name!r}; redrive it with the app whose queue that is"
+                f"message {view.message_id}: its schedule's target is {arn or 'not given'}, which is not a queue of app "
+                f"{self._app.name!r}; redrive it with the app that has this queue"
             )
         return self._by_arn[arn]
 
@@ -290,7 +276,7 @@ class Destinations:
         group = (self._groups.get(name) if name is not None else None) or self._group
         if group is None:
             raise ConfigError(
-                f"message {view.message_id} goes to FIFO queue {queue!r}, and its schedule {name!r}, which knows the message "
-                "group, is gone: give the group (--group)"
+                f"message {view.message_id} goes to FIFO queue {queue!r}, and its schedule {name!r}, which had the message "
+                "group, no longer exists: give the group (--group)"
             )
         return group

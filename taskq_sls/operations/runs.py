@@ -1,8 +1,8 @@
-"""What the records say of dead letters: the run that a redriven copy opens, and tasks that nobody has ended.
+"""The run that a redriven message opens, and ending tasks that no worker has a lease on.
 
-A copy of ours opens the next run of a task that has FAILED. A message that SQS itself moved says nothing: its record,
-if there is one, may still be waiting or running under a lease that has ended. It is marked FAILED, reason
-``redriven``, before the message is sent in a new run, so that this run can be claimed and really runs.
+A dead-letter copy of ours opens the next run of a task that has FAILED. A message that SQS itself moved has the old
+run, and its record may still be waiting, or RUNNING under an expired lease. Such a record is first marked FAILED,
+reason ``redriven``; only then can the new run be claimed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_PARALLEL_CLOSES = 8
 
 
 class Blocked(NamedTuple):
-    """Why a dead letter is better left where it is."""
+    """The reason why a dead letter cannot be redriven now."""
 
     code: str
     message: str
@@ -34,103 +34,101 @@ class Blocked(NamedTuple):
 async def runs_to_open(
     app: App, services: Services, dead_letters: Sequence[DeadLetterView], *, dry_run: bool = False
 ) -> list[int | Blocked]:
-    """The run that the redriven copy of each has to carry.
+    """The run that the redriven message of each dead letter must have.
 
-    Ends the tasks that nobody works on any more, and that would keep that run from being claimed.
+    Ends tasks without a lease whose record would keep that run from being claimed.
 
     Args:
-        dry_run: end nothing.
+        dry_run: end no task.
 
     Raises:
         AwsError, ConfigError: the table cannot be read.
     """
     records = await records_of(app, services, dead_letters)
 
-    async def run(one: DeadLetterView) -> int | Blocked:
-        target = one.run + one.moved
-        record = records.get(one.id or "")
-        # The firing or the late retry that a schedule could not send is no new run.
-        if record is None or one.source is None or one.message is None:
+    async def run(view: DeadLetterView) -> int | Blocked:
+        target = view.run + view.moved
+        record = records.get(view.id or "")
+        # A firing or late retry that a schedule could not send opens no new run.
+        if record is None or view.source is None or view.message is None:
             return target
-        if not _of_its_task(app, record, one):
-            return Blocked("IdTaken", id_taken_by(record, one.message.task))
+        if not _of_its_task(app, record, view):
+            return Blocked("IdTaken", id_taken_by(record, view.message.task))
         if record.status is State.FAILED:
             return record.run + 1
-        # Ended otherwise, it is recognised when it comes. The run that is open already is that of a copy sent before.
+        # Any other terminal state: the claim will treat the message as done. A record already in this run means that
+        # an earlier copy was sent.
         if record.status.terminal or record.run >= target:
             return target
-        return (await _close(app, services, record, one, dry_run)) or target
+        return (await _close(app, services, record, view, dry_run)) or target
 
     return await services.flow.map(run, dead_letters, MAX_PARALLEL_CLOSES)
 
 
 async def close_records(app: App, services: Services, dead_letters: Sequence[DeadLetterView]) -> None:
-    """End the tasks of messages that SQS moved and that nobody works on: nothing will ever bring them back.
+    """End the tasks of messages that SQS moved, if they have no lease: no message will ever bring them back.
 
     Raises:
         AwsError, ConfigError: the table cannot be read.
     """
-    moved = [one for one in dead_letters if one.moved and one.id]
+    moved = [view for view in dead_letters if view.moved and view.id]
     records = await records_of(app, services, moved)
 
-    async def close(one: DeadLetterView) -> None:
-        record = records.get(one.id or "")
-        if (
-            record is not None
-            and not record.status.terminal
-            and record.run <= one.run
-            and _of_its_task(app, record, one)
-        ):
-            await _close(app, services, record, one)
+    async def close(view: DeadLetterView) -> None:
+        record = records.get(view.id or "")
+        if record is None or record.status.terminal or record.run > view.run:
+            return
+        if _of_its_task(app, record, view):
+            await _close(app, services, record, view)
 
     await services.flow.map(close, moved, MAX_PARALLEL_CLOSES)
 
 
-def _of_its_task(app: App, record: TaskRecord, one: DeadLetterView) -> bool:
-    """True if a record is of the dead letter's task, and not of another one that has used the id first."""
-    return one.task is not None and app.registry.same_task(record.task, one.task)
+def _of_its_task(app: App, record: TaskRecord, view: DeadLetterView) -> bool:
+    """True if the record is of the dead letter's task, and not of another task that used the id first."""
+    return view.task is not None and app.registry.same_task(record.task, view.task)
 
 
 async def records_of(app: App, services: Services, dead_letters: Sequence[DeadLetterView]) -> dict[str, TaskRecord]:
-    """The records of dead letters, by task id. An app that records nothing may have no table."""
-    ids = list(dict.fromkeys(one.id for one in dead_letters if one.id))
+    """The records of dead letters, by task id. Empty if no task of the app is recorded: then a table may not exist."""
+    ids = list(dict.fromkeys(view.id for view in dead_letters if view.id))
     if not ids or (len(app.registry) and all(task.options.record == "none" for task in app.registry)):
         return {}
     return await services.results.get_many(ids, now=app.clock.time())
 
 
 async def _close(
-    app: App, services: Services, record: TaskRecord, one: DeadLetterView, dry_run: bool = False
+    app: App, services: Services, record: TaskRecord, view: DeadLetterView, dry_run: bool = False
 ) -> Blocked | None:
-    """End a task that nobody works on; None when that is done."""
+    """End a task that has no lease. Returns None on success."""
     now = app.clock.time()
     if not is_unclaimed(record, now):
-        return Blocked(
-            "Running", f"task {record.id} runs at this moment: its lease has not ended; try again when it has"
-        )
+        return Blocked("Running", f"task {record.id} is running: its lease has not ended; try again after that")
     if dry_run:
         return None
-    # Who was asked to cancel it is answered at last.
+    # A cancel was requested: end as CANCELLED, not FAILED.
     state, reason = (State.CANCELLED, "cancelled") if record.cancel_requested else (State.FAILED, MOVED_BY_SQS)
-    finish = AttemptEnd(state, now, now + _result_ttl(app, record), error=_error(record, one), reason=reason)
+    end = AttemptEnd(state, now, now + _result_ttl(app, record), error=_error(record, view), reason=reason)
     try:
-        closed = await services.results.close_idle(record, finish)
+        closed = await services.results.close_idle(record, end)
     except AwsError as error:
         return Blocked(error.code, f"task {record.id} could not be marked FAILED: {error.message}")
     if not closed:
-        return Blocked("Changed", f"task {record.id} changed at this moment; try again")
+        return Blocked("Changed", f"task {record.id} has just changed; try again")
     if record.unique_key is not None:
         await give_back(services.results, record.task, record.unique_key, record.id)
     return None
 
 
-def _error(record: TaskRecord, one: DeadLetterView) -> ErrorInfo:
+def _error(record: TaskRecord, view: DeadLetterView) -> ErrorInfo:
     if record.error is not None:
         return record.error
-    where = f"after {record.attempt} attempts" if record.attempt else "before its first attempt"
-    if one.moved:
-        return ErrorInfo("Redriven", f"SQS moved its message to the dead-letter queue {where}: nobody ever settled it")
-    return ErrorInfo(one.error_type or "Redriven", one.error_message or f"given up {where}: {one.reason}")
+    point = f"after {record.attempt} attempts" if record.attempt else "before its first attempt"
+    if view.moved:
+        return ErrorInfo(
+            "Redriven", f"SQS moved its message to the dead-letter queue {point}, because no consumer settled it"
+        )
+    return ErrorInfo(view.error_type or "Redriven", view.error_message or f"dead-lettered {point}: {view.reason}")
 
 
 def _result_ttl(app: App, record: TaskRecord) -> float:

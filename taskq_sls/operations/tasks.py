@@ -1,4 +1,4 @@
-"""Single tasks: show one with its dead letter, run one again, cancel one."""
+"""Operations on one task: show it with its dead letter, run it again, cancel it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .redrive import redrive
 
 
 class TaskView(NamedTuple):
-    """What is known of a task: its record, and its dead letter where it was looked for and found."""
+    """A task's record, and its dead letter if it was searched for and found."""
 
     id: str
     record: TaskRecord | None
@@ -35,9 +35,9 @@ class Retried(NamedTuple):
     """A task that will run again.
 
     Args:
-        id: its id: the same where its dead letter was redriven, else a new one.
+        id: the same if its dead letter was redriven, else a new one.
         run: the run that it opens.
-        parent: the id of the task that a new one repeats; None where the dead letter was redriven.
+        parent: id of the task that a new one repeats; None if the dead letter was redriven.
     """
 
     id: str
@@ -48,23 +48,24 @@ class Retried(NamedTuple):
 
     @property
     def redriven(self) -> bool:
-        """Whether its dead letter was sent back, as a new run of the same id."""
+        """True if its dead letter was redriven, as a new run of the same id."""
         return self.parent is None
 
 
 async def show(app: App, services: Services, id: str, *, dead_letter: bool = True) -> TaskView:
-    """A task's record (a large result stays in the bucket), and its dead letter.
+    """A task's record (without a large result in the bucket), and its dead letter.
 
     Args:
-        dead_letter: look for it, where the record does not rule out that there is one. That reads the whole
-            dead-letter queue, and hides its messages for the time.
+        dead_letter: search for it, unless the record rules out that there is one. This reads the whole dead-letter
+            queue, whose messages are invisible to other consumers meanwhile.
 
     Raises:
-        ConfigError: `id` is no task id, or a resource is missing.
+        ConfigError: `id` is not a task id, or a resource is missing.
         AwsError: table or queue cannot be read.
     """
     record = await services.results.get(check_id(id), now=app.clock.time())
-    found = await _find(app, services, id, record) if dead_letter and _may_be_dead(app, record) else None
+    may_be_dead = record is None or record.status is State.FAILED or is_unclaimed(record, app.clock.time())
+    found = await _find(app, services, id, record) if dead_letter and may_be_dead else None
     return TaskView(id, record, found)
 
 
@@ -79,59 +80,59 @@ async def retry(
 ) -> Retried:
     """Run a task again.
 
-    Where its dead letter is there, that is redriven: a new run of the same id. Otherwise, for a task that has ended, a
-    new task is sent whose parent is the old one. Its arguments are those of the record; where that does not hold them,
-    or hides some, they have to be given.
+    If its dead letter is found, it is redriven: a new run of the same id. Otherwise, if the task has ended, a new task
+    is sent with the old one as its parent. Its arguments are those of the record; if the record lacks or hides some,
+    `edit` must give them.
 
     Args:
         edit: other arguments, or labels.
         group: message group of a new task on a FIFO queue.
-        check: called with the name of the task before a new one is sent; what it raises keeps that from being sent.
+        check: called with the task's name before a new task is sent; it may raise to refuse.
 
     Raises:
-        NotFound: nothing is known of the task.
-        ConfigError: the task has not ended, or its arguments are needed.
-        ArgumentsError: the arguments do not fit it.
-        EnqueueError: the queue did not accept it.
+        NotFound: there is no record and no dead letter.
+        ConfigError: the task has not ended, or its arguments must be given.
+        ArgumentsError: the arguments do not fit the task.
+        EnqueueError: the queue did not accept the task.
     """
     view = await show(app, services, id)
     if view.dead_letter is not None:
         return await _redrive(app, services, view.dead_letter, edit, group)
     record = view.record
     if record is None:
-        raise NotFound(
-            f"task {id}: there is no record of it, and no dead letter that could be read just now; enqueue it anew"
-        )
+        raise NotFound(f"task {id}: no record was found, and no dead letter that can be read now; enqueue it anew")
     if not record.status.terminal:
-        raise ConfigError(
-            f"task {id} is {record.status}: it has not ended, and only what has ended is run again; cancel it first"
-        )
+        raise ConfigError(f"task {id} is {record.status}: only a task that has ended can run again; cancel it first")
     if check is not None:
         check(record.task)
     edit = edit or Edit()
     if edit.args is None and edit.kwargs is None:
-        call = None if record.call is None else json.loads(record.call)
-        if call is None or contains_mask(call):
-            raise ConfigError(
-                f"task {id} {_ENDED.get(record.status, 'has ended')}, no dead letter holds its arguments, and its record "
-                f"{'does not either' if call is None else 'hides some'}: give them (--args '[...]' or --kwargs '{{...}}'; "
-                "--args '[]' for none)"
-            )
-        edit = edit._replace(args=call["args"], kwargs=call["kwargs"])
+        edit = _with_recorded_arguments(edit, record)
     return await _send_anew(app, services, record, edit, group)
+
+
+def _with_recorded_arguments(edit: Edit, record: TaskRecord) -> Edit:
+    call = None if record.call is None else json.loads(record.call)
+    if call is None or contains_mask(call):
+        raise ConfigError(
+            f"task {record.id} {_ENDED.get(record.status, 'has ended')}, no dead letter has its arguments, and its record "
+            f"{'does not either' if call is None else 'hides some'}: give them (--args '[...]' or --kwargs '{{...}}'; "
+            "--args '[]' for none)"
+        )
+    return edit._replace(args=call["args"], kwargs=call["kwargs"])
 
 
 async def cancel(
     app: App, services: Services, id: str, *, task: str | None = None, queue: str | None = None
 ) -> CancelAnswer:
-    """Cancel a task by its id; its code need not be here.
+    """Cancel a task by its id. The app need not have its code.
 
     Args:
-        task, queue: what it is, needed only where it has no record yet.
+        task, queue: the task's name and queue; needed only if it has no record yet.
 
     Raises:
-        NotFound: nothing is known of it and `task` is not given.
-        ConfigError: it is recorded below ``started``.
+        NotFound: there is no record, and `task` is not given.
+        ConfigError: the task is recorded below ``started``.
     """
     record = await services.results.get(check_id(id), now=app.clock.time())
     if record is not None:
@@ -157,10 +158,6 @@ _ENDED = {
 }
 
 
-def _may_be_dead(app: App, record: TaskRecord | None) -> bool:
-    return record is None or record.status is State.FAILED or is_unclaimed(record, app.clock.time())
-
-
 async def _find(app: App, services: Services, id: str, record: TaskRecord | None) -> DeadLetterView | None:
     queue = record.queue if record is not None and record.queue in app.queues else None
     if queue is not None and not await services.broker.has_dead_letter_queue(queue):
@@ -177,11 +174,9 @@ async def _redrive(
     if done.kept:
         raise ConfigError(done.kept[0].message)
     if not done.redriven:
-        raise ConfigError(
-            f"task {found.id}: its dead letter was there a moment ago, and somebody else holds it now; try again"
-        )
-    one = done.redriven[0]
-    return Retried(found.id or "", found.task or "", one.queue, one.run, None)
+        raise ConfigError(f"task {found.id}: another consumer has just received its dead letter; try again")
+    sent = done.redriven[0]
+    return Retried(id=found.id or "", task=found.task or "", queue=sent.queue, run=sent.run, parent=None)
 
 
 async def _send_anew(app: App, services: Services, record: TaskRecord, edit: Edit, group: str | None) -> Retried:
@@ -201,4 +196,4 @@ async def _send_anew(app: App, services: Services, record: TaskRecord, edit: Edi
     prepared = sender._prepare(tuple(args), dict(kwargs), sender.options)
     tasks = [prepared._replace(message=prepared.message._replace(parent=record.id))]
     handle = sender._handles(tasks, await send_tasks(services, tasks))[0]
-    return Retried(handle.id, record.task, handle.queue, 0, record.id)
+    return Retried(id=handle.id, task=record.task, queue=handle.queue, run=0, parent=record.id)

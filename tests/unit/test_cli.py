@@ -15,11 +15,12 @@ from taskq_sls.cli import main
 from taskq_sls.cli.apps import find_task, load_app
 from taskq_sls.cli.arguments import address, when
 from taskq_sls.cli.main import _parser
-from taskq_sls.cli.output import age, duration_of, print_record, print_table, record_fields, span
+from taskq_sls.cli.output import age, print_json, print_record, print_table, span
 from taskq_sls.cli.worker import child_command
 from taskq_sls.core.context import Progress
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
+from taskq_sls.operations.presenters import duration_of, record_fields
 from taskq_sls.results.records import PastAttempt, TaskRecord
 from taskq_sls.worker.worker_process import WorkerProcess
 
@@ -284,7 +285,7 @@ def test_waiting_for_a_task_that_records_nothing_is_refused_before_it_is_sent(sh
         (["tasks", "--app", "shop:app", "--status", "DONE"], "status='DONE' is not a state; use one of QUEUED"),
         (["tasks", "--app", "shop:app", "--limit", "1001"], "limit=1001"),
         (["tasks", "--app", "shop:app", "--limit", "0"], "'0' must be a whole number of 1 or more"),
-        (["tasks", "--app", "shop:app", "--since", "yesterday"], "'yesterday' must be so long ago"),
+        (["tasks", "--app", "shop:app", "--since", "yesterday"], "'yesterday' must be a time span before now"),
         (["tasks", "--app", "shop:app", "--since", "2026-11-22T10:00:00"], "a time with its zone"),
         (["tasks", "--app", "shop:app", "--task", "resise"], "did you mean 'shop:resize'?"),
         (["worker", "shop:app", "--concurrency", "0"], "'0' must be a whole number of 1 or more"),
@@ -393,7 +394,7 @@ def test_a_running_task_has_taken_the_time_since_its_start() -> None:
     assert duration_of(made_record(status=State.QUEUED), NOW) is None
 
 
-def test_a_record_in_json_has_times_in_utc_and_the_result_as_a_value() -> None:
+def test_a_record_in_json_has_times_in_utc_and_the_result_as_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     record = made_record(
         started_at=NOW,
         result_json='{"a": [1]}',
@@ -402,7 +403,8 @@ def test_a_record_in_json_has_times_in_utc_and_the_result_as_a_value() -> None:
         past=(PastAttempt(1, NOW - 9, NOW - 8, "ValueError: bad"),),
     )
 
-    fields = record_fields(record, NOW)
+    print_json(record_fields(record, NOW))
+    fields = json.loads(capsys.readouterr().out)
 
     assert fields["started_at"] == "2027-01-15T08:00:00.000Z"
     assert fields["result"] == {"a": [1]}
@@ -412,7 +414,6 @@ def test_a_record_in_json_has_times_in_utc_and_the_result_as_a_value() -> None:
         (1, "2027-01-15T07:59:52.000Z", "ValueError: bad")
     ]
     assert fields["error"] is None
-    json.dumps(fields)
 
 
 def test_a_record_in_words_tells_of_the_attempts_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -437,7 +438,7 @@ def test_a_record_in_words_leaves_out_what_is_empty(capsys: pytest.CaptureFixtur
 
 def test_a_stalled_task_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     print_record(made_record(status=State.RUNNING, started_at=NOW - 9_000, lease_until=NOW - 8_000), NOW)
-    assert "RUNNING (stalled: nobody took it up)" in capsys.readouterr().out
+    assert "RUNNING (stalled: no worker has continued it)" in capsys.readouterr().out
 
 
 def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -471,7 +471,7 @@ def test_a_firing_for_a_fifo_queue_whose_schedule_is_gone_needs_a_group(yard: Gr
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
-        ({"TARGET_ARN": "arn:aws:sqs:eu-west-1:1:other-queue"}, "which is no queue of app 'shop'"),
+        ({"TARGET_ARN": "arn:aws:sqs:eu-west-1:1:other-queue"}, "which is not a queue of app 'shop'"),
         ({"IS_PAYLOAD_TRUNCATED": "true"}, "has cut its body"),
     ],
 )

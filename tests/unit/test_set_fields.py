@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from taskq_sls import ArgumentsError, TaskQ
-from taskq_sls.cli.redaction import shown_record
+from taskq_sls.operations.presenters import shown_record
 from taskq_sls.serialization import compile_signature
 from taskq_sls.testing import in_memory
 from taskq_sls.web.models.tasks import detail

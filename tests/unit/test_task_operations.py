@@ -119,7 +119,7 @@ def test_the_arguments_of_a_new_task_are_those_of_the_record(yard: Graveyard) ->
 def test_arguments_that_no_record_holds_must_be_given(yard: Graveyard, call: Any, why: str) -> None:
     succeed(yard, "a", call=call)
 
-    with pytest.raises(ConfigError, match=f"has SUCCEEDED, no dead letter holds its arguments, and {why}: give them"):
+    with pytest.raises(ConfigError, match=f"has SUCCEEDED, no dead letter has its arguments, and {why}: give them"):
         again(yard, "a")
 
     assert yard.ids("default") == []
@@ -140,7 +140,7 @@ def test_what_has_not_ended_is_not_retried(yard: Graveyard, state: State) -> Non
     if state is State.RETRYING:
         drive(yard.results.finish(fence, AttemptEnd(state, NOW, NOW + 20 * DAY, next_at=NOW + 10)))
 
-    with pytest.raises(ConfigError, match=f"task a is {state}: it has not ended"):
+    with pytest.raises(ConfigError, match=f"task a is {state}: only a task that has ended can run again"):
         again(yard, "a", args=[])
 
 
@@ -153,7 +153,7 @@ def test_what_sqs_moved_can_be_retried_by_its_id(yard: Graveyard) -> None:
 
 
 def test_an_unknown_task_is_not_retried(yard: Graveyard) -> None:
-    with pytest.raises(ConfigError, match="there is no record of it"):
+    with pytest.raises(ConfigError, match="no record was found"):
         again(yard, "absent", args=[])
 
 

@@ -9,10 +9,12 @@ import pytest
 from graveyard import Graveyard
 
 from taskq_sls import ConfigError, TaskQ
-from taskq_sls.cli.redaction import refuse_masks, restore_masked, shown_letter, shown_record
+from taskq_sls.cli.arguments import refuse_masks
+from taskq_sls.cli.editor import restore_masked
 from taskq_sls.core.redaction import MASK
 from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import list_dead_letters
+from taskq_sls.operations.presenters import shown_dead_letter, shown_record
 from taskq_sls.results.records import TaskRecord
 
 REAL = {
@@ -93,8 +95,8 @@ def test_a_dead_letter_is_shown_without_what_is_hidden_and_without_its_body() ->
     (one,) = yard.do(list_dead_letters(yard.app, yard.services)).dead_letters
     plain, veiling = TaskQ("shop"), TaskQ("shop", redact=["width"])
 
-    shown = shown_letter(veiling, one, secrets=False)
+    shown = shown_dead_letter(veiling, one, secrets=False)
 
     assert (shown.args, shown.body) == ([MASK, MASK], MASK)
-    assert shown_letter(veiling, one, secrets=True) is one
-    assert shown_letter(plain, one, secrets=False) is one
+    assert shown_dead_letter(veiling, one, secrets=True) is one
+    assert shown_dead_letter(plain, one, secrets=False) is one

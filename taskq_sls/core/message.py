@@ -131,6 +131,12 @@ _ORDINARY: dict[str, type] = {"v": int, "id": str, "task": str, "args": list, "k
 """What a message has that nobody gave any option: most of them, which are read without further looks."""
 
 
+_MAX_TASK = MAX_TEXT["task"]
+
+_FINITE = frozenset({int, str, bool, type(None)})
+"""Types of values that are not, and do not contain, a number too large for a float."""
+
+
 def decode(body: str) -> Message:
     """Read a message body.
 
@@ -144,15 +150,20 @@ def decode(body: str) -> Message:
     if type(fields) is not dict:
         raise UndecodableMessage("undecodable", f"the body is a JSON {type(fields).__name__}, not an object")
     get = fields.get
-    if (
-        [*map(type, fields.values())] == [*map(_ORDINARY.get, fields)]
-        and get("v") == VERSION
-        and 1.0 <= get("enqueued_at", 1.0) < MAX_TIME
-        and 0 < len(get("task", "")) <= MAX_TEXT["task"]
-        and ID_PATTERN.fullmatch(get("id", ""))
-        and not holds_infinity(body, fields.values())
-    ):
-        return Message(fields["id"], fields["task"], get("args") or [], get("kwargs") or {}, get("enqueued_at", 0.0))
+    if [*map(type, fields.values())] == [*map(_ORDINARY.get, fields)]:
+        id, task, enqueued_at = get("id", ""), get("task", ""), get("enqueued_at", 0.0)
+        args, kwargs = get("args") or [], get("kwargs") or {}
+        if (
+            get("v") == VERSION
+            and (1.0 <= enqueued_at < MAX_TIME or "enqueued_at" not in fields)
+            and 0 < len(task) <= _MAX_TASK
+            and ID_PATTERN.fullmatch(id)
+            and (
+                (_FINITE.issuperset(map(type, args)) and (not kwargs or _FINITE.issuperset(map(type, kwargs.values()))))
+                or not holds_infinity(body, (args, kwargs))
+            )
+        ):
+            return Message(id, task, args, kwargs, enqueued_at)
     return _with_care(body, fields)
 
 

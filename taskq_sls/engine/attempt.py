@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.context import Execution, TaskContext
+from ..core.context import Execution, Progress, TaskContext
 from ..core.delivery import Delivery, Outcome
 from ..core.fault_log import FaultLog
 from ..core.message import Message
@@ -75,10 +75,12 @@ class Definition(NamedTuple):
     wants_context: bool
 
 
-class Attempt(Execution):
-    """One delivery on its way through the engine. Users see its `context`.
+class Attempt:
+    """One delivery on its way through the engine.
 
     Attributes:
+        context: the attempt as users see it.
+        execution: the state that the attempt shares with its context, its hooks and its function.
         deadline: epoch seconds at which the process will be killed (Lambda), or None.
         fence: compared with the record by each write of the attempt; None before the claim, and without one.
         lease_until: epoch seconds at which the lease ends.
@@ -94,6 +96,7 @@ class Attempt(Execution):
         "context",
         "deadline",
         "delivery",
+        "execution",
         "fence",
         "lease_until",
         "leased_at",
@@ -112,7 +115,6 @@ class Attempt(Execution):
         state: object,
         deadline: float | None,
     ) -> None:
-        super().__init__()
         options = compiled.options
         timeout = options.timeout
         self.delivery = delivery
@@ -120,12 +122,14 @@ class Attempt(Execution):
         self.compiled = compiled
         self.claim = claim
         self.deadline = stop_at = deadline
-        if timeout is not None:
-            self.stuck_after = options.stuck_after
-            stop_at = claim.now + timeout if deadline is None else min(deadline, claim.now + timeout)
         self.fence: Fence | None = None
         self.lease_until = self.leased_at = self.started_at = self.thread_wait = 0.0
-        self.progress_saved = self.progress
+        self.progress_saved: Progress | None = None
+        self.execution = execution = Execution()
+        execution.call = message.args, message.kwargs
+        if timeout is not None:
+            execution.stuck_after = options.stuck_after
+            stop_at = claim.now + timeout if deadline is None else min(deadline, claim.now + timeout)
         self.context = TaskContext(
             message.id,
             compiled.name,
@@ -139,7 +143,7 @@ class Attempt(Execution):
             timeout=timeout,
             options=options.extra,
             scheduled_for=None if message.schedule is None else message.schedule.get("at"),
-            _execution=self,
+            _execution=execution,
         )
 
 
@@ -161,8 +165,11 @@ class Observer:
     def attempt_started(self, attempt: Attempt) -> None:
         """The function is about to be entered."""
 
-    def attempt_ending(self, attempt: Attempt, end: AttemptEnd) -> None:
-        """The attempt is over, and its end not stored yet. A retry for which the record has no room ends a second time."""
+    def attempt_failing(self, attempt: Attempt, end: AttemptEnd) -> None:
+        """The attempt has no result, and its end is not stored yet: a retry, a failure, a cancel or an expiry.
+
+        Called again, with a failure, if the record has no room for the retry or for the result.
+        """
 
     def attempt_ended(self, attempt: Attempt, end: AttemptEnd) -> None:
         """The end is stored. `attempt.started_at` is 0 if the task ended without this delivery's attempt."""
@@ -178,37 +185,53 @@ class Observers:
     """The hooks of all observers, by hook: one that nobody overrides costs nothing."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        def hooks(name: str) -> tuple[Callable[..., Any], ...]:
-            default = getattr(Observer, name)
-            return tuple(getattr(each, name) for each in observers if getattr(type(each), name) is not default)
+        self._hooks: dict[str, tuple[Callable[..., Any], ...]] = {}
+        for name, default in vars(Observer).items():
+            if not name.startswith("_"):
+                overridden = [each for each in observers if getattr(type(each), name) is not default]
+                self._hooks[name] = tuple(getattr(each, name) for each in overridden)
 
-        self.admit = hooks("admit")
-        self.attempt_started = hooks("attempt_started")
-        self.attempt_ending = hooks("attempt_ending")
-        self.attempt_ended = hooks("attempt_ended")
-        self.attempt_dropped = hooks("attempt_dropped")
-        self.message_done = hooks("message_done")
-
-    @staticmethod
-    def notify(hooks: tuple[Callable[..., Any], ...], *args: object) -> None:
+    def notify(self, name: str, *args: object) -> None:
         """Call plain hooks."""
-        for hook in hooks:
+        for hook in self._hooks[name]:
             try:
                 hook(*args)
             except Exception:
                 _log_fault(hook)
 
-    @staticmethod
-    async def ask(hooks: tuple[Callable[..., Any], ...], *args: object) -> Any:
-        """Call hooks that may answer with an awaitable, and return the first answer that is not None."""
-        for hook in hooks:
+    def ask(self, name: str, *args: object) -> Awaitable[Any] | None:
+        """Call hooks that may answer with an awaitable, up to the first value that is not None.
+
+        Returns:
+            None if no hook answers, as for most attempts; else an awaitable of the value.
+        """
+        hooks = self._hooks[name]
+        for number, hook in enumerate(hooks, 1):
             try:
                 answer = hook(*args)
-                if answer is not None and (answer := await answer) is not None:
-                    return answer
             except Exception:
                 _log_fault(hook)
+            else:
+                if answer is not None:
+                    return self._first_value(hook, answer, hooks[number:], args)
         return None
+
+    async def _first_value(
+        self, hook: Callable[..., Any], answer: Awaitable[Any] | None, others: Sequence[Callable[..., Any]], args: Any
+    ) -> Any:
+        while True:
+            try:
+                if answer is not None and (value := await answer) is not None:
+                    return value
+            except Exception:
+                _log_fault(hook)
+            if not others:
+                return None
+            (hook, *others), answer = others, None
+            try:
+                answer = hook(*args)
+            except Exception:
+                _log_fault(hook)
 
 
 def _log_fault(hook: Callable[..., Any]) -> None:
@@ -232,6 +255,7 @@ class Engine:
 
     Attributes:
         failing_queues: logical names of queues whose last claim failed over a fault that may pass.
+        pid: of the process that runs attempts; another one is a fork that a function made.
     """
 
     find_task: FindTask
@@ -255,6 +279,7 @@ class Engine:
     payload_faults: FaultLog = field(
         default_factory=lambda: FaultLog(logger, "the arguments of large messages cannot be fetched", "payload_fault")
     )
+    pid: int = field(default_factory=os.getpid)
     # An owner token is unique: random for the engine, counted for the attempt. Drawing each at random would release
     # the GIL in the middle of every attempt. A running driver makes the engine, so that neither a fork nor a restored
     # snapshot can share its tokens.

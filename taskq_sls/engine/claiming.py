@@ -19,7 +19,7 @@ from ..results.claim_refused import decide
 from ..results.records import AttemptEnd, Claim, Claimed, Fence, Refused, of_another_task, replaceable
 from .attempt import Attempt, CompiledTask, Engine
 from .recording import STORE_SECONDS, record
-from .settling import MIN_SCHEDULE_WAIT_SECONDS, is_last_receive, retry_in
+from .settling import MIN_SCHEDULE_WAIT_SECONDS, retry_in
 
 logger = logging.getLogger("taskq_sls.task")
 
@@ -74,7 +74,7 @@ async def _count(engine: Engine, attempt: Attempt) -> Outcome | None:
     if receives > 1 or not _too_old(attempt):
         return None
     end = AttemptEnd(State.EXPIRED, attempt.claim.now, attempt.claim.ttl)
-    engine.observers.notify(engine.observers.attempt_ending, attempt, end)
+    engine.observers.notify("attempt_failing", attempt, end)
     return await record(engine, attempt, end, DONE)
 
 
@@ -86,9 +86,8 @@ def _too_old(attempt: Attempt) -> bool:
 
 def _close(engine: Engine, attempt: Attempt, end: AttemptEnd) -> None:
     """Report a task that ended without an attempt of this delivery; its end is stored."""
-    observers = engine.observers
-    observers.notify(observers.attempt_ending, attempt, end)
-    observers.notify(observers.attempt_ended, attempt, end)
+    engine.observers.notify("attempt_failing", attempt, end)
+    engine.observers.notify("attempt_ended", attempt, end)
 
 
 async def _cannot_claim(engine: Engine, attempt: Attempt, error: Exception) -> Outcome:
@@ -208,9 +207,7 @@ async def fail_after_last_receive(
     SQS would move it without a reason, and its record would wait for ever. A task that runs elsewhere goes on, and so
     does one that a schedule brings again.
     """
-    if not is_last_receive(engine, delivery) or not isinstance(outcome, RetryIn | Release):
-        return outcome
-    if isinstance(outcome, RetryIn) and outcome.later is not None:
+    if not isinstance(outcome, RetryIn | Release) or (isinstance(outcome, RetryIn) and outcome.later is not None):
         return outcome
     why = f"hidden: {outcome.reason}" if isinstance(outcome, RetryIn) else "released"
     text = (

@@ -24,7 +24,7 @@ from .claiming import (
 )
 from .recording import record, release
 from .running import run
-from .settling import leaves_queue, retry_in
+from .settling import is_last_receive, leaves_queue, retry_in
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
@@ -101,13 +101,12 @@ class Executor:
             problem = problem or unknown_task(message.task, engine.task_names())
             outcome = await reject_unknown_task(engine, delivery, message, problem)
         else:
-            if task.is_async:
-                outcome = await self._attempt(delivery, message, task, deadline, control)
-            else:
-                outcome = await self._attempt_in_thread(delivery, message, task, deadline, control)
-            outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
-        if engine.observers.message_done and leaves_queue(outcome):
-            await engine.observers.ask(engine.observers.message_done, engine, message)
+            run_attempt = self._attempt if task.is_async else self._attempt_in_thread
+            outcome = await run_attempt(delivery, message, task, deadline, control)
+            if not leaves_queue(outcome) and is_last_receive(engine, delivery):
+                outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
+        if leaves_queue(outcome) and (asked := engine.observers.ask("message_done", engine, message)):
+            await asked
         return outcome
 
     async def _attempt_in_thread(
@@ -159,12 +158,13 @@ class Executor:
         if missing is not None:
             return await reject_arguments(engine, attempt, "payload_missing", missing)
         try:
-            attempt.args, attempt.kwargs = task.signature.decode(message.args, message.kwargs)
+            execution = attempt.execution
+            execution.args, execution.kwargs = task.signature.decode(message.args, message.kwargs)
         except ArgumentsError as error:
             return await reject_arguments(engine, attempt, "arguments", error)
         refused = await claim(engine, attempt)
-        if refused is None and engine.observers.admit:
-            refused = await engine.observers.ask(engine.observers.admit, engine, attempt)
+        if refused is None and (asked := engine.observers.ask("admit", engine, attempt)):
+            refused = await asked
         if refused is not None:
             return refused
         if control is not None and not control.may_enter(task) and not await control.wait_to_enter(task):
@@ -217,11 +217,12 @@ class Executor:
         To be called on the loop's thread. A sync task that a user cancels can only ask ``context.cancelled``. A lost
         lease wins over every other reason, since nothing may be written then.
         """
-        if attempt.stop_reason in (reason, "lease_lost"):
+        execution = attempt.execution
+        if execution.stop_reason in (reason, "lease_lost"):
             return
-        attempt.stop_reason = reason
-        if attempt.asyncio_task is not None and (reason != "cancelled" or attempt.compiled.killable):
-            attempt.asyncio_task.cancel()
+        execution.stop_reason = reason
+        if execution.asyncio_task is not None and (reason != "cancelled" or attempt.compiled.killable):
+            execution.asyncio_task.cancel()
 
 
 def _new_attempt(
@@ -250,9 +251,8 @@ def _new_attempt(
         task.aliases,
     )
     attempt = Attempt(delivery, message, task, claim, engine.state, deadline)
-    attempt.call = message.args, message.kwargs
     if signature.redact:
-        attempt.mask = _mask_of(signature, message)
+        attempt.execution.mask = _mask_of(signature, message)
     return attempt
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -58,49 +59,81 @@ def new_end(
         error,
         reason,
         next_at,
-        attempt.progress,
+        attempt.execution.progress,
         None,
         attempt.claim.now,
     )
 
 
 async def record(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome) -> Outcome:
-    """Store the end, over transient faults, and return the outcome of the message; LOST if it could not be stored.
+    """Store the end, over transient faults, and only then return the outcome of the message.
 
-    The function is never run again because its end could not be stored. An end that does not fit its record becomes a
-    failure. If not even that fits, it is stored without its error, or else the message is dead-lettered unrecorded.
+    LOST if the end could not be stored: the message stays. The function is never run again for that.
     """
-    try:
-        return await _store(engine, attempt, end, outcome)
-    except ResultError as refused:
-        too_large = refused
-    if end.state is not FAILED:
-        info = error_info(too_large)
-        end = new_end(engine, attempt, FAILED, error=info, reason="result")
-        outcome = DeadLetter(
-            "result", info, attempt.context.attempt, recorded=attempt.compiled.options.record != "none"
-        )
-        engine.observers.notify(engine.observers.attempt_ending, attempt, end)
+    fence, results = attempt.fence, engine.results
+    if fence is not None or (end.state is not RETRYING and attempt.compiled.options.record != "none"):
         try:
-            return await _store(engine, attempt, end, outcome)
-        except ResultError:
-            pass
+            if oversize(end.result_json):
+                end = await _offload_result(engine, attempt, end)
+            if fence is None:
+                number = attempt.context.attempt
+                write = functools.partial(results.put_finished, attempt.claim, number, end)
+                await _retry_until(engine, write, _give_up_at(attempt, end), _may_pass)
+            else:
+                try:
+                    state = await results.finish(fence, end)
+                except Exception as error:
+                    if not _may_pass(error):
+                        raise
+                    write_end = functools.partial(results.finish, fence, end)
+                    state = await _retry_until(engine, write_end, _give_up_at(attempt, end), _may_pass)
+                if state is None:
+                    engine.observers.notify("attempt_dropped", attempt, "lease_lost")
+                    return LOST
+                if state is not end.state:
+                    end = end._replace(state=state)
+        except Exception as error:
+            if isinstance(error, PayloadTooLarge | ResultError):
+                return await _record_too_large(engine, attempt, end, outcome, ResultError(str(error)))
+            number = attempt.context.attempt
+            if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
+                refusal = ResultError(f"the end of attempt {number} does not fit its record: {error}")
+                return await _record_too_large(engine, attempt, end, outcome, refusal)
+            text = "%s: the end of attempt %d could not be stored, its message stays: %s"
+            extra = fields(attempt.context, "finish_fault")
+            logger.error(text, attempt.context.task, number, error, extra=extra)
+            return LOST
+        if engine.record_faults.active:
+            engine.record_faults.recovered()
+    engine.observers.notify("attempt_ended", attempt, end)
+    return DONE if end.state is CANCELLED else outcome
+
+
+async def _record_too_large(
+    engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome, error: ResultError
+) -> Outcome:
+    """Record an end that does not fit as a failure, or a failure without its error, or dead-letter it unrecorded."""
+    if end.state is not FAILED:
+        info = error_info(error)
+        recorded = attempt.compiled.options.record != "none"
+        end = new_end(engine, attempt, FAILED, error=info, reason="result")
+        engine.observers.notify("attempt_failing", attempt, end)
+        letter = DeadLetter("result", info, attempt.context.attempt, recorded)
+        return await record(engine, attempt, end, letter)
     assert isinstance(outcome, DeadLetter)
-    try:
-        shorter = end._replace(error=end.error and end.error._replace(message="", traceback=""))
-        return await _store(engine, attempt, shorter, outcome)
-    except ResultError as refused:
-        logger.error("%s: %s", attempt.context.task, refused, extra=fields(attempt.context, "finish_fault"))
-        return outcome._replace(recorded=False)
+    if end.error is not None and (end.error.message or end.error.traceback):
+        shorter = end._replace(error=end.error._replace(message="", traceback=""))
+        return await record(engine, attempt, shorter, outcome)
+    logger.error("%s: %s", attempt.context.task, error, extra=fields(attempt.context, "finish_fault"))
+    return outcome._replace(recorded=False)
 
 
 async def release(engine: Engine, attempt: Attempt) -> Outcome:
     """Return an attempt to the queue that never entered its function, or was really stopped: it does not count."""
-    observers = engine.observers
-    if attempt.stop_reason == "lease_lost":
-        observers.notify(observers.attempt_dropped, attempt, "lease_lost")
+    if attempt.execution.stop_reason == "lease_lost":
+        engine.observers.notify("attempt_dropped", attempt, "lease_lost")
         return LOST
-    observers.notify(observers.attempt_dropped, attempt, "released")
+    engine.observers.notify("attempt_dropped", attempt, "released")
     fence = attempt.fence
     if fence is None:
         return Release(0)
@@ -110,65 +143,6 @@ async def release(engine: Engine, attempt: Attempt) -> Outcome:
     except Exception:
         return LOST
     return Release(0) if released else LOST
-
-
-async def _store(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome) -> Outcome:
-    """Store the end; only then is `outcome` the answer.
-
-    Raises:
-        ResultError: the result is too large for the table and there is no bucket that takes it, or the whole record is
-            too large.
-    """
-    fence = attempt.fence
-    if fence is not None or (end.state is not RETRYING and attempt.compiled.options.record != "none"):
-        try:
-            if oversize(end.result_json):
-                end = await _offload_result(engine, attempt, end)
-            state = await _write(engine, attempt, end)
-        except PayloadTooLarge as error:
-            raise ResultError(str(error)) from None
-        except ResultError:
-            raise
-        except Exception as error:
-            if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
-                text = f"the end of attempt {attempt.context.attempt} does not fit its record: {error}"
-                raise ResultError(text) from None
-            logger.error(
-                "%s: the end of attempt %d could not be stored, its message stays: %s",
-                attempt.context.task,
-                attempt.context.attempt,
-                error,
-                extra=fields(attempt.context, "finish_fault"),
-            )
-            return LOST
-        if state is None:
-            engine.observers.notify(engine.observers.attempt_dropped, attempt, "lease_lost")
-            return LOST
-        if engine.record_faults.active:
-            engine.record_faults.recovered()
-        if state is not end.state:
-            end = end._replace(state=state)
-    engine.observers.notify(engine.observers.attempt_ended, attempt, end)
-    return DONE if end.state is CANCELLED else outcome
-
-
-async def _write(engine: Engine, attempt: Attempt, end: AttemptEnd) -> State | None:
-    """Write the end, and return the state that the record has now; None if another holder took over."""
-    results, fence = engine.results, attempt.fence
-    if fence is None:
-        await _retry_until(
-            engine,
-            lambda: results.put_finished(attempt.claim, attempt.context.attempt, end),
-            _give_up_at(attempt, end),
-            _may_pass,
-        )
-        return end.state
-    try:
-        return await results.finish(fence, end)
-    except Exception as error:
-        if not _may_pass(error):
-            raise
-        return await _retry_until(engine, lambda: results.finish(fence, end), _give_up_at(attempt, end), _may_pass)
 
 
 async def _offload_result(engine: Engine, attempt: Attempt, end: AttemptEnd) -> AttemptEnd:

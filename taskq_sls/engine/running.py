@@ -30,47 +30,44 @@ async def run(engine: Engine, attempt: Attempt, loop: asyncio.AbstractEventLoop)
         The end, to be stored, and the outcome that then follows. None if the attempt does not count: its lease was lost,
         or the worker's shutdown stopped it.
     """
-    observers = engine.observers
-    observers.notify(observers.attempt_started, attempt)
-    attempt.asyncio_task = task = asyncio.current_task(loop)
+    engine.observers.notify("attempt_started", attempt)
+    execution = attempt.execution
+    execution.asyncio_task = task = asyncio.current_task(loop)
     token = _current.set(attempt.context)
     result: object = None
     error: BaseException | None = None
-    process = os.getpid()
     try:
         result = await attempt.compiled.onion(attempt.context)
     except BaseException as raised:  # even SystemExit is only the end of an attempt
-        if isinstance(raised, asyncio.CancelledError) and attempt.stop_reason is None and task and task.cancelling():
+        if isinstance(raised, asyncio.CancelledError) and execution.stop_reason is None and task and task.cancelling():
             raise
         error = raised
     finally:
-        attempt.asyncio_task = None
+        execution.asyncio_task = None
         _current.reset(token)
-        if attempt.stop_reason is not None and task is not None:
+        if execution.stop_reason is not None and task is not None:
             # Our own stop has done its work; what follows must be able to wait.
             while task.cancelling():
                 task.uncancel()
-    if os.getpid() != process:  # the function forked; the child's event loop shares the selector with ours
+    if os.getpid() != engine.pid:  # the function forked; the child's event loop shares the selector with ours
         end_fork(error)
     # From here on no stop can interrupt: the end must become durable.
-    ending: Ending | None = None
     if error is None:
         try:
             result_json = attempt.compiled.signature.encode_result(result)
-            ending = new_end(engine, attempt, SUCCEEDED, result_json=result_json), DONE
+            return new_end(engine, attempt, SUCCEEDED, result_json=result_json), DONE
         except (ArgumentsError, ResultError) as refused:
             error = refused if isinstance(refused, ResultError) else ResultError(str(refused))
-    if error is not None:
-        ending = _failure(engine, attempt, error)
+    ending = _failure(engine, attempt, error)
     if ending is not None:
-        observers.notify(observers.attempt_ending, attempt, ending[0])
+        engine.observers.notify("attempt_failing", attempt, ending[0])
     return ending
 
 
 def _failure(engine: Engine, attempt: Attempt, error: BaseException) -> Ending | None:
     """The end of an attempt whose function raised: a retry, or the last one."""
     retry = attempt.compiled.options.retry
-    stop_reason = attempt.stop_reason
+    stop_reason = attempt.execution.stop_reason
     if stop_reason == "lease_lost":
         return None
     if isinstance(error, asyncio.CancelledError):
@@ -99,5 +96,5 @@ def _failure(engine: Engine, attempt: Attempt, error: BaseException) -> Ending |
 
 
 def _masked(attempt: Attempt, info: ErrorInfo) -> ErrorInfo:
-    mask = attempt.mask
+    mask = attempt.execution.mask
     return info if mask is None else info._replace(message=mask(info.message), traceback=mask(info.traceback))

@@ -213,9 +213,12 @@ def fifo_groups(deliveries: Sequence[Delivery], fifo: Callable[[str], bool]) -> 
     return result
 
 
+_LEAVING = (Done, DeadLetter)
+
+
 def leaves_queue(outcome: Outcome) -> bool:
     """True if the message leaves the queue, so that the next of its group may run."""
-    return isinstance(outcome, Done | DeadLetter)
+    return isinstance(outcome, _LEAVING)
 
 
 class GroupLocks:

@@ -109,7 +109,7 @@ class RecordBatch:
             len(running),
             extra={"action": "deadline_ignored"},
         )
-        self.stuck = running & {attempt.asyncio_task for attempt in self._executor.running.values()}
+        self.stuck = running & {attempt.execution.asyncio_task for attempt in self._executor.running.values()}
         self._abandoned = True
         for task in running - self.stuck:
             task.cancel()

@@ -58,11 +58,12 @@ class StuckWatch:
             blocked, checked_at = loop.time() - checked_at - pause, loop.time()
             before, late = late, set()
             for attempt in list(self._executor.running.values()):
-                if attempt.stuck_at is None:
+                execution = attempt.execution
+                if execution.stuck_at is None:
                     continue
                 late.add(attempt)
-                attempt.stuck_at += blocked
-                if attempt.stuck_at <= checked_at and attempt in before and attempt not in self._stuck:
+                execution.stuck_at += blocked
+                if execution.stuck_at <= checked_at and attempt in before and attempt not in self._stuck:
                     self._stuck.add(attempt)
                     self._end_over(attempt)
             self._stuck &= late
@@ -74,7 +75,7 @@ class StuckWatch:
             "lease has ended. With run_in='process' only the task would be killed",
             context.task,
             context.timeout,
-            (attempt.stuck_after or 0) - (context.timeout or 0),
+            (attempt.execution.stuck_after or 0) - (context.timeout or 0),
             extra=fields(context, "worker_stuck"),
         )
         self._ask_to_end()

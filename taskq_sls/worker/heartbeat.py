@@ -188,7 +188,7 @@ class Heartbeat:
             seconds = self._visibility_timeouts.get(attempt.delivery.queue, VISIBILITY_TIMEOUT)
             # By both clocks: the wall clock may be set back, and the monotonic one stops while the machine sleeps.
             outlived = attempt.lease_until - now <= seconds * 2 / 3 or machine - attempt.leased_at >= seconds / 3
-            if outlived or attempt.progress is not attempt.progress_saved:
+            if outlived or attempt.execution.progress is not attempt.progress_saved:
                 due.append(attempt)
         if not due:
             return True
@@ -199,7 +199,7 @@ class Heartbeat:
         return any(renewed)
 
     async def _renew(self, attempt: Attempt) -> bool:
-        fence, progress = attempt.fence, attempt.progress
+        fence, progress = attempt.fence, attempt.execution.progress
         assert fence is not None
         now, machine = self._clock.time(), time.monotonic()
         seconds = self._visibility_timeouts.get(attempt.delivery.queue, VISIBILITY_TIMEOUT)

@@ -233,7 +233,7 @@ def _frames(innermost: FrameType | None, outermost: FrameType | None) -> list[Fr
 
 def _is_of_attempt(task: asyncio.Task[Any], outermost: FrameType, running: Collection[Attempt]) -> bool:
     """True if an attempt runs in `task`, or created it: a created task inherits the context variables."""
-    if any(attempt.asyncio_task is task for attempt in running):
+    if any(attempt.execution.asyncio_task is task for attempt in running):
         return True
     variables: contextvars.Context | None = None
     if sys.version_info >= (3, 12):

@@ -16,12 +16,14 @@ from taskq_sls import TaskQ
 from taskq_sls.brokers.base import Broker
 from taskq_sls.client.services import Services
 from taskq_sls.core.clock import Clock
+from taskq_sls.core.context import TaskContext
 from taskq_sls.core.delivery import Delivery, Outcome, Release
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow
 from taskq_sls.engine.attempt import Attempt
 from taskq_sls.engine.settling import GroupLocks, fifo_groups
 from taskq_sls.errors import TaskQError
 from taskq_sls.results.base import ResultBackend
+from taskq_sls.results.records import Fence
 from taskq_sls.worker.heartbeat import Heartbeat
 from taskq_sls.worker.in_flight import InFlight
 from taskq_sls.worker.settler import Settler
@@ -124,6 +126,9 @@ class SimWorker:
         self.frozen_until = max(self.frozen_until, self.clock.time() + seconds)
         if long:
             self.paused_until = self.frozen_until
+
+    def fence(self, context: TaskContext) -> Fence | None:
+        return next(each.fence for each in self.executor.running.values() if each.context is context)
 
     def was_paused_during(self, run: Run) -> bool:
         """Whether it slept longer than a lease while it ran this, or right before."""

@@ -19,11 +19,9 @@ from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.flow import AsyncFlow, drive
 from taskq_sls.core.message import deduplication_id
 from taskq_sls.core.queues import dead_letter_name
-from taskq_sls.engine.attempt import Attempt
 from taskq_sls.errors import AwsError, EnqueueError, TaskQError
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.results.records import Fence
 from taskq_sls.testing import Faults, FaultyResults
 from tests.model.ledger import Ledger, Run
 from tests.model.sim_worker import BeatFlow, Crashed, SimWorker
@@ -380,7 +378,7 @@ class Storm:
     async def work(self, context: TaskContext) -> str:
         """The one function behind all tasks: looks around, and ends as its id, run and attempt say."""
         worker: SimWorker = context.state
-        fence = _fence(context)
+        fence = worker.fence(context)
         run = Run(context.id, context.run, context.attempt, fence.owner if fence else None, worker, self.clock.time())
         worker.runs.append(run)
         self._look_around(run)
@@ -401,7 +399,7 @@ class Storm:
             seconds = dice.uniform(HOLD, 5 * HOLD)  # longer than a lease: the heartbeat must carry it
         await asyncio.sleep(seconds)
         await worker.step()
-        fence = _fence(context)
+        fence = worker.fence(context)
         owner = fence.owner if fence else ""
         healed = context.run > 0 and dice.random() < 0.7
         if temper < 0.12 and not healed:
@@ -445,12 +443,6 @@ class _Handed:
 
 async def _nothing() -> None:
     return
-
-
-def _fence(context: TaskContext) -> Fence | None:
-    attempt = context._execution
-    assert isinstance(attempt, Attempt)
-    return attempt.fence
 
 
 def _declare(storm: Storm) -> dict[str, Any]:

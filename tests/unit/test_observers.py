@@ -17,7 +17,7 @@ from taskq_sls.core.message import Message
 from taskq_sls.engine.attempt import Attempt, Engine, Observer
 from taskq_sls.results.records import AttemptEnd
 
-HOOKS = ["admit", "attempt_started", "attempt_ending", "attempt_ended", "attempt_dropped", "message_done"]
+HOOKS = ["admit", "attempt_started", "attempt_failing", "attempt_ended", "attempt_dropped", "message_done"]
 
 
 class Seen(Observer):
@@ -32,8 +32,8 @@ class Seen(Observer):
         self.hooks.append("started")
         self.thread_waits[attempt.context.id] = attempt.thread_wait
 
-    def attempt_ending(self, attempt: Attempt, end: AttemptEnd) -> None:
-        self.hooks.append(("ending", end.state))
+    def attempt_failing(self, attempt: Attempt, end: AttemptEnd) -> None:
+        self.hooks.append(("failing", end.state))
 
     def attempt_ended(self, attempt: Attempt, end: AttemptEnd) -> None:
         self.hooks.append(("ended", end.state, end.reason))
@@ -64,7 +64,7 @@ async def test_an_observer_sees_the_start_and_the_stored_end(observe: Callable[[
 
     assert await rig.run(job) == Done()
     succeeded = State.SUCCEEDED
-    assert seen.hooks == ["admit", "started", ("ending", succeeded), ("ended", succeeded, None), "done"]
+    assert seen.hooks == ["admit", "started", ("ended", succeeded, None), "done"]
 
 
 async def test_an_observer_sees_a_retry_and_its_reason_in_the_end(observe: Callable[[Observer], None]) -> None:
@@ -76,7 +76,7 @@ async def test_an_observer_sees_a_retry_and_its_reason_in_the_end(observe: Calla
         raise ValueError
 
     await rig.run(job)
-    assert seen.hooks[2:] == [("ending", State.FAILED), ("ended", State.FAILED, "exhausted"), "done"]
+    assert seen.hooks[2:] == [("failing", State.FAILED), ("ended", State.FAILED, "exhausted"), "done"]
 
 
 async def test_an_observer_sees_no_end_of_an_attempt_that_is_released(observe: Callable[[Observer], None]) -> None:
@@ -108,7 +108,7 @@ async def test_an_observer_sees_no_end_of_an_attempt_whose_end_another_holder_re
 
     monkeypatch.setattr(rig.results, "finish", refused)
     await rig.run(job)
-    assert seen.hooks == ["admit", "started", ("ending", State.SUCCEEDED), ("dropped", "lease_lost")]
+    assert seen.hooks == ["admit", "started", ("dropped", "lease_lost")]
 
 
 async def test_an_observer_learns_how_long_a_sync_task_waited_for_a_thread(observe: Callable[[Observer], None]) -> None:

@@ -372,7 +372,7 @@ async def test_progress_is_told_while_the_task_runs(rig: Rig, tmp_path: Path) ->
     go = tmp_path / "go"
     running = asyncio.create_task(rig.run(in_process(rig, functions.report), str(go)))
     executor = await rig.executor()
-    await until(lambda: [attempt.progress for attempt in executor.running.values()] == [(1, 2, "half")])
+    await until(lambda: [attempt.execution.progress for attempt in executor.running.values()] == [(1, 2, "half")])
     go.touch()
     await running
     assert rig.record().progress == (2, 2, None)

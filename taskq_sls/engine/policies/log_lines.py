@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ...core.states import CANCELLED, FAILED, RETRYING, SUCCEEDED, State
+from ...core.states import CANCELLED, FAILED, RETRYING, State
 from ...middleware.logging import fields
 from ...results.records import AttemptEnd
 from ..attempt import Attempt, Observer
@@ -15,9 +15,7 @@ logger = logging.getLogger("taskq_sls.task")
 class LogLines(Observer):
     """Logs every end but a success, before it is stored: the error is not lost with the end."""
 
-    def attempt_ending(self, attempt: Attempt, end: AttemptEnd) -> None:
-        if end.state is SUCCEEDED:
-            return
+    def attempt_failing(self, attempt: Attempt, end: AttemptEnd) -> None:
         context = attempt.context
         if end.state is State.EXPIRED:
             logger.info("%s expired", context.task, extra=fields(context, "task_expired"))

@@ -1,16 +1,16 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv, once.
 #
-#   make demo            a real job on this machine: AWS by moto, a worker process, a few hundred tasks
+#   make demo            a real job on this machine: moto as AWS, a worker process, a few hundred tasks
 #   make test            the tests; ARGS="-k word" goes to pytest
 #   make e2e             the tests that deploy: the SAM CLI, an emulated AWS, Lambda's own runtime; no Docker, no account
-#   make emulators       the conformance suites and provisioning against dynalite and fauxqs, on a Node that comes as a wheel
+#   make emulators       the conformance suites and provisioning against dynalite and fauxqs; Node comes as a wheel
 #   make lowest newest   the fast part of the tests with the lowest direct dependencies of pyproject.toml, and the newest
-#   make other-pythons   the fast part of the tests with Python 3.12 and 3.13, where they are found
-#   make browser         the tests of the dashboard in a real Chromium, which has to be on the PATH (apt install chromium)
-#   make coverage       the tests with a report of the lines and branches that they reach
-#   make bench           side by side with the bare client and the alternatives; a quarter of an hour, never part of a test
+#   make other-pythons   the fast part of the tests with Python 3.12 and 3.13, if they are installed
+#   make browser         the tests of the dashboard in Chromium, which must be on the PATH (apt install chromium)
+#   make coverage        the tests with a report of covered lines and branches
+#   make bench           the library beside the bare client and the alternatives; a quarter of an hour, not a test
 #   make lint types build clean
-#   make template        template.yaml, anew from the reference app; `make build-...` is what `sam build` calls
+#   make template        renders template.yaml from the reference app; `sam build` calls `make build-...`
 #
 # Another interpreter: make test PYTHON=python3.13
 
@@ -18,7 +18,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-# What the code of the Lambda functions is built for: as the template's parameters Runtime and Architecture.
+# Target of the Lambda functions' code, equal to the template's parameters Runtime and Architecture.
 RUNTIME ?= python3.13
 ARCHITECTURE ?= arm64
 BOTO3 ?=
@@ -28,20 +28,20 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 NEW_ENOUGH := $(shell $(PYTHON) -c 'import sys; print(int(sys.version_info >= (3, 11)))' 2>/dev/null)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-# One stamp per version, so that another PYTHON makes the environment anew.
+# One stamp per version, so that another PYTHON rebuilds the environment.
 PACKAGES := $(VENV)/.packages-$(VERSION)
 READY := $(VENV)/.ready-$(VERSION)
 
-# What deploys and what is deployed to, each with the versions that it asks for.
+# The SAM CLI and the emulated AWS, each in its own environment because of their version pins.
 DEPLOYING := .venv-sam/.ready-$(VERSION) .venv-ministack/.ready-$(VERSION)
 
-# The fast part: what a version of a dependency or of Python can break.
+# The fast part: tests that another version of a dependency or of Python can break.
 WORKER := tests/process/test_worker_process.py::test_sigterm_lets_tasks_finish_gives_back_the_rest_and_exits_with_0
 FAST := -n 2 --dist loadfile tests/unit $(WORKER) --ignore-glob=tests/unit/test_template_* --ignore-glob=tests/unit/test_cron_* \
 	--ignore-glob=tests/unit/test_dst*
 AWS_TESTS := tests/conformance/test_broker_conformance.py tests/integration/test_aws_port.py \
 	tests/integration/test_direct_calls.py tests/integration/test_sqs_broker.py
-# These compare the checkout's pins with what is installed.
+# These tests compare the checkout's pins with the installed versions.
 PINNED := tests/unit/test_packaging.py tests/unit/test_infra.py
 # The tests' own packages, at their pins, beside dependencies of other versions.
 TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio pytest-randomly pytest-rerunfailures \
@@ -53,7 +53,7 @@ TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio p
 demo: $(READY)
 	@$(BIN)/python -m local.demo $(ARGS)
 
-# A file's tests stay together, since they share servers; two processes, since much of their time is waiting.
+# A file's tests stay together, because they share servers. Two processes, because tests mostly wait.
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
@@ -77,7 +77,7 @@ newest: .venv-newest/.ready-$(VERSION)
 other-pythons: $(READY)
 	@for version in 3.12 3.13; do \
 		[ $$version != $(VERSION) ] || continue; \
-		python=$$(.ci/find_python $$version) || { echo "skipped: Python $$version is not here"; continue; }; \
+		python=$$(.ci/find_python $$version) || { echo "skipped: Python $$version is not installed"; continue; }; \
 		echo "Python $$version: $$python"; \
 		$(MAKE) --no-print-directory .venv-python$$version/.ready && .venv-python$$version/bin/python -m pytest $(FAST) $(ARGS) || exit 1; \
 	done
@@ -128,11 +128,11 @@ $(READY): $(PACKAGES) pyproject.toml
 
 .venv-browser/.ready-$(VERSION): requirements/dev.txt
 
-# The lowest are made anew when the bounds change, the newest each time.
+# The lowest are rebuilt if the bounds change, the newest each time.
 .venv-newest/.ready-$(VERSION): FORCE
 .venv-newest/.ready-$(VERSION): RESOLUTION := highest
 .venv-lowest/.ready-$(VERSION): RESOLUTION := lowest-direct
-# What the test client of Starlette needs, from 1 on and before.
+# The HTTP client that Starlette's test client needs, from version 1 and before.
 .venv-newest/.ready-$(VERSION): CLIENT := httpx2
 .venv-lowest/.ready-$(VERSION): CLIENT := httpx==0.28.1
 .venv-lowest/.ready-$(VERSION) .venv-newest/.ready-$(VERSION): requirements/dev.txt pyproject.toml | $(READY)

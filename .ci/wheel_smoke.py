@@ -1,4 +1,4 @@
-"""What the wheel must do in an environment with nothing but what it asks for."""
+"""Checks that the wheel works in an environment with only its required dependencies."""
 
 import importlib.util
 import sys
@@ -31,7 +31,7 @@ for extra in ("aiobotocore", "moto", "flask", "pytest", "watchfiles", "fastapi",
     assert importlib.util.find_spec(extra) is None, f"{extra} came with the wheel: it belongs to an extra"
 
 assert resources.files("taskq_sls").joinpath("py.typed").is_file()
-scripts = {one.name: one for one in metadata.entry_points(group="console_scripts")}
+scripts = {script.name: script for script in metadata.entry_points(group="console_scripts")}
 taskq = scripts["taskq"].load()
 assert callable(taskq), "the command needs more than the core"
 with tempfile.TemporaryDirectory() as folder:

@@ -1,1 +1,1 @@
-"""Measurements. Never part of the tests: the figures depend on the machine and its noise."""
+"""Measurements. They are not part of the tests, because the figures depend on the machine and its load."""

@@ -1,6 +1,6 @@
 """Cold start of the worker handler: import, first client and all, against boto3 with a DynamoDB client.
 
-Run with the Python of an environment that has the wheel installed, so that byte code is there:
+Run with the Python of an environment that has the wheel installed, so that byte code exists:
     python -m benchmarks.cold_start
 Budgets: 1.25 x, and 1.10 x where all annotations are JSON types. CPU seconds of whole processes, run in turn.
 """

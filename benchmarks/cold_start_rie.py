@@ -77,7 +77,7 @@ def main() -> None:
                     taken[name].append(seconds)
     print(f"{RUNTIME} on {ARCHITECTURE}, {rounds} rounds; init phase, median and least; ratio to {BASE!r}")
     for name, values in taken.items():
-        ratio = statistics.median(one / base for one, base in zip(values, taken[BASE], strict=True))
+        ratio = statistics.median(value / base for value, base in zip(values, taken[BASE], strict=True))
         least = min(values) / min(taken[BASE])
         print(
             f"{name:26} {statistics.median(values) * 1000:6.0f} ms {min(values) * 1000:6.0f} ms"

@@ -1,4 +1,4 @@
-"""Starts a contender in its own environment and reads what it measured."""
+"""Starts a contender in its own environment and reads its report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def start(
     """Start a contender's process."""
     order = {"queue": queue, "size": BODY, "tuned": False, **options}
     environment = {**os.environ, **endpoints.environment(tapped=tapped), "PYTHONWARNINGS": "ignore"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each would compile what it imports, again and again
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each contender would compile its imports again
     environment["PYTHONPATH"] = f"{HERE}{os.pathsep}{ROOT}" if contender == "taskq_sls" else str(HERE)
     return subprocess.Popen(
         [python_of(contender), str(HERE / FILES[contender]), role, json.dumps(order)],
@@ -57,7 +57,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 300) -> dict[str, Any]:
-    """Wait for its end; what it reported."""
+    """Wait for the contender's end; return its report."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -72,7 +72,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 300) -> dict[str, An
 
 
 def run(endpoints: Endpoints, contender: str, role: str, queue: str, **options: Any) -> dict[str, Any]:
-    """Run a contender to its end; five minutes, and five more for each hundred thousand tasks, are its limit."""
+    """Run a contender to its end. The limit is five minutes, and five more for each hundred thousand tasks."""
     limit = 300 * (1 + options.get("tasks", 0) / 100_000)
     return finish(start(endpoints, contender, role, queue, **options), limit)
 

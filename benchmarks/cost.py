@@ -1,9 +1,9 @@
-"""What a million tasks cost, by recording level, batch size, memory and payload size, as docs/cost.md shows it.
+"""The price of a million tasks by recording level, batch size, memory and payload size, as in docs/cost.md.
 
 Run: python -m benchmarks.cost
-Nothing is measured here: prices and the reference task are below, and all is worked out from them. Change one and
-run it again. That the write units are right is tested against the calls that the library makes
-(tests/integration/test_write_units.py), and the page against what is printed here (tests/unit/test_cost.py).
+Nothing is measured here: all figures follow from the prices and the reference task below. Change one and run it
+again. Tests compare the write units with the library's calls (tests/integration/test_write_units.py), and the page with
+this output (tests/unit/test_cost.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MILLION = 1_000_000
 
 
 class Prices(NamedTuple):
-    """US dollars in us-east-1 (list prices as known in November 2026), without free tiers and discounts for volume."""
+    """US dollars in us-east-1 (list prices of November 2026), without free tiers and discounts for volume."""
 
     sqs_request: float = 0.40 / MILLION
     """Standard queues; FIFO 0.50. Each 64 KB of a message or a batch is a request."""
@@ -51,12 +51,12 @@ class Task(NamedTuple):
 
     computing: float = 2.0
     waiting: float = 50.0
-    """For others: a database, an HTTP call. The records of a batch wait together."""
+    """Wait for other services, such as a database. The records of a batch wait together."""
     record_bytes: int = 1_200
-    """The item and its two index entries, with what DynamoDB adds to each."""
+    """The item and its two index entries, with DynamoDB's overhead for each."""
     kept_days: float = 15.0
     log_bytes: int = 500
-    """One line at level INFO as Lambda writes it, with what CloudWatch adds."""
+    """One line at level INFO as Lambda writes it, with CloudWatch's overhead."""
     invocation_log_bytes: int = 850
     """Lambda's own two lines of each invocation, its start and its report, likewise."""
 
@@ -68,7 +68,7 @@ UNITS = {"none": 0, "finished": 3, "started": 4, "queued": 5}
 """Write units of a task that succeeds at its first attempt, index writes included."""
 
 CALLS = {"none": 0, "finished": 1, "started": 2, "queued": 2}
-"""Of them, the calls that the worker makes; the first of `queued` is the producer's."""
+"""The calls among them that the worker makes; the first of `queued` is the producer's."""
 
 UNITS_PER_RETRY = 4
 """At `started` and `queued`; none at the other levels."""
@@ -80,7 +80,7 @@ INVOCATION_COMPUTING = 1.0
 """Milliseconds of each invocation."""
 
 WHOLE_PROCESSOR = 1_769
-"""MB of memory with which a function gets one (Lambda guide)."""
+"""MB of memory for which a function gets one vCPU (Lambda guide)."""
 
 TRACED = 0.05
 """Share of invocations that X-Ray samples under load."""
@@ -92,13 +92,13 @@ CHUNK = 64
 """KB of a message, or of a batch of them, that count as one request of SQS (SQS pricing)."""
 
 LARGEST_MESSAGE = 1_024
-"""KB of a message and of a batch; what is larger goes to the bucket (SQS quotas)."""
+"""Largest message or batch in KB; larger ones go to the bucket (SQS quotas)."""
 
 LARGEST_RECORD = 350
-"""KB of a result in a record; what is larger goes to the bucket."""
+"""Largest result in a record, in KB; larger ones go to the bucket."""
 
 MESSAGE_DAYS, RESULT_DAYS = 45, 16
-"""How long an object of arguments and one of a result is kept."""
+"""Days for which an object of arguments, and one of a result, is kept."""
 
 PAYLOADS = (0.2, 4, 16, 64, 256, 1_000, 4_000)
 """KB of arguments, or of a result."""
@@ -108,7 +108,7 @@ BATCHES = (1, 10, 100)
 MEMORIES = (128, 512, 1_769)
 
 IDLE_POLLS_PER_MINUTE = 15
-"""Of a mapping: 5 pollers of 20 seconds."""
+"""Polls of an idle event source mapping: 5 pollers of 20 seconds."""
 
 MINUTES_PER_MONTH = 30 * 24 * 60
 
@@ -135,7 +135,7 @@ def sqs_requests(batch: int, *, sent_in_tens: bool = True, kilobytes: float = 0.
 
 
 def _chunks(together: int, kilobytes: float) -> float:
-    """Requests that a message of so many sent or received together counts as."""
+    """Requests for which one message counts if `messages` of them are sent or received together."""
     together = max(1, min(together, int(LARGEST_MESSAGE / kilobytes)))
     return math.ceil(together * kilobytes / CHUNK) / together
 
@@ -146,7 +146,7 @@ def sqs_cost(batch: int, kilobytes: float = 0.2) -> float:
 
 
 def bucket_cost(kilobytes: float, largest: float, days: float) -> float:
-    """A million payloads, where they are larger than `largest`: written, read once, and kept."""
+    """A million payloads larger than `largest`: written, read once, and stored."""
     if kilobytes <= largest:
         return 0.0
     kept = kilobytes / 1e6 * days / 30 * PRICES.object_gb_month
@@ -154,19 +154,19 @@ def bucket_cost(kilobytes: float, largest: float, days: float) -> float:
 
 
 def result_cost(kilobytes: float) -> float:
-    """A million results: the write units that they add to the write that ends the task, or the bucket."""
+    """A million results: the write units that they add to the finish, or the bucket."""
     bucket = bucket_cost(kilobytes, LARGEST_RECORD, RESULT_DAYS)
     more = 0 if bucket else math.ceil(kilobytes + 0.6) - 1  # beside 600 bytes of the record itself
     return bucket + MILLION * more * PRICES.write_unit
 
 
 def writes_cost(level: str) -> float:
-    """A million tasks: what is recorded."""
+    """A million tasks: writes of records."""
     return MILLION * UNITS[level] * PRICES.write_unit
 
 
 def storage_cost(level: str) -> float:
-    """A million tasks: their records until DynamoDB drops them, which costs nothing."""
+    """A million tasks: their records until DynamoDB deletes them, which is free."""
     gigabytes = 0 if level == "none" else MILLION * TASK.record_bytes / 1e9
     return gigabytes * TASK.kept_days / 30 * PRICES.table_gb_month
 
@@ -185,13 +185,13 @@ def total(level: str, batch: int, memory: int) -> float:
 
 
 def idle_queue() -> float:
-    """A month of a queue with a function and nothing to do: polls and alarms."""
+    """A month of an idle queue with a function: polls and alarms."""
     polls = IDLE_POLLS_PER_MINUTE * MINUTES_PER_MONTH * PRICES.sqs_request
     return polls + (_alarms(2) - _alarms(1)) * PRICES.alarm_month
 
 
 def idle_stack() -> float:
-    """A month of a stack with one queue and nothing to do."""
+    """A month of an idle stack with one queue."""
     return idle_queue() + (2 * _alarms(1) - _alarms(2)) * PRICES.alarm_month + PRICES.dashboard_month
 
 
@@ -243,10 +243,10 @@ def _size(kilobytes: float) -> str:
 
 
 def extras_table() -> str:
-    """What comes on top."""
+    """Additional costs."""
     sent_alone = MILLION * (sqs_requests(10, sent_in_tens=False) - sqs_requests(10)) * PRICES.sqs_request
     fifo = MILLION * sqs_requests(10) * (PRICES.sqs_fifo_request - PRICES.sqs_request)
-    # Retries come back one by one: hidden by a call, received by another.
+    # A retry needs two requests of its own: one changes the visibility timeout, one receives the message.
     retry = MILLION * (UNITS_PER_RETRY * PRICES.write_unit + 2 * PRICES.sqs_request) + lambda_cost("started", 1, 512)
     rows = [
         ("each million of tasks sent alone (`enqueue`) instead of in tens", sent_alone),

@@ -1,8 +1,8 @@
-"""How long the dashboard's pages take with 100,000 tasks in the table, warm.  python -m benchmarks.dashboard
+"""Response times of the dashboard's pages with 100,000 tasks in the table, warm.  python -m benchmarks.dashboard
 
 Over the table's own backend and a real client, with a DynamoDB in a process of its own that answers from sorted lists,
-each call after a given time (emulators look through all items for every query, and would be what is measured); and in
-memory, where a listing looks through all records too. The budget is 300 ms a page, over the table.
+each call after a given time (emulators read all items for every query, and would dominate the result); and in memory,
+where a listing reads all records too. The budget is 300 ms a page, over the table.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ PAGES = (
 )
 
 START = 1_800_000_000.0
-"""What the clock of the testing kit shows at first."""
+"""The first time of the testing kit's clock, in epoch seconds."""
 
 BUDGET = 300.0
 """Milliseconds."""
 
 
 class Table:
-    """A DynamoDB client and what is behind it: items by key, indexes as sorted lists."""
+    """A DynamoDB client with its own storage: items by key, indexes as sorted lists."""
 
     def __init__(self) -> None:
         self._items: dict[str, dict[str, Any]] = {}
@@ -205,7 +205,7 @@ async def count(store: MetricStore, now: float) -> None:
 
 
 async def measure(app: TaskQ, rounds: int, calls: Callable[[], Counter[str]]) -> float:
-    """Ask for every page; answers the slowest median, in milliseconds."""
+    """Request every page; return the slowest median in milliseconds."""
     token, digest = new_token()
     api = app.api(auth="tokens", tokens={"bench": {"hash": digest, "scopes": list(SCOPES)}})
     slowest = 0.0

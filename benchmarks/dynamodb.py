@@ -1,7 +1,7 @@
-"""A DynamoDB endpoint that keeps nothing and accepts everything, so that what is measured is the client.
+"""A DynamoDB endpoint that stores nothing and accepts everything, so that the client is measured.
 
-moto and MiniStack answer some hundred writes a second and would be what is measured. Each write is answered as one
-whose condition held on an item that was not there; reads find nothing.  python -m benchmarks.dynamodb
+moto and MiniStack answer some hundred writes a second and would dominate the result. Each write is answered as if its
+condition was true on an item that did not exist; reads find nothing.  python -m benchmarks.dynamodb
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ ANSWERS = {
 }
 
 
-class Table(Requests):
+class TableStub(Requests):
     counts: Counter[str] = Counter()
 
     def requested(self, request: Request) -> None:
         if request.path == CONTROL:
-            self.transport.write(answer(json.dumps(Table.counts).encode()))
-            Table.counts = Counter()
+            self.transport.write(answer(json.dumps(TableStub.counts).encode()))
+            TableStub.counts = Counter()
             return
-        Table.counts[request.operation] += 1
+        TableStub.counts[request.operation] += 1
         self.transport.write(answer(ANSWERS.get(request.operation, b"{}")))
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Table))
+    asyncio.run(serve(TableStub))

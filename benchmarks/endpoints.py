@@ -1,4 +1,4 @@
-"""What the clients are measured against, started and stopped: fauxqs for SQS, a tap before it, a DynamoDB that nods."""
+"""Starts and stops the endpoints: fauxqs for SQS, a proxy that counts its requests, and a DynamoDB stub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Endpoints:
 
     Attributes:
         direct: URL of SQS itself.
-        tapped: URL of SQS with the tap before it, which counts and delays.
+        tapped: URL of SQS behind the proxy, which counts and delays requests.
         dynamodb: URL of the table.
     """
 
@@ -45,13 +45,13 @@ class Endpoints:
 
     @contextlib.contextmanager
     def queue(self) -> Iterator[str]:
-        """The URL of a queue that nobody else uses."""
+        """The URL of a new queue."""
         url = self._admin.create_queue(QueueName=next(self._names))["QueueUrl"]
         yield url
         self._admin.delete_queue(QueueUrl=url)
 
     def environment(self, *, tapped: bool) -> dict[str, str]:
-        """For a process that uses them."""
+        """The environment of a process that uses them."""
         return {
             "AWS_ENDPOINT_URL_SQS": self.tapped if tapped else self.direct,
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb,
@@ -61,11 +61,11 @@ class Endpoints:
         }
 
     def counts(self, *, delay: float = 0.0) -> dict[str, int]:
-        """SQS requests through the tap since the last time; from now on each is delayed by `delay` seconds."""
+        """SQS requests through the proxy since the last call; later ones are delayed by `delay` seconds each."""
         return _control(self._tap, {"delay": delay})
 
     def writes(self) -> dict[str, int]:
-        """DynamoDB requests since the last time."""
+        """DynamoDB requests since the last call."""
         return _control(self._dynamodb, {})
 
 

@@ -1,4 +1,4 @@
-"""What is compared, each installed at pinned versions into an environment of its own under .bench/."""
+"""Environments of the contenders below .bench/, each with pinned versions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PEERS = {"taskiq": "bench-taskiq.txt", "celery": "bench-celery.txt", "dramatiq":
 
 
 def python_of(contender: str) -> str:
-    """The interpreter a contender runs in: the library's own also for the bare client, whose versions so are equal."""
+    """The interpreter of a contender. The bare client uses the library's, so that its versions are equal."""
     return str(HOME / contender / "bin" / "python") if contender in PEERS else sys.executable
 
 
 def install() -> None:
-    """Make what is missing, or was made from other pins."""
+    """Create the environments that are missing or have other pins."""
     for name, pins in PEERS.items():
         _environment(name, PINS / pins)
     _environment("node", PINS / "bench-node.txt")
@@ -30,7 +30,7 @@ def install() -> None:
 
 
 def fauxqs_command() -> list[str]:
-    """How the SQS endpoint is started."""
+    """The command that starts the SQS endpoint."""
     return [str(_node()), str(HOME / "fauxqs" / "node_modules" / "fauxqs" / "dist" / "cli.js")]
 
 
@@ -64,7 +64,7 @@ def _node() -> Path:
 
 
 class _Stamp:
-    """Says of a folder what it was made from."""
+    """A file in the folder that records its pins."""
 
     def __init__(self, folder: Path, pins: bytes) -> None:
         self._file = folder / ".made-from"

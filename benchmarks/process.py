@@ -1,4 +1,4 @@
-"""What one message costs in the core and in the Lambda handler, in units of ``json.loads`` of its body.
+"""The cost of one message in the engine and in the Lambda handler, in units of ``json.loads`` of its body.
 
 Run: python -m benchmarks.process
 Budgets: process of an async no-op task with claim and finish in memory, 8 x; a sync task at most 15 us more;
@@ -117,7 +117,7 @@ def handling(task: str) -> Any:
 
 
 class Context:
-    """As much of Lambda's context as the handler reads."""
+    """The part of Lambda's context that the handler reads."""
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Ratio(NamedTuple):
-    """`microseconds` of CPU per unit of work, and how often the reference fits into it (median, low, high)."""
+    """CPU `microseconds` per unit of work, and its ratio to the reference (median, low, high)."""
 
     microseconds: float
     reference: float
@@ -28,7 +28,7 @@ def compare(work: Callable[[int], None], reference: Callable[[int], None], units
     """Run both alternately.
 
     Args:
-        work, reference: do so many units of work.
+        work, reference: run the given number of units of work.
         units: per round; the reference does ten times as many, since it is short.
         rounds: pairs; the first is a warm-up and not counted.
     """

@@ -1,4 +1,4 @@
-"""The table of results, printed and written down with the machine and the versions."""
+"""The table of results, printed and stored with the machine and the versions."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Side by side with the bare client and the alternatives, in one run:  make bench
 
     python -m benchmarks.run                     everything, about a quarter of an hour
-    python -m benchmarks.run enqueue work        these scenarios only, printed and not written down
+    python -m benchmarks.run enqueue work        these scenarios only, printed and not stored
     python -m benchmarks.run --rounds 3
 
-The figure is processor time of the client's process, as it is what a worker is paid for, and as wall time on a small
-machine is that of the endpoint. Contenders run in turn, each a process of its own, and ratios are of pairs that ran
-one after the other: a machine that gets slower meanwhile slows both.
+The figure is processor time of the client's process: a worker is paid by it, and on a small machine the wall time is
+that of the endpoint. Contenders run in turn, each in its own process. A ratio compares a pair that ran one after the
+other, so a machine that becomes slower slows both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .table import Row
 
 SCENARIOS = ("enqueue", "work", "recording", "requests", "latency", "idle", "growth")
 NAMED = ("million",)
-"""Run only where they are named."""
+"""Run only if named."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
             if not wanted.scenarios:
                 report.write(
                     rows, wanted.rounds, SCENARIOS[number:]
-                )  # behind each, so that a run that is interrupted leaves something
+                )  # after each scenario, so that an interrupted run leaves results
     print(report.markdown(rows))
 
 

@@ -1,11 +1,11 @@
-"""What the local clock costs with very many schedules: CPU, memory, and one tick.
+"""The cost of the local clock with very many schedules: CPU, memory, and one tick.
 
 Run: python -m benchmarks.schedules [COUNT]      (default 100,000)
 Budgets for 100,000: heap and next runs from loaded definitions under 20 s of CPU, 200 MB for the whole process, a tick
-that costs what is due and not what exists; parsing an expression and its next run 100 us on average.
+with a cost by the schedules that are due, not by all; parsing an expression and its next run 100 us on average.
 
-Loading through the API is another matter, told apart: it is measured on a small sample over the local AWS in this
-process, so that its CPU counts client and server together.
+Loading through the API is measured separately, on a small sample over the local AWS in this process, so its CPU counts
+client and server together.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sink:
 
 
 def expression(number: int, random: random.Random) -> str:
-    """Of four kinds, nearly all of them different."""
+    """Expressions of four kinds, nearly all of them different."""
     minute, hour = random.randrange(60), random.randrange(24)
     kinds = (
         f"cron({minute} {hour} ? * {random.choice(('MON-FRI', 'SUN', '2#1', '6L'))} *)",
@@ -108,7 +108,7 @@ async def measure_heap(count: int) -> None:
 
 
 async def measure_tick(count: int) -> None:
-    """One due, all others not."""
+    """A tick with one due schedule."""
     clock = ManualClock(START)
     local = new_clock(clock)
     for number in range(count - 1):
@@ -186,7 +186,7 @@ async def measure_loading(count: int) -> None:
 
 def main() -> None:
     logging.getLogger("taskq_sls").setLevel(logging.WARNING)
-    # Clients are made for their memory; none of them calls anything outside of this machine.
+    # Clients are created for their memory; they make no calls outside of this machine.
     for name, value in (
         ("AWS_DEFAULT_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "-"),
@@ -194,7 +194,7 @@ def main() -> None:
     ):
         os.environ.setdefault(name, value)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    asyncio.run(measure_heap(count))  # first, while nothing else takes up memory
+    asyncio.run(measure_heap(count))  # first, before other measurements use memory
     measure_parsing()
     asyncio.run(measure_tick(1_000))
     asyncio.run(measure_tick(count))

@@ -15,12 +15,12 @@ class Row(NamedTuple):
     """One comparison.
 
     Attributes:
-        what: the question.
-        against: who with.
-        ours, theirs: the figures in `unit`; None where there is no other side.
+        what: the figure that is compared.
+        against: the other contender.
+        ours, theirs: the figures in `unit`; None without another contender.
         ratio: of pairs measured one after the other. `times` says which way: True for theirs / ours (higher is
             better for us), False for ours / theirs (lower is better).
-        target: what the ratio, or where there is none our figure, should reach.
+        target: the goal for the ratio, or for our figure if there is no ratio.
     """
 
     what: str
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the target; None without one."""
+        """True if the median reaches the target; None without a target."""
         if self.target is None:
             return None
         reached = (self.ratio or self.ours).median

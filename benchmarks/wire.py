@@ -1,6 +1,6 @@
-"""The wire between client and endpoint: counts the requests by operation, and delays them where that is asked.
+"""A proxy between client and endpoint: counts the requests by operation, and delays them on request.
 
-A process of its own, so that its processor time is nobody's:  python -m benchmarks.wire UPSTREAM_PORT
+It is a separate process, so that its processor time is not counted:  python -m benchmarks.wire UPSTREAM_PORT
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 CONTROL = "/__wire"
-"""Path that answers the counts since the last time: ``{"delay": seconds}`` sets the delay of each request."""
+"""Path that returns the counts since the last call: ``{"delay": seconds}`` sets the delay of each request."""
 
 
 class Request(NamedTuple):
@@ -24,7 +24,7 @@ class Request(NamedTuple):
 
 
 def split(buffer: bytes) -> tuple[Request, bytes] | None:
-    """The first whole HTTP request of what has come in, and the rest."""
+    """The first complete HTTP request in the received bytes, and the rest."""
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -47,7 +47,7 @@ def answer(body: bytes, status: str = "200 OK") -> bytes:
 
 
 class Requests(asyncio.Protocol):
-    """A server's side of one connection. Its clients send a request when they have the answer to the last."""
+    """A server's side of one connection. A client sends a request only after the answer to its last one."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -77,7 +77,7 @@ class _Upstream(asyncio.Protocol):
 
 
 class Tap(Requests):
-    """Hands requests on to the endpoint."""
+    """Forwards requests to the endpoint."""
 
     counts: Counter[str] = Counter()
     delay = 0.0

@@ -1,4 +1,4 @@
-"""What Lambda calls with HTTP requests: set the function's handler to ``handlers.api.handler``."""
+"""The Lambda handler for HTTP requests: set the function's handler to ``handlers.api.handler``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Lambda calls with events of EventBridge: set the function's handler to ``handlers.scheduler.handler``."""
+"""The Lambda handler for EventBridge events: set the function's handler to ``handlers.scheduler.handler``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Lambda calls with the messages of a queue: set the function's handler to ``handlers.worker.handler``."""
+"""The Lambda handler for messages of a queue: set the function's handler to ``handlers.worker.handler``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the code of the Lambda functions: only what runs, compiled, the same bytes from the same sources.
+"""Builds the code of the Lambda functions: only the code that runs, compiled; equal sources give equal bytes.
 
 ``sam build`` calls it by the Makefile (``build-...``). By hand: ``python infra/build_artifact.py FOLDER``. The work is
 done by ``taskq_sls.artifact``, which projects of users call too; here is what this repository's functions are made of.
@@ -25,13 +25,13 @@ CODE = (
     "local/tasks.py",
     "local/survey.py",
 )
-"""What is ours: the library, the entry points, and the modules of the app that they import."""
+"""Our own code: the library, the entry points, and the modules of the app that they import."""
 
 API_CODE = "handlers/api.py"
-"""Also ours, for the function of the HTTP API alone."""
+"""Our own code that only the function of the HTTP API needs."""
 
 API_PARTS = ("operations", "web")
-"""What the function of the HTTP API imports of the library, and no other function here."""
+"""Packages of the library that only the function of the HTTP API imports."""
 
 LEFT_OUT = (*LIBRARY_PARTS_LEFT_OUT, *API_PARTS)
 
@@ -40,16 +40,16 @@ PACKAGES = "requirements/lambda.txt"
 API_PACKAGES = "requirements/lambda-api.txt"
 
 BOTO3 = "requirements/lambda-boto3.txt"
-"""Left out unless asked for: Lambda's own runtime has it, and it is larger than all the rest."""
+"""Left out by default: Lambda's runtime has it, and it is larger than everything else."""
 
 CACHE = ROOT / ".aws-sam" / "packages"
-"""Packages outlast a build: the files name exact versions."""
+"""Packages are kept between builds, because the requirements name exact versions."""
 
 LIMIT = 15_000_000
 """Bytes, unzipped, without boto3: a cold start loads the code first."""
 
 API_LIMIT = 20_000_000
-"""The same with what the HTTP API needs."""
+"""The same with the packages of the HTTP API."""
 
 
 def build(target: Path, runtime: str, architecture: str, *, with_boto3: bool = False, with_api: bool = False) -> None:

@@ -24,18 +24,18 @@ from .survey import Survey, packages, standard_library
 from .tasks import app, survey
 
 SLICE = 50
-"""Tasks sent at once. Two slices are under way at a time, which keeps the worker busy and the queue shallow: moto
-scans a queue from its start at each receive."""
+"""Tasks sent at once. Two slices run at a time, which keeps the worker busy and the queue short: moto scans a queue
+from its start at each receive."""
 
 PATIENCE = 120.0
-"""Seconds that one slice may take in all."""
+"""Maximum seconds for one slice."""
 
 LOOK = 1.0
-"""Seconds between two looks at whether the worker still lives."""
+"""Seconds between two checks that the worker is alive."""
 
 
 class DemoFailed(Exception):
-    """Not every result came; the message says which and why."""
+    """Some results are missing; the message names them with the reason."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

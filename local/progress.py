@@ -1,4 +1,4 @@
-"""How far a job is: one live line in a terminal, an occasional line elsewhere."""
+"""Progress of a job: one live line in a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ WIDTH = 30
 """Columns of the bar."""
 
 QUIET = 5.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 class Progress:
-    """A context manager that ends the live line whatever happens.
+    """A context manager that always ends the live line.
 
     Args:
         total: tasks in all.

@@ -1,4 +1,4 @@
-"""The demo's answer as text."""
+"""The demo's results as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo needs around it: an AWS endpoint, the app's resources, and a worker in a process of its own."""
+"""The demo's environment: an AWS endpoint, the app's resources, and a worker process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from taskq_sls.deploy.provision import provision
 from taskq_sls.local_aws.stack import LocalStack
 
 STOPPING = 15.0
-"""Seconds a worker gets to finish what it holds after SIGTERM, before it is killed."""
+"""Seconds after SIGTERM in which a worker may finish its tasks, before it is killed."""
 
 LOG_LINES = 20
-"""Lines of a worker's log that are shown when it failed."""
+"""Lines of a failed worker's log that are shown."""
 
 
 @contextlib.contextmanager
@@ -54,11 +54,11 @@ class WorkerProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """How it ended (a signal as its negative number), or None while it runs."""
+        """The exit status (for a signal its negative number), or None while it runs."""
         return None if self._child is None else self._child.poll()
 
     def log(self) -> str:
-        """The last lines it wrote."""
+        """The last lines of its log."""
         lines = Path(self._log.name).read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
 
@@ -83,7 +83,7 @@ class WorkerProcess:
         self._stop()
 
     def _stop(self) -> None:
-        """SIGTERM, so that it finishes and gives back what it holds; SIGKILL when that takes too long."""
+        """Send SIGTERM, so that it finishes or releases its messages; SIGKILL if that takes too long."""
         try:
             if self._child is not None and self._child.poll() is None:
                 self._child.terminate()
@@ -98,7 +98,7 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """SIGINT and SIGTERM wait for the end: between a fork and its assignment they would lose the child."""
+    """Defer SIGINT and SIGTERM: between a fork and its assignment they would lose the child."""
     came: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: came.append(number))

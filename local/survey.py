@@ -1,4 +1,4 @@
-"""What the demo's job works on: Python's own standard library, package by package."""
+"""The demo's input: Python's own standard library, package by package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _parsing = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function or method, and where it stands.
+    """A function or method with its file and line.
 
     Args:
         name: qualified, such as ``Parser.feed``.
@@ -33,7 +33,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one package holds, without its sub-packages.
+    """The contents of one package, without its sub-packages.
 
     Args:
         longest: its longest function, or None if it has none.

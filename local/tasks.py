@@ -18,7 +18,7 @@ from taskq_sls import Queue, Retry, Schedule, TaskContext, TaskQ, cron
 from .survey import Survey, standard_library, survey_package
 
 BLOCK = 1 << 20
-"""Bytes read between two words about progress."""
+"""Bytes read between two progress reports."""
 
 app = TaskQ(
     "local",
@@ -43,7 +43,7 @@ def survey(package: str) -> Survey:
 
 @app.task(retry=Retry(max_attempts=5, backoff=0.5, retry_on=(OSError,)), timeout=10)
 async def probe(host: str, port: int) -> float:
-    """Connect to a TCP port, again if nothing answers there yet; the seconds it took."""
+    """Connect to a TCP port, and retry if it is not open yet; return the seconds it took."""
     started = time.perf_counter()
     _, writer = await asyncio.open_connection(host, port)
     writer.close()
@@ -53,13 +53,13 @@ async def probe(host: str, port: int) -> float:
 
 @app.task(queue="slow", timeout=600)
 def checksum(ctx: TaskContext, path: str) -> str:
-    """SHA-256 of a file, saying how far it is; stops when somebody cancels it."""
+    """SHA-256 of a file, with progress; stops when it is cancelled."""
     digest = hashlib.sha256()
     total = os.path.getsize(path)
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             if ctx.cancelled:
-                return ""  # nobody gets it: the record says CANCELLED
+                return ""  # not returned to anyone: the record is CANCELLED
             digest.update(block)
             ctx.progress(file.tell(), total, os.path.basename(path))
     return digest.hexdigest()
@@ -67,7 +67,7 @@ def checksum(ctx: TaskContext, path: str) -> str:
 
 @app.task(queue="journal.fifo", group="journal")
 def note(path: str, line: str) -> int:
-    """Append a line to a file, in the order of the enqueues; the file's length after it.
+    """Append a line to a file, in the order of the enqueues; return the file's length.
 
     Delivery is at least once: a crash right after the write makes the line come twice. Notes to different files
     need not wait for each other: ``note.with_options(group=...)``.

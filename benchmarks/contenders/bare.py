@@ -1,6 +1,6 @@
-"""aiobotocore alone: what no library on top of it can undercut by much.
+"""aiobotocore alone: the lower bound for any library on top of it.
 
-With ``tuned`` it has the configuration that the library gives its own clients, and makes the same requests.
+With ``tuned`` it has the configuration of the library's clients, and makes the same requests.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def send_many() -> None:
 
 
 async def send_each() -> None:
-    """SendMessage, from so many coroutines at once."""
+    """SendMessage, from several coroutines at once."""
     body = "x" * order.size
     async with client("sqs") as sqs:
 
@@ -86,7 +86,7 @@ async def work() -> None:
 
 
 async def update_twice() -> None:
-    """What claim and finish are at least: two UpdateItem, 50 tasks at once."""
+    """Two UpdateItem, 50 tasks at once: the minimum of a claim and a finish."""
     async with client("dynamodb") as dynamodb:
 
         async def tasks(count: int) -> None:
@@ -111,7 +111,7 @@ async def update_twice() -> None:
 
 
 async def latency() -> None:
-    """Send one message at a time into a long poll that is open; seconds from the call to its answer there."""
+    """Send one message at a time into an open long poll; return the seconds from the call to the poll's answer."""
     async with client("sqs") as sqs, client("sqs") as producer:
         arrived: asyncio.Queue[float] = asyncio.Queue()
 

@@ -11,7 +11,7 @@ from measuring import Countdown, Order, Stopwatch
 
 order = Order()
 logging.getLogger().setLevel(logging.ERROR)
-# It makes its queue by itself, of this name.
+# dramatiq creates its queue, with this name.
 broker = SQSBroker(namespace=order.queue.rpartition("/")[2])
 dramatiq.set_broker(broker)
 countdown = Countdown(order.tasks, order.options.get("linger", 0.0))

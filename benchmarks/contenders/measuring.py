@@ -1,4 +1,4 @@
-"""What every contender does alike: read its order, measure the processor time of its own process, report.
+"""Code that all contenders share: read the order, measure the processor time of the process, report.
 
 Standard library only: each contender runs in an environment of its own.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 WARM_SHARE = 0.1
-"""Share of the tasks that is done before the measurement begins: connections, imports, first calls."""
+"""Share of the tasks that run before the measurement begins: connections, imports, first calls."""
 
 
 class Order:
-    """What to do: ``python contender.py ROLE '{"tasks": 1000, ...}'``."""
+    """The order: ``python contender.py ROLE '{"tasks": 1000, ...}'``."""
 
     def __init__(self) -> None:
         self.role: str = sys.argv[1]
@@ -36,7 +36,7 @@ def report(**figures: Any) -> None:
 
 
 def processor_seconds(others: Sequence[int]) -> float:
-    """Of this process, all threads, and of the processes `others`."""
+    """Processor seconds of this process (all threads) and of the processes `others`."""
     seconds = time.process_time()
     for pid in others:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -57,12 +57,12 @@ class Stopwatch:
 
 
 class Countdown:
-    """For workers, whose tasks call `hit`: starts the watch behind the warm-up, and ends the process at the last.
+    """Measures a worker, in which each task calls `hit`. Starts after the warm-up, and ends the process at the last task.
 
     Args:
-        linger: seconds between the last task and the end, for acknowledgements that are under way.
-        settle: seconds from the first task that belong to the warm-up: what a worker does once in its life.
-        parent: whether the parent process is part of the worker, counted and ended with it (Celery's prefork pool).
+        linger: seconds between the last task and the end, for acknowledgements in progress.
+        settle: seconds from the first task that belong to the warm-up: work that a worker does only once.
+        parent: True if the parent process belongs to the worker, and is counted and ended with it (Celery's prefork pool).
     """
 
     def __init__(self, tasks: int, linger: float = 0.0, settle: float = 0.0, *, parent: bool = False) -> None:
@@ -89,7 +89,7 @@ class Countdown:
     def _warm_up(self) -> None:
         now = time.perf_counter()
         self._since = self._since or now
-        # At the latest half way, or a machine that is fast would leave nothing to measure.
+        # Start at the latest half way: a fast machine would otherwise leave nothing to measure.
         settled = now - self._since >= self._settle or self._done >= self._last // 2
         if self._done >= self._warm and settled:
             self._before = self._done

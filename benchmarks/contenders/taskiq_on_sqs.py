@@ -24,7 +24,7 @@ async def add(a: int, b: int) -> None:
 
 
 async def send_each() -> None:
-    """`kiq`, from so many coroutines at once."""
+    """`kiq`, from several coroutines at once."""
     await broker.startup()
 
     async def send(tasks: int) -> None:

@@ -45,7 +45,7 @@ async def send_many() -> None:
 
 
 async def send_each() -> None:
-    """`aenqueue`, from so many coroutines at once."""
+    """`aenqueue`, from several coroutines at once."""
 
     async def send(tasks: int) -> None:
         for number in range(tasks):
@@ -65,7 +65,7 @@ def work() -> None:
 
 
 def idle() -> None:
-    """A worker with nothing to do: processor seconds of so many seconds, behind the start."""
+    """An idle worker: return its processor seconds over a period after the start."""
     import threading
 
     def measure() -> None:
@@ -80,7 +80,7 @@ def idle() -> None:
 
 
 async def latency() -> None:
-    """Enqueue one task at a time for an idle worker; seconds from the call to the first line of the task."""
+    """Enqueue one task at a time for an idle worker; return the seconds from the call to the first line of the task."""
     global arrived
     arrived = asyncio.Queue()
     worker = app.worker()

@@ -1,1 +1,1 @@
-"""What is measured: one file per question. Each has a function that takes endpoints and rounds, and answers rows."""
+"""The scenarios, one file per question. Each has a function that takes endpoints and rounds, and returns rows."""

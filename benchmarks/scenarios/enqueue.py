@@ -22,7 +22,7 @@ CASES = [
 ]
 
 DELAY = 0.01
-"""Seconds added to each request where the network is looked at."""
+"""Seconds added to each request in the scenarios with network latency."""
 
 
 def rows(endpoints: Endpoints, rounds: int) -> list[Row]:

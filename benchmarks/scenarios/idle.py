@@ -1,4 +1,4 @@
-"""A worker with nothing to do: its receives, and its processor time."""
+"""An idle worker: its receives and its processor time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..table import Row
 
 SECONDS = 60.0
 SETTLE = 3.0
-"""Seconds behind the start that are not counted."""
+"""Seconds after the start that are not counted."""
 
 
 def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
-    """Of one minute."""
+    """Receives and processor time of one minute."""
     with endpoints.queue() as queue:
         endpoints.counts()
         found = run(endpoints, "taskq_sls", "idle", queue, tasks=1, settle=SETTLE, seconds=SECONDS, tapped=True)

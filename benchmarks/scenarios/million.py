@@ -1,4 +1,4 @@
-"""A backlog of a million tasks against one of ten thousand. Ten minutes by itself, so it runs only where it is named."""
+"""A backlog of a million tasks against one of ten thousand. It takes ten minutes, so it runs only if named."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .growth import backlog
 
 
 def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
-    """Peak memory, and processor time per task; once, however many rounds the others run.
+    """Peak memory, and processor time per task; one round only.
 
-    The cost has no target: what the endpoint does with a million messages is part of it.
+    The cost has no target, because it includes the endpoint's work with a million messages.
     """
     return backlog(endpoints, 1, 10_000, 1_000_000, None)

@@ -1,4 +1,4 @@
-"""Working with results kept in DynamoDB, and the two writes of a task by themselves."""
+"""A worker with results in DynamoDB, and the two writes of a task alone."""
 
 from __future__ import annotations
 

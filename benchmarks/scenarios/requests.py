@@ -1,4 +1,4 @@
-"""SQS requests per task, counted on the wire: sent by `enqueue_many`, received, deleted."""
+"""SQS requests per task, counted by the proxy: sent by `enqueue_many`, received, deleted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CASES = [(100, 0.0, 0.35), (100, 0.05, 0.35), (20, 0.0, 0.6), (20, 0.05, 0.6)]
 
 
 def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
-    """Requests, the first of a worker (where is the queue, is there another) included."""
+    """Requests, including a worker's first ones (the URL of the queue, an extra poll)."""
     found = []
     for concurrency, pause, target in CASES:
         figures = []

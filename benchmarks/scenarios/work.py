@@ -1,4 +1,4 @@
-"""Working: a queue with a backlog of no-op tasks, one process, no results kept."""
+"""A queue with a backlog of no-op tasks, one worker process, no results stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BARE, BARE_EQUAL = "bare receive 10, delete 10", "bare receive 10, delete 10, eq
 TASKIQ, TASKIQ_TENS = "taskiq-aio-sqs", "taskiq-aio-sqs, told to receive tens"
 CELERY, CELERY_SOLO, DRAMATIQ = "celery", "celery, solo pool", "dramatiq"
 SETTLE = 2.5
-"""Seconds in which a worker also starts its heartbeat and says for the first time that it is there."""
+"""Seconds in which a worker also starts its heartbeat and sends its first report."""
 
 
 FILLED = ("taskq_sls", "send_many", {})
@@ -29,7 +29,7 @@ CASES = [
 
 
 def rows(endpoints: Endpoints, rounds: int) -> list[Row]:
-    """Processor time per task done."""
+    """Processor time per task."""
     figures = in_turn(endpoints, CASES, rounds)
     what = "worker, no results"
     return [

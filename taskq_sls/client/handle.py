@@ -10,7 +10,7 @@ from ..core.flow import call_sync
 from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.states import UNREADABLE, State
 from ..errors import ConfigError, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskStalled, WaitInTask
-from ..results.base import give_back
+from ..results.base import free_unique_key
 from ..results.records import CancelAnswer, TaskRecord
 from ..serialization import JsonSignature
 from .runtime import ByName, Runtime, find_task
@@ -147,7 +147,7 @@ class TaskHandle(ByName, Generic[R]):
             self.id, task=self.task, queue=self.queue, now=now, ttl=now + MIN_RESULT_TTL + DAY
         )
         if self._unique_key is not None and answer.status.terminal:
-            await give_back(services.results, self.task, self._unique_key, self.id)
+            await free_unique_key(services.results, self.task, self._unique_key, self.id)
         if answer.answer == "cancelled" and services.schedules is not None:
             await self._drop_schedules(services, services.schedules, now)
         return answer

@@ -17,7 +17,7 @@ from ..core.backoff import Backoff
 from ..core.flow import Flow
 from ..core.message import Message
 from ..errors import ArgumentsError, AwsError, ConfigError, DuplicateTask, PayloadTooLarge
-from ..results.base import RESEND_AFTER, give_back
+from ..results.base import RESEND_AFTER_SECONDS, free_unique_key
 from ..results.records import KeyLock
 from .dispatch import dispatch
 from .sending import NotSent, OutgoingTask, UniqueKeyClaim, send
@@ -147,7 +147,7 @@ async def _try_to_lock(services: Services, task: OutgoingTask, claim: UniqueKeyC
         if record is not None and record.status.terminal:
             # The worker that ended the task crashed before it freed the key.
             wanted, replacing = mine, current
-        elif current.confirmed or mine.locked_at < current.locked_at + RESEND_AFTER:
+        elif current.confirmed or mine.locked_at < current.locked_at + RESEND_AFTER_SECONDS:
             return Existing(current.id, current.queue)
         elif record is not None:  # so its message was accepted
             await _confirm(services, current)
@@ -181,7 +181,7 @@ async def _confirm(services: Services, lock: KeyLock) -> None:
 
 async def _free(services: Services, lock: KeyLock) -> None:
     # Only this lock: another caller may have sent the task again under the same id.
-    await give_back(services.results, lock.task, lock.key, lock.id, lock.locked_at)
+    await free_unique_key(services.results, lock.task, lock.key, lock.id, lock.locked_at)
 
 
 async def _retry_transient(flow: Flow, call: Callable[[], Awaitable[T]]) -> T:

@@ -1,4 +1,4 @@
-"""What is counted of tasks, minute by minute, and where it is kept."""
+"""Counters of tasks by minute and hour, and the interface of their store."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 MINUTE, HOUR = 60, 3_600
-"""The two spans that counters are kept for, in seconds."""
+"""The two spans of counters, in seconds."""
 
-KEPT_FOR = {MINUTE: 8 * 86_400, HOUR: 60 * 86_400}
-"""Seconds for which the counters of a minute and of an hour are kept, from its beginning."""
+LIFETIME_SECONDS = {MINUTE: 8 * 86_400, HOUR: 60 * 86_400}
+"""Lifetime of counters from the beginning of their minute or hour."""
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
-"""Upper bounds of the buckets of durations, in seconds, each bound within its bucket; one more bucket has no bound."""
+"""Upper bounds of the duration buckets in seconds, inclusive. One more bucket has no bound."""
 
 BUCKETS = len(BOUNDS) + 1
 
-FIRST_SWEEP = 10_000
-"""Counters in memory at which expired ones are first dropped; then each time they have doubled."""
+FIRST_SWEEP_ROWS = 10_000
+"""Expired counters in memory are dropped at this many, then each time their number has doubled."""
 
 
 class Counters(NamedTuple):
-    """What was counted in a span of time.
+    """Counts of a span of time.
 
     Args:
-        started: attempts whose function was entered.
-        succeeded, failed: tasks that ended so; `failed` counts tasks that failed for good, their dead letters.
-        retried: attempts that failed and are tried again.
-        cancelled: tasks whose cancel a worker or a Lambda function carried out.
-        expired: tasks that came after their `expires_in`.
-        skipped: firings of a schedule that ended because the one before still ran.
-        duration: seconds of all attempts that ended, together.
-        longest: seconds of the longest of them.
+        started: attempts that entered their function.
+        succeeded: tasks that succeeded.
+        failed: tasks that failed for good.
+        retried: failed attempts that are retried.
+        cancelled: tasks cancelled by a worker or a Lambda function.
+        expired: tasks received later than their `expires_in`.
+        skipped: scheduled runs dropped because the one before was still running.
+        duration: total seconds of all ended attempts.
+        longest: seconds of the longest ended attempt.
         waits: first attempts among `started`.
-        wait: seconds from the enqueue, or from `not_before` where that is later, to the start, of all `waits`.
-        histogram: attempts that ended, by duration: one number for each of `BOUNDS`, and one for those above.
+        wait: total seconds of `waits` from the enqueue, or from a later `not_before`, to the start.
+        histogram: ended attempts by duration: one number for each of `BOUNDS`, and one for longer attempts.
     """
 
     started: int = 0
@@ -54,34 +55,34 @@ class Counters(NamedTuple):
 
     @property
     def ended(self) -> int:
-        """Tasks that came to their end."""
+        """Tasks that ended, in any state."""
         return self.succeeded + self.failed + self.cancelled + self.expired + self.skipped
 
     @property
     def timed(self) -> int:
-        """Attempts that ended: those that `duration` and `histogram` are made of."""
+        """Ended attempts: the number behind `duration` and `histogram`."""
         return sum(self.histogram)
 
     @property
     def mean(self) -> float | None:
-        """Seconds of an attempt on average, or None where none ended."""
+        """Average seconds of an attempt, or None if none ended."""
         return self.duration / timed if (timed := self.timed) else None
 
     @property
     def mean_wait(self) -> float | None:
-        """Seconds that a task waited to be started, on average, or None where none was."""
+        """Average seconds from enqueue to start, or None if no task started."""
         return self.wait / self.waits if self.waits else None
 
     @property
     def failure_rate(self) -> float | None:
-        """Share, 0 to 1, of attempts that failed among those that succeeded or failed; None where there is none."""
+        """Failed attempts as a share, 0 to 1, of those that succeeded or failed; None if there were none."""
         failed = self.failed + self.retried
         return failed / tried if (tried := self.succeeded + failed) else None
 
     def percentile(self, share: float) -> float | None:
-        """Seconds within which `share` (0 to 1) of the attempts ended; None where none ended.
+        """Seconds within which `share` (0 to 1) of the attempts ended; None if none ended.
 
-        Estimated within the bucket, as evenly filled; never above `longest`.
+        Interpolated within a bucket, and never above `longest`.
         """
         timed = self.timed
         if not timed:
@@ -110,41 +111,27 @@ class Counters(NamedTuple):
         """Seconds within which 99 % of the attempts ended."""
         return self.percentile(0.99)
 
-    def plus(self, other: Counters) -> Counters:
-        """Both together."""
-        return Counters(
-            self.started + other.started,
-            self.succeeded + other.succeeded,
-            self.failed + other.failed,
-            self.retried + other.retried,
-            self.cancelled + other.cancelled,
-            self.expired + other.expired,
-            self.skipped + other.skipped,
-            self.duration + other.duration,
-            max(self.longest, other.longest),
-            self.waits + other.waits,
-            self.wait + other.wait,
-            tuple(map(int.__add__, self.histogram, other.histogram)),
-        )
+    def __add__(self, other: Counters) -> Counters:  # type: ignore[override]  # adds as numbers do, not as tuples
+        return Counters.sum((self, other))
 
     @classmethod
-    def together(cls, all: Sequence[Counters]) -> Counters:
-        """One or more together, column by column: a week of many tasks is some ten thousand."""
+    def sum(cls, all: Sequence[Counters]) -> Counters:
+        """The sum of one or more counters. Adds by column: a week of many tasks has some ten thousand counters."""
         columns = dict(zip(cls._fields, zip(*all, strict=True), strict=True))
         longest, histograms = columns.pop("longest"), columns.pop("histogram")
         sums: dict[str, Any] = {name: sum(column) for name, column in columns.items()}
         return cls(**sums, longest=max(longest), histogram=tuple(map(sum, zip(*histograms, strict=True))))
 
 
-NOTHING = Counters()
+EMPTY = Counters()
 
 
 class CounterKey(NamedTuple):
-    """Whose counters, and of when.
+    """The task, queue and time of counters.
 
     Args:
-        span: seconds that it covers: `MINUTE` or `HOUR`.
-        time: its beginning in epoch seconds, a multiple of `span`.
+        span: length in seconds, `MINUTE` or `HOUR`.
+        time: beginning in epoch seconds, a multiple of `span`.
         task: the task's name.
         queue: logical name of the queue that the task came from.
     """
@@ -156,26 +143,26 @@ class CounterKey(NamedTuple):
 
     @property
     def ttl(self) -> int:
-        """Epoch seconds until which it is kept."""
-        return self.time + KEPT_FOR[self.span]
+        """Epoch seconds after which the counters may be dropped."""
+        return self.time + LIFETIME_SECONDS[self.span]
 
 
 class MetricStore(abc.ABC):
     """Counters of all apps that share a table. Implementations: DynamoDB and in-memory."""
 
     @abc.abstractmethod
-    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
-        """Add to what is counted there. Repeating a call whose answer was lost may count it twice."""
+    async def add(self, app: str, key: CounterKey, counters: Counters) -> None:
+        """Add to the stored counters. A repeated call whose answer was lost may count twice."""
 
     @abc.abstractmethod
     async def read(
         self, app: str, span: int, since: int, until: int, *, task: str | None = None, now: float
     ) -> list[tuple[CounterKey, Counters]]:
-        """What was counted in the spans that begin at `since` or later and before `until`, in no order.
+        """The counters of all spans that begin at `since` or later and before `until`, in no order.
 
         Args:
             span: `MINUTE` or `HOUR`.
-            task: only this task; a quarter of the reads.
+            task: only this task, which takes a quarter of the reads.
         """
 
 
@@ -185,22 +172,22 @@ class MemoryMetrics(MetricStore):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, CounterKey], Counters] = {}
-        self._sweep_at = FIRST_SWEEP
+        self._sweep_at = FIRST_SWEEP_ROWS
 
-    async def add(self, app: str, slot: CounterKey, counters: Counters) -> None:
+    async def add(self, app: str, key: CounterKey, counters: Counters) -> None:
         with self._lock:
-            self._kept[app, slot] = self._kept.get((app, slot), NOTHING).plus(counters)
+            self._kept[app, key] = self._kept.get((app, key), EMPTY) + counters
             if len(self._kept) >= self._sweep_at:
-                self._kept = {key: kept for key, kept in self._kept.items() if key[1].ttl > slot.time}
-                self._sweep_at = max(FIRST_SWEEP, 2 * len(self._kept))
+                self._kept = {name: kept for name, kept in self._kept.items() if name[1].ttl > key.time}
+                self._sweep_at = max(FIRST_SWEEP_ROWS, 2 * len(self._kept))
 
     async def read(
         self, app: str, span: int, since: int, until: int, *, task: str | None = None, now: float
     ) -> list[tuple[CounterKey, Counters]]:
         with self._lock:
-            kept = [(slot, counters) for (name, slot), counters in self._kept.items() if name == app]
+            kept = [(key, counters) for (name, key), counters in self._kept.items() if name == app]
         return [
-            (slot, counters)
-            for slot, counters in kept
-            if slot.span == span and since <= slot.time < until and task in (None, slot.task) and slot.ttl > now
+            (key, counters)
+            for key, counters in kept
+            if key.span == span and since <= key.time < until and task in (None, key.task) and key.ttl > now
         ]

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.states import SUCCEEDED, State
-from .counters import BOUNDS, HOUR, MINUTE, NOTHING, CounterKey, Counters, MetricStore
+from .counters import BOUNDS, EMPTY, HOUR, MINUTE, CounterKey, Counters, MetricStore
 from .tally import Tally
 
 logger = logging.getLogger("taskq_sls.metrics")
@@ -92,7 +92,7 @@ class Meter:
             return False
         return bool(self._unwritten) or (bool(self._minutes) if everything else self._minute_is_over(now))
 
-    def quiet(self, now: float) -> bool:
+    def flush_partial_minute(self, now: float) -> bool:
         """Whether this minute should be written before it is over, since nobody knows if there is a next time.
 
         So it is for what is idle in between: where nothing was written for a minute and no minute waits for it, or for
@@ -166,4 +166,4 @@ class Meter:
 
 
 def _add(to: dict[CounterKey, Counters], slot: CounterKey, counters: Counters) -> None:
-    to[slot] = to.get(slot, NOTHING).plus(counters)
+    to[slot] = to.get(slot, EMPTY) + counters

@@ -16,7 +16,7 @@ from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.message import ErrorInfo
 from ..core.states import State
 from ..errors import AwsError
-from ..results.base import give_back
+from ..results.base import free_unique_key
 from ..results.claim_refused import id_taken_by
 from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
 from .dead_letter_view import MOVED_BY_SQS, DeadLetterView
@@ -116,7 +116,7 @@ async def _close(
     if not closed:
         return Blocked("Changed", f"task {record.id} has just changed; try again")
     if record.unique_key is not None:
-        await give_back(services.results, record.task, record.unique_key, record.id)
+        await free_unique_key(services.results, record.task, record.unique_key, record.id)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The result backend interface: the state of tasks, every change one conditional write."""
+"""The result backend interface: the state of tasks, each change one conditional write; and how records are listed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.context import Progress
 from ..core.number_checks import is_number, is_whole
 from ..core.states import State
 from ..errors import ConfigError
-from .layout import INDEXED_STATES, LAST_MILLISECOND, time_bound
+from .layout import INDEXED_STATES, MAX_MILLISECOND, time_bound
 from .records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
 
 if TYPE_CHECKING:
@@ -21,20 +21,19 @@ if TYPE_CHECKING:
 
 
 class Query(NamedTuple):
-    """What to list, newest first.
+    """A listing, newest first.
 
     Args:
-        tasks: task names to look under. Needed when `status` is None, QUEUED or RUNNING, which the status
-            index does not hold.
+        tasks: only tasks of these names. Needed if `status` is None, QUEUED or RUNNING, which the status index lacks.
         status: only tasks in this state.
         since: epoch seconds; only tasks that entered the state (with `status` in the status index) or were
             enqueued (otherwise) at this time or later.
         until: epoch seconds, exclusive.
         limit: 1 to 1,000 records a page.
         cursor: ``Page.cursor`` of the page before.
-        labels: only tasks that have these; no index knows them.
-        most_read: records that are looked at, where what is asked for is no matter of an index alone; the page may then
-            hold less than `limit`, and yet have a cursor. None: as many as it takes.
+        labels: only tasks with these labels, which no index covers.
+        most_read: maximum records to read when a filter is not covered by an index. The page may then be shorter than
+            `limit` and still have a cursor. None: no maximum.
     """
 
     tasks: tuple[str, ...] = ()
@@ -47,7 +46,7 @@ class Query(NamedTuple):
     most_read: int | None = None
 
     def matches(self, status: State, task: str, labels: Mapping[str, str]) -> bool:
-        """Whether such a task is one of those, as far as no time is concerned."""
+        """True if status, task name and labels match. Times are not checked."""
         return (
             (self.status is None or status == self.status)
             and (not self.tasks or task in self.tasks)
@@ -56,7 +55,7 @@ class Query(NamedTuple):
 
 
 class Page(list[TaskRecord]):
-    """Some records, newest first. `cursor` asks for the next page; None when this is the last."""
+    """Some records, newest first. `cursor` leads to the next page; None if this is the last."""
 
     cursor: str | None
 
@@ -73,49 +72,49 @@ class ResultBackend(abc.ABC):
 
     @abc.abstractmethod
     async def claim(self, claim: Claim) -> Claimed | Refused:
-        """Start an attempt, if :func:`~taskq_sls.results.records.can_claim` allows.
+        """Start an attempt, if :func:`~taskq_sls.results.records.can_claim` allows it.
 
-        It sets RUNNING, owner and lease, and adds one to the attempt. A record that is expired, or FAILED in
-        a lower run, is replaced whole and counts from attempt 1. A record that already carries this claim's
-        owner and is RUNNING answers Claimed: the answer to an earlier try was lost.
+        Sets RUNNING, owner and lease, and adds one to the attempt. A record that is expired, or FAILED in a lower run, is
+        replaced and counts from attempt 1. A RUNNING record with this claim's owner returns Claimed: the answer to an
+        earlier try was lost.
         """
 
     @abc.abstractmethod
     async def renew(
         self, fence: Fence, *, now: float, lease_until: float, progress: Progress | None = None
     ) -> Renewed | None:
-        """Move the lease of a running attempt. None: the lease is lost, stop the attempt, settle nothing."""
+        """Extend the lease of a running attempt. None: the lease is lost; stop the attempt and settle nothing."""
 
     @abc.abstractmethod
     async def finish(self, fence: Fence, finish: AttemptEnd) -> State | None:
-        """End an attempt and answer the state that now stands; None when another holder owns the record.
+        """End an attempt and return the stored state; None if another attempt owns the record.
 
-        RETRYING becomes CANCELLED where a cancel was requested; SUCCEEDED and FAILED win over a cancel.
-        Repeating a finish whose answer was lost answers the same again.
+        RETRYING becomes CANCELLED if a cancel was requested; SUCCEEDED and FAILED win over a cancel. A repeated finish
+        whose answer was lost returns the same again.
         """
 
     @abc.abstractmethod
     async def release(self, fence: Fence, *, now: float) -> bool:
-        """Give a claimed attempt back: QUEUED (attempt 0 left) or RETRYING due now, attempt - 1, no lease."""
+        """Undo a claim: attempt - 1, no lease, and QUEUED (no attempt left) or RETRYING due now. False: not the owner."""
 
     @abc.abstractmethod
     async def close_abandoned(self, record: TaskRecord, finish: AttemptEnd) -> bool:
-        """End a RUNNING record whose lease has ended, if it still stands as `record` shows it."""
+        """End a RUNNING record whose lease has ended, if it has not changed since `record` was read."""
 
     @abc.abstractmethod
     async def close_idle(self, record: TaskRecord, finish: AttemptEnd) -> bool:
-        """End a task that nobody works on, if it still stands as `record` shows it.
+        """End a task whose message is gone, if it has not changed since `record` was read.
 
-        That is one that is QUEUED or RETRYING, or RUNNING under a lease that has ended: its message was taken away.
+        It must be QUEUED or RETRYING, or RUNNING with an ended lease.
         """
 
     @abc.abstractmethod
     async def expire(self, claim: Claim) -> bool:
-        """Set EXPIRED, if there is no live record or it is QUEUED in this run with no attempt started."""
+        """Set EXPIRED, if there is no live record, or it is QUEUED in this run with no attempt started."""
 
     @abc.abstractmethod
     async def put_queued(self, claim: Claim) -> bool:
-        """Put a QUEUED record if there is none alive (`owner` and `lease_until` of the claim are not used)."""
+        """Put a QUEUED record if there is no live one. `owner` and `lease_until` of the claim are not used."""
 
     @abc.abstractmethod
     async def put_finished(self, claim: Claim, attempt: int, finish: AttemptEnd) -> None:
@@ -125,29 +124,28 @@ class ResultBackend(abc.ABC):
     async def cancel(self, id: str, *, task: str, queue: str, now: float, ttl: float) -> CancelAnswer:
         """Cancel a task, in one upsert.
 
-        No record, QUEUED or RETRYING: becomes CANCELLED (``cancelled``); an absent one is created with `ttl`.
-        RUNNING: the cancel flag is set (``requested``). Terminal: nothing changes (``too_late``; for a task
-        that is CANCELLED already, ``cancelled``).
+        No record, QUEUED or RETRYING: becomes CANCELLED (``cancelled``); a missing record is created with `ttl`. RUNNING:
+        the cancel flag is set (``requested``). Ended: nothing changes (``too_late``, or ``cancelled`` if it was CANCELLED).
         """
 
     @abc.abstractmethod
     async def lock_key(self, lock: KeyLock, replacing: KeyLock | None = None) -> KeyLock:
-        """Lock a unique key, and answer the lock that stands now: `lock` itself, or the one in its way.
+        """Lock a unique key and return its present lock: `lock`, or the one that is already there.
 
-        It is written where there is none, or one past its `ttl` at ``lock.locked_at``, or where `over` stands
-        with its id and `locked_at`. Repeating a call whose answer was lost answers `lock` again.
+        `lock` is written if there is no other, the other has expired at ``lock.locked_at``, or it is `replacing` (same id
+        and `locked_at`). A repeated call whose answer was lost returns `lock` again.
         """
 
     @abc.abstractmethod
     async def confirm_key(self, task: str, key: str, id: str) -> bool:
-        """Note that the message of task `id` was accepted. False: the key is not locked for it (any more)."""
+        """Mark the lock as confirmed: the message of task `id` was accepted. False: the key is not locked for it."""
 
     @abc.abstractmethod
     async def free_key(self, task: str, key: str, id: str, *, locked_at: float | None = None) -> bool:
-        """Free a unique key that is locked for task `id`, and only then; False where it is not.
+        """Free a unique key if it is locked for task `id`; else False.
 
         Args:
-            locked_at: free only the lock of that very enqueue; None frees any that the id holds.
+            locked_at: free only the lock of the enqueue at this time; None frees any lock of the id.
         """
 
     @abc.abstractmethod
@@ -156,20 +154,20 @@ class ResultBackend(abc.ABC):
 
     @abc.abstractmethod
     async def get_many(self, ids: Sequence[str], *, now: float) -> dict[str, TaskRecord]:
-        """The records that exist, by id; reads in batches of 100."""
+        """The records that exist, by id, in strongly consistent reads of 100."""
 
     @abc.abstractmethod
     async def list(self, query: Query, *, now: float) -> Page:
-        """A page of records, newest first. Reads indexes, which lag the table by a moment."""
+        """A page of records, newest first. Indexes lag the table by a moment."""
 
     @property
     def workers(self) -> WorkerReports | None:
-        """What workers tell of themselves; None where this backend does not keep it."""
+        """Reports of workers, or None if this backend does not keep them."""
         return None
 
     @property
     def metrics(self) -> MetricStore | None:
-        """What is counted of tasks over time; None where this backend does not keep it."""
+        """Counters of tasks over time, or None if this backend does not keep them."""
         return None
 
     async def close(self) -> None:
@@ -178,7 +176,7 @@ class ResultBackend(abc.ABC):
 
 
 MAX_LIMIT = 1_000
-"""Most records of one page."""
+"""Records of one page."""
 
 CURSOR = re.compile(r"\d{13}#.+", re.DOTALL)
 
@@ -190,17 +188,16 @@ class Window(NamedTuple):
     high: str
 
     def holds(self, key: str) -> bool:
-        """Whether a time key lies inside."""
         return self.low <= key < self.high
 
 
 def by_status(query: Query) -> bool:
-    """Whether the status index answers the query; else the name index does."""
+    """True if the query uses the status index, False if it uses the name index."""
     return query.status in INDEXED_STATES
 
 
 def check_query(query: Query) -> Window:
-    """The time keys to look at.
+    """The range of time keys to read.
 
     Raises:
         ConfigError: limit, cursor, times or tasks are malformed, or the query needs task names.
@@ -220,28 +217,28 @@ def check_query(query: Query) -> Window:
     if query.cursor is not None and not (isinstance(query.cursor, str) and CURSOR.fullmatch(query.cursor)):
         raise ConfigError(f"cursor={query.cursor!r} is not a cursor; pass on the .cursor of the page before")
     low = time_bound(_seconds("since", query.since, 0.0))
-    high = time_bound(_seconds("until", query.until, LAST_MILLISECOND / 1000))
+    high = time_bound(_seconds("until", query.until, MAX_MILLISECOND / 1000))
     return Window(low, high if query.cursor is None else min(high, query.cursor))
 
 
 def _seconds(name: str, value: float | None, default: float) -> float:
     if value is None:
         return default
-    if not is_number(value, 0, LAST_MILLISECOND / 1000):
+    if not is_number(value, 0, MAX_MILLISECOND / 1000):
         raise ConfigError(
-            f"{name}={value!r} must be epoch seconds, 0 to {LAST_MILLISECOND // 1000:,} (milliseconds are too large)"
+            f"{name}={value!r} must be epoch seconds, 0 to {MAX_MILLISECOND // 1000:,} (milliseconds are too large)"
         )
     return value
 
 
 logger = logging.getLogger("taskq_sls.task")
 
-RESEND_AFTER = 60.0
-"""Seconds after which a lock whose message was never confirmed is taken for one whose enqueue broke off."""
+RESEND_AFTER_SECONDS = 60.0
+"""An unconfirmed lock older than this (seconds) is treated as left by a crashed enqueue."""
 
 
-async def give_back(results: ResultBackend, task: str, key: str, id: str, locked_at: float | None = None) -> None:
-    """Free a key that a task may hold. A fault leaves it to the next caller, who looks at the task's record."""
+async def free_unique_key(results: ResultBackend, task: str, key: str, id: str, locked_at: float | None = None) -> None:
+    """Free a key that an ended task may hold. After a fault, the next enqueue frees it: it reads the task's record."""
     try:
         await results.free_key(task, key, id, locked_at=locked_at)
     except Exception as error:

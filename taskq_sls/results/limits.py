@@ -1,4 +1,4 @@
-"""What a record can hold: one rule for every backend, so that tests in memory meet the table's limits."""
+"""Limits of a record, the same in every backend, so that tests in memory meet the limits of the table."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from ..errors import PayloadTooLarge
 from .records import Call, PastAttempt
 
 MAX_RESULT_BYTES = 350_000
-"""Largest result as JSON, in UTF-8 bytes: DynamoDB's item limit of 400 KB, names included, less the rest."""
+"""Largest result as JSON, in UTF-8 bytes: DynamoDB's limit of 400 KB per item, less the other attributes."""
 
 MAX_MESSAGE_BYTES = 16 * 1024
 """An error's text is cut to this many UTF-8 bytes; the end is dropped."""
 
 MAX_TRACEBACK_BYTES = 64 * 1024
-"""A traceback is cut to this many UTF-8 bytes; the beginning is dropped, since the cause is at its end."""
+"""A traceback is cut to this many UTF-8 bytes; the beginning is dropped, since the cause is at the end."""
 
 MAX_NAME_BYTES = 1024
 """An error's type and a progress note are cut to this many UTF-8 bytes."""
 
 MAX_CALL_BYTES = 400
-"""Largest arguments, as JSON in UTF-8 bytes, that are recorded: with them most items still are under 1 KB, and so cost one
-write unit each time."""
+"""Largest recorded arguments, as JSON in UTF-8 bytes: most items stay under 1 KB, and so cost one write unit."""
 
 MAX_PAST_ERROR_BYTES = 200
 """An earlier attempt's error is cut to this many UTF-8 bytes."""
@@ -32,7 +31,7 @@ CUT = "[... cut ...]"
 
 
 def check_result(id: str, result_json: str | None) -> None:
-    """Refuse a result that does not fit an item.
+    """Check that a result fits an item.
 
     Raises:
         PayloadTooLarge: it is over :data:`MAX_RESULT_BYTES`.
@@ -46,8 +45,8 @@ def check_result(id: str, result_json: str | None) -> None:
 
 
 def oversize(result_json: str | None) -> int:
-    """The bytes of a result that does not fit an item; 0 for one that does."""
-    # No character takes more than 4 bytes, so that small results are not encoded just to be measured.
+    """The bytes of a result that does not fit an item; 0 if it fits."""
+    # A character takes at most 4 bytes, so small results need not be encoded to be measured.
     if result_json is None or len(result_json) <= MAX_RESULT_BYTES // 4:
         return 0
     size = len(result_json.encode())
@@ -55,7 +54,7 @@ def oversize(result_json: str | None) -> int:
 
 
 def fit_call(call: Call | None) -> str | None:
-    """The arguments as JSON text; None where they are too large, or hold what UTF-8 cannot carry."""
+    """The arguments as JSON text; None if they are too large or cannot be encoded as UTF-8."""
     if call is None:
         return None
     try:
@@ -66,13 +65,13 @@ def fit_call(call: Call | None) -> str | None:
 
 
 def fit_past(attempt: int, started_at: float, ended_at: float, error: ErrorInfo | None) -> PastAttempt:
-    """A failed attempt as later ones remember it."""
+    """A failed attempt as its record keeps it."""
     text = "" if error is None else _head(f"{error.type}: {error.message}", MAX_PAST_ERROR_BYTES)
     return PastAttempt(attempt, started_at, ended_at, text)
 
 
 def fit_error(error: ErrorInfo) -> ErrorInfo:
-    """The error with its texts cut to what a record holds, and free of what UTF-8 cannot carry."""
+    """The error with its texts cut to fit a record, and without characters that UTF-8 cannot encode."""
     return ErrorInfo(
         _head(error.type, MAX_NAME_BYTES),
         _head(error.message, MAX_MESSAGE_BYTES),
@@ -81,7 +80,7 @@ def fit_error(error: ErrorInfo) -> ErrorInfo:
 
 
 def fit_progress(progress: Progress) -> Progress | None:
-    """The progress with its note cut; None for one that DynamoDB cannot store: then the write goes without it."""
+    """The progress with its note cut; None if DynamoDB cannot store its numbers, and the write leaves it out."""
     done, total, note = progress
     try:
         if not _storable(done) or not (total is None or _storable(total)):

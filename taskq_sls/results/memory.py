@@ -1,6 +1,6 @@
-"""State and results in this process: the twin of the DynamoDB backend for tests and local runs.
+"""State and results in this process, for tests and local runs.
 
-The same rules, limits and pages, checked by one conformance suite; only durability is missing.
+Rules, limits and pages are those of the DynamoDB backend, checked by one conformance suite.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from .records import (
 )
 from .workers import MemoryWorkers
 
-FIRST_SWEEP = 10_000
-"""Rows at which expired ones are first dropped; then each time the table has doubled."""
+FIRST_SWEEP_ROWS = 10_000
+"""Expired rows are dropped at this many, then each time the rows have doubled."""
 
 _FIRST_ATTEMPT = Claimed(1)
 
-_STANDING = TaskRecord._fields.index("next_at") + 1
-"""The fields up to here tell where a task stands."""
+_IDENTITY = slice(TaskRecord._fields.index("next_at") + 1)
+"""The fields up to `next_at` show if a record has changed since it was read."""
 
 
 class MemoryResults(ResultBackend):
-    """Result backend without a store. Safe to use from several threads."""
+    """Result backend in memory. Safe between threads."""
 
     def __init__(self) -> None:
         self._rows: dict[str, MutableRecord] = {}
         self._keys: dict[tuple[str, str], KeyLock] = {}
         self._lock = threading.Lock()
-        self._sweep_at = FIRST_SWEEP
-        self._sweep_keys_at = FIRST_SWEEP
+        self._sweep_at = FIRST_SWEEP_ROWS
+        self._sweep_keys_at = FIRST_SWEEP_ROWS
         self._workers = MemoryWorkers()
         self._metrics = MemoryMetrics()
 
@@ -81,7 +81,7 @@ class MemoryResults(ResultBackend):
             if replaceable(row, claim):
                 row = self._insert(claim)
             else:
-                row.begin_anew(claim)
+                row.begin_attempt(claim)
             row.start(claim)
             return Claimed(row.attempt)
 
@@ -139,7 +139,7 @@ class MemoryResults(ResultBackend):
             return False
         with self._lock:
             row = self._rows.get(record.id)
-            if row is None or row.record()[:_STANDING] != record[:_STANDING]:
+            if row is None or row.record()[_IDENTITY] != record[_IDENTITY]:
                 return False
             row.end(finish)
             return True
@@ -196,7 +196,7 @@ class MemoryResults(ResultBackend):
             self._keys[lock.task, lock.key] = lock._replace(ttl=-(-lock.ttl // 1))
             if len(self._keys) >= self._sweep_keys_at:
                 self._keys = {name: kept for name, kept in self._keys.items() if kept.ttl > lock.locked_at}
-                self._sweep_keys_at = max(FIRST_SWEEP, 2 * len(self._keys))
+                self._sweep_keys_at = max(FIRST_SWEEP_ROWS, 2 * len(self._keys))
             return lock
 
     async def confirm_key(self, task: str, key: str, id: str) -> bool:
@@ -250,5 +250,5 @@ class MemoryResults(ResultBackend):
         row = self._rows[claim.id] = MutableRecord(claim)
         if len(self._rows) >= self._sweep_at:
             self._rows = {id: kept for id, kept in self._rows.items() if kept.ttl > claim.now or kept is row}
-            self._sweep_at = max(FIRST_SWEEP, 2 * len(self._rows))
+            self._sweep_at = max(FIRST_SWEEP_ROWS, 2 * len(self._rows))
         return row

@@ -1,4 +1,4 @@
-"""A record that can change: what the in-memory backend keeps for one task."""
+"""The mutable record of the in-memory backend."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ _FIELDS = (
 
 
 class MutableRecord:
-    """The fields of a :class:`TaskRecord`, and `created_at`: where the task stands in its name index.
-
-    A new row is QUEUED and counts no attempt.
-    """
+    """The fields of a :class:`TaskRecord`, and `created_at`, its time in the name index. New records are QUEUED."""
 
     attempt = 0
     status = QUEUED
@@ -70,19 +67,18 @@ class MutableRecord:
         self.parent = claim.parent
         self.unique_key = claim.unique_key
         self.call: Call | None = claim.call
-        # Whole seconds, as the table's time to live wants them.
+        # Whole seconds, as in the table.
         self.ttl = -(-claim.ttl // 1)
 
     def start(self, claim: Claim) -> None:
-        """Begin an attempt."""
         self.status = RUNNING
         self.attempt += 1
         self.owner = claim.owner
         self.lease_until = claim.lease_until
         self.started_at = self.updated_at = claim.now
 
-    def begin_anew(self, claim: Claim) -> None:
-        """Drop what an earlier attempt left, and learn from the claim of the next what was not known yet."""
+    def begin_attempt(self, claim: Claim) -> None:
+        """Drop the values of the attempt before, and fill in values that the first write lacked."""
         self.ttl = -(-claim.ttl // 1)
         self.next_at = self.finished_at = None
         self.progress = self.result_json = self.result_key = self.error = self.reason = None
@@ -98,16 +94,15 @@ class MutableRecord:
             self.call = claim.call
 
     def renew(self, now: float, lease_until: float, progress: Progress | None) -> None:
-        """Move the lease of the running attempt."""
         self.lease_until = lease_until
         self.updated_at = now
         self._advance(progress)
 
     def end(self, finish: AttemptEnd) -> None:
-        """End the running attempt. The owner stays, so that a repeated finish knows itself."""
+        """End the running attempt. The owner stays, so that a repeated finish is recognised."""
         if finish.state is RETRYING and finish.started_at is not None:
             past = fit_past(self.attempt, finish.started_at, finish.now, finish.error)
-            self.past = (*(one for one in self.past if one.attempt > self.attempt - KEPT_ATTEMPTS), past)
+            self.past = (*(kept for kept in self.past if kept.attempt > self.attempt - KEPT_ATTEMPTS), past)
         self.enter(finish.state, finish.now)
         self.ttl = -(-finish.ttl // 1)
         self.lease_until = None
@@ -123,26 +118,23 @@ class MutableRecord:
         self._advance(finish.progress)
 
     def release(self, now: float) -> None:
-        """Give the running attempt back. The owner stays, so that a repeated release knows itself."""
+        """Undo the claim of the running attempt. The owner stays, so that a repeated release is recognised."""
         self.attempt -= 1
         self.enter(RETRYING if self.attempt else QUEUED, now)
         self.next_at = now if self.attempt else None
         self.lease_until = self.started_at = self.progress = None
 
     def cancel(self, now: float) -> None:
-        """End a task that waits."""
         self.enter(CANCELLED, now)
         self.next_at = self.reason = None
 
     def enter(self, status: State, now: float) -> None:
-        """Change the state."""
         self.status = status
         self.updated_at = now
         if status is not RETRYING and status is not QUEUED:
             self.finished_at = now
 
     def record(self) -> TaskRecord:
-        """The row as it stands, frozen."""
         fields = {name: getattr(self, name) for name in _FIELDS}
         return TaskRecord(**fields, call=fit_call(self.call), past=self.past)
 

@@ -1,7 +1,4 @@
-"""The record of a task: its states, its fields, and what a refused claim means.
-
-These rules are shared by every result backend; a backend only makes each write conditional.
-"""
+"""The record of a task, and the rules of its changes, which all result backends share."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from ..core.message import ErrorInfo
 from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
 
 TAKEOVER_GRACE = 5.0
-"""Seconds after the end of a lease before another holder may take over: room for clock skew."""
+"""Seconds after the end of a lease before another attempt may start, which allows for clock skew."""
 
 STALL_AFTER = 15 * 60.0
 """Seconds after the end of a lease or a due retry before a task counts as stalled."""
 
 
 class Fence(NamedTuple):
-    """What every write of one attempt is compared with. `owner` is a random token per attempt."""
+    """The token that every write of an attempt is conditional on. `owner` is a random token per attempt."""
 
     id: str
     run: int
@@ -29,7 +26,7 @@ class Fence(NamedTuple):
 
 
 class PastAttempt(NamedTuple):
-    """An attempt of this run that failed and was tried again. Times are epoch seconds; `error` is type and message."""
+    """A failed attempt of this run before the present one. Times are epoch seconds; `error` is type and message."""
 
     attempt: int
     started_at: float
@@ -38,18 +35,20 @@ class PastAttempt(NamedTuple):
 
 
 KEPT_ATTEMPTS = 10
-"""The last attempts before the present one that a record tells of."""
+"""A record keeps so many attempts before the present one."""
 
 
 class TaskRecord(NamedTuple):
     """One task as the table holds it. Times are epoch seconds.
 
-    `call` is the JSON of its arguments, ``{"args": [...], "kwargs": {...}}``, those that are redacted hidden; None where
-    they are not recorded or too large. `past` are the attempts before, oldest first: one that is missing among them
-    never said how it ended (its process died), or was too long ago. `result` is the decoded value; by the task's return
-    annotation where the app knows the task, else as plain JSON. `next_at` is when a retrying task is due; `lease_until`
-    when a running one is lost.
-    `result_key` is the key of the object that holds a result too large for the table; listings leave it there.
+    Attributes:
+        call: its arguments as JSON, ``{"args": [...], "kwargs": {...}}``, redacted values masked; None if they are not
+            recorded or too large.
+        past: earlier attempts of this run, oldest first. Missing ones crashed, or are more than 10 attempts old.
+        result: the decoded value, by the task's return annotation if the app has the task, else as plain JSON.
+        result_key: key of the object with a result too large for the table; listings do not fetch it.
+        next_at: when a RETRYING task is due.
+        lease_until: when a RUNNING task is lost.
     """
 
     id: str
@@ -80,7 +79,7 @@ class TaskRecord(NamedTuple):
     past: tuple[PastAttempt, ...] = ()
 
     def stalled(self, now: float) -> bool:
-        """Whether the lease or the due retry ended more than 15 minutes before `now`."""
+        """True if the lease or the due retry ended more than 15 minutes before `now`."""
         due = self.lease_until if self.status is State.RUNNING else self.next_at
         return self.status in (State.RUNNING, State.RETRYING) and due is not None and due < now - STALL_AFTER
 
@@ -90,14 +89,14 @@ Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class Claim(NamedTuple):
-    """The wish to start an attempt of a task.
+    """A request to start an attempt of a task.
 
     Args:
-        lease_until: epoch seconds until which nobody else may start it.
-        max_attempts: attempts a run may have; an ended lease at this count is not taken over.
+        lease_until: epoch seconds until which no other attempt may start.
+        max_attempts: attempts of a run; an ended lease at this count is not taken over.
         ttl: epoch seconds at which the record may be dropped.
-        call: the arguments as they may be shown, as JSON values; None: not to be recorded.
-        aliases: former names of the task. A record of any other name belongs to another task, and is never claimed.
+        call: the arguments as JSON values, redacted ones masked; None: not recorded.
+        aliases: former names of the task. A record of any other name belongs to another task and is not claimed.
     """
 
     id: str
@@ -118,13 +117,13 @@ class Claim(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The attempt is ours; `attempt` counts from 1 within the run."""
+    """The attempt has started; `attempt` counts from 1 within the run."""
 
     attempt: int
 
 
 class Refused(NamedTuple):
-    """The attempt is not ours; `record` is what stands in the table."""
+    """The attempt may not start; `record` is the present record."""
 
     record: TaskRecord
 
@@ -148,16 +147,16 @@ class AttemptEnd(NamedTuple):
 
 
 class Renewed(NamedTuple):
-    """The lease moved; `cancel_requested` tells that somebody asked to cancel."""
+    """The lease was extended. `cancel_requested`: the task should be cancelled."""
 
     cancel_requested: bool
 
 
 class CancelAnswer(NamedTuple):
-    """What a cancel did.
+    """The answer to a cancel.
 
-    `answer` is ``cancelled`` (it will not run again), ``requested`` (it runs now and was told), or
-    ``too_late`` (it had ended, as `status` says).
+    `answer` is ``cancelled`` (it will not run again), ``requested`` (it is running; the flag is set), or ``too_late`` (it
+    had ended in `status`).
     """
 
     answer: str
@@ -165,14 +164,14 @@ class CancelAnswer(NamedTuple):
 
 
 class KeyLock(NamedTuple):
-    """A unique key, held for a task from its enqueue to its end. A key counts within the task's name.
+    """The lock of a unique key, from the enqueue of a task to its end. Keys are unique within a task name.
 
     Args:
         id: of the task that holds the key.
         queue: the logical queue the task was sent to.
-        locked_at: epoch seconds of the enqueue that locked it; with `id` it names this very lock.
-        ttl: epoch seconds at which the key is free whatever became of the task; whole.
-        confirmed: whether the queue is known to have accepted the task's message.
+        locked_at: epoch seconds of the enqueue that locked it; with `id` it identifies the lock.
+        ttl: whole epoch seconds at which the key becomes free even if the task has not ended.
+        confirmed: True once the queue has accepted the task's message.
     """
 
     task: str
@@ -184,12 +183,12 @@ class KeyLock(NamedTuple):
     confirmed: bool = False
 
     def same(self, other: KeyLock) -> bool:
-        """Whether both are the lock of one enqueue, confirmed or not."""
+        """True if both are the lock of the same enqueue, confirmed or not."""
         return (self.id, self.locked_at) == (other.id, other.locked_at)
 
 
 class RecordState(Protocol):
-    """What the rules below look at: a :class:`TaskRecord`, or a backend's own row."""
+    """The fields that the rules below read: a :class:`TaskRecord` or a MutableRecord."""
 
     @property
     def task(self) -> str: ...
@@ -214,7 +213,7 @@ class RecordState(Protocol):
 
 
 def can_claim(record: RecordState, claim: Claim) -> bool:
-    """Whether a claim may take the record as it stands (protocol: claim)."""
+    """True if a claim may start an attempt of the record."""
     if replaceable(record, claim):
         return True
     if of_another_task(record, claim):
@@ -231,7 +230,7 @@ def can_claim(record: RecordState, claim: Claim) -> bool:
 def replaceable(record: RecordState, claim: Claim) -> bool:
     """True if a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
 
-    A run further ahead is refused: a forged one would turn away the redrives that follow.
+    A run further ahead is refused: a forged one would block all redrives that follow.
     """
     if record.ttl <= claim.now:
         return True
@@ -250,42 +249,42 @@ def unstarted(record: RecordState, claim: Claim) -> bool:
 
 
 def claimed_already(record: RecordState, claim: Claim) -> bool:
-    """Whether this very claim took effect before and only its answer was lost."""
+    """True if this claim already took effect and only its answer was lost."""
     return record.status is RUNNING and record.owner == claim.owner and record.run == claim.run
 
 
 def abandoned(record: RecordState, now: float) -> bool:
-    """Whether the record is RUNNING under a lease that ended at least the grace ago."""
+    """True if the record is RUNNING and its lease ended at least the grace period ago."""
     return record.status is RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
 
 
 def is_unclaimed(record: RecordState, now: float) -> bool:
-    """Whether the task has not ended and nobody works on it."""
+    """True if the task has not ended and no attempt holds a lease."""
     return record.status in (QUEUED, RETRYING) or abandoned(record, now)
 
 
 def holds_lease(record: RecordState, fence: Fence) -> bool:
-    """Whether the attempt of `fence` is the one that runs."""
+    """True if the attempt of `fence` is running."""
     return record.status is RUNNING and _written_by(record, fence, fence.attempt)
 
 
 def finished_as(record: RecordState, fence: Fence, state: State) -> State | None:
-    """The state that a refused finish had reached already, its answer lost; None when it never did.
+    """The state that an earlier try of a refused finish stored; None if none did.
 
-    CANCELLED stands for RETRYING, since a cancel turns the one into the other.
+    For RETRYING it may be CANCELLED, since a requested cancel turns one into the other.
     """
     same = record.status is state or (state is RETRYING and record.status is CANCELLED)
     return record.status if same and _written_by(record, fence, fence.attempt) else None
 
 
 def released_already(record: RecordState, fence: Fence) -> bool:
-    """Whether the release of this attempt took effect before and only its answer was lost."""
+    """True if the release of this attempt already took effect and only its answer was lost."""
     waiting = record.status in (QUEUED, RETRYING)
     return waiting and _written_by(record, fence, fence.attempt - 1)
 
 
 def closed_already(record: RecordState, fence: Fence, finish: AttemptEnd) -> bool:
-    """Whether an abandoned attempt was ended in just this way before."""
+    """True if an abandoned attempt was already ended in this way."""
     return record.reason == finish.reason and finished_as(record, fence, finish.state) is finish.state
 
 

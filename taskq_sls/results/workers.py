@@ -1,4 +1,4 @@
-"""What workers tell of themselves, once a minute: who is alive, since when, and what it is doing."""
+"""Reports of workers, one a minute each: which are alive, since when, and with which tasks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-REPORT_EVERY = 60.0
-"""Seconds between two reports of a worker: one small write a minute."""
+REPORT_INTERVAL_SECONDS = 60.0
+"""Time between two reports of a worker: one small write a minute."""
 
-ALIVE_FOR = 150.0
-"""Seconds for which a report counts: one may come late and one be lost."""
+ALIVE_SECONDS = 150.0
+"""A worker counts as alive for so long after a report: one may be late and one lost."""
 
-KEPT_FOR = 3_600.0
-"""Seconds for which the last report of a worker that never said that it ends tells that it is lost."""
+LOST_SECONDS = 3_600.0
+"""A worker that stopped reporting is listed as lost until so long after its last report."""
 
 
 class RunningTask(NamedTuple):
-    """A task that a worker was running when it reported; its record tells since when."""
+    """A task that a worker was running when it reported."""
 
     id: str
     task: str
@@ -29,16 +29,16 @@ class WorkerReport(NamedTuple):
 
     Args:
         app: name of the app.
-        id: of this life of the worker; another one after a restart.
-        host, pid: the machine's name and the process on it.
-        beat_at: when it reported.
+        id: of this process; a restart gets another.
+        host, pid: machine name and process id.
+        beat_at: time of the report.
         running: attempts under way.
-        done: tasks that it has processed.
-        concurrency: most tasks that it holds at once.
+        done: tasks processed so far.
+        concurrency: most tasks in flight.
         version: of this library.
         queues: logical names of the queues it consumes.
-        stopping: it has been told to stop and finishes what it holds.
-        oldest: its longest-running tasks, the longest first, as many as fit a small item.
+        stopping: True while it finishes its tasks before it ends.
+        oldest: its longest-running tasks, longest first, as many as fit 1 KB.
     """
 
     app: str
@@ -57,16 +57,16 @@ class WorkerReport(NamedTuple):
 
     @property
     def alive_until(self) -> float:
-        """Epoch seconds until which the worker counts as alive, unless it reports again."""
-        return self.beat_at + ALIVE_FOR
+        """Epoch seconds until which the worker counts as alive without another report."""
+        return self.beat_at + ALIVE_SECONDS
 
     @property
     def ttl(self) -> float:
-        """Epoch seconds from which the report may be dropped, unless there is another."""
-        return self.beat_at + KEPT_FOR
+        """Epoch seconds after which the report may be dropped."""
+        return self.beat_at + LOST_SECONDS
 
     def state(self, now: float) -> str:
-        """``on``, ``stopping``, or ``lost``: it ended without a word, or cannot reach the table."""
+        """``on``, ``stopping``, or ``lost``: it crashed or cannot reach the table."""
         return "lost" if self.alive_until <= now else "stopping" if self.stopping else "on"
 
 
@@ -75,19 +75,19 @@ class WorkerReports(abc.ABC):
 
     @abc.abstractmethod
     async def beat(self, report: WorkerReport) -> None:
-        """A worker says that it is alive; replaces what it said before."""
+        """Store the report of a worker in place of the one before."""
 
     @abc.abstractmethod
-    async def gone(self, app: str, id: str) -> None:
-        """A worker has ended."""
+    async def unregister(self, app: str, id: str) -> None:
+        """Remove the report of a worker that ends."""
 
     @abc.abstractmethod
     async def recent(self, app: str, *, now: float) -> list[WorkerReport]:
-        """The workers of an app that are alive, and those lost in the last hour, the oldest worker first."""
+        """The workers of an app that are alive or were lost in the last hour, oldest first."""
 
     async def alive(self, app: str, *, now: float) -> list[WorkerReport]:
-        """The workers of an app whose last report still counts, the oldest worker first."""
-        return [one for one in await self.recent(app, now=now) if one.alive_until > now]
+        """The workers of an app that are alive, oldest first."""
+        return [report for report in await self.recent(app, now=now) if report.alive_until > now]
 
 
 class MemoryWorkers(WorkerReports):
@@ -101,15 +101,14 @@ class MemoryWorkers(WorkerReports):
         with self._lock:
             self._reports[report.app, report.id] = report
 
-    async def gone(self, app: str, id: str) -> None:
+    async def unregister(self, app: str, id: str) -> None:
         with self._lock:
             self._reports.pop((app, id), None)
 
     async def recent(self, app: str, *, now: float) -> list[WorkerReport]:
         with self._lock:
-            return oldest_first([one for one in self._reports.values() if one.app == app and one.ttl > now])
+            return oldest_first([report for report in self._reports.values() if report.app == app and report.ttl > now])
 
 
 def oldest_first(reports: Sequence[WorkerReport]) -> list[WorkerReport]:
-    """In the order in which the workers started."""
-    return sorted(reports, key=lambda one: (one.started_at, one.id))
+    return sorted(reports, key=lambda report: (report.started_at, report.id))

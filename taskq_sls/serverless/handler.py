@@ -183,7 +183,7 @@ class LambdaHandler:
     async def _write_counters(self, meter: Meter, deadline: float | None) -> None:
         """Write the counters once a minute; at once in a quiet container, since its next invocation may be far away."""
         now = self._app.clock.time()
-        everything = meter.quiet(now)
+        everything = meter.flush_partial_minute(now)
         if not meter.due(now, everything=everything) or (
             deadline is not None and deadline - now < COUNTERS_NEEDED_SECONDS
         ):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..core.lifetimes import DAY
 from ..errors import AwsError
-from ..results.base import RESEND_AFTER, give_back
+from ..results.base import RESEND_AFTER_SECONDS, free_unique_key
 from ..results.records import KeyLock
 from .problems import ProblemError
 from .request_context import RequestContext
@@ -65,12 +65,12 @@ async def begin(context: RequestContext, key: str, content: Any, queue: str) -> 
             raise ProblemError("key-reused", f"{HEADER} {key!r:.80} was used with other content; use a new key")
         if current.confirmed:
             return Request(current, True)
-        if context.now < current.locked_at + RESEND_AFTER:
+        if context.now < current.locked_at + RESEND_AFTER_SECONDS:
             break
         # The earlier request was interrupted. Replacing its lock is safe: its tasks have the same ids.
         replaced = current
-    wait = max(1, math.ceil(current.locked_at + RESEND_AFTER - context.now))
-    detail = f"it began {RESEND_AFTER - wait:.0f} s ago; try again in {wait} s"
+    wait = max(1, math.ceil(current.locked_at + RESEND_AFTER_SECONDS - context.now))
+    detail = f"it began {RESEND_AFTER_SECONDS - wait:.0f} s ago; try again in {wait} s"
     raise ProblemError("request-in-progress", detail, headers={"Retry-After": str(wait)})
 
 
@@ -85,7 +85,7 @@ async def finish(context: RequestContext, request: Request) -> None:
 async def release(context: RequestContext, request: Request) -> None:
     """Free the key: the request failed, and may be repeated at once."""
     lock = request.lock
-    await give_back(context.services.results, SPACE, lock.key, lock.id, lock.locked_at)
+    await free_unique_key(context.services.results, SPACE, lock.key, lock.id, lock.locked_at)
 
 
 def _lock(context: RequestContext, key: str, content: Any, queue: str) -> KeyLock:

@@ -17,7 +17,7 @@ from ..core.fault_log import FaultLog
 from ..core.flow import drive
 from ..core.version import __version__
 from ..engine.executor import Executor
-from ..results.workers import REPORT_EVERY, RunningTask, WorkerReport
+from ..results.workers import REPORT_INTERVAL_SECONDS, RunningTask, WorkerReport
 
 if TYPE_CHECKING:
     from .options import WorkerOptions
@@ -58,7 +58,7 @@ class Reporter:
         now = time.monotonic()
         if not self._enabled or now < self._due:
             return
-        self._due = now + REPORT_EVERY
+        self._due = now + REPORT_INTERVAL_SECONDS
         try:
             workers = self._services.results.workers
             if workers is None:
@@ -79,7 +79,7 @@ class Reporter:
             workers = self._services.results.workers
             if workers is None:
                 return
-            drive(workers.gone(self._worker.app.name, self._id))
+            drive(workers.unregister(self._worker.app.name, self._id))
         except Exception as error:  # of any kind: the report expires by its time to live
             self._faults.failed(error)
 

@@ -10,7 +10,7 @@ from taskq_sls import Queue, Retry, TaskFailed
 from taskq_sls.core.flow import drive
 from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
-from taskq_sls.metrics.counters import HOUR, NOTHING
+from taskq_sls.metrics.counters import EMPTY, HOUR
 from taskq_sls.metrics.meter import Meter
 from taskq_sls.worker import session
 from tests.support.aws_bench import AwsBench, until
@@ -130,4 +130,4 @@ def test_without_metrics_a_function_writes_the_record_alone(make_aws_bench: Make
         ):
             assert double.enqueue(2).result(20) == 4
     assert bench.wire.counts["UpdateItem"] == 2  # claim and finish
-    assert bench.app.metrics.totals() == NOTHING
+    assert bench.app.metrics.totals() == EMPTY

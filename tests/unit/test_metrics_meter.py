@@ -14,7 +14,7 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
-from taskq_sls.metrics.counters import HOUR, MINUTE, NOTHING, CounterKey, Counters, MemoryMetrics
+from taskq_sls.metrics.counters import EMPTY, HOUR, MINUTE, CounterKey, Counters, MemoryMetrics
 from taskq_sls.metrics.meter import LONGEST_PAUSE, MOST_KEPT, Meter
 from taskq_sls.testing import in_memory
 
@@ -270,13 +270,13 @@ async def test_at_the_end_everything_is_written(store: Store) -> None:
 
 def test_a_minute_is_written_early_only_where_nobody_knows_of_a_next_time(store: Store) -> None:
     meter = meter_of(store)
-    assert meter.quiet(NOW)
+    assert meter.flush_partial_minute(NOW)
     meter._flushed_at = NOW
-    assert not meter.quiet(NOW + 59)
-    assert meter.quiet(NOW + 60)
+    assert not meter.flush_partial_minute(NOW + 59)
+    assert meter.flush_partial_minute(NOW + 60)
     run_one(meter, NOW + 30)
-    assert not meter.quiet(NOW + 60)  # a minute is over, and will be written alone
-    assert meter.quiet(NOW + 120)
+    assert not meter.flush_partial_minute(NOW + 60)  # a minute is over, and will be written alone
+    assert meter.flush_partial_minute(NOW + 120)
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ async def test_without_metrics_nothing_is_counted() -> None:
 
     await rig.run(work)
     assert (await rig.executor()).meter is None
-    assert await rig.app.metrics.atotals() == NOTHING
+    assert await rig.app.metrics.atotals() == EMPTY
 
 
 @pytest.mark.parametrize(

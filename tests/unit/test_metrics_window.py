@@ -11,7 +11,7 @@ from taskq_sls import ConfigError, TaskQ
 from taskq_sls.client.metrics import Metrics
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
-from taskq_sls.metrics.counters import BUCKETS, HOUR, MINUTE, NOTHING, CounterKey, Counters
+from taskq_sls.metrics.counters import BUCKETS, EMPTY, HOUR, MINUTE, CounterKey, Counters
 from taskq_sls.testing import in_memory
 
 NOW = 1_800_000_000.0 + 30 * 60 + 20  # half past, and 20 seconds
@@ -56,7 +56,7 @@ def test_every_minute_of_the_last_hour_is_a_point_also_those_in_which_nothing_ha
     kept.add(THIS_MINUTE - 5 * MINUTE, task="crop", started=4)
     points = kept.metrics.series()
     assert [point.time for point in points] == list(range(THIS_MINUTE - HOUR, THIS_MINUTE + MINUTE, MINUTE))
-    assert [point.counters.started for point in points if point.counters != NOTHING] == [7]
+    assert [point.counters.started for point in points if point.counters != EMPTY] == [7]
 
 
 def test_points_begin_at_whole_steps(kept: Kept) -> None:
@@ -173,7 +173,7 @@ def test_a_percentile_is_never_above_the_longest_attempt() -> None:
 
 
 def test_without_attempts_there_are_no_percentiles_and_means() -> None:
-    assert NOTHING.p50 is NOTHING.mean is NOTHING.mean_wait is NOTHING.failure_rate is None
+    assert EMPTY.p50 is EMPTY.mean is EMPTY.mean_wait is EMPTY.failure_rate is None
 
 
 def test_means_and_rates_follow_from_sums() -> None:
@@ -186,5 +186,5 @@ def test_means_and_rates_follow_from_sums() -> None:
 
 def test_a_backend_that_counts_nothing_has_empty_points(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(kept._memory.results), "metrics", None)
-    assert kept.metrics.totals() == NOTHING
+    assert kept.metrics.totals() == EMPTY
     assert len(kept.metrics.series()) == 61

@@ -3,7 +3,7 @@
 import pytest
 
 from taskq_sls.core.states import TERMINAL, State
-from taskq_sls.results.layout import LAST_MILLISECOND, time_bound, time_key
+from taskq_sls.results.layout import MAX_MILLISECOND, time_bound, time_key
 from taskq_sls.results.records import (
     STALL_AFTER,
     TAKEOVER_GRACE,
@@ -106,4 +106,4 @@ def test_time_keys_sort_by_time_then_id() -> None:
     keys = [time_key(0.001, "b"), time_key(9.5, "a"), time_key(9.5, "b"), time_key(NOW, "a"), time_key(1e12, "a")]
     assert keys == sorted(keys)
     assert time_bound(9.5) < time_key(9.5, "a") < time_bound(9.501)
-    assert keys[-1].startswith(str(LAST_MILLISECOND))
+    assert keys[-1].startswith(str(MAX_MILLISECOND))

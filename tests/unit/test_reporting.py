@@ -15,7 +15,7 @@ from taskq_sls.core.flow import drive
 from taskq_sls.errors import AwsError
 from taskq_sls.results.workers import MemoryWorkers, RunningTask, WorkerReport
 from taskq_sls.worker import reporting
-from taskq_sls.worker.reporting import MAX_NAMED_BYTES, REPORT_EVERY, Reporter, oldest_tasks
+from taskq_sls.worker.reporting import MAX_NAMED_BYTES, REPORT_INTERVAL_SECONDS, Reporter, oldest_tasks
 
 
 class Monotonic:
@@ -81,7 +81,7 @@ def test_it_reports_once_a_minute_and_no_more(time: Monotonic, monkeypatch: pyte
         reporter.report_if_due()
         time.now += 1
 
-    assert beats == [1000.0 + REPORT_EVERY * number for number in range(4)]
+    assert beats == [1000.0 + REPORT_INTERVAL_SECONDS * number for number in range(4)]
 
 
 def test_it_is_gone_after_a_clean_stop(time: Monotonic) -> None:
@@ -128,7 +128,7 @@ def test_a_fault_is_logged_once_and_the_next_minute_tries_again(
     with caplog.at_level(logging.WARNING, "taskq_sls.worker"):
         for _ in range(3):
             reporter.report_if_due()
-            time.now += REPORT_EVERY
+            time.now += REPORT_INTERVAL_SECONDS
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "this worker cannot report itself in the table"
     ]

@@ -16,7 +16,7 @@ from taskq_sls.operations.overview import live_workers, overview, queue_stats
 from taskq_sls.operations.tail import OVERLAP_SECONDS, Tail
 from taskq_sls.operations.tasks import Retried, TaskView, cancel, retry, show
 from taskq_sls.results.records import AttemptEnd, Call, CancelAnswer
-from taskq_sls.results.workers import ALIVE_FOR, RunningTask, WorkerReport
+from taskq_sls.results.workers import ALIVE_SECONDS, RunningTask, WorkerReport
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def report(id: str, **fields: Any) -> WorkerReport:
 
 def test_workers_are_alive_as_long_as_their_reports_count(yard: Graveyard) -> None:
     drive(yard.results.workers.beat(report("a")))
-    yard.clock.travel(ALIVE_FOR - 1)
+    yard.clock.travel(ALIVE_SECONDS - 1)
     assert [one.id for one in yard.do(live_workers(yard.app, yard.services))] == ["a"]
     yard.clock.travel(1)
     assert yard.do(live_workers(yard.app, yard.services)) == []

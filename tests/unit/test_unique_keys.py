@@ -30,7 +30,7 @@ from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message, dead_letter_body, decode
-from taskq_sls.results.base import RESEND_AFTER
+from taskq_sls.results.base import RESEND_AFTER_SECONDS
 from taskq_sls.results.records import AttemptEnd, Claim, Fence, KeyLock
 from taskq_sls.testing import InMemory, in_memory
 
@@ -564,7 +564,7 @@ def interrupted(shop: Shop, *, after: bool) -> str:
 
 def test_within_a_minute_an_unconfirmed_key_is_taken(shop: Shop) -> None:
     id = interrupted(shop, after=False)
-    shop.travel(RESEND_AFTER - 0.1)
+    shop.travel(RESEND_AFTER_SECONDS - 0.1)
     assert shop.job.enqueue(2).id == id
     assert shop.bodies() == []
 
@@ -572,7 +572,7 @@ def test_within_a_minute_an_unconfirmed_key_is_taken(shop: Shop) -> None:
 @pytest.mark.parametrize("policy", ["return", "raise"])
 def test_after_a_minute_the_next_caller_sends_the_task_again_under_the_same_id(shop: Shop, policy: str) -> None:
     id = interrupted(shop, after=False)
-    shop.travel(RESEND_AFTER)
+    shop.travel(RESEND_AFTER_SECONDS)
     assert shop.job.with_options(unique=policy).enqueue(2).id == id
     assert [(one.id, one.args) for one in shop.bodies()] == [(id, [2])]
     lock = shop.lock()
@@ -585,7 +585,7 @@ def test_after_a_minute_the_next_caller_sends_the_task_again_under_the_same_id(s
 
 def test_what_was_sent_twice_runs_once(shop: Shop) -> None:
     id = interrupted(shop, after=True)
-    shop.travel(RESEND_AFTER)
+    shop.travel(RESEND_AFTER_SECONDS)
     assert shop.job.enqueue(2).id == id
     assert [one.id for one in shop.bodies()] == [id, id]
     shop.run()
@@ -594,9 +594,9 @@ def test_what_was_sent_twice_runs_once(shop: Shop) -> None:
 
 def test_the_one_who_sends_again_starts_a_new_minute(shop: Shop) -> None:
     id = interrupted(shop, after=False)
-    shop.travel(RESEND_AFTER)
+    shop.travel(RESEND_AFTER_SECONDS)
     interrupted(shop, after=False)
-    shop.travel(RESEND_AFTER - 0.1)
+    shop.travel(RESEND_AFTER_SECONDS - 0.1)
     assert shop.job.enqueue().id == id
     assert shop.bodies() == []
     shop.travel(0.1)
@@ -608,7 +608,7 @@ def test_an_unconfirmed_task_that_has_a_record_is_not_sent_again_but_confirmed(s
     id = interrupted(shop, after=True)
     now = shop.memory.clock.time()
     drive(shop.results.claim(Claim(id, 0, "job", "default", "o", now, now + 60, 5, now + 20 * DAY, now)))
-    shop.travel(RESEND_AFTER)
+    shop.travel(RESEND_AFTER_SECONDS)
     assert shop.job.enqueue(2).id == id
     assert len(shop.bodies()) == 1
     lock = shop.lock()
@@ -618,7 +618,7 @@ def test_an_unconfirmed_task_that_has_a_record_is_not_sent_again_but_confirmed(s
 
 def test_a_confirmed_key_is_never_sent_again(shop: Shop) -> None:
     first = shop.job.enqueue()
-    shop.travel(10 * RESEND_AFTER)
+    shop.travel(10 * RESEND_AFTER_SECONDS)
     assert shop.job.enqueue().id == first.id
     assert len(shop.bodies()) == 1
 
@@ -658,7 +658,7 @@ def test_a_send_that_may_have_been_accepted_keeps_the_key_unconfirmed(shop: Shop
     assert lock is not None
     assert not lock.confirmed
     shop.broker.refuse = lambda out: None
-    shop.travel(RESEND_AFTER)
+    shop.travel(RESEND_AFTER_SECONDS)
     assert shop.job.enqueue().id == lock.id
 
 
@@ -672,7 +672,7 @@ def test_an_unexpected_error_of_the_broker_leaves_the_key_in_doubt(shop: Shop) -
 def test_a_late_refusal_does_not_free_the_key_of_who_sent_again(shop: Shop) -> None:
     def refuse_after_another_sent(out: Any) -> Any:
         shop.broker.refuse = lambda out: None
-        shop.travel(RESEND_AFTER)
+        shop.travel(RESEND_AFTER_SECONDS)
         shop.job.enqueue(2)
         return REFUSED
 

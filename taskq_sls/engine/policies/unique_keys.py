@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from ...core.message import Message
-from ...results.base import give_back
+from ...results.base import free_unique_key
 from ..attempt import Engine, Observer
 
 
@@ -15,4 +15,4 @@ class UniqueKeys(Observer):
     def message_done(self, engine: Engine, message: Message) -> Awaitable[None] | None:
         if message.unique_key is None:
             return None
-        return give_back(engine.results, message.task, message.unique_key, message.id)
+        return free_unique_key(engine.results, message.task, message.unique_key, message.id)

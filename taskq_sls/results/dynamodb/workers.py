@@ -22,7 +22,7 @@ class TableWorkers(WorkerReports):
     async def beat(self, report: WorkerReport) -> None:
         await self._table.overwrite(_item(report))
 
-    async def gone(self, app: str, id: str) -> None:
+    async def unregister(self, app: str, id: str) -> None:
         await self._table.call("delete_item", TableName=self._table.name, Key=_key(app, id))
 
     async def recent(self, app: str, *, now: float) -> list[WorkerReport]:

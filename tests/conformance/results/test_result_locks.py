@@ -144,7 +144,7 @@ async def test_locks_are_no_records(results: ResultBackend) -> None:
 async def test_memory_forgets_expired_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     from taskq_sls.results import memory
 
-    monkeypatch.setattr(memory, "FIRST_SWEEP", 10)
+    monkeypatch.setattr(memory, "FIRST_SWEEP_ROWS", 10)
     results = memory.MemoryResults()
     for number in range(9):
         await results.lock_key(a_lock(key=str(number)))

@@ -3,7 +3,7 @@
 import pytest
 from record_builders import NOW
 
-from taskq_sls.metrics.counters import BUCKETS, HOUR, KEPT_FOR, MINUTE, CounterKey, Counters, MetricStore
+from taskq_sls.metrics.counters import BUCKETS, HOUR, LIFETIME_SECONDS, MINUTE, CounterKey, Counters, MetricStore
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 
@@ -82,8 +82,8 @@ async def test_counters_of_another_app_are_not_read(results: ResultBackend) -> N
 async def test_counters_are_kept_for_their_time_and_no_longer(results: ResultBackend, span: int) -> None:
     slot = SLOT._replace(span=span)
     await store_of(results).add("shop", slot, FULL)
-    assert list(await everything(results, span, now=TIME + KEPT_FOR[span] - 1)) == [slot]
-    assert await everything(results, span, now=TIME + KEPT_FOR[span]) == {}
+    assert list(await everything(results, span, now=TIME + LIFETIME_SECONDS[span] - 1)) == [slot]
+    assert await everything(results, span, now=TIME + LIFETIME_SECONDS[span]) == {}
 
 
 async def test_counters_are_no_records(results: ResultBackend) -> None:
@@ -115,4 +115,4 @@ async def test_an_item_costs_one_unit_however_long_its_names_and_large_its_numbe
     [item] = (await dynamo_results._table.call("scan", TableName=dynamo_results._table.name))["Items"]
     size = sum(len(name) + len(next(iter(value.values()))) for name, value in item.items())
     assert size <= 1024
-    assert int(item["ttl"]["N"]) == TIME + KEPT_FOR[MINUTE]
+    assert int(item["ttl"]["N"]) == TIME + LIFETIME_SECONDS[MINUTE]

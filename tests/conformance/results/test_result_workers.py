@@ -6,7 +6,7 @@ from record_builders import HOLD, NOW, a_claim, failed, retrying, start
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import TAKEOVER_GRACE
-from taskq_sls.results.workers import ALIVE_FOR, KEPT_FOR, RunningTask, WorkerReport, WorkerReports
+from taskq_sls.results.workers import ALIVE_SECONDS, LOST_SECONDS, RunningTask, WorkerReport, WorkerReports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,22 +50,22 @@ async def test_workers_are_those_of_one_app_the_oldest_first(results: ResultBack
 
 async def test_a_worker_that_says_nothing_any_more_is_not_alive(results: ResultBackend) -> None:
     await workers_of(results).beat(a_report())
-    assert len(await workers_of(results).alive("shop", now=NOW + ALIVE_FOR - 0.5)) == 1
-    assert await workers_of(results).alive("shop", now=NOW + ALIVE_FOR) == []
+    assert len(await workers_of(results).alive("shop", now=NOW + ALIVE_SECONDS - 0.5)) == 1
+    assert await workers_of(results).alive("shop", now=NOW + ALIVE_SECONDS) == []
 
 
 async def test_a_worker_that_never_said_goodbye_is_known_as_lost_for_an_hour(results: ResultBackend) -> None:
     await workers_of(results).beat(a_report())
-    (found,) = await workers_of(results).recent("shop", now=NOW + KEPT_FOR - 1)
-    assert (found.state(NOW), found.state(NOW + ALIVE_FOR)) == ("on", "lost")
-    assert await workers_of(results).recent("shop", now=NOW + KEPT_FOR) == []
+    (found,) = await workers_of(results).recent("shop", now=NOW + LOST_SECONDS - 1)
+    assert (found.state(NOW), found.state(NOW + ALIVE_SECONDS)) == ("on", "lost")
+    assert await workers_of(results).recent("shop", now=NOW + LOST_SECONDS) == []
 
 
 async def test_a_worker_that_has_ended_is_gone_and_others_are_not(results: ResultBackend) -> None:
     await workers_of(results).beat(a_report("a"))
     await workers_of(results).beat(a_report("b"))
-    await workers_of(results).gone("shop", "a")
-    await workers_of(results).gone("shop", "never-there")
+    await workers_of(results).unregister("shop", "a")
+    await workers_of(results).unregister("shop", "never-there")
     assert [one.id for one in await workers_of(results).alive("shop", now=NOW)] == ["b"]
 
 

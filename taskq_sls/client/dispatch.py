@@ -151,24 +151,28 @@ async def _dispatch_batch(
         ends = [await _advance(chain, services.flow) for chain in chains]
         to_send = {index: end.message for index, end in enumerate(ends) if isinstance(end, _Send)}
         failure: Exception | None = None
-        refusals: list[Exception | None]
+        answers: list[Answer] = []
         try:
             answers = await deliver(services, [tasks[index] for index in to_send], list(to_send.values()))
-            refusals = [None if answer is None else NotSent(answer) for answer in answers]
-        except Exception as error:  # of all entries: each hook gets it, then the caller
-            failure = error
-            refusals = [error] * len(to_send)
-        for (index, message), refusal in zip(to_send.items(), refusals, strict=True):
-            end = await _advance(chains[index], services.flow, refusal)
-            if isinstance(end, Message):
-                end = refusal or message
-            ends[index] = end
+        except Exception as raised:  # of all entries: each hook gets it, then the caller
+            failure = raised
+        errors = _errors(answers, failure, len(to_send))
+        for (index, message), error in zip(to_send.items(), errors, strict=True):
+            end = await _advance(chains[index], services.flow, error)
+            ends[index] = (error or message) if isinstance(end, Message) else end
         if failure is not None:
             raise failure
     finally:
         for chain in chains:
             chain.close()
     return [_outcome(end, index in to_send) for index, end in enumerate(ends)]
+
+
+def _errors(answers: Sequence[Answer], failure: Exception | None, count: int) -> list[Exception | None]:
+    """The error of each entry: of the whole call, or of the entry alone."""
+    if failure is not None:
+        return [failure] * count
+    return [None if answer is None else NotSent(answer) for answer in answers]
 
 
 async def _ask_to_send(task: OutgoingTask, message: Message) -> Message:

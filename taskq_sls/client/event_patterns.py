@@ -122,9 +122,7 @@ def _anything_but(where: str, operand: object) -> Any:
 def _numeric(where: str, operand: object) -> list[Any]:
     parts = list(operand) if isinstance(operand, list | tuple) else []
     names, limits = parts[::2], parts[1::2]
-    known = all(isinstance(name, str) and name in _COMPARISONS for name in names)
-    is_range = known and len(names) == 2 and names[0] in _HIGHER and names[1] in _LOWER
-    if not known or len(names) != len(limits) or not (len(names) == 1 or is_range):
+    if len(names) != len(limits) or not (_is_comparison(names) or _is_range(names)):
         raise ConfigError(
             f'{where}: {_short(operand)} must be one comparison or a range, such as ["=", 5], ["<", 10] or '
             '[">", 0, "<=", 5]'
@@ -132,9 +130,19 @@ def _numeric(where: str, operand: object) -> list[Any]:
     for limit in limits:
         if not _is_number(limit) or not -MAX_NUMBER <= limit <= MAX_NUMBER:
             raise ConfigError(f"{where}: {_short(limit)} must be a number from -5e9 to 5e9")
-    if is_range and limits[0] >= limits[1]:
+    if len(limits) == 2 and limits[0] >= limits[1]:
         raise ConfigError(f"{where}: no number is {names[0]} {limits[0]} and {names[1]} {limits[1]}")
     return parts
+
+
+def _is_comparison(names: Sequence[object]) -> bool:
+    return len(names) == 1 and isinstance(names[0], str) and names[0] in _COMPARISONS
+
+
+def _is_range(names: Sequence[object]) -> bool:
+    return (
+        len(names) == 2 and all(isinstance(name, str) for name in names) and names[0] in _HIGHER and names[1] in _LOWER
+    )
 
 
 _CHECKS: dict[Any, Callable[[str, object], Any]] = {

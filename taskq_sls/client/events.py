@@ -249,31 +249,35 @@ def argument_paths(where: str, task: Task[..., Any], arguments: Mapping[str, str
     given = {} if arguments is None else arguments
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: arguments={given!r:.80} must map parameter names to paths in the event")
-    assert task.__wrapped__ is not None
-    parameters = list(inspect.signature(task.__wrapped__).parameters.values())
-    if task._definition.wants_context:
-        del parameters[0]
-    paths = []
-    takes_any_name = False
+    parameters = _parameters(task)
+    takes_any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    required = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in parameters
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
     for parameter in parameters:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            takes_any_name = True
-        elif parameter.kind is parameter.POSITIONAL_ONLY:
+        if parameter.kind is parameter.POSITIONAL_ONLY:
             raise ConfigError(
                 f"{where}: the parameter {parameter.name!r} is positional-only, and the fields of an event are passed by "
                 "name; take the '/' out of its parameters"
             )
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            name = parameter.name
-            path = _path(where, name, given[name]) if name in given else _default_path(name)
-            paths.append(ArgumentPath(name, path, parameter.default is parameter.empty))
-    known = [path.parameter for path in paths]
     for name in given:
-        if name not in known:
-            if not takes_any_name or not isinstance(name, str):
-                raise ConfigError(f"{where}: arguments names {name!r}; the parameters are {_listed(known)}")
-            paths.append(ArgumentPath(name, _path(where, name, given[name]), True))
-    return tuple(paths)
+        if name not in required and not (takes_any_name and isinstance(name, str)):
+            raise ConfigError(f"{where}: arguments names {name!r}; the parameters are {_listed(required)}")
+    return tuple(
+        ArgumentPath(
+            name, _path(where, name, given[name]) if name in given else _default_path(name), required.get(name, True)
+        )
+        for name in dict.fromkeys([*required, *given])
+    )
+
+
+def _parameters(task: Task[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a task's function, without the context."""
+    assert task.__wrapped__ is not None
+    parameters = list(inspect.signature(task.__wrapped__).parameters.values())
+    return parameters[1:] if task._definition.wants_context else parameters
 
 
 def _default_path(parameter: str) -> tuple[str, ...]:

@@ -240,18 +240,7 @@ class Enqueuer(ByName, Generic[P, R]):
             dict(options.labels),
             options.unique_key,
         )
-        key_claim = None
-        if options.unique_key is not None:
-            until = math.ceil(now + options.unique_ttl)
-            lock = KeyLock(
-                task=definition.name,
-                key=options.unique_key,
-                id=message.id,
-                queue=options.queue,
-                locked_at=now,
-                ttl=until,
-            )
-            key_claim = UniqueKeyClaim(lock, options.unique == "raise")
+        key_claim = None if options.unique_key is None else _key_claim(message, options.unique_key, options, now)
         spec = None
         if options.delay > MAX_DELAY or (options.delay and queue.fifo):
             from ..scheduler.delays import delay_spec  # most delays are shorter
@@ -300,6 +289,12 @@ class Enqueuer(ByName, Generic[P, R]):
                 f"TaskQ(max_depth={longest}) ends it here; raise max_depth if the chain is meant"
             )
         return None if parent is None else parent.id, depth
+
+
+def _key_claim(message: Message, key: str, options: TaskOptions, now: float) -> UniqueKeyClaim:
+    until = math.ceil(now + options.unique_ttl)
+    lock = KeyLock(task=message.task, key=key, id=message.id, queue=options.queue, locked_at=now, ttl=until)
+    return UniqueKeyClaim(lock, options.unique == "raise")
 
 
 def _restored(runtime: Runtime, name: str, module: str | None, options: dict[str, Any]) -> Enqueuer[..., Any]:

@@ -45,12 +45,9 @@ async def wait_for_records(
     backoff = Backoff(FIRST_POLL_SECONDS, MAX_POLL_SECONDS, factor=1.5)
     last: dict[str, TaskRecord] = {}
     while True:
-        records, fault = await _read(services, waiting, clock.time())
+        newly, records, fault = await _poll(clock, services, waiting)
         last = records or last
         now = clock.time()
-        newly = {id: record for id, record in records.items() if _has_ended(record, now)}
-        if any(record.result_key is not None for record in newly.values()):
-            newly, fault = await _with_results(services, newly)
         ended |= newly
         waiting = [id for id in waiting if id not in ended]
         if newly:
@@ -69,14 +66,22 @@ def _has_ended(record: TaskRecord, now: float) -> bool:
     return record.status.terminal or record.stalled(now) or record.status == UNREADABLE
 
 
-async def _read(services: Services, ids: Sequence[str], now: float) -> tuple[dict[str, TaskRecord], AwsError | None]:
-    """The records that exist, or the transient fault of the read."""
+async def _poll(
+    clock: Clock, services: Services, ids: Sequence[str]
+) -> tuple[dict[str, TaskRecord], dict[str, TaskRecord], AwsError | None]:
+    """One batched read: the records of tasks that have ended, all records, and the transient fault if there was one."""
     try:
-        return await services.results.get_many(ids, now=now), None
+        records = await services.results.get_many(ids, now=clock.time())
     except AwsError as error:
         if not error.transient:
             raise
-        return {}, error
+        return {}, {}, error
+    now = clock.time()
+    ended = {id: record for id, record in records.items() if _has_ended(record, now)}
+    if not any(record.result_key is not None for record in ended.values()):
+        return ended, records, None
+    ended, fault = await _with_results(services, ended)
+    return ended, records, fault
 
 
 async def _with_results(

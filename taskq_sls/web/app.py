@@ -69,9 +69,14 @@ def create_api(
     for router in ROUTERS:
         api.include_router(router)
     add_error_handlers(api)
-    login = add_pages(api, authenticator, now) if pages else None
+    dashboard = add_pages(api, authenticator, now) if pages else None
     api.add_middleware(
-        RequestGuard, authenticator=authenticator, now=now, public=(HEALTH,), origins=tuple(origins), login=login
+        RequestGuard,
+        authenticator=authenticator,
+        now=now,
+        public=(HEALTH,),
+        origins=tuple(origins),
+        dashboard=dashboard,
     )
     describe(api)
     return api

@@ -22,7 +22,7 @@ class StripBasePath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         event, path = scope["aws.event"], scope["path"]
         stage = _stage(event)
-        # HTTP APIs keep the stage in the path; REST APIs, whose events have no version, do not.
+        # HTTP APIs keep the stage in the path; REST APIs (their events have no version) do not.
         rest = _without(stage, path) if "version" in event else path
         # Under a custom domain, the caller's path has no stage.
         prefix = stage if ".execute-api." in str(event["requestContext"].get("domainName")) else ""

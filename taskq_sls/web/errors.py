@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -37,24 +37,16 @@ DESCRIPTION_AT = "/v1/openapi.json"
 
 
 def add_error_handlers(api: FastAPI) -> None:
-    """Answer every error with a problem document."""
-
-    def invalid(request: Request, error: Exception) -> Response:
-        return _invalid(request, cast("RequestValidationError", error))
-
-    def http(request: Request, error: Exception) -> Response:
-        return _http(request, cast("HTTPException", error))
-
-    def ours(request: Request, error: Exception) -> Response:
-        return problem_of(cast("TaskQError", error))
-
-    api.add_exception_handler(RequestValidationError, invalid)
-    api.add_exception_handler(HTTPException, http)
-    api.add_exception_handler(TaskQError, ours)
+    handlers: list[tuple[type[Exception], Callable[[Request, Any], Response]]] = [
+        (RequestValidationError, _invalid),
+        (HTTPException, _http),
+        (TaskQError, lambda _request, error: problem_of(error)),
+    ]
+    for error_class, handler in handlers:
+        api.add_exception_handler(error_class, handler)
 
 
 def problem_of(error: TaskQError) -> Response:
-    """Return the problem document for an error of the library."""
     if isinstance(error, AwsError):
         return _aws(error)
     if isinstance(error, EnqueueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, MutableMapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .auth import Authenticator, Principal
 from .limits import LAMBDA_MARGIN_SECONDS, MAX_ANONYMOUS_REQUEST_BYTES, MAX_REQUEST_BYTES, MAX_REQUEST_SECONDS
 from .problems import SEE_LOG, ProblemError
+
+if TYPE_CHECKING:
+    from .pages.routes import Dashboard
 
 logger = logging.getLogger("taskq_sls.web")
 
@@ -42,19 +45,6 @@ ANONYMOUS = Principal("nobody", frozenset(), "cookie")
 """The caller of a public path. It counts as a browser, so its changes need an origin."""
 
 
-class BrowserLogin(Protocol):
-    """The login of the pages."""
-
-    def is_public(self, connection: HTTPConnection) -> bool:
-        """True if the path needs no login. Changes from other sites are refused there too."""
-
-    async def principal(self, connection: HTTPConnection) -> Principal | None:
-        """Return the caller if a session identifies one."""
-
-    def page_for(self, connection: HTTPConnection, problem: ProblemError) -> Response | None:
-        """Return the page for a browser in place of a problem document; None for other callers."""
-
-
 class RequestGuard:
     """The outermost middleware of the API.
 
@@ -63,7 +53,7 @@ class RequestGuard:
         public: paths that need no credentials.
         origins: origins beside the API's own from which browsers may make changes, such as
             ``https://tasks.example.com`` if a proxy has another name.
-        login: of the pages.
+        dashboard: the pages, for their login.
     """
 
     def __init__(
@@ -73,14 +63,14 @@ class RequestGuard:
         now: Callable[[], float],
         public: Collection[str],
         origins: Collection[str] = (),
-        login: BrowserLogin | None = None,
+        dashboard: Dashboard | None = None,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._now = now
         self._public = frozenset(public)
         self._origins = frozenset(origins)
-        self._login = login
+        self._dashboard = dashboard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -115,18 +105,18 @@ class RequestGuard:
             await answer.replace(self._response(scope, problem))
 
     def _response(self, scope: Scope, problem: ProblemError) -> Response:
-        page = None if self._login is None else self._login.page_for(HTTPConnection(scope), problem)
+        page = None if self._dashboard is None else self._dashboard.page_for(HTTPConnection(scope), problem)
         return problem.response() if page is None else page
 
     async def _admit(self, connection: HTTPConnection) -> None:
-        scope, login = connection.scope, self._login
+        scope, dashboard = connection.scope, self._dashboard
         if scope["path"] in self._public and scope["method"] in SAFE:
             return
-        if login is not None and login.is_public(connection):
+        if dashboard is not None and dashboard.is_public(connection):
             if scope["method"] not in SAFE:
                 self._check_origin(connection, ANONYMOUS)
             return
-        principal = None if login is None else await login.principal(connection)
+        principal = None if dashboard is None else await dashboard.principal(connection)
         if principal is None:
             principal = self._authenticator.principal(connection)
         if scope["method"] not in SAFE:

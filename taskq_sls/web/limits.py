@@ -55,5 +55,4 @@ MAX_DEAD_LETTERS_READ = 2_000
 
 
 def clipped(text: str, most: int = MAX_TEXT_CHARACTERS) -> str:
-    """Shorten a text to `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

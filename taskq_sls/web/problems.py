@@ -103,7 +103,6 @@ class ProblemError(HTTPException):
 def problem_response(
     kind: str, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
-    """Return a problem document as the answer."""
     status, title = KINDS[kind]
     return _response({"type": PREFIX + kind, "title": title, "status": status}, detail, headers, members)
 

@@ -36,7 +36,6 @@ class RequestContext(NamedTuple):
 
     @property
     def now(self) -> float:
-        """The time, in epoch seconds."""
         return self.app.clock.time()
 
     def caller_digest(self, *more: str) -> str:

@@ -120,7 +120,6 @@ class Authenticator:
         return token
 
     def accepted_tokens(self) -> list[Token]:
-        """The tokens that have not expired."""
         now = self._now()
         return [token for token in self._tokens if token.expires is None or token.expires > now]
 
@@ -142,7 +141,6 @@ def iam_identity(event: Any) -> str | None:
 
 
 def source_of(connection: HTTPConnection) -> str:
-    """Return the address that a request came from."""
     event = connection.scope.get("aws.event")
     context = event.get("requestContext") if isinstance(event, Mapping) else None
     if isinstance(context, Mapping) and "elb" in context:

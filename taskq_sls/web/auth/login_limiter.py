@@ -31,7 +31,6 @@ class LoginLimiter:
         return start + WINDOW_SECONDS - now if count >= MAX_FAILURES and now < start + WINDOW_SECONDS else None
 
     def note(self, source: str, now: float) -> None:
-        """Count a failure."""
         key = network(source)
         start, count = self._by_source.pop(key, (now, 0))
         self._by_source[key] = (now, 1) if now >= start + WINDOW_SECONDS else (start, count + 1)

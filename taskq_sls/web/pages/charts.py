@@ -30,7 +30,6 @@ class Line(NamedTuple):
 
 
 def count(value: float) -> str:
-    """Format a number for an axis."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"

@@ -57,7 +57,6 @@ def time(moment: datetime | float | None, *, absent: str = "-") -> Html:
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds."""
     if seconds is None:
         return "-"
     if seconds < 0.0005:
@@ -86,7 +85,6 @@ def json_block(value: Any, *, label: str, id: str | None = None) -> Html:
 
 
 def error_block(type: str | None, message: str | None, traceback: str | None) -> Html:
-    """Return the section with an error and its traceback."""
     text = tag("p", tag("strong", type), f": {message or ''}", class_="error")
     return section("Error", text, json_block(traceback, label="Traceback", id="traceback") if traceback else NOTHING)
 
@@ -128,7 +126,6 @@ def field(
 
 
 def area(text: str, name: str, value: str = "", *, hint: str | None = None, rows: int = 6) -> Html:
-    """Return a labelled text area."""
     id = f"field-{name}"
     described = f"{id}-hint" if hint else None
     return tag(
@@ -142,7 +139,6 @@ def area(text: str, name: str, value: str = "", *, hint: str | None = None, rows
 
 
 def choice(text: str, name: str, options: Sequence[tuple[str, str]], chosen: str) -> Html:
-    """Return a labelled list of options, each a value and its name."""
     entries = [tag("option", shown, value=value, selected=value == chosen) for value, shown in options]
     return tag(
         "p",

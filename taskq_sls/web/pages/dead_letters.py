@@ -61,7 +61,6 @@ async def show(context: RequestContext, request: Request) -> View:
 
 
 async def inspect(context: RequestContext, request: Request) -> View:
-    """Return one dead letter with its arguments."""
     given = request.query_params
     letter = await get_dead_letter(given.get("queue", ""), given.get("message", ""), context)
     content = [

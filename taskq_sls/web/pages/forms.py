@@ -22,7 +22,6 @@ class Form:
         self._fields = fields
 
     def all(self, name: str) -> list[str]:
-        """Return the values of a field that are not empty."""
         return [value for value in self._fields.get(name, ()) if value]
 
     def text(self, name: str) -> str:

@@ -38,7 +38,6 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Html:
 
 
 def markup(child: Child) -> Html:
-    """Return content as markup."""
     if isinstance(child, Html):
         return child
     if child is None:
@@ -60,7 +59,6 @@ def address(page: str, /, **query: Given) -> str:
 
 
 def link(text: Child, page: str, /, **query: Given) -> Html:
-    """Return a link to another page."""
     return tag("a", text, href=address(page, **query))
 
 

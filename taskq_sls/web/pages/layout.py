@@ -41,8 +41,6 @@ class View(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """The style sheet or the script."""
-
     name: str
     media_type: str
     content: bytes
@@ -138,5 +136,4 @@ def _live(view: View, mark: str | None) -> Html:
 
 
 def breadcrumb(text: str, page: str, /, **query: str) -> Html:
-    """Return a link back to the page before."""
     return tag("p", Html("&larr; "), link(text, page, **query), class_="breadcrumb")

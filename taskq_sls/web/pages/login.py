@@ -35,11 +35,9 @@ class Login:
         self._pages = pages
 
     async def show(self, request: Request) -> Response:
-        """Return the form."""
         return rendered(request, self._app, _form(request.query_params.get("back", "")), None)
 
     async def enter(self, request: Request) -> Response:
-        """Check the token and begin a session."""
         form = await read_form(request)
         back = form.text("back")
         try:
@@ -56,7 +54,6 @@ class Login:
         return answer
 
     async def leave(self, request: Request) -> Response:
-        """End the session."""
         answer = redirect("login")
         try:
             await self._sessions.end(request, answer)

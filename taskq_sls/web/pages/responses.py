@@ -48,7 +48,6 @@ def rendered(request: Request, app: str, view: View, principal: Principal | None
 
 
 def redirect(page: str) -> Response:
-    """Return a redirect to another page, by its relative address."""
     # Headers must be ASCII, and a form or a query may hold other letters.
     return Response(status_code=303, headers={"Location": quote(page, safe=_ADDRESS_CHARACTERS), **HEADERS})
 

@@ -26,8 +26,6 @@ Handler = Callable[[RequestContext, Request], Awaitable[View | Response]]
 
 
 class PageRoute(NamedTuple):
-    """A page and the scope that it needs."""
-
     show: Handler
     scope: Scope = "read"
 
@@ -108,7 +106,6 @@ class Dashboard:
         self.login = Login(app.name, authenticator, self._sessions, PAGES)
 
     def is_public(self, connection: HTTPConnection) -> bool:
-        """True for the login, the style sheet and the script."""
         path: str = connection.scope["path"]
         return path in ASSETS or (path == LOGIN and self._with_login)
 

@@ -190,12 +190,10 @@ def _matches(record: TaskRecord, search: Search, names: frozenset[str] | None) -
 
 
 def _state_key(record: TaskRecord) -> str:
-    """Return the sort key of a record in the status index."""
     return time_key(record.updated_at, record.id)
 
 
 def _name_key(record: TaskRecord) -> str:
-    """Return the sort key of a record in the name index."""
     return time_key(record.enqueued_at or 0.0, record.id)
 
 
@@ -237,7 +235,7 @@ async def active_tasks(context: RequestContext) -> ActiveTasks:
 
 
 def _names_to_search(app: App, busy: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """Return the names to search, and the number of names whose tasks are recorded before they end."""
+    """Return the names to search, and the number of names recorded before their tasks end."""
     levels = {task.name: task.options.record for task in app.registry}
     recorded = [name for name, level in levels.items() if level in ("started", "queued")]
     ordered = {name: None for name in busy if name in recorded}

@@ -43,7 +43,7 @@ PLAIN, SECURE = "taskq_session", "__Host-taskq_session"
 
 
 class Session(NamedTuple):
-    """A session whose cookie was verified. `ends` is in epoch seconds."""
+    """A session with a verified cookie. `ends` is in epoch seconds."""
 
     id: str
     ends: int

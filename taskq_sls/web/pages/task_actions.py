@@ -26,7 +26,6 @@ MESSAGES = {
 
 
 async def cancel(context: RequestContext, request: Request) -> Response:
-    """Cancel a task."""
     form = await read_form(request)
     id = _required(form, "id")
     answer = await tasks.cancel_task(id, context, CancelTask())
@@ -34,7 +33,6 @@ async def cancel(context: RequestContext, request: Request) -> Response:
 
 
 async def retry(context: RequestContext, request: Request) -> Response:
-    """Run a task again."""
     form = await read_form(request)
     given = RetryTask(args=form.value("args", list), kwargs=form.value("kwargs", dict), group=form.line("group"))
     answer = await tasks.retry_task(_required(form, "id"), context, given)
@@ -46,13 +44,11 @@ async def retry(context: RequestContext, request: Request) -> Response:
 
 
 async def pause(context: RequestContext, request: Request) -> Response:
-    """Pause a schedule."""
     await schedules.pause_schedule(_required(await read_form(request), "name"), context)
     return redirect(address("schedules", outcome="paused"))
 
 
 async def resume(context: RequestContext, request: Request) -> Response:
-    """Resume a schedule."""
     await schedules.resume_schedule(_required(await read_form(request), "name"), context)
     return redirect(address("schedules", outcome="resumed"))
 

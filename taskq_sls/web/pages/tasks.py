@@ -22,7 +22,16 @@ from .html import NOTHING, Child, Html, address, link, markup, tag
 from .layout import View
 from .pagination import next_links, task_names
 from .responses import redirect
-from .search import ACTIVE_RECORDS, ACTIVE_STATES, ActiveTasks, Search, active_tasks, indexed_states, search_tasks
+from .search import (
+    ACTIVE_RECORDS,
+    ACTIVE_STATES,
+    ActiveTasks,
+    Search,
+    SearchResult,
+    active_tasks,
+    indexed_states,
+    search_tasks,
+)
 
 UPDATE_SECONDS = 5
 """Time between two updates of the first page."""
@@ -38,26 +47,10 @@ async def show(context: RequestContext, request: Request) -> View | Response:
     """Return the tasks that match the filter, newest first. A whole id redirects to its task."""
     given = request.query_params
     name = given.get("q", "").strip()
-    if name and "cursor" not in given and name not in context.app.registry.names and ID_PATTERN.fullmatch(name):
-        record = await context.services.results.get(name, now=context.now)
-        if record is not None:
-            return redirect(address("task", id=record.id))
+    if name and "cursor" not in given and await _is_id(context, name):
+        return redirect(address("task", id=name))
     search = _search(context, request, name)
-    by_states = len(indexed_states(context.app, search)) > 1
-    if search == Search() and by_states:
-        found, active = await asyncio.gather(search_tasks(context, search), active_tasks(context))
-        live = [
-            section(
-                "Queued or running",
-                _table(context, active.records, "Queued or running, newest first"),
-                _searched(active),
-            ),
-            section("Ended, or waiting for a retry", _table(context, found.records, "Tasks, newest first")),
-        ]
-    else:
-        found = await search_tasks(context, search)
-        note = _active_link(search) if by_states and not search.states else NOTHING
-        live = [_table(context, found.records, "Tasks, newest first"), note]
+    live, found = await _results(context, search)
     live += next_links("tasks", {**{key: given.get(key) for key in FILTER}, "label": _labels(request)}, found)
     return View(
         title="Tasks",
@@ -66,6 +59,26 @@ async def show(context: RequestContext, request: Request) -> View | Response:
         live=markup(live),
         every=UPDATE_SECONDS if search.cursor is None and search.after is None else 0,
     )
+
+
+async def _is_id(context: RequestContext, text: str) -> bool:
+    if text in context.app.registry.names or not ID_PATTERN.fullmatch(text):
+        return False
+    return await context.services.results.get(text, now=context.now) is not None
+
+
+async def _results(context: RequestContext, search: Search) -> tuple[list[Html], SearchResult]:
+    by_states = len(indexed_states(context.app, search)) > 1
+    if search == Search() and by_states:
+        found, active = await asyncio.gather(search_tasks(context, search), active_tasks(context))
+        shown = _table(context, active.records, "Queued or running, newest first")
+        return [
+            section("Queued or running", shown, _searched(active)),
+            section("Ended, or waiting for a retry", _table(context, found.records, "Tasks, newest first")),
+        ], found
+    found = await search_tasks(context, search)
+    note = _active_link(search) if by_states and not search.states else NOTHING
+    return [_table(context, found.records, "Tasks, newest first"), note], found
 
 
 def _searched(active: ActiveTasks) -> Html:
@@ -164,9 +177,6 @@ def _message(task: TaskSummary) -> Child:
     if task.error is not None:
         return clipped(f"{task.error.type}: {task.error.message}", 200)
     if task.progress is not None:
-        done, total = task.progress.done, task.progress.total
-        return clipped(
-            f"{done:g} of {total:g} {task.progress.note or ''}" if total else f"{done:g} {task.progress.note or ''}",
-            200,
-        )
+        done, total, note = task.progress.done, task.progress.total, task.progress.note or ""
+        return clipped(f"{done:g} of {total:g} {note}" if total else f"{done:g} {note}", 200)
     return clipped(task.reason or "", 200)

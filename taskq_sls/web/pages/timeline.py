@@ -102,13 +102,11 @@ def _runs_text(runs: Sequence[float]) -> str:
 
 
 def attempt_history(record: TaskRecord) -> Html:
-    """Return the section with the attempts of a task's current run."""
     attempts = _attempts(record)
     return section("Attempts", _attempt_bar(record, attempts), event_list(_steps(record, attempts), "Timeline"))
 
 
 def _attempts(record: TaskRecord) -> list[TimelineAttempt]:
-    """Return the recorded attempts, oldest first."""
     found = [
         TimelineAttempt(
             number=past.attempt,
@@ -172,7 +170,7 @@ def _missing_attempts(first: int, end: int) -> list[Step]:
 
 
 def _attempt_bar(record: TaskRecord, attempts: Sequence[TimelineAttempt]) -> Html:
-    """Return waits and attempts as a bar, without a running attempt, whose length would change with every update."""
+    """Return waits and attempts as a bar. A running attempt is left out, as its length would change with every update."""
     segments: list[Segment] = []
     at, expected = record.enqueued_at, 1
     for attempt in attempts:

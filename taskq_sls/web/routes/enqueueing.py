@@ -153,17 +153,20 @@ def _prepare_all(
             id = request.id(index if batch else None)
         try:
             prepared.append(_prepare(context, entry, id))
-        except (ArgumentsError, ConfigError) as error:
+        except (ArgumentsError, ConfigError, ProblemError) as error:
             if not batch:
                 raise
-            raise type(error)(f"entry {index}: {error}; nothing was sent") from None
-        except ProblemError as error:
-            if not batch:
-                raise
-            raise ProblemError(error.kind, f"entry {index}: {error.text}; nothing was sent") from None
+            raise _in_batch(error, index) from None
     if len({task.message.id for task in prepared}) < len(prepared):
         raise ConfigError(f"some of the {len(prepared)} entries have the same id; give each its own; nothing was sent")
     return prepared
+
+
+def _in_batch(error: ArgumentsError | ConfigError | ProblemError, index: int) -> Exception:
+    """Return the same error with the position in the batch."""
+    if isinstance(error, ProblemError):
+        return ProblemError(error.kind, f"entry {index}: {error.text}; nothing was sent")
+    return type(error)(f"entry {index}: {error}; nothing was sent")
 
 
 def _prepare(context: RequestContext, entry: EnqueueTask, id: str | None) -> OutgoingTask:

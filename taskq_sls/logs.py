@@ -1,7 +1,7 @@
-"""How the commands write logs: lines for people in a terminal, JSON for machines everywhere else.
+"""Log output of the commands: text in a terminal, JSON everywhere else.
 
-Only `configure` changes anything, and only the commands call it: a program that embeds the library keeps
-its own logging, and may use the two formatters.
+Only the commands call `configure`. A program that embeds the library keeps its own logging, and may use the two
+formatters.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("auto", "text", "json", "none")
 
 _NOISY = ("botocore", "boto3", "aiobotocore", "urllib3", "werkzeug", "watchfiles", "asyncio")
-"""Libraries whose INFO lines tell about their insides."""
+"""Libraries that log their internals at INFO."""
 
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
-"""What every log record has; the rest came in by `extra`."""
+"""The attributes of every log record; all others were given by `extra`."""
 
-_TOLD = frozenset({"action", "task_id", "task_name", "duration", "delay", "reason", "traceback"})
-"""Fields that a line of text shows in another place, or whose value its message states."""
+_SHOWN = frozenset({"action", "task_id", "task_name", "duration", "delay", "reason", "traceback"})
+"""Fields that a line of text shows in another place, or that its message contains."""
 
 
 def configure(
@@ -42,12 +42,12 @@ def configure(
     """Send the log records of the process to one stream. A second call replaces what the first set up.
 
     Args:
-        level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``; noisy libraries speak from WARNING on, unless DEBUG.
-            Default: INFO, or as it is where no handler is set up.
-        format: ``text``, ``json``, ``none``: set up no handler, or ``auto``: none where the root logger has a handler
-            that is not from here, else text where the stream is a terminal, and JSON elsewhere.
+        level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``. Noisy libraries log from WARNING on, unless it is DEBUG.
+            Default: INFO; unchanged if no handler is added.
+        format: ``text``, ``json``, ``none`` (add no handler) or ``auto``. ``auto`` adds no handler if the root logger
+            has one of the program's own; else text for a terminal, and JSON for anything else.
         stream: default stderr.
-        redact: names of fields, given by ``extra``, whose values are not written (``app.log_redaction``).
+        redact: names of fields given by ``extra``; their values are masked (``app.log_redaction``).
 
     Raises:
         ConfigError: level or format is none of these.
@@ -58,18 +58,23 @@ def configure(
     if format not in FORMATS:
         raise ConfigError(f"log format {format!r}: use one of {', '.join(FORMATS)}")
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        if isinstance(old, _Handler):
-            root.removeHandler(old)
-    if format == "none" or (
-        format == "auto" and not all(isinstance(one, logging.NullHandler) for one in root.handlers)
-    ):
+    for handler in root.handlers[:]:
+        if isinstance(handler, _Handler):
+            root.removeHandler(handler)
+    has_handler = not all(isinstance(handler, logging.NullHandler) for handler in root.handlers)
+    if format == "none" or (format == "auto" and has_handler):
         if level is not None:
             root.setLevel(level)
         return
-    target = stream or sys.stderr
-    terminal = target.isatty()
-    handler = _Handler(target)
+    root.addHandler(_new_handler(format, stream or sys.stderr, redact))
+    root.setLevel(level or "INFO")
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.WARNING)
+
+
+def _new_handler(format: str, stream: TextIO, redact: Names) -> logging.Handler:
+    terminal = stream.isatty()
+    handler = _Handler(stream)
     if format == "text" or (format == "auto" and terminal):
         handler.setFormatter(TextFormatter(terminal and not os.environ.get("NO_COLOR"), redact))
     else:
@@ -77,17 +82,14 @@ def configure(
     if format == "auto":
         handler.addFilter(_not_written)
     handler.addFilter(CurrentTask())
-    root.addHandler(handler)
-    root.setLevel(level or "INFO")
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.WARNING)
+    return handler
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """The handler that `configure` sets, and finds again."""
+    """The handler that `configure` adds, and removes when it is called again."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(Exception):  # stderr may be closed: that must not fail a task that logs
+        with contextlib.suppress(Exception):  # a closed stderr must not fail a task that logs
             super().handleError(record)
 
 
@@ -107,7 +109,7 @@ def _is_console(handler: logging.Handler) -> bool:
 
 
 class CurrentTask(logging.Filter):
-    """Lets every record pass; adds the task's id, name and attempt to those that its code logs."""
+    """Adds id, name and attempt of the running task to the records that its code logs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = running_task()
@@ -121,11 +123,11 @@ class CurrentTask(logging.Filter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line.
 
-    ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, everything given by ``extra``, and
-    ``exception`` with the traceback as text. Values that JSON lacks are written as their text.
+    It has ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, all fields given by ``extra``, and
+    ``exception`` with the traceback as text. Values that JSON lacks are written as text.
 
     Args:
-        redact: names of fields whose values are not written.
+        redact: names of fields; their values are masked.
     """
 
     def __init__(self, redact: Names = frozenset()) -> None:
@@ -149,13 +151,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for a terminal: time, level, task name and id, what happened, and the other fields.
+    """A line for a terminal: time, level, task name and id, message, and the other fields.
 
-    The id is written in full, so that it can be given to ``taskq result``.
+    The id is written in full, to be copied into ``taskq result``.
 
     Args:
         colour: mark levels and dim the rest with ANSI colours.
-        redact: names of fields whose values are not written.
+        redact: names of fields; their values are masked.
     """
 
     def __init__(self, colour: bool = False, redact: Names = frozenset()) -> None:
@@ -170,7 +172,7 @@ class TextFormatter(logging.Formatter):
             self._paint(f"{record.levelname:<7}", _COLOURS.get(record.levelno, "0")),
             *self._source(record, fields),
         ]
-        rest = escaped(" ".join(f"{name}={_text(value)}" for name, value in fields.items() if name not in _TOLD))
+        rest = escaped(" ".join(f"{name}={_text(value)}" for name, value in fields.items() if name not in _SHOWN))
         if rest:
             parts.append(self._paint(rest, "2"))
         line = " ".join(parts)
@@ -181,7 +183,7 @@ class TextFormatter(logging.Formatter):
         return line
 
     def _source(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> list[str]:
-        """Who speaks, and what it says."""
+        """Task name, task id and message; the logger's name too if it is not one of this library."""
         message = escaped(record.getMessage())
         logger = escaped(record.name, one_line=True)
         ours = record.name.partition(".")[0] == "taskq_sls"
@@ -209,7 +211,7 @@ _COLOURS = {
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
-    """What was given by ``extra``, and by `CurrentTask`."""
+    """The fields given by ``extra`` and by `CurrentTask`."""
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 
@@ -217,7 +219,7 @@ def _trace(record: logging.LogRecord) -> str:
     parts = []
     if record.exc_info and record.exc_info[1] is not None:
         parts.append("".join(traceback.format_exception(record.exc_info[1])).rstrip())
-    elif record.exc_text:  # a record that came from another process
+    elif record.exc_text:  # a record from a child process
         parts.append(record.exc_text)
     if record.stack_info:
         parts.append(record.stack_info)
@@ -234,7 +236,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value if JSON can hold it, else its text."""
+    """The value if JSON can represent it, else its text."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -246,5 +248,5 @@ def _string(value: Any) -> str:
     try:
         return str(value)
     except Exception as error:
-        # A log line must not fail because of what it tells about.
-        return f"<{type(value).__name__} whose text raised {type(error).__name__}>"
+        # A value that cannot be shown must not lose the log line.
+        return f"<{type(value).__name__}: str() raised {type(error).__name__}>"

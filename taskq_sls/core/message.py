@@ -1,8 +1,7 @@
 """The envelope: everything needed to run a task, as JSON in the message body.
 
-One encoding (UTF-8 JSON, compact), readable in the SQS console. Empty fields are left out.
-Fields that this version does not know are kept and passed on. A version it does not know is
-reported, never guessed at: see :class:`~taskq_sls.errors.UndecodableMessage`.
+It is compact UTF-8 JSON, readable in the SQS console. Empty fields are left out. Unknown fields are kept and passed on.
+An unknown version is refused with :class:`~taskq_sls.errors.UndecodableMessage`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class ErrorInfo(NamedTuple):
 class Message(NamedTuple):
     """The decoded envelope. `args` and `kwargs` hold plain JSON values; times are epoch seconds.
 
-    `payload` is the key of the object that holds them where they were too large for a message.
+    If they were too large for a message, `payload` is the key of the stored object that holds them.
     """
 
     id: str
@@ -61,13 +60,13 @@ class Message(NamedTuple):
         """The message body.
 
         Raises:
-            ArgumentsError: a string holds half of a surrogate pair, which UTF-8 cannot carry, a number
-                is NaN or infinite, which JSON lacks, or the labels are not text.
+            ArgumentsError: a text has half a surrogate pair, which UTF-8 cannot encode; a number is NaN or infinite,
+                which JSON lacks; or the labels are not text.
         """
         if self.labels and (problem := label_problem(self.labels, None)):
             raise ArgumentsError(f"task {self.task}: {problem}")
         body: dict[str, Any] = {"v": VERSION}
-        if self.id:  # the firing of a schedule gets its id where it is received
+        if self.id:  # a scheduled run gets its id when it is received
             body["id"] = self.id
         body["task"] = self.task
         for name, value in zip(_NAMES, self[2:_KNOWN], strict=True):
@@ -79,22 +78,27 @@ class Message(NamedTuple):
             text = to_json(body).decode()
         except ValueError as error:
             raise ArgumentsError(f"task {self.task}: the arguments cannot be written as UTF-8 JSON: {error}") from None
-        if "Infinity" in text or "NaN" in text:  # inside a string they are harmless
-            try:
-                from_json(text, allow_inf_nan=False)
-            except ValueError:
-                raise ArgumentsError(f"task {self.task}: an argument is NaN or infinite, which JSON lacks") from None
+        if "Infinity" in text or "NaN" in text:
+            _refuse_infinity(text, self.task)
         # The only characters that JSON leaves bare and SQS refuses (SendMessage: allowed characters).
         if "\ufffe" in text or "\uffff" in text:
             text = text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
         return text
 
 
+def _refuse_infinity(text: str, task: str) -> None:
+    """Raise if JSON text has NaN or Infinity as a number. Inside a string they are allowed."""
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise ArgumentsError(f"task {task}: an argument is NaN or infinite, which JSON lacks") from None
+
+
 def new_body(message: Message) -> str:
-    """The body of a message that is sent for the first time.
+    """The body of a new message.
 
     Raises:
-        ArgumentsError: the labels are too large, or as for `Message.encode`.
+        ArgumentsError: the labels are too large, or one of the reasons of `Message.encode`.
     """
     if message.labels and (problem := label_problem(message.labels)):
         raise ArgumentsError(f"task {message.task}: {problem}")
@@ -106,7 +110,7 @@ _NAMES = Message._fields[2:_KNOWN]
 _NULLABLE = frozenset({"not_before", "expires_at"})
 _EMPTY: Mapping[str, Any] = {}
 
-# Types are checked here so that nothing behind this line meets a surprise; bool is an int but not a number.
+# The exact types, since bool is a subclass of int. All code behind `decode` relies on them.
 _TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "task": (str,),
@@ -128,7 +132,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 _ORDINARY: dict[str, type] = {"v": int, "id": str, "task": str, "args": list, "kwargs": dict, "enqueued_at": float}
-"""What a message has that nobody gave any option: most of them, which are read without further looks."""
+"""The fields of a message without options. Most messages are like that, and are decoded without further checks."""
 
 
 _MAX_TASK = MAX_TEXT["task"]
@@ -145,7 +149,7 @@ def decode(body: str) -> Message:
     """
     try:
         fields = from_json(body, allow_inf_nan=False)
-    except (ValueError, TypeError) as error:  # TypeError: half of a surrogate pair, from a store that is not SQS
+    except (ValueError, TypeError) as error:  # TypeError: half a surrogate pair, from a store that is not SQS
         raise UndecodableMessage("undecodable", f"the body is not JSON: {error}") from None
     if type(fields) is not dict:
         raise UndecodableMessage("undecodable", f"the body is a JSON {type(fields).__name__}, not an object")
@@ -163,12 +167,13 @@ def decode(body: str) -> Message:
                 or not holds_infinity(body, (args, kwargs))
             )
         ):
+            # By position: keywords cost half a microsecond for every message.
             return Message(id, task, args, kwargs, enqueued_at)
-    return _with_care(body, fields)
+    return _decode_with_checks(body, fields)
 
 
-def _with_care(body: str, fields: dict[str, Any]) -> Message:
-    """The message of an envelope that holds what an ordinary one does not; or say what is wrong with it."""
+def _decode_with_checks(body: str, fields: dict[str, Any]) -> Message:
+    """The message of an envelope with optional fields, or the error that says what is wrong with it."""
     version = fields.get("v", 1)
     if type(version) is not int or version < 0:
         raise UndecodableMessage("undecodable", f"the envelope version {version!r} is not a number of 0 or more")
@@ -176,14 +181,42 @@ def _with_care(body: str, fields: dict[str, Any]) -> Message:
         raise UndecodableMessage(
             "unknown_version", f"the envelope version {version} is newer than {VERSION}, the newest known here"
         )
-    unknown = _EMPTY
+    unknown = _check_types(fields)
+    if not fields.get("task"):
+        raise UndecodableMessage("undecodable", "the envelope has no task name")
+    if holds_infinity(body, fields.values()):
+        raise UndecodableMessage("undecodable", "the body holds a number that is too large for a 64-bit float")
+    _check_values(fields)
+    get = fields.get
+    return Message(
+        id=get("id") or "",
+        task=fields["task"],
+        args=get("args") or [],
+        kwargs=get("kwargs") or {},
+        enqueued_at=get("enqueued_at") or 0.0,
+        attempt=get("attempt") or 0,
+        not_before=get("not_before"),
+        expires_at=get("expires_at"),
+        run=get("run") or 0,
+        schedule=get("schedule"),
+        trace=get("trace") or {},
+        parent=get("parent"),
+        depth=get("depth") or 0,
+        labels=get("labels") or {},
+        unique_key=get("unique_key") or None,
+        payload=get("payload") or None,
+        unknown=unknown,
+    )
+
+
+def _check_types(fields: dict[str, Any]) -> Mapping[str, Any]:
+    """Check type and size of each known field. Returns the unknown ones."""
+    unknown: dict[str, Any] = {}
     for name, value in fields.items():
         allowed = _TYPES.get(name)
         if allowed is None:
             if name != "v":
-                if unknown is _EMPTY:
-                    unknown = {}
-                unknown[name] = value  # type: ignore[index]  # a dict since the line before
+                unknown[name] = value
         elif type(value) not in allowed:
             if value is not None or name in ("id", "task"):
                 raise _unusable(name, value, f"not {allowed[-1].__name__}")
@@ -191,10 +224,10 @@ def _with_care(body: str, fields: dict[str, Any]) -> Message:
             raise _unusable(name, value, problem)
         elif name in MAX_TEXT and len(value) > MAX_TEXT[name]:
             raise _unusable(name, value, f"{len(value):,} characters long; the limit is {MAX_TEXT[name]:,}")
-    if not fields.get("task"):
-        raise UndecodableMessage("undecodable", "the envelope has no task name")
-    if holds_infinity(body, fields.values()):
-        raise UndecodableMessage("undecodable", "the body holds a number that is too large for a 64-bit float")
+    return unknown or _EMPTY
+
+
+def _check_values(fields: dict[str, Any]) -> None:
     get = fields.get
     if (get("run") or 0) > MAX_RUN:
         raise _unusable("run", fields["run"], f"above {MAX_RUN:,}")
@@ -207,39 +240,17 @@ def _with_care(body: str, fields: dict[str, Any]) -> Message:
         raise _unusable("trace", trace, "with values that are not str")
     if (labels := get("labels")) and (problem := label_problem(labels, None)):
         raise UndecodableMessage("undecodable", problem)
-    return Message(
-        id or "",
-        fields["task"],
-        get("args") or [],
-        get("kwargs") or {},
-        get("enqueued_at") or 0.0,
-        get("attempt") or 0,
-        get("not_before"),
-        get("expires_at"),
-        get("run") or 0,
-        get("schedule"),
-        get("trace") or {},
-        get("parent"),
-        get("depth") or 0,
-        get("labels") or {},
-        get("unique_key") or None,
-        get("payload") or None,
-        unknown,
-    )
 
 
 def _unusable(name: str, value: Any, why: str) -> UndecodableMessage:
-    # Arguments and labels may hold what nobody should see, and so may a text in a place where none belongs.
+    # The value is not shown if it may be secret: arguments, labels, and text in a field for something else.
     quoted = isinstance(value, int | float) or (isinstance(value, str) and name in ("id", "task"))
     shown = f" {str(value)[:80]!r}" if quoted else ""
     return UndecodableMessage("undecodable", f"the field {name!r} is {type(value).__name__}{shown}, {why}")
 
 
 def dead_letter_body(body: str) -> str:
-    """The body of a dead-letter copy: unchanged but for ``run + 1`` and attempt 0.
-
-    A body that is not an envelope is copied as it is.
-    """
+    """The body of a dead-letter copy: with ``run + 1`` and attempt 0. A body that is not an envelope is not changed."""
     try:
         message = decode(body)
         return message._replace(run=min(message.run + 1, MAX_RUN), attempt=0).encode()
@@ -250,8 +261,8 @@ def dead_letter_body(body: str) -> str:
 def deduplication_id(id: str, task: str, run: int, attempt: int) -> str:
     """The deduplication id of a message on a FIFO queue.
 
-    The task's name is in it: SQS drops a message whose deduplication id it has seen, and a second task under an id has to
-    arrive, so that its caller is told.
+    It contains the task's name: SQS drops a message with a known deduplication id. Another task with the same id must
+    arrive, so that its caller gets an error.
     """
     return f"{id}:{run}:{attempt}:{zlib.crc32(task.encode(errors='surrogatepass')) & 0xFFFFFF:06x}"
 
@@ -260,13 +271,13 @@ def new_id(now: float) -> str:
     """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
     raw = os.urandom(10)
     time, noise = f"{int(now * 1000) & 0xFFFF_FFFF_FFFF:012x}", raw.hex()
-    # Put together as text, since an object of class UUID costs as much as the rest of a message. 7 is the version,
-    # and 8 to b is the variant with two random bits.
+    # Built as text, since a UUID object costs as much as the rest of a message. 7 is the version; 8 to b is the variant
+    # with two random bits.
     return f"{time[:8]}-{time[8:]}-7{noise[:3]}-{'89ab'[raw[9] & 3]}{noise[3:6]}-{noise[6:18]}"
 
 
 def check_id(id: str) -> str:
-    """A caller-chosen id, checked.
+    """The id, which a caller chose, if it is valid.
 
     Raises:
         ConfigError: it is not 1 to 100 characters of letters, digits and ``_.:@/+=-``.

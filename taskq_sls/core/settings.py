@@ -1,4 +1,4 @@
-"""Configuration from keyword arguments, else from the environment. Read once, when first needed."""
+"""Configuration from keyword arguments, else from environment variables. Read once, when first needed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
 
 class Settings(NamedTuple):
-    """Where the app's resources are.
+    """The names of the app's resources.
 
     Args:
         prefix: start of every physical name (``TASKQ_PREFIX``; default: the app's name).
         table: the DynamoDB table (``TASKQ_TABLE``; default ``{prefix}-tasks``).
-        queue_urls: logical queue name to URL (``TASKQ_QUEUE_URLS``, JSON); queues that are not in it are
-            found once by name.
-        bucket: the S3 bucket for what does not fit (``TASKQ_BUCKET``), or None.
-        schedule_group: the schedule group of EventBridge Scheduler (``TASKQ_SCHEDULE_GROUP``; where only the role is
-            given, the prefix), or None where nothing can be scheduled.
+        queue_urls: logical queue name to URL (``TASKQ_QUEUE_URLS``, JSON). The URL of any other queue is looked up once
+            by name.
+        bucket: the S3 bucket for large payloads (``TASKQ_BUCKET``), or None.
+        schedule_group: the schedule group of EventBridge Scheduler (``TASKQ_SCHEDULE_GROUP``; default: the prefix if a
+            role is given), or None if nothing can be scheduled.
         schedule_role_arn: the role with which schedules send to the queues (``TASKQ_SCHEDULE_ROLE_ARN``), or None.
-        metrics: whether drivers count what their tasks do (``TASKQ_METRICS``: on or off), or None for the default.
+        metrics: count the ends of tasks (``TASKQ_METRICS``: on or off), or None for the default.
     """
 
     prefix: str
@@ -66,43 +66,45 @@ class Settings(NamedTuple):
         schedule_role_arn: str | None = None,
         metrics: bool | None = None,
     ) -> Settings:
-        """Keyword arguments first, then the environment, then the defaults.
+        """Read the keyword arguments, else the environment, else the defaults.
 
         Raises:
             ConfigError: a value is malformed; the message names the variable.
         """
-        prefix = prefix or os.environ.get("TASKQ_PREFIX") or name
-        if not PREFIX.fullmatch(prefix):
-            raise ConfigError(f"prefix {prefix!r} (TASKQ_PREFIX): use 1 to 40 letters, digits, '-' or '_'")
+        prefix = _given("TASKQ_PREFIX", prefix) or name
+        _check("prefix", "TASKQ_PREFIX", prefix, PREFIX, "use 1 to 40 letters, digits, '-' or '_'")
         if queue_urls is None:
             queue_urls = _urls(os.environ.get("TASKQ_QUEUE_URLS"))
         elif not _are_urls(queue_urls):
             raise ConfigError(f"queue_urls={queue_urls!r:.80} must map queue names to URLs")
-        bucket = bucket or os.environ.get("TASKQ_BUCKET") or None
-        if bucket is not None and not BUCKET.fullmatch(bucket):
-            raise ConfigError(
-                f"bucket {bucket!r} (TASKQ_BUCKET): use 3 to 63 small letters, digits, '-' or '.', as S3 does"
-            )
-        role = schedule_role_arn or os.environ.get("TASKQ_SCHEDULE_ROLE_ARN") or None
-        if role is not None and not ROLE_ARN.fullmatch(role):
-            raise ConfigError(
-                f"schedule role {role!r} (TASKQ_SCHEDULE_ROLE_ARN): it must be the ARN of a role, such as "
-                "arn:aws:iam::123456789012:role/shop-scheduler"
-            )
-        group = schedule_group or os.environ.get("TASKQ_SCHEDULE_GROUP") or (role and prefix)
-        if group and not SCHEDULE_GROUP.fullmatch(group):
-            raise ConfigError(
-                f"schedule group {group!r} (TASKQ_SCHEDULE_GROUP): use 1 to 64 letters, digits, '-', '_' or '.'"
-            )
+        bucket = _given("TASKQ_BUCKET", bucket)
+        hint = "use 3 to 63 small letters, digits, '-' or '.', as S3 does"
+        _check("bucket", "TASKQ_BUCKET", bucket, BUCKET, hint)
+        role = _given("TASKQ_SCHEDULE_ROLE_ARN", schedule_role_arn)
+        hint = "it must be the ARN of a role, such as arn:aws:iam::123456789012:role/shop-scheduler"
+        _check("schedule role", "TASKQ_SCHEDULE_ROLE_ARN", role, ROLE_ARN, hint)
+        group = _given("TASKQ_SCHEDULE_GROUP", schedule_group) or (role and prefix)
+        hint = "use 1 to 64 letters, digits, '-', '_' or '.'"
+        _check("schedule group", "TASKQ_SCHEDULE_GROUP", group, SCHEDULE_GROUP, hint)
         return cls(
             prefix=prefix,
-            table=table or os.environ.get("TASKQ_TABLE") or f"{prefix}-tasks",
+            table=_given("TASKQ_TABLE", table) or f"{prefix}-tasks",
             queue_urls=queue_urls,
             bucket=bucket,
-            schedule_group=group or None,
+            schedule_group=group,
             schedule_role_arn=role,
             metrics=_switch("TASKQ_METRICS") if metrics is None else metrics,
         )
+
+
+def _given(variable: str, argument: str | None) -> str | None:
+    """The keyword argument, else the environment variable. Empty ones count as missing."""
+    return argument or os.environ.get(variable) or None
+
+
+def _check(setting: str, variable: str, value: str | None, pattern: re.Pattern[str], hint: str) -> None:
+    if value is not None and not pattern.fullmatch(value):
+        raise ConfigError(f"{setting} {value!r} ({variable}): {hint}")
 
 
 def _switch(name: str) -> bool | None:

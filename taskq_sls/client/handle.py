@@ -56,18 +56,10 @@ class TaskHandle(ByName, Generic[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         task = self._runtime.registry.get(self.task)
-        module = None if task is None or self._decode is None else task.__module__
         decodes = self._decode is not None
-        return _restored, (
-            self._runtime,
-            self.id,
-            self.task,
-            self.queue,
-            self._record,
-            self._unique_key,
-            module,
-            decodes,
-        )
+        module = task.__module__ if task is not None and decodes else None
+        fields = (self.id, self.task, self.queue, self._record, self._unique_key)
+        return _restored, (self._runtime, *fields, module, decodes)
 
     def status(self) -> State:
         """The task's state. QUEUED if it is not recorded yet.
@@ -284,14 +276,11 @@ def wait_all(
         ResultTimeout: some had not ended in time.
         ConfigError: an element is not a handle, the handles are of several apps, or a task is not recorded.
     """
-    check_may_wait("wait_all()", timeout, allow_wait)
-    handles = _listed(handles)
-    if not handles:
+    listed = _checked("wait_all()", handles, timeout, allow_wait)
+    if not listed:
         return []
-    runtime = _one_runtime(handles)
-    return call_sync(
-        "wait_all", _wait_all(runtime, runtime.services.blocking(waiting=True), handles, timeout, on_progress)
-    )
+    services = listed[0]._runtime.services.blocking(waiting=True)
+    return call_sync("wait_all", _wait_all(services, listed, timeout, on_progress))
 
 
 async def await_all(
@@ -302,12 +291,11 @@ async def await_all(
     allow_wait: bool = False,
 ) -> list[R]:
     """`wait_all` for async code."""
-    check_may_wait("await_all()", timeout, allow_wait)
-    handles = _listed(handles)
-    if not handles:
+    listed = _checked("await_all()", handles, timeout, allow_wait)
+    if not listed:
         return []
-    runtime = _one_runtime(handles)
-    return await _wait_all(runtime, await runtime.services.on_loop(waiting=True), handles, timeout, on_progress)
+    services = await listed[0]._runtime.services.on_loop(waiting=True)
+    return await _wait_all(services, listed, timeout, on_progress)
 
 
 def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
@@ -322,32 +310,31 @@ def check_may_wait(call: str, timeout: float | None, allow_wait: bool) -> None:
     )
 
 
-def _listed(handles: Iterable[TaskHandle[R]]) -> list[TaskHandle[R]]:
+def _checked(
+    call: str, handles: Iterable[TaskHandle[R]], timeout: float | None, allow_wait: bool
+) -> list[TaskHandle[R]]:
+    """The handles as a list, if they can be waited for here and together."""
+    check_may_wait(call, timeout, allow_wait)
     listed = list(handles) if isinstance(handles, Iterable) else None
     if listed is None or not all(isinstance(handle, TaskHandle) for handle in listed):
         raise ConfigError(
             f"wait_all: {handles!r:.80} must be a list of handles, as enqueue and enqueue_many return them"
         )
+    if (apps := len({id(handle._runtime) for handle in listed})) > 1:
+        raise ConfigError(f"wait_all: the handles belong to {apps} apps; wait for each app's handles apart")
+    for handle in listed:
+        handle._needs_record("wait_all()")
     return listed
 
 
-def _one_runtime(handles: Sequence[TaskHandle[Any]]) -> Runtime:
-    runtimes = {id(handle._runtime): handle._runtime for handle in handles}
-    if len(runtimes) > 1:
-        raise ConfigError(f"wait_all: the handles belong to {len(runtimes)} apps; wait for each app's handles apart")
-    return handles[0]._runtime
-
-
 async def _wait_all(
-    runtime: Runtime,
     services: Services,
     handles: Sequence[TaskHandle[R]],
     timeout: float | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> list[R]:
-    for handle in handles:
-        handle._needs_record("wait_all()")
     from .waiting import wait_for_records
 
-    records = await wait_for_records(runtime.clock, services, [handle.id for handle in handles], timeout, on_progress)
+    clock = handles[0]._runtime.clock
+    records = await wait_for_records(clock, services, [handle.id for handle in handles], timeout, on_progress)
     return [handle._value(records[handle.id]) for handle in handles]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ..core.flow import call_sync
 from ..core.times import TimeLike
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from .services import Services
 
 LAST_HOUR = timedelta(hours=1)
+
+
+class Span(TypedDict, total=False):
+    """The arguments that select counters; see `Metrics.window`."""
+
+    task: str | None
+    queue: str | None
+    since: TimeLike
+    until: TimeLike | None
+
+
+class SteppedSpan(Span, total=False):
+    """A span, cut into steps."""
+
+    step: float | timedelta | None
 
 
 class Metrics:
@@ -55,68 +70,31 @@ class Metrics:
             ConfigError: a time or step is malformed, or there would be more than 1,500 points.
             MissingResource: the table does not exist.
         """
-        return call_sync("window", self._window(self._runtime.services.blocking(), task, queue, since, until, step))
+        span = SteppedSpan(task=task, queue=queue, since=since, until=until, step=step)
+        return call_sync("window", self._window(self._runtime.services.blocking(), **span))
 
-    async def awindow(
-        self,
-        *,
-        task: str | None = None,
-        queue: str | None = None,
-        since: TimeLike = LAST_HOUR,
-        until: TimeLike | None = None,
-        step: float | timedelta | None = None,
-    ) -> Window:
+    async def awindow(self, **span: Unpack[SteppedSpan]) -> Window:
         """`window` for async code."""
-        return await self._window(await self._runtime.services.on_loop(), task, queue, since, until, step)
+        return await self._window(await self._runtime.services.on_loop(), **span)
 
-    def series(
-        self,
-        *,
-        task: str | None = None,
-        queue: str | None = None,
-        since: TimeLike = LAST_HOUR,
-        until: TimeLike | None = None,
-        step: float | timedelta | None = None,
-    ) -> Sequence[Point]:
+    def series(self, **span: Unpack[SteppedSpan]) -> Sequence[Point]:
         """A point for every step, empty ones included, the oldest first. Arguments as of `window`.
 
         ``point.time`` is the beginning of the step, ``point.counters`` has the counts, ``p50``, ``p95``, ``p99``.
         """
-        return self.window(task=task, queue=queue, since=since, until=until, step=step).points
+        return self.window(**span).points
 
-    async def aseries(
-        self,
-        *,
-        task: str | None = None,
-        queue: str | None = None,
-        since: TimeLike = LAST_HOUR,
-        until: TimeLike | None = None,
-        step: float | timedelta | None = None,
-    ) -> Sequence[Point]:
+    async def aseries(self, **span: Unpack[SteppedSpan]) -> Sequence[Point]:
         """`series` for async code."""
-        return (await self.awindow(task=task, queue=queue, since=since, until=until, step=step)).points
+        return (await self.awindow(**span)).points
 
-    def totals(
-        self,
-        *,
-        task: str | None = None,
-        queue: str | None = None,
-        since: TimeLike = LAST_HOUR,
-        until: TimeLike | None = None,
-    ) -> Counters:
-        """The sum over the span. Arguments as of `window`."""
-        return self.window(task=task, queue=queue, since=since, until=until).totals
+    def totals(self, **span: Unpack[Span]) -> Counters:
+        """The sum over the span. Arguments as of `window`, without `step`."""
+        return self.window(**span).totals
 
-    async def atotals(
-        self,
-        *,
-        task: str | None = None,
-        queue: str | None = None,
-        since: TimeLike = LAST_HOUR,
-        until: TimeLike | None = None,
-    ) -> Counters:
+    async def atotals(self, **span: Unpack[Span]) -> Counters:
         """`totals` for async code."""
-        return (await self.awindow(task=task, queue=queue, since=since, until=until)).totals
+        return (await self.awindow(**span)).totals
 
     def failing(
         self, *, queue: str | None = None, since: TimeLike = LAST_HOUR, until: TimeLike | None = None, limit: int = 10
@@ -136,11 +114,11 @@ class Metrics:
     async def _window(
         self,
         services: Services,
-        task: str | None,
-        queue: str | None,
-        since: TimeLike,
-        until: TimeLike | None,
-        step: float | timedelta | None,
+        task: str | None = None,
+        queue: str | None = None,
+        since: TimeLike = LAST_HOUR,
+        until: TimeLike | None = None,
+        step: float | timedelta | None = None,
     ) -> Window:
         store, now = services.results.metrics, self._runtime.clock.time()
         return await read_window(store, services.flow, self._runtime.name, now, task, queue, since, until, step)

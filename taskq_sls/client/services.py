@@ -193,6 +193,8 @@ class ServiceFactory:
         return self._build(port, port.flow, batching=not threads)
 
     def _build(self, port: AwsPort | None, flow: Flow, *, batching: bool = False) -> Services:
+        # Each backend is imported when it is made, so that a cold start loads only the ones it uses.
+
         def make_broker() -> Broker:
             if self._broker is not None or port is None:
                 assert self._broker is not None

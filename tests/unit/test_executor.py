@@ -469,12 +469,13 @@ class Stopping:
 
         self.job = job
 
-    async def stop(self, reason: str) -> Any:
+    async def stop(self, *reasons: str) -> Any:
         driver = asyncio.create_task(self.rig.run(self.job))
         await self.begun.wait()
         executor = await self.rig.executor()
         [attempt] = executor.running.values()
-        executor.stop(attempt, reason)
+        for reason in reasons:
+            executor.stop(attempt, reason)
         outcome = await driver
         assert driver.cancelling() == 0
         assert not executor.running
@@ -505,6 +506,14 @@ async def test_an_attempt_stopped_by_a_cancel_ends_cancelled() -> None:
 async def test_an_attempt_whose_lease_was_lost_writes_nothing() -> None:
     stopping = Stopping()
     assert await stopping.stop("lease_lost") == Lost()
+    assert stopping.rig.results.calls == ["claim"]
+
+
+@pytest.mark.parametrize("later", ["cancelled", "shutdown", "deadline"])
+async def test_no_later_stop_reason_replaces_a_lost_lease(later: str) -> None:
+    """Another holder runs the task: a cancel, a release or a retry written now would be a second fate of it."""
+    stopping = Stopping()
+    assert await stopping.stop("lease_lost", later) == Lost()
     assert stopping.rig.results.calls == ["claim"]
 
 

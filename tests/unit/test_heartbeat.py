@@ -12,7 +12,7 @@ from faults import FaultyBroker
 from rig import Rig, delivery
 
 from taskq_sls import Queue, State, TaskContext
-from taskq_sls.brokers.base import Answer, Outgoing
+from taskq_sls.brokers.base import Answer, EntryError, Outgoing
 from taskq_sls.client.services import Services
 from taskq_sls.core.context import Progress
 from taskq_sls.core.delivery import Delivery, Done
@@ -33,10 +33,15 @@ class Machine:
         monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: self.now)
 
 
-async def beating(rig: Rig, in_flight: InFlight) -> Heartbeat:
+async def beating(rig: Rig, in_flight: InFlight, visibility_timeout: int = HOLD) -> Heartbeat:
     services = Services(BlockingFlow(rig.clock), lambda: rig.broker, lambda: rig.results, _nothing)
     return Heartbeat(
-        await rig.executor(), in_flight, {"default": HOLD}, services, rig.clock, lambda context, reason: None
+        await rig.executor(),
+        in_flight,
+        {"default": visibility_timeout},
+        services,
+        rig.clock,
+        lambda context, reason: None,
     )
 
 
@@ -101,13 +106,13 @@ class Running:
 
         self.job = job
 
-    async def start(self, *ids: str) -> Heartbeat:
+    async def start(self, *ids: str, after: float = HOLD) -> Heartbeat:
         for id in ids:
             self.outcomes.append(asyncio.create_task(self.rig.process(delivery(self.job, id=id))))
         while len(self.contexts) < len(ids):  # noqa: ASYNC110  # tasks tell nobody that they have begun
             await asyncio.sleep(0)
         heartbeat = await beating(self.rig, InFlight())
-        self.pass_time(HOLD)
+        self.pass_time(after)
         return heartbeat
 
     def pass_time(self, seconds: float) -> None:
@@ -225,3 +230,52 @@ async def test_an_attempt_is_renewed_at_once_after_the_machine_has_slept(monkeyp
 
 async def _nothing() -> None:
     return
+
+
+@pytest.mark.parametrize("visibility_timeout", [6, 60, 600])
+@pytest.mark.parametrize("fault", [ConnectionError("no answer"), EntryError("InternalError", "busy", transient=True)])
+async def test_a_heartbeat_that_failed_is_repeated_long_before_the_next_one_would_be(
+    fault: Exception | EntryError, visibility_timeout: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, machine, in_flight = Rig(), Machine(monkeypatch), InFlight()
+    await rig.broker.send([Outgoing("default", "held", "a")])
+    in_flight.add(await rig.broker.receive("default", max_messages=1, wait=0, visibility=visibility_timeout))
+    extended: list[float] = []
+
+    async def fail(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
+        extended.append(machine.now)
+        if isinstance(fault, Exception):
+            raise fault
+        return [fault] * len(batch)
+
+    monkeypatch.setattr(FaultyBroker, "extend", fail)
+    heartbeat = await beating(rig, in_flight, visibility_timeout)
+    machine.now = first = machine.now + visibility_timeout / 3
+    heartbeat._check()
+    machine.now = second = first + min(5.0, visibility_timeout / 12)
+    heartbeat._check()
+    assert extended == [first, second]
+
+
+@pytest.mark.parametrize("clock", ["both", "wall", "monotonic"])
+async def test_a_lease_is_renewed_when_a_third_of_it_has_passed_by_either_clock(
+    clock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two renewals may fail before it ends. The wall clock may be set back; the other one stops in a machine's sleep."""
+    running = Running(monkeypatch)
+    heartbeat = await running.start("task-1", after=0)
+    claimed = running.lease("task-1")
+
+    def pass_time(seconds: float) -> None:
+        if clock != "monotonic":
+            running.rig.clock.travel(seconds)
+        if clock != "wall":
+            running.machine.now += seconds
+
+    pass_time(HOLD / 3 - 0.1)
+    heartbeat._check()
+    assert running.lease("task-1") == claimed
+    pass_time(0.1)
+    heartbeat._check()
+    assert running.lease("task-1") == pytest.approx(claimed + HOLD / 3, rel=0, abs=0.01)
+    assert await running.finish() == [Done()]

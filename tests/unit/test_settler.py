@@ -368,3 +368,27 @@ async def test_a_batch_that_fails_in_an_odd_way_is_held_no_longer(
     await bench.settler.drain()
     assert len(bench.in_flight) == 0
     assert [record.getMessage() for record in caplog.records] == ["a batch of outcomes was not carried out"]
+
+
+async def test_a_message_stays_in_flight_until_its_delete_has_succeeded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its visibility timeout could end before the delete is tried again, and another worker would run it."""
+    [received] = await bench.receive(1)
+    bench.broker.faults["ack"] = [THROTTLED, EntryError("ThrottlingException", "slow down", transient=True)]
+    in_flight: list[int] = []
+    delete = bench.broker.ack
+
+    async def watched(deliveries: Sequence[Delivery]) -> list[Answer]:
+        in_flight.append(len(bench.in_flight))
+        answers = await delete(deliveries)
+        in_flight.append(len(bench.in_flight))
+        return answers
+
+    monkeypatch.setattr(bench.broker, "ack", watched)
+    await bench.settler.settle(received, DONE)
+    await bench.settler.drain()
+    # Before each of the three tries, and after the answers of the last two.
+    assert in_flight == [1, 1, 1, 1, 1]
+    assert len(bench.in_flight) == 0
+    assert bench.depth() == 0

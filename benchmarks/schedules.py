@@ -1,7 +1,7 @@
 """The cost of the local clock with very many schedules: CPU, memory, and one tick.
 
 Run: python -m benchmarks.schedules [COUNT]      (default 100,000)
-Budgets for 100,000: heap and next runs from loaded definitions under 20 s of CPU, 200 MB for the whole process, a tick
+Budgets for 100,000: heap and next runs from loaded definitions under 20 s of CPU, 250 MB for the whole process, a tick
 with a cost by the schedules that are due, not by all; parsing an expression and its next run 100 us on average.
 
 Loading through the API is measured separately, on a small sample over the local AWS in this process, so its CPU counts
@@ -19,13 +19,14 @@ import random
 import statistics
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
 
 from taskq_sls.aws.aio import AsyncAws
+from taskq_sls.brokers.base import Answer, Outgoing
 from taskq_sls.core.clock import ManualClock, SystemClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.scheduler.clock_state_memory import MemoryClockState
+from taskq_sls.scheduler.last_firings import MemoryLastFirings
 from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.parse import parse
@@ -40,12 +41,10 @@ TICKS = 300
 
 
 class Sink:
-    """Takes every message at once."""
+    """A broker that accepts every message at once."""
 
-    async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
-        if operation == "get_queue_url":
-            return {"QueueUrl": "http://127.0.0.1/1/default"}
-        return {"Successful": [{"Id": entry["Id"]} for entry in params["Entries"]]}
+    async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
+        return [None] * len(messages)
 
 
 def expression(number: int, random: random.Random) -> str:
@@ -81,7 +80,7 @@ def definition(number: int, expression: str, zone: str) -> StoredSchedule:
 
 def new_clock(clock: ManualClock) -> LocalClock:
     store = MemorySchedules(clock, "shop")
-    return LocalClock(store, MemoryClockState(), Sink(), "dead", AsyncFlow(clock), clock)
+    return LocalClock(store, MemoryLastFirings(), Sink(), AsyncFlow(clock), clock)
 
 
 async def measure_heap(count: int) -> None:
@@ -96,7 +95,7 @@ async def measure_heap(count: int) -> None:
     for number in range(count):
         stored = definition(number, expression(number, seeded), seeded.choice(ZONES))
         started = time.process_time()
-        local._catalogue._put(stored, None)
+        local._loader._put(stored, None)
         spent += time.process_time() - started
     after = resident_bytes()
     print(f"heap and next runs of {count:,} definitions   {spent:6.2f} s CPU   {spent / count * 1e6:.1f} us each")
@@ -112,8 +111,8 @@ async def measure_tick(count: int) -> None:
     clock = ManualClock(START)
     local = new_clock(clock)
     for number in range(count - 1):
-        local._catalogue._put(definition(number, f"cron({number % 60} {number // 60 % 24} 1 6 ? 2030)", "UTC"), None)
-    local._catalogue._put(definition(count, "rate(1 minute)", "UTC"), None)
+        local._loader._put(definition(number, f"cron({number % 60} {number // 60 % 24} 1 6 ? 2030)", "UTC"), None)
+    local._loader._put(definition(count, "rate(1 minute)", "UTC"), None)
     idle, due = [], []
     for _ in range(TICKS):
         started = time.process_time()
@@ -166,12 +165,12 @@ async def measure_loading(count: int) -> None:
         seeded = random.Random(3)
         for number in range(SAMPLE):
             await store.create(definition(number, expression(number, seeded), "UTC").spec)
-        local = LocalClock(store, MemoryClockState(), Sink(), "dead", port.flow, clock)
+        local = LocalClock(store, MemoryLastFirings(), Sink(), port.flow, clock)
         started, cpu = time.perf_counter(), time.process_time()
-        await local.list_all()
+        await local.load()
         wall, cpu = time.perf_counter() - started, time.process_time() - cpu
         again = time.process_time()
-        await local.list_all()
+        await local.load()
         again = time.process_time() - again
         await port.close()
     each = cpu / SAMPLE

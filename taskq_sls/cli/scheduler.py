@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..app import TaskQ
-from ..aws.port import AwsPort
-from ..core.clock import Clock
 from ..core.forced_end import ShutdownWatchdog, end_process
-from ..core.queues import SCHEDULES_DEAD_LETTERS
 from ..errors import ConfigError
 from ..scheduler.spec import NO_SCHEDULER
 from ..worker.supervisor import CHILD_VARIABLE
@@ -99,19 +96,16 @@ async def _serve(app: TaskQ, exit_guard: ShutdownWatchdog | None) -> None:
     from ..scheduler.local_clock.clock import LocalClock
 
     services = app.services.new_async()
-    port = _new_port(app.clock)
     stop = _stopped_by_signals()
     try:
-        store, notes = services.schedules, services.notes
-        if store is None or notes is None:
+        store, last_firings = services.schedules, services.last_firings
+        if store is None or last_firings is None:
             raise ConfigError(NO_SCHEDULER)
-        dead_letters = _queue_name(app, SCHEDULES_DEAD_LETTERS)
-        clock = LocalClock(store, notes, port.client("sqs"), dead_letters, services.flow, app.clock)
+        clock = LocalClock(store, last_firings, services.broker, services.flow, app.clock)
         await clock.serve(stop)
         if exit_guard is not None:
             exit_guard.arm(EXIT_SECONDS, 0)
     finally:
-        await port.close()
         await services.close()
 
 
@@ -127,18 +121,3 @@ def _stopped_by_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, handle, number)
     return stop
-
-
-def _new_port(clock: Clock) -> AwsPort:
-    try:
-        from ..aws.aio import AsyncAws
-    except ImportError:
-        from ..aws.threads import ThreadedAws
-
-        return ThreadedAws(clock)
-    return AsyncAws(clock)
-
-
-def _queue_name(app: TaskQ, queue: str) -> str:
-    url = app.settings.queue_urls.get(queue)
-    return app.settings.queue_name(queue) if url is None else url.rpartition("/")[2]

@@ -21,7 +21,7 @@ from ..results.base import ResultBackend
 
 if TYPE_CHECKING:
     from ..payloads.base import PayloadStore
-    from ..scheduler.clock_state import ClockState
+    from ..scheduler.last_firings import LastFirings
     from ..scheduler.store import ScheduleStore
 
 POLL_CLIENT_OPTIONS: dict[str, Any] = {"connect_timeout": 2.0, "read_timeout": 3.0, "max_attempts": 1}
@@ -44,7 +44,7 @@ class Services:
         make_results: Callable[[], ResultBackend],
         close: Callable[[], Awaitable[None]],
         make_payloads: Callable[[], PayloadStore | None] = lambda: None,
-        make_schedules: Callable[[Services], tuple[ScheduleStore, ClockState] | None] = lambda _: None,
+        make_schedules: Callable[[Services], tuple[ScheduleStore, LastFirings] | None] = lambda _: None,
         client: Callable[[str], AwsClient] | None = None,
     ) -> None:
         self.client = client
@@ -74,12 +74,12 @@ class Services:
         return None if self._scheduling is None else self._scheduling[0]
 
     @property
-    def notes(self) -> ClockState | None:
-        """Notes between clocks and producers; None if no scheduler is configured."""
+    def last_firings(self) -> LastFirings | None:
+        """The last firings of the local clock; None without a scheduler."""
         return None if self._scheduling is None else self._scheduling[1]
 
     @functools.cached_property
-    def _scheduling(self) -> tuple[ScheduleStore, ClockState] | None:
+    def _scheduling(self) -> tuple[ScheduleStore, LastFirings] | None:
         return self._make_schedules(self)
 
 
@@ -229,18 +229,18 @@ class ServiceFactory:
 
             return S3Payloads(port.client("s3"), bucket, port.describe)
 
-        def make_schedules(services: Services) -> tuple[ScheduleStore, ClockState] | None:
+        def make_schedules(services: Services) -> tuple[ScheduleStore, LastFirings] | None:
             if self._schedules is not None:
-                from ..scheduler.clock_state_memory import MemoryClockState
+                from ..scheduler.last_firings import MemoryLastFirings
 
-                return self._schedules, MemoryClockState()
+                return self._schedules, MemoryLastFirings()
             settings = self._settings()
             if port is None or settings.schedule_group is None:
                 return None
-            from ..scheduler.clock_state_table import TableClockState
             from ..scheduler.eventbridge import EventBridgeStore
+            from ..scheduler.last_firings_table import TableLastFirings
 
-            notes = TableClockState(
+            last_firings = TableLastFirings(
                 port.client("dynamodb"), flow, settings.table, settings.schedule_group, port.describe
             )
             store = EventBridgeStore(
@@ -250,9 +250,8 @@ class ServiceFactory:
                 flow,
                 self._clock,
                 port.describe,
-                notes,
             )
-            return store, notes
+            return store, last_firings
 
         async def close() -> None:
             if port is not None:

@@ -145,7 +145,7 @@ async def views_of(app: App, services: Services, schedules: Sequence[StoredSched
     """Schedules with their firings and records, with one batched read of the table."""
     now, group = app.clock.time(), store_of(services).group
     names = [stored.spec.name for stored in schedules]
-    fired = {} if services.notes is None else await services.notes.last_fired(names)
+    fired = {} if services.last_firings is None else await services.last_firings.read(names)
     last = {stored.spec.name: fired.get(stored.spec.name) or _previous(stored, now) for stored in schedules}
     ids = {name: firing_id(group, name, at) for name, at in last.items() if at is not None}
     records = await services.results.get_many(list(ids.values()), now=now)

@@ -1,4 +1,4 @@
-"""Schedules in the words of EventBridge Scheduler's API, and back."""
+"""Conversion between schedules and the parameters of EventBridge Scheduler's API."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from .spec import ScheduleSummary, StoredSchedule, fifo
 
 KEPT = "Made by taskq_sls."
 REMOVED = "Made by taskq_sls; removed after its last firing."
-"""Descriptions. They also tell `delete_after`: some endpoints (moto) leave ActionAfterCompletion as it was when a
-schedule is updated."""
+"""Descriptions. They also store `delete_after`: an update on some endpoints (moto) does not change
+ActionAfterCompletion."""
 
 
 def definition(spec: ScheduleSpec, target: str, role_arn: str, settings: Settings) -> dict[str, Any]:
-    """The parameters of CreateSchedule and UpdateSchedule, but for name and schedule group.
+    """The parameters of CreateSchedule and UpdateSchedule, except name and schedule group.
 
-    All of them, since an update resets what it does not give. The retry policy is left at its default: 185 tries
-    within a day.
+    All of them, since an update resets missing ones. The retry policy is the default: 185 tries within a day.
 
     Args:
-        spec: in the form in which it is kept.
+        spec: in its normalized form.
         target: ARN of the queue.
     """
     parameters: dict[str, Any] = {
@@ -51,7 +50,7 @@ def definition(spec: ScheduleSpec, target: str, role_arn: str, settings: Setting
 
 
 def stored(answer: Mapping[str, Any], settings: Settings) -> StoredSchedule:
-    """The answer of GetSchedule. What an endpoint leaves out counts as its default."""
+    """The schedule in an answer of GetSchedule. Fields that an endpoint omits have their defaults."""
     target = answer.get("Target", {})
     arn = target.get("Arn", "")
     created = _seconds(answer.get("CreationDate")) or 0.0
@@ -69,7 +68,13 @@ def stored(answer: Mapping[str, Any], settings: Settings) -> StoredSchedule:
         delete_after=_deleted_after(answer),
     )
     modified = _seconds(answer.get("LastModificationDate"))
-    return StoredSchedule(spec, answer.get("Arn", ""), arn, created, created if modified is None else modified)
+    return StoredSchedule(
+        spec=spec,
+        arn=answer.get("Arn", ""),
+        target=arn,
+        created=created,
+        modified=created if modified is None else modified,
+    )
 
 
 def summary(entry: Mapping[str, Any]) -> ScheduleSummary:
@@ -81,7 +86,7 @@ def summary(entry: Mapping[str, Any]) -> ScheduleSummary:
 
 
 def logical_queue(arn: str, settings: Settings) -> str:
-    """The logical name of the queue with this ARN where the app's configuration tells it, else the physical one."""
+    """The logical name of the queue with this ARN if the app's configuration has it, else the physical name."""
     physical = arn.rpartition(":")[2]
     for queue, url in settings.queue_urls.items():
         if url.rpartition("/")[2] == physical:
@@ -90,7 +95,7 @@ def logical_queue(arn: str, settings: Settings) -> str:
 
 
 def _dead_letters(target: str, settings: Settings) -> str:
-    """The ARN of the queue for firings that never arrived: it is beside the target."""
+    """The ARN of the dead-letter queue for firings, in the account and region of the target."""
     url = settings.queue_urls.get(SCHEDULES_DEAD_LETTERS)
     name = settings.queue_name(SCHEDULES_DEAD_LETTERS) if url is None else url.rpartition("/")[2]
     return f"{target.rpartition(':')[0]}:{name}"

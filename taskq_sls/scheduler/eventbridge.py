@@ -1,4 +1,4 @@
-"""Schedules in EventBridge Scheduler, or in whatever answers its API."""
+"""Schedules in EventBridge Scheduler, or in an emulator with the same API."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from ..core.schedule_spec import ScheduleSpec
 from ..core.settings import Settings
 from ..errors import AwsError, ConfigError, MissingResource, TaskQError
 from .aws_definitions import definition, stored, summary
-from .change_notifier import ChangeNotifier
-from .clock_state import ClockState
 from .spec import NO_SCHEDULER, ScheduleSummary, StoredSchedule, check_name, check_spec, normalize
 from .store import STALE_CURSOR, ScheduleStore
 
@@ -30,13 +28,13 @@ ANSWERS = {
     "get_schedule": "ScheduleExpression",
     "list_schedules": "Schedules",
 }
-"""What each answer always has (EventBridge Scheduler API reference). Without it something else has answered, such as a
-proxy with a page of its own, which botocore reads as an answer that names nothing."""
+"""A field that each answer always has (EventBridge Scheduler API reference). Without it something else has answered, such
+as a proxy with a page of its own, which botocore parses as an empty answer."""
 
 INVALID_ANSWER = "InvalidAnswer"
 
-WAITS = (0.1, 0.5, 2.0)
-"""Seconds before a call is made again whose answer was none, or a change that met another one of the same schedule."""
+RETRY_DELAYS = (0.1, 0.5, 2.0)
+"""Seconds before a call is repeated after an invalid answer, or a change after a concurrent one of the same schedule."""
 
 
 class EventBridgeStore(ScheduleStore):
@@ -47,9 +45,8 @@ class EventBridgeStore(ScheduleStore):
         queue_arn: ARN of a queue by its logical name, such as a broker's.
         settings: prefix, schedule group and role.
         flow: the port's flow.
-        clock: what is past, and the time in notes.
-        describe: endpoint and region in words, for error messages.
-        notes: where local clocks look for changes.
+        clock: the current time.
+        describe: endpoint and region as text, for errors.
 
     Raises:
         ConfigError: no schedule group is configured.
@@ -63,7 +60,6 @@ class EventBridgeStore(ScheduleStore):
         flow: Flow,
         clock: Clock,
         describe: Callable[[], str],
-        notes: ClockState | None = None,
     ) -> None:
         if settings.schedule_group is None:
             raise ConfigError(NO_SCHEDULER)
@@ -74,7 +70,6 @@ class EventBridgeStore(ScheduleStore):
         self._flow = flow
         self._clock = clock
         self._describe = describe
-        self._news = ChangeNotifier(notes, clock)
         self._group_seen = False
 
     @property
@@ -83,8 +78,8 @@ class EventBridgeStore(ScheduleStore):
 
     async def create(self, spec: ScheduleSpec) -> bool:
         parameters = await self._definition(spec)
-        # The same for all tries of this call: one whose answer was lost is not a conflict. Never the same for two
-        # calls: a schedule that was deleted meanwhile must be made again.
+        # One token for all tries of this call, so that a try after a lost answer is no conflict. Another one for every
+        # call, so that a schedule which was deleted meanwhile is created again.
         return await self._change("create_schedule", spec.name, CONFLICT, ClientToken=uuid.uuid4().hex, **parameters)
 
     async def update(self, spec: ScheduleSpec) -> bool:
@@ -133,72 +128,66 @@ class EventBridgeStore(ScheduleStore):
         return definition(kept, await self._queue_arn(spec.queue), role, self._settings)
 
     async def _change(self, operation: str, name: str, unchanged: str, **parameters: Any) -> bool:
-        """Whether it had its effect; the error code `unchanged` says that it had none."""
-        changed = True
+        """True if the call had an effect, False if it failed with the error code `unchanged`."""
         try:
             await self._call(operation, Name=name, GroupName=self.group, **parameters)
         except AwsError as error:
             if error.code != unchanged:
-                if error.ambiguous:
-                    await self._news.tell(name)
                 raise
-            changed = False
-        # Also where it had no effect: then it may have had it at a try whose answer was lost.
-        await self._news.tell(name)
-        return changed
+            return False
+        return True
 
     async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Any operation; what the configuration is to blame for is explained.
+        """Any operation. Errors caused by the configuration are explained.
 
         Raises:
             MissingResource: the schedule group does not exist.
             ConfigError: the service does not accept the parameters, or these credentials may not use the role.
             AwsError: as the client raises it.
         """
-        # A schedule that is made, and stands already, is another matter.
-        passing = (INVALID_ANSWER,) if operation == "create_schedule" else (INVALID_ANSWER, CONFLICT)
-        waits = iter(WAITS)
+        # A conflict at a creation means that the name is taken; elsewhere, that another change is in progress.
+        retried = (INVALID_ANSWER,) if operation == "create_schedule" else (INVALID_ANSWER, CONFLICT)
+        delays = iter(RETRY_DELAYS)
         while True:
             try:
                 return _answer(operation, await self._client.call(operation, **parameters))
             except KeyError as error:
-                # What moto within this process raises for an unknown group.
+                # moto in this process raises KeyError for an unknown group.
                 if error.args != (self.group,):
                     raise
                 raise self._missing_group() from error
             except AwsError as error:
-                wait = next(waits, None) if error.code in passing else None
-                if wait is None:
-                    explained = await self._explained(error, parameters.get("Name"))
+                delay = next(delays, None) if error.code in retried else None
+                if delay is None:
+                    explained = await self._explain(error, parameters.get("Name"))
                     if explained is None:
                         raise
                     raise explained from error
-            await self._flow.sleep(wait)
+            await self._flow.sleep(delay)
 
-    async def _explained(self, error: AwsError, name: str | None) -> TaskQError | None:
+    async def _explain(self, error: AwsError, name: str | None) -> TaskQError | None:
+        """The error to raise instead, or None. `name` is the schedule's, None for a listing."""
+        creates = error.operation == "create_schedule"
         if error.code == NOT_FOUND:
-            about_group = name is None or error.operation == "create_schedule" or _names_group(error.message)
-            return self._missing_group() if about_group else None
+            return self._missing_group() if name is None or creates or _names_group(error.message) else None
         if error.code == "ValidationException":
-            what = "a listing" if name is None else f"schedule {name!r}"
-            return ConfigError(
-                f"EventBridge Scheduler does not accept {what}: {error.message}{self._about_role(error)}"
-            )
+            subject = "a listing" if name is None else f"schedule {name!r}"
+            return ConfigError(f"EventBridge Scheduler does not accept {subject}: {self._with_role(error)}")
         if "AccessDenied" in error.code and "iam:PassRole" in error.message:
-            return ConfigError(f"{error.operation}: {error.message}{self._about_role(error)}")
-        if error.operation == "create_schedule" and error.status >= 500 and not await self._group_exists():
-            # What moto's server answers for an unknown group.
+            return ConfigError(f"{error.operation}: {self._with_role(error)}")
+        if creates and error.status >= 500 and not await self._group_exists():
+            # moto's server answers 500 for an unknown group.
             return self._missing_group()
         return None
 
     async def _check_group(self) -> None:
-        """Some endpoints (moto) list a group that does not exist as empty: ask for it, once."""
+        """Raise MissingResource if the group does not exist: some endpoints (moto) list it as empty. Checked once."""
         if not self._group_seen and not await self._group_exists():
             raise self._missing_group()
         self._group_seen = True
 
     async def _group_exists(self) -> bool:
-        """False only where the service says so; who may not look does not know."""
+        """False only if the service returns that; without the permission to read the group, assume that it exists."""
         try:
             await self._client.call("get_schedule_group", Name=self.group)
         except AwsError as error:
@@ -211,11 +200,12 @@ class EventBridgeStore(ScheduleStore):
             "`taskq provision MODULE:APP`, or name the right group with TASKQ_SCHEDULE_GROUP"
         )
 
-    def _about_role(self, error: AwsError) -> str:
+    def _with_role(self, error: AwsError) -> str:
+        """The error's message; with a hint if it is about the role."""
         if "role" not in error.message.lower():
-            return ""
+            return error.message
         return (
-            f"; the role is {self._settings.schedule_role_arn} (TASKQ_SCHEDULE_ROLE_ARN): it must trust "
+            f"{error.message}; the role is {self._settings.schedule_role_arn} (TASKQ_SCHEDULE_ROLE_ARN): it must trust "
             "scheduler.amazonaws.com, and these credentials need iam:PassRole for it"
         )
 

@@ -1,12 +1,12 @@
-"""The firing of a schedule: one scheduled time, one task id, however often its message comes.
+"""Firings: one scheduled time of a schedule makes one task id, however often its message arrives.
 
 The target of a schedule is the queue itself. Its input is the whole envelope, without an id, with a field
 ``schedule``:
 
 - ``name`` and ``group`` of the schedule, and ``at``: the scheduled time, which the clock fills in;
-- ``overlap``: ``skip`` where a firing is dropped while the one before still runs; left out otherwise;
-- ``misfire``: what the local clock does with firings it has missed (``skip``, ``once``, ``all``);
-- ``jitter``: seconds by which the firing is put off; ``expires_in``: seconds after `at` when it is too late to start.
+- ``overlap``: ``skip`` drops a firing while the one before still runs; left out otherwise;
+- ``misfire``: the local clock's policy for missed firings (``skip``, ``once``, ``all``);
+- ``jitter``: largest random delay in seconds; ``expires_in``: seconds after `at` when it is too late to start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import json
 import uuid
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..core.envelope import MAX_TIME
 from ..core.message import Message, decode
@@ -23,18 +23,24 @@ from ..core.number_checks import is_number
 from ..core.schedule_spec import DELAY
 from ..errors import ArgumentsError, UndecodableMessage
 
-SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
-"""What EventBridge Scheduler replaces by the scheduled time (user guide, context attributes)."""
+PLACEHOLDER = "<aws.scheduler."
+"""Start of the placeholders that clocks replace in a message (EventBridge Scheduler user guide, context attributes)."""
 
-MAX_NAME = 100
-"""Most characters of a schedule's name and of its group. EventBridge Scheduler allows 64 (API reference, CreateSchedule)."""
+SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+SCHEDULE_ARN = "<aws.scheduler.schedule-arn>"
+EXECUTION_ID = "<aws.scheduler.execution-id>"
+ATTEMPT_NUMBER = "<aws.scheduler.attempt-number>"
+
+MAX_RECEIVED_NAME = 100
+"""Longest name of a schedule or a group in a message, in characters. EventBridge Scheduler allows 64 (API reference,
+CreateSchedule)."""
 
 Overlap = Literal["allow", "skip"]
 Misfire = Literal["skip", "once", "all"]
 
 
 class Firing(NamedTuple):
-    """The ``schedule`` field of an envelope, read. `at` is epoch seconds; `exact` is False where it was made up."""
+    """The parsed ``schedule`` field of an envelope. `at` is epoch seconds; `exact` is False if the clock omitted it."""
 
     name: str
     group: str
@@ -51,15 +57,15 @@ class Firing(NamedTuple):
 
     @property
     def not_before(self) -> float | None:
-        """When its task may start: `at`, put off by the jitter; None where there is none."""
+        """When its task may start: `at` plus its share of the jitter; None without jitter."""
         if not self.jitter:
             return None
-        spread = int.from_bytes(_digest(f"{self.group}/{self.name}", self.at)[-4:], "big") / 0xFFFF_FFFF
-        return self.at + round(self.jitter * spread, 3)
+        share = int.from_bytes(_digest(f"{self.group}/{self.name}", self.at)[-4:], "big") / 0xFFFF_FFFF
+        return self.at + round(self.jitter * share, 3)
 
     @property
     def key(self) -> str | None:
-        """The lock that lets one firing run at a time; None where firings may overlap."""
+        """The unique key that lets one firing run at a time; None if firings may overlap."""
         return f"schedule:{self.group}/{self.name}" if self.overlap == "skip" else None
 
 
@@ -67,7 +73,7 @@ def firing_id(group: str, name: str, at: float) -> str:
     """The task id of a firing: a UUID (version 8) that begins with the scheduled time, so that ids sort by time.
 
     Args:
-        at: scheduled time, epoch seconds; fractions do not count.
+        at: scheduled time, epoch seconds; fractions are ignored.
     """
     digest = int.from_bytes(_digest(f"{group}/{name}", at)[:10], "big")
     value = (int(at) * 1000 & 0xFFFF_FFFF_FFFF) << 80 | digest
@@ -77,41 +83,40 @@ def firing_id(group: str, name: str, at: float) -> str:
 
 
 def delay_name(id: str, run: int, attempt: int) -> str:
-    """The name of the one-time schedule that carries a task's delay, or the late retry after `attempt`."""
+    """The name of the one-time schedule for a task's delay, or for its late retry after `attempt`."""
     return DELAY + hashlib.sha256(f"{id}:{run}:{attempt}".encode()).hexdigest()[:48]
 
 
 def read_firing(fields: dict[str, Any], sent_at: float) -> Firing:
-    """Read the ``schedule`` field of a message without an id.
+    """Parse the ``schedule`` field of a message without an id.
 
     Args:
-        sent_at: when the message was sent, epoch seconds. Its minute stands for a scheduled time that no clock
-            has filled in.
+        sent_at: when the message was sent, epoch seconds. Its minute replaces a scheduled time that no clock has filled
+            in.
 
     Raises:
-        UndecodableMessage: a field is missing, of the wrong kind or out of range.
+        UndecodableMessage: a field is missing, of the wrong type or out of range.
     """
-    name, group, at = fields.get("name"), fields.get("group", ""), fields.get("at")
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+    name, group = fields.get("name"), fields.get("group", "")
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_RECEIVED_NAME:
         raise _unusable("name", name)
-    if not isinstance(group, str) or len(group) > MAX_NAME:
+    if not isinstance(group, str) or len(group) > MAX_RECEIVED_NAME:
         raise _unusable("group", group)
-    overlap, jitter, expires_in = fields.get("overlap", "allow"), fields.get("jitter", 0), fields.get("expires_in")
+    overlap = fields.get("overlap", "allow")
     if overlap not in ("allow", "skip"):
         raise _unusable("overlap", overlap)
-    if not _seconds(jitter):
-        raise _unusable("jitter", jitter)
-    if expires_in is not None and not _seconds(expires_in):
-        raise _unusable("expires_in", expires_in)
+    jitter = _seconds("jitter", fields.get("jitter", 0))
+    expires_in = None if fields.get("expires_in") is None else _seconds("expires_in", fields["expires_in"])
+    at = fields.get("at")
     exact = at != SCHEDULED_TIME
-    time = _time(at) if exact else sent_at // 60 * 60
+    time = _parse_time(at) if exact else sent_at // 60 * 60
     if time + max(jitter, expires_in or 0) >= MAX_TIME:
         raise _unusable("at", at)
-    return Firing(name, group, time, overlap, jitter, expires_in, exact)
+    return Firing(name, group, time, overlap=overlap, jitter=jitter, expires_in=expires_in, exact=exact)
 
 
 def receive(message: Message, sent_at: float) -> tuple[Message, bool]:
-    """The message of a firing with its id and times, and whether its clock had filled in the scheduled time.
+    """The message of a firing with its id and times, and True if the clock had filled in the scheduled time.
 
     Args:
         sent_at: see `read_firing`.
@@ -131,9 +136,9 @@ def receive(message: Message, sent_at: float) -> tuple[Message, bool]:
 
 
 def dated(body: str, sent_at: float) -> str:
-    """The body of a message; that of a firing whose clock left the time out gets the one that `receive` takes for it.
+    """Fill in the scheduled time of a message if the clock omitted it, as `receive` does.
 
-    For what is sent again later: then the minute of sending is another one, and so would be the task.
+    Without this, a message that is sent again later would get another time, and so another task id.
     """
     try:
         message = decode(body)
@@ -141,8 +146,51 @@ def dated(body: str, sent_at: float) -> str:
             return body
         at = scheduled_time(read_firing(message.schedule, sent_at).at)
         return message._replace(schedule={**message.schedule, "at": at}).encode()
-    except (UndecodableMessage, ArgumentsError):  # the latter for a number that JSON text cannot give back
+    except (UndecodableMessage, ArgumentsError):  # the latter for a number that JSON text cannot represent
         return body
+
+
+def misfire_policy(body: str) -> str:
+    """The misfire policy in a message body; ``once`` if it has none, or is not an envelope."""
+    if '"misfire"' not in body:
+        return "once"
+    try:
+        policy = json.loads(body)["schedule"]["misfire"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "once"
+    return policy if policy in get_args(Misfire) else "once"
+
+
+def substitute(body: str, arn: str, at: float) -> str:
+    """Fill in the placeholders for one firing. All clocks make the same message, so that FIFO queues drop the second.
+
+    Args:
+        arn: ARN of the schedule.
+        at: scheduled time, epoch seconds.
+    """
+    if PLACEHOLDER not in body:
+        return body
+    body = body.replace(SCHEDULED_TIME, scheduled_time(at))
+    if PLACEHOLDER in body:
+        # In AWS the execution id is random for each attempt; here it is the same from every clock.
+        digest = hashlib.sha256(f"{arn}@{int(at)}".encode()).digest()
+        body = body.replace(SCHEDULE_ARN, json.dumps(arn)[1:-1]).replace(ATTEMPT_NUMBER, "1")
+        body = body.replace(EXECUTION_ID, str(uuid.UUID(bytes=digest[:16], version=4)))
+    return body
+
+
+def window_offset(arn: str, window: int) -> float:
+    """Seconds after its scheduled time at which a schedule fires: spread evenly over the flexible window.
+
+    The same for every firing, so that the intervals between them stay, and for every clock.
+
+    Args:
+        window: minutes, 0 for none.
+    """
+    if not window:
+        return 0.0
+    share = int.from_bytes(hashlib.sha256(arn.encode()).digest()[:4], "big") / 0x1_0000_0000
+    return round(share * window * 60.0, 3)
 
 
 def scheduled_time(at: float) -> str:
@@ -150,7 +198,7 @@ def scheduled_time(at: float) -> str:
     return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _time(at: object) -> float:
+def _parse_time(at: object) -> float:
     if isinstance(at, str):
         try:
             time = datetime.fromisoformat(at)
@@ -162,8 +210,10 @@ def _time(at: object) -> float:
     raise _unusable("at", at)
 
 
-def _seconds(value: object) -> bool:
-    return is_number(value, 0) and value < 1e10
+def _seconds(field: str, value: object) -> float:
+    if is_number(value, 0) and value < 1e10:
+        return value
+    raise _unusable(field, value)
 
 
 def _digest(schedule: str, at: float) -> bytes:
@@ -172,46 +222,3 @@ def _digest(schedule: str, at: float) -> bytes:
 
 def _unusable(field: str, value: object) -> UndecodableMessage:
     return UndecodableMessage("undecodable", f"the schedule's {field} is {value!r:.80}")
-
-
-SCHEDULE_ARN = "<aws.scheduler.schedule-arn>"
-EXECUTION_ID = "<aws.scheduler.execution-id>"
-ATTEMPT_NUMBER = "<aws.scheduler.attempt-number>"
-"""The other context attributes that EventBridge Scheduler replaces (user guide)."""
-
-_ANY = "<aws.scheduler."
-
-
-def substitute(body: str, arn: str, at: float) -> str:
-    """The message of one firing. Every clock makes the same one, so that FIFO queues drop the second.
-
-    Args:
-        arn: of the schedule.
-        at: scheduled time, epoch seconds.
-    """
-    if _ANY not in body:
-        return body
-    body = body.replace(SCHEDULED_TIME, scheduled_time(at))
-    if _ANY in body:
-        body = body.replace(SCHEDULE_ARN, json.dumps(arn)[1:-1]).replace(ATTEMPT_NUMBER, "1")
-        body = body.replace(EXECUTION_ID, execution_id(arn, at))
-    return body
-
-
-def execution_id(arn: str, at: float) -> str:
-    """The id of one firing: in AWS random for each attempt, here the same from every clock."""
-    return str(uuid.UUID(bytes=hashlib.sha256(f"{arn}@{int(at)}".encode()).digest()[:16], version=4))
-
-
-def window_offset(arn: str, window: int) -> float:
-    """Seconds by which a schedule fires after its scheduled time: evenly spread over its flexible window.
-
-    The same for every firing, so that they stay as far apart as they are, and for every clock.
-
-    Args:
-        window: minutes, 0 for none.
-    """
-    if not window:
-        return 0.0
-    share = int.from_bytes(hashlib.sha256(arn.encode()).digest()[:4], "big") / 0x1_0000_0000
-    return round(share * window * 60.0, 3)

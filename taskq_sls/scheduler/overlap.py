@@ -1,4 +1,4 @@
-"""One firing of a schedule at a time, where it is declared so: decided when a firing is claimed."""
+"""``overlap="skip"``: one firing of a schedule at a time, decided when a firing is claimed."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from ..results.base import ResultBackend
 from ..results.records import Claim, KeyLock
 
 MAX_CONFLICTS = 5
-"""How often the lock may change while it is looked at before the firing is let through."""
+"""How often the lock may change hands before the firing runs without it."""
 
-YOUNG = 60.0
-"""Seconds for which a lock whose task has no record is taken for one whose claim is being written."""
+UNRECORDED_SECONDS = 60.0
+"""Age up to which a lock without a task record counts as held: its claim is being written."""
 
 
 async def holder(results: ResultBackend, claim: Claim) -> str | None:
-    """The id of the firing that still runs, or waits for a retry; None: the lock is this claim's now.
+    """The task id of a firing that still runs or waits for a retry; None if this claim has the lock now.
 
-    The lock is the unique key of the claim; it is freed where every unique key is, when the task has ended. One
-    whose holder has ended without freeing it, or has stalled, is taken over.
+    The lock is the claim's unique key, which is freed when the task ends. If its holder ended without freeing it, or has
+    stalled, the lock is taken over.
     """
     assert claim.unique_key is not None
     now = claim.now
-    own = KeyLock(claim.task, claim.unique_key, claim.id, claim.queue, now, now + MIN_RESULT_TTL, confirmed=True)
-    over: KeyLock | None = None
+    mine = KeyLock(claim.task, claim.unique_key, claim.id, claim.queue, now, now + MIN_RESULT_TTL, confirmed=True)
+    replacing: KeyLock | None = None
     for _ in range(MAX_CONFLICTS):
-        stands = await results.lock_key(own, over)
-        if stands.id == claim.id:
+        current = await results.lock_key(mine, replacing)
+        if current.id == claim.id:
             return None
-        record = await results.get(stands.id, now=now)
-        running = (
-            stands.locked_at > now - YOUNG if record is None else not (record.status.terminal or record.stalled(now))
-        )
+        record = await results.get(current.id, now=now)
+        if record is None:
+            running = current.locked_at > now - UNRECORDED_SECONDS
+        else:
+            running = not (record.status.terminal or record.stalled(now))
         if running:
-            return stands.id
-        over = stands
+            return current.id
+        replacing = current
     return None

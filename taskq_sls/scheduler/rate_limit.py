@@ -1,4 +1,4 @@
-"""Bulk work against the Scheduler API, slow enough for its quotas."""
+"""A rate limit that keeps bulk work within the quotas of the Scheduler API."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ U = TypeVar("U")
 
 CRUD_PER_SECOND = 200.0
 """Creates, updates, deletes and reads of schedules. EventBridge Scheduler allows 1,000 a second of each in its main
-regions and 250 elsewhere (Scheduler quotas); what is left is for those who make schedules meanwhile."""
+regions and 250 elsewhere (Scheduler quotas); the rest is for other callers of the account."""
 
 LISTS_PER_SECOND = 40.0
 """Pages of a listing. EventBridge Scheduler allows 50 a second (Scheduler quotas)."""
 
 CALLS_AT_ONCE = 16
-"""Most paced calls under way at once: enough for the rate at 80 ms a call."""
+"""Most limited calls in flight: enough for the rate at 80 ms a call."""
 
-LONGEST_TURN = 60.0
-"""Seconds that a call may wait for its turn: more than the calls that wait at once can come to."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest wait of a call: more than the calls in flight can add up to. A longer one means that the clock was set back."""
 
-PATIENCE = (0.5, 1.0, 2.0)
-"""Seconds before a call is repeated that met a fault which may pass, after the port's own quick repeats: among thousands
-of calls some meet a throttled minute, and one of them must not end the work of all."""
+RETRY_DELAYS = (0.5, 1.0, 2.0)
+"""Seconds before a call is repeated after a transient fault, beyond the port's own quick retries: among thousands of
+calls some are throttled for a while, and one of them must not end the work of all."""
 
 
 class RateLimiter:
-    """Lets so many calls a second pass, evenly spaced; whoever comes too early waits.
+    """Spaces calls evenly, at most so many a second. Safe between threads and between tasks of a loop.
 
-    Safe between threads and between tasks of a loop. One pacer per kind of call, shared by all who make it.
+    Use one limiter per kind of call, shared by all callers.
 
     Args:
-        flow, clock: how to wait, and what the time is.
+        flow, clock: how to wait, and the current time.
         per_second: calls a second, above 0.
 
     Raises:
@@ -57,29 +57,29 @@ class RateLimiter:
         """Return when the next call may be made."""
         with self._lock:
             now = self._clock.time()
-            # A turn that far ahead is of a clock that was set back since.
-            turn = now if self._next > now + LONGEST_TURN + 100 * self._spacing else max(self._next, now)
+            # The clock was set back if the next turn is that far ahead.
+            turn = now if self._next > now + MAX_WAIT_SECONDS + 100 * self._spacing else max(self._next, now)
             self._next = turn + self._spacing
         if turn > now:
             await self.flow.sleep(turn - now)
 
     async def call(self, fn: Callable[[], Awaitable[U]]) -> U:
-        """``await fn()`` in its turn, and in another one after a fault that may pass.
+        """``await fn()`` within the rate; repeated after a transient fault.
 
         Raises:
-            AwsError: a fault that stays, or the last one.
+            AwsError: a permanent fault, or the last transient one.
         """
-        for wait in PATIENCE:
+        for delay in RETRY_DELAYS:
             await self.wait()
             try:
                 return await fn()
             except AwsError as error:
                 if not error.transient:
                     raise
-            await self.flow.sleep(wait)
+            await self.flow.sleep(delay)
         await self.wait()
         return await fn()
 
     async def map(self, fn: Callable[[T], Awaitable[U]], items: Sequence[T], limit: int = CALLS_AT_ONCE) -> list[U]:
-        """``[await fn(item) for item in items]``, up to `limit` at a time, each as a `call`, answers in order."""
+        """``[await fn(item) for item in items]`` by `call`, up to `limit` at a time, answers in order."""
         return await self.flow.map(lambda item: self.call(lambda: fn(item)), items, limit)

@@ -1,13 +1,13 @@
-"""What has to be done so that a store holds the schedules that are wanted, and doing it.
+"""Synchronization of a store with the wanted schedules: compare, then apply the difference.
 
-Only schedules whose names begin with one's own prefix are looked at. What one run leaves behind, because it broke
-off or another one ran at the same time, the next plan finds.
+Only schedules whose names begin with the owner's prefix are compared. Differences left by an interrupted or a concurrent
+run are found by the next one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.clock import Clock
@@ -15,64 +15,64 @@ from ..core.flow import Flow
 from ..core.schedule_spec import ScheduleSpec
 from ..errors import AwsError
 from .rate_limit import CALLS_AT_ONCE, LISTS_PER_SECOND, RateLimiter
-from .spec import ScheduleSummary, StoredSchedule, normalize, when_of
-from .store import STALE_CURSOR, ScheduleStore
+from .spec import StoredSchedule, normalize, when_of
+from .store import ScheduleStore, list_all
 
-MOST_FAILURES = 20
-"""Schedules that could not be changed, after which the rest is not tried: the fault is not theirs."""
+MAX_FAILURES = 20
+"""Failed schedules after which the rest is not tried: the fault is probably not theirs."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many of how many schedules are done."""
+"""Called with the number of schedules done and the total."""
 
 
-class Change(NamedTuple):
-    """A schedule that stands, and is wanted otherwise."""
+class ScheduleChange(NamedTuple):
+    """A stored schedule that differs from the wanted one."""
 
     spec: ScheduleSpec
     before: ScheduleSpec
 
     @property
     def fields(self) -> list[str]:
-        """Names of what differs; of a message the fields of the envelope, as ``body.args``."""
+        """Names of the fields that differ; for a message those of the envelope, as ``body.args``."""
         found = []
         for name in ScheduleSpec._fields:
-            wanted, is_now = getattr(self.spec, name), getattr(self.before, name)
+            wanted, current = getattr(self.spec, name), getattr(self.before, name)
             if name == "body":
-                new, old = _message(wanted), _message(is_now)
+                new, old = _comparable(wanted), _comparable(current)
                 found += [f"body.{field}" for field in sorted({*new, *old}) if new.get(field) != old.get(field)]
-            elif wanted != is_now:
+            elif wanted != current:
                 found.append(name)
         return found
 
 
 class SyncPlan(NamedTuple):
-    """What `apply` would do.
+    """The changes that `apply` makes.
 
     Args:
-        create: schedules that do not stand.
-        update: schedules that stand otherwise.
-        remove: names of schedules of one's own that nobody wants any more.
-        unchanged: names of schedules that stand as wanted, or whose last run is over.
+        create: schedules that do not exist.
+        update: schedules that differ.
+        remove: names of the owner's schedules that are no longer wanted.
+        unchanged: names of schedules that are as wanted, or have no run left.
     """
 
     create: list[ScheduleSpec]
-    update: list[Change]
+    update: list[ScheduleChange]
     remove: list[str]
     unchanged: list[str]
 
     @property
     def size(self) -> int:
-        """How many schedules are to be changed."""
+        """Number of schedules to change."""
         return len(self.create) + len(self.update) + len(self.remove)
 
 
 class Applied(NamedTuple):
-    """What `apply` did.
+    """The result of `apply`.
 
     Args:
         changed: names of the schedules that are now as planned.
-        failed: what could not be changed, and why.
-        skipped: how many were not tried, after too many had failed.
+        failed: names and errors of schedules that could not be changed.
+        skipped: number of schedules that were not tried, after too many failures.
     """
 
     changed: list[str]
@@ -88,49 +88,57 @@ async def plan(
     clock: Clock,
     progress: Progress | None = None,
 ) -> SyncPlan:
-    """Compare `wanted` with what a store holds under `owner_prefix`. Changes nothing.
+    """Compare `wanted` with the schedules in a store that begin with `owner_prefix`. Changes nothing.
 
     Args:
-        wanted: names begin with `owner_prefix`.
-        progress: is told how many schedules were read.
+        wanted: their names begin with `owner_prefix`.
+        progress: called as schedules are read.
 
     Raises:
         ConfigError: the schedule group does not exist.
         AwsError: the store cannot be read.
     """
     by_name = {spec.name: spec for spec in wanted}
-    if strange := [name for name in by_name if not name.startswith(owner_prefix)]:
-        raise ValueError(f"schedule {strange[0]!r} does not begin with {owner_prefix!r}")
-    standing = await _names(store, owner_prefix, RateLimiter(flow, clock, LISTS_PER_SECOND))
-    count = _Counter(len(standing.keys() & by_name.keys()), progress)
+    if foreign := [name for name in by_name if not name.startswith(owner_prefix)]:
+        raise ValueError(f"schedule {foreign[0]!r} does not begin with {owner_prefix!r}")
+    existing = await list_all(store, RateLimiter(flow, clock, LISTS_PER_SECOND), owner_prefix)
+    names = [name for name in by_name if name in existing]
+    count = _Counter(len(names), progress)
 
     async def read(name: str) -> StoredSchedule | None:
         found = await store.get(name)
         count.done()
         return found
 
-    names = [name for name in by_name if name in standing]
     stored = dict(zip(names, await RateLimiter(flow, clock).map(read, names), strict=True))
-    now = clock.time()
-    made = SyncPlan([], [], [name for name in standing if name not in by_name], [])
-    for name, spec in by_name.items():
+    remove = [name for name in existing if name not in by_name]
+    return _compare(by_name, stored, remove, clock.time())
+
+
+def _compare(
+    wanted: Mapping[str, ScheduleSpec], stored: Mapping[str, StoredSchedule | None], remove: list[str], now: float
+) -> SyncPlan:
+    result = SyncPlan(create=[], update=[], remove=remove, unchanged=[])
+    for name, spec in wanted.items():
         before = stored.get(name)
         if when_of(spec).next_time(now) is None:
-            # Made now, a one-time schedule of the past would fire at once.
-            made.unchanged.append(name)
+            # A one-time schedule in the past would fire as soon as it is created.
+            result.unchanged.append(name)
         elif before is None:
-            made.create.append(spec)
+            result.create.append(spec)
         elif same(spec, before.spec, now):
-            made.unchanged.append(name)
+            result.unchanged.append(name)
         else:
-            made.update.append(Change(normalize(spec, now), normalize(before.spec, now)))
-    return made
+            result.update.append(ScheduleChange(normalize(spec, now), normalize(before.spec, now)))
+    return result
 
 
-async def apply(plan: SyncPlan, store: ScheduleStore, pacer: RateLimiter, progress: Progress | None = None) -> Applied:
-    """Carry a plan out. What stands already, or is gone already, is fine.
+async def apply(
+    plan: SyncPlan, store: ScheduleStore, limiter: RateLimiter, progress: Progress | None = None
+) -> Applied:
+    """Apply a plan. A schedule that exists already, or is deleted already, is no error.
 
-    New schedules are made before old ones are removed: where it breaks off, nothing is missing.
+    Schedules are created before others are removed, so that an interrupted run leaves none missing.
 
     Raises:
         ConfigError: group, role or a queue do not exist, or are not accepted.
@@ -139,46 +147,43 @@ async def apply(plan: SyncPlan, store: ScheduleStore, pacer: RateLimiter, progre
     changed: list[str] = []
     failed: list[tuple[str, AwsError]] = []
 
-    async def tried(name: str, change: Callable[[], Any]) -> None:
-        if len(failed) >= MOST_FAILURES:
+    async def attempt(name: str, change: Callable[[], Awaitable[bool]]) -> None:
+        if len(failed) >= MAX_FAILURES:
             return
         try:
-            await pacer.call(change)
+            await limiter.call(change)
         except AwsError as error:
             failed.append((name, error))
         else:
             changed.append(name)
         count.done()
 
-    async def make(spec: ScheduleSpec) -> None:
-        await tried(spec.name, lambda: store.create(spec))
+    async def create(spec: ScheduleSpec) -> None:
+        await attempt(spec.name, lambda: store.create(spec))
 
-    async def update(change: Change) -> None:
-        spec = change.spec
+    async def update(change: ScheduleChange) -> None:
+        async def update_or_create() -> bool:
+            return await store.update(change.spec) or await store.create(change.spec)
 
-        async def update_or_create() -> None:
-            if not await store.update(spec):
-                await store.create(spec)
-
-        await tried(spec.name, update_or_create)
+        await attempt(change.spec.name, update_or_create)
 
     async def remove(name: str) -> None:
-        await tried(name, lambda: store.delete(name))
+        await attempt(name, lambda: store.delete(name))
 
-    await pacer.flow.map(make, plan.create, CALLS_AT_ONCE)
-    await pacer.flow.map(update, plan.update, CALLS_AT_ONCE)
-    await pacer.flow.map(remove, plan.remove, CALLS_AT_ONCE)
+    await limiter.flow.map(create, plan.create, CALLS_AT_ONCE)
+    await limiter.flow.map(update, plan.update, CALLS_AT_ONCE)
+    await limiter.flow.map(remove, plan.remove, CALLS_AT_ONCE)
     return Applied(changed, failed, plan.size - len(changed) - len(failed))
 
 
 def same(wanted: ScheduleSpec, stored: ScheduleSpec, now: float) -> bool:
-    """Whether two schedules do the same from `now` on. The trace of their making does not count."""
-    one, other = normalize(wanted, now), normalize(stored, now)
-    return one._replace(body="") == other._replace(body="") and _message(one.body) == _message(other.body)
+    """True if two schedules fire alike from `now` on. The trace in the message is ignored."""
+    new, old = normalize(wanted, now), normalize(stored, now)
+    return new._replace(body="") == old._replace(body="") and _comparable(new.body) == _comparable(old.body)
 
 
-def _message(body: str) -> Mapping[str, Any]:
-    """A message body as what counts of it."""
+def _comparable(body: str) -> Mapping[str, Any]:
+    """The fields of a message body that count."""
     try:
         fields = json.loads(body)
     except ValueError:
@@ -189,35 +194,14 @@ def _message(body: str) -> Mapping[str, Any]:
     return fields
 
 
-async def _names(store: ScheduleStore, prefix: str, pacer: RateLimiter) -> dict[str, None]:
-    """Names under a prefix, in order, each once: a page may repeat what a change has moved."""
-    names: dict[str, None] = {}
-    cursor: str | None = None
-
-    async def next_page() -> tuple[list[ScheduleSummary], str | None]:
-        nonlocal cursor
-        try:
-            return await store.page(prefix, cursor)
-        except AwsError as error:
-            if error.code == STALE_CURSOR:
-                cursor = None  # from the beginning
-            raise
-
-    while True:
-        page, cursor = await pacer.call(next_page)
-        names.update(dict.fromkeys(summary.name for summary in page))
-        if cursor is None:
-            return names
-
-
 class _Counter:
-    """Tells the progress; several threads may be at it."""
+    """Reports progress. Safe between threads."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
-        self._left = iter(range(1, total + 1))
+        self._numbers = iter(range(1, total + 1))
         self._total = total
         self._progress = progress
 
     def done(self) -> None:
         if self._progress is not None:
-            self._progress(next(self._left, self._total), self._total)
+            self._progress(next(self._numbers, self._total), self._total)

@@ -330,13 +330,13 @@ def test_ls_shows_the_last_run_that_a_clock_noted_and_what_became_of_it(schedule
     schedules("sync", "--force")
     app = load_app("shop:app")
     services = app.services.blocking()
-    notes = services.notes
-    assert notes is not None
+    last_firings = services.last_firings
+    assert last_firings is not None
     now = app.clock.time()
     at = now // 60 * 60
     hourly = app.schedule_handle(app.schedules[1].name)
     id = hourly.task_id(datetime.fromtimestamp(at, UTC))
-    drive(notes.fired(hourly.id, at, now))
+    drive(last_firings.record(hourly.id, at, now))
 
     (row,) = [row for row in schedules("ls") if row["name"] == hourly.id]
     assert (row["last_task_id"], row["last_status"]) == (id, None)

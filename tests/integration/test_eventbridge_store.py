@@ -1,8 +1,7 @@
-"""What only EventBridge Scheduler's API can show: its parameters, its refusals, and the notes for local clocks."""
+"""Tests that need EventBridge Scheduler's API: its parameters and refusals, and the items of the last firings."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -22,10 +21,8 @@ from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.core.settings import Settings
 from taskq_sls.deploy.provision import provision
 from taskq_sls.errors import AwsError, ConfigError, MissingResource
-from taskq_sls.scheduler.change_notifier import ASK_AGAIN_ALIVE, ASK_AGAIN_DEAD
-from taskq_sls.scheduler.clock_state_memory import MemoryClockState
-from taskq_sls.scheduler.clock_state_table import TableClockState
-from taskq_sls.scheduler.eventbridge import WAITS, EventBridgeStore
+from taskq_sls.scheduler.eventbridge import RETRY_DELAYS, EventBridgeStore
+from taskq_sls.scheduler.last_firings_table import TableLastFirings
 
 NOW = 1_800_000_000.0
 ROLE = "arn:aws:iam::123456789012:role/shop-scheduler"
@@ -63,10 +60,9 @@ class Bench:
         self.aws = BlockingAws(clock)
         self.scheduler = Interposed(self.aws.client("scheduler"))
         self.sqs = Interposed(self.aws.client("sqs"))
-        self.notes = MemoryClockState()
         self.store = self.new_store(settings)
 
-    def new_store(self, settings: Settings = SETTINGS, notes: Any = None) -> EventBridgeStore:
+    def new_store(self, settings: Settings = SETTINGS) -> EventBridgeStore:
         broker = SqsBroker(self.sqs, self.aws.flow, settings, self.clock, self.aws.describe)
         return EventBridgeStore(
             self.scheduler,
@@ -75,7 +71,6 @@ class Bench:
             self.aws.flow,
             self.clock,
             self.aws.describe,
-            notes or self.notes,
         )
 
     def raw(self, name: str = NAME) -> dict[str, Any]:
@@ -245,7 +240,7 @@ def test_an_answer_of_something_else_is_a_fault_and_not_an_empty_group(bench: Be
     with pytest.raises(AwsError, match="not EventBridge Scheduler's") as caught:
         drive(use(bench.store))
     assert (caught.value.transient, caught.value.ambiguous) == (True, True)
-    assert bench.scheduler.operations.count(caught.value.operation) == 1 + len(WAITS)
+    assert bench.scheduler.operations.count(caught.value.operation) == 1 + len(RETRY_DELAYS)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------
@@ -375,9 +370,9 @@ def test_another_refusal_stays_what_it_is(bench: Bench) -> None:
 @pytest.mark.parametrize("change", ["update", "delete"])
 def test_a_change_that_meets_another_one_is_tried_again(bench: Bench, change: str) -> None:
     drive(bench.store.create(a_spec()))
-    bench.refuse("ConflictException", "Another operation is in progress", status=409, times=len(WAITS))
+    bench.refuse("ConflictException", "Another operation is in progress", status=409, times=len(RETRY_DELAYS))
     assert drive(bench.store.update(a_spec()) if change == "update" else bench.store.delete(NAME))
-    assert bench.clock.time() == pytest.approx(NOW + sum(WAITS))
+    assert bench.clock.time() == pytest.approx(NOW + sum(RETRY_DELAYS))
 
 
 def test_a_conflict_that_lasts_is_an_error(bench: Bench) -> None:
@@ -387,105 +382,22 @@ def test_a_conflict_that_lasts_is_an_error(bench: Bench) -> None:
         drive(bench.store.delete(NAME))
 
 
-# -- notes for local clocks -------------------------------------------------------------------------------------
-
-
-class CountingNotes(MemoryClockState):
-    """Counts how often it is asked for a clock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = 0
-        self.fault: Exception | None = None
-
-    async def clock_alive(self, now: float) -> bool:
-        self.asked += 1
-        if self.fault is not None:
-            raise self.fault
-        return await super().clock_alive(now)
-
-
-@pytest.fixture
-def notes() -> CountingNotes:
-    return CountingNotes()
-
-
-def names(notes: MemoryClockState) -> list[str]:
-    return [change.name for change in drive(notes.changes(0))]
-
-
-def test_nothing_is_noted_where_no_local_clock_beats(bench: Bench, notes: CountingNotes) -> None:
-    store = bench.new_store(notes=notes)
-    for number in range(5):
-        drive(store.create(a_spec(f"d-{number}")))
-    assert names(notes) == []
-    assert notes.asked == 1
-    bench.clock.travel(ASK_AGAIN_DEAD)
-    drive(store.delete("d-0"))
-    assert notes.asked == 2
-
-
-def test_every_change_is_noted_where_one_does(bench: Bench, notes: CountingNotes) -> None:
-    store = bench.new_store(notes=notes)
-    drive(notes.beat(NOW))
-    for change in (store.create(a_spec("d-a")), store.update(a_spec("d-a")), store.delete("d-a")):
-        bench.clock.travel(ASK_AGAIN_DEAD)
-        assert drive(change)
-    assert drive(notes.changes(0)) == [("d-a", NOW + 10), ("d-a", NOW + 20), ("d-a", NOW + 30)]
-    assert notes.asked == 1
-    drive(notes.beat(NOW + 60))
-    bench.clock.travel(ASK_AGAIN_ALIVE)
-    drive(store.create(a_spec("d-b")))
-    assert (notes.asked, names(notes)[-1]) == (2, "d-b")
-
-
-def test_reads_are_not_noted(bench: Bench, notes: CountingNotes) -> None:
-    store = bench.new_store(notes=notes)
-    drive(store.get(NAME))
-    drive(store.page())
-    assert notes.asked == 0
-
-
-def test_a_change_whose_answer_was_lost_is_noted(bench: Bench, notes: CountingNotes) -> None:
-    drive(notes.beat(NOW))
-    bench.refuse("ReadTimeoutError", "no answer", status=0, ambiguous=True)
-    with pytest.raises(AwsError, match="no answer"):
-        drive(bench.new_store(notes=notes).create(a_spec()))
-    assert names(notes) == [NAME]
-
-
-def test_notes_that_fail_are_logged_once_and_change_nothing(
-    bench: Bench, notes: CountingNotes, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING, "taskq_sls.scheduler")
-    store = bench.new_store(notes=notes)
-    notes.fault = AwsError("get_item", "AccessDeniedException", "not authorized")
-    assert drive(store.create(a_spec("d-a")))
-    bench.clock.travel(ASK_AGAIN_DEAD)
-    assert drive(store.create(a_spec("d-b")))
-    assert [record.__dict__["schedule"] for record in caplog.records] == ["d-a"]
-    assert "not authorized" in caplog.text
-
-
-def test_a_missing_table_does_not_keep_a_schedule_from_being_made(bench: Bench) -> None:
-    notes = TableClockState(bench.aws.client("dynamodb"), bench.aws.flow, "nowhere", "shop-timed", bench.aws.describe)
-    assert drive(bench.new_store(notes=notes).create(a_spec()))
-
-
 # -- the items of the table -------------------------------------------------------------------------------------
 
 
+def new_last_firings(bench: Bench, group: str = "shop-timed", client: AwsClient | None = None) -> TableLastFirings:
+    return TableLastFirings(
+        client or bench.aws.client("dynamodb"), bench.aws.flow, "shop-tasks", group, bench.aws.describe
+    )
+
+
 def test_the_items_of_the_table_are_the_documented_ones(bench: Bench) -> None:
-    dynamodb = bench.aws.client("dynamodb")
-    notes = TableClockState(dynamodb, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
-    drive(notes.beat(NOW))
-    drive(notes.changed("d-a", NOW + 0.5))
-    drive(notes.fired("d-a", NOW + 60, NOW + 61))
-    drive(notes.fired("t-b", NOW + 60, NOW + 61))
-    items = drive(dynamodb.call("scan", TableName="shop-tasks"))["Items"]
+    last_firings = new_last_firings(bench)
+    drive(last_firings.record("d-a", NOW + 60, NOW + 61))
+    drive(last_firings.record("t-b", NOW + 60, NOW + 61))
+    items = drive(bench.aws.client("dynamodb").call("scan", TableName="shop-tasks"))["Items"]
     day = 86_400
     assert sorted(items, key=lambda item: str(item["sk"])) == [
-        {"pk": {"S": "C#shop-timed"}, "sk": {"S": "BEAT"}, "at": {"N": "1800000000.0"}, "ttl": {"N": "1800003600"}},
         {
             "pk": {"S": "C#shop-timed"},
             "sk": {"S": "F#d-a"},
@@ -498,72 +410,31 @@ def test_the_items_of_the_table_are_the_documented_ones(bench: Bench) -> None:
             "at": {"N": "1800000060.0"},
             "ttl": {"N": str(1_800_000_061 + 2 * day)},
         },
-        {"pk": {"S": "C#shop-timed"}, "sk": {"S": "N#1800000000500#d-a"}, "ttl": {"N": "1800003601"}},
     ]
 
 
+def test_items_that_the_version_before_kept_for_its_clocks_are_ignored(bench: Bench) -> None:
+    for key in ("BEAT", "N#1800000000500#d-a"):
+        item = {"pk": {"S": "C#shop-timed"}, "sk": {"S": key}, "ttl": {"N": "1800003600"}}
+        drive(bench.aws.client("dynamodb").call("put_item", TableName="shop-tasks", Item=item))
+    drive(new_last_firings(bench).record("d-a", NOW, NOW))
+    assert drive(new_last_firings(bench).read()) == {"d-a": NOW}
+
+
 def test_groups_share_a_table_without_seeing_each_other(bench: Bench) -> None:
-    one, other = (
-        TableClockState(bench.aws.client("dynamodb"), bench.aws.flow, "shop-tasks", group, bench.aws.describe)
-        for group in ("shop", "shop-timed")
-    )
-    drive(one.beat(NOW))
-    drive(one.changed("d-a", NOW))
-    drive(one.fired("d-a", NOW, NOW))
-    assert not drive(other.clock_alive(NOW))
-    assert drive(other.changes(0)) == []
-    assert drive(other.last_fired()) == {}
-
-
-def small_pages(client: Interposed) -> None:
-    """Let the table answer three items at a time."""
-
-    async def query(operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
-        if operation == "query":
-            return await client.client.call(operation, **{**params, "Limit": 3})
-        return None
-
-    client.hook = query
+    drive(new_last_firings(bench, "shop").record("d-a", NOW, NOW))
+    assert drive(new_last_firings(bench, "shop-timed").read()) == {}
 
 
 def test_long_answers_are_read_to_their_end(bench: Bench) -> None:
     client = Interposed(bench.aws.client("dynamodb"))
-    notes = TableClockState(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
+    last_firings = new_last_firings(bench, client=client)
     for number in range(10):
-        drive(notes.changed("d-a", NOW + number))
-        drive(notes.fired(f"d-{number}", NOW, NOW))
-    small_pages(client)
-    assert len(drive(notes.changes(0))) == 10
-    assert len(drive(notes.last_fired())) == 10
+        drive(last_firings.record(f"d-{number}", NOW, NOW))
 
+    async def three_at_a_time(operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
+        return await client.client.call(operation, **{**params, "Limit": 3}) if operation == "query" else None
 
-def test_keys_that_were_not_processed_are_asked_for_again(bench: Bench) -> None:
-    client = Interposed(bench.aws.client("dynamodb"))
-    notes = TableClockState(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
-    for number in range(9):
-        drive(notes.fired(f"d-{number}", NOW, NOW))
-
-    async def one_by_one(operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
-        keys = params["RequestItems"]["shop-tasks"]["Keys"]
-        if client.operations.count("batch_get_item") % 2:
-            return {"UnprocessedKeys": {"shop-tasks": {"Keys": keys}}}
-        first = {"shop-tasks": {"Keys": keys[:1], "ConsistentRead": True}}
-        answer = await client.client.call(operation, RequestItems=first)
-        return answer | {"UnprocessedKeys": {"shop-tasks": {"Keys": keys[1:]}} if keys[1:] else {}}
-
-    client.hook = one_by_one
-    assert len(drive(notes.last_fired([f"d-{number}" for number in range(9)]))) == 9
-
-
-def test_a_table_that_answers_nothing_is_told_after_a_while(bench: Bench) -> None:
-    client = Interposed(bench.aws.client("dynamodb"))
-    notes = TableClockState(client, bench.aws.flow, "shop-tasks", "shop-timed", bench.aws.describe)
-
-    async def throttle(operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        return {"UnprocessedKeys": params["RequestItems"]}
-
-    client.hook = throttle
-    with pytest.raises(AwsError, match="throttled: 1 keys") as caught:
-        drive(notes.last_fired(["d-a"]))
-    assert caught.value.transient
-    assert bench.clock.time() > NOW + 6
+    client.hook = three_at_a_time
+    assert len(drive(last_firings.read())) == 10
+    assert client.operations.count("query") == 4

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from taskq_sls.errors import MissingResource
-from taskq_sls.scheduler.local_clock import clock as local_clock
-from taskq_sls.scheduler.local_clock import repeating
+from taskq_sls.scheduler.local_clock import retrying
 from tests.support.aws_bench import until
 from tests.support.clock_bench import ROLE, ClockBench, backdate, name_of
 
@@ -28,30 +27,24 @@ async def test_schedules_that_stand_and_those_made_meanwhile_fire(clocks: ClockB
 
         assert json.loads(delivery.body)["schedule"]["at"] == f"{at:%Y-%m-%dT%H:%M:%SZ}"
         assert time.time() >= at.timestamp()
-        await until(lambda: local.agenda.get("t-meanwhile") is None)
+        await until(lambda: local.timetable.get("t-meanwhile") is None)
     assert await clocks.store.get("t-meanwhile") is None
-    assert set(await clocks.notes.last_fired()) == {"r-before"}
-    assert await clocks.notes.clock_alive(time.time())
+    assert set(await clocks.last_firings.read()) == {"r-before"}
 
 
-async def test_a_change_by_the_api_counts_before_the_next_listing(
-    clocks: ClockBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_clock, "FEW", -1)
+async def test_a_change_counts_within_seconds(clocks: ClockBench) -> None:
     async with clocks.ticking() as local:
-        await until(lambda: local._listings == 1)
+        await until(lambda: local._fired_at > 0)
         await clocks.make("r-new", "rate(1 minute)")
-
         await clocks.wait_for("r-new")
+
         await clocks.store.delete("r-new")
-        await until(lambda: local.agenda.get("r-new") is None)
 
-        assert local._listings == 1
+        await until(lambda: local.timetable.get("r-new") is None, seconds=5)
 
 
-async def test_a_change_by_somebody_else_is_found_by_the_next_listing(clocks: ClockBench) -> None:
-    async with clocks.ticking() as local:
-        await until(lambda: local._listings == 1)
+async def test_a_schedule_of_another_program_is_found_and_its_message_is_sent_as_it_is(clocks: ClockBench) -> None:
+    async with clocks.ticking():
         await clocks.raw("foreign")
 
         await clocks.wait_for("None")
@@ -75,10 +68,10 @@ async def test_what_the_clock_cannot_fire_is_told_and_stops_no_other(
 async def test_faults_of_the_api_do_not_end_it_and_are_told_once(
     clocks: ClockBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(repeating, "LONGEST_BACKOFF", 0.5)
+    monkeypatch.setattr(retrying, "MAX_BACKOFF_SECONDS", 0.5)
     wire = clocks.bench.wire
     async with clocks.ticking() as local:
-        await until(lambda: local._listings == 1)
+        await until(lambda: local._loader._listed_at > 0)
         wire.fails = lambda operation: operation == "SendMessageBatch"
         wire.fault = "reset"
         await clocks.make("r-tick", "rate(1 minute)")
@@ -100,7 +93,7 @@ def told(caplog: pytest.LogCaptureFixture, words: str) -> int:
 async def test_a_start_waits_for_an_api_that_does_not_answer(
     clocks: ClockBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(repeating, "LONGEST_BACKOFF", 0.2)
+    monkeypatch.setattr(retrying, "MAX_BACKOFF_SECONDS", 0.2)
     await clocks.make("r-tick", "rate(1 minute)")
     clocks.bench.wire.fault = "503"
     async with clocks.ticking():
@@ -113,7 +106,7 @@ async def test_a_clock_that_is_stopped_before_it_has_started_does_not_say_that_i
     clocks: ClockBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(repeating, "LONGEST_BACKOFF", 0.2)
+    monkeypatch.setattr(retrying, "MAX_BACKOFF_SECONDS", 0.2)
     clocks.bench.wire.fault = "503"
     async with clocks.ticking():
         await until(lambda: any("cannot start yet" in text for text in caplog.messages))
@@ -140,13 +133,13 @@ async def test_misfires_after_a_downtime_are_up_to_the_policy(clocks: ClockBench
     for policy in ("skip", "once", "all"):
         await clocks.make(f"r-{policy}", "rate(1 hour)", fields={"misfire": policy})
         backdate(clocks.store.group, f"r-{policy}", 9_000)
-        await clocks.notes.fired(f"r-{policy}", int(time.time()) - 9_000, time.time())
+        await clocks.last_firings.record(f"r-{policy}", int(time.time()) - 9_000, time.time())
     async with clocks.ticking() as local:
-        await until(lambda: local._listings == 1)
+        await until(lambda: len(local.timetable) == 3)
         found = await clocks.wait_for("r-once", "r-all")
         await until(lambda: not local._sender._tasks())
         found += await clocks.received()
 
     assert sorted(map(name_of, found)) == ["r-all", "r-all", "r-once"]
-    last = await clocks.notes.last_fired()
+    last = await clocks.last_firings.read()
     assert last["r-all"] == last["r-once"] == pytest.approx(time.time() - 1_800, abs=60)

@@ -48,8 +48,8 @@ class Schedulers(WorkerProcesses):
         super().__init__(bench, folder, TASKS)
         services = bench.app.services.blocking()
         assert services.schedules is not None
-        assert services.notes is not None
-        self.store, self.notes, self.broker = services.schedules, services.notes, services.broker
+        assert services.last_firings is not None
+        self.store, self.last_firings, self.broker = services.schedules, services.last_firings, services.broker
 
     def start_scheduler(self, *, ready: int = 1) -> subprocess.Popen[bytes]:
         child = self._run("scheduler", "shop_tasks:app")
@@ -96,7 +96,7 @@ class Schedulers(WorkerProcesses):
         return names
 
     def last_fired(self) -> dict[str, float]:
-        return drive(self.notes.last_fired())
+        return drive(self.last_firings.read())
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_scheduler_that_was_killed_is_made_up_for_by_policy(schedulers: Schedu
     schedulers.schedule("r-before").last_modified_date -= 9_000
     for policy in ("skip", "once", "all"):
         schedulers.make(f"r-{policy}", "rate(1 hour)", misfire=policy, age=9_000)
-        drive(schedulers.notes.fired(f"r-{policy}", time.time() - 9_000, time.time()))
+        drive(schedulers.last_firings.record(f"r-{policy}", time.time() - 9_000, time.time()))
     schedulers.start_scheduler(ready=2)
     until(
         lambda: (

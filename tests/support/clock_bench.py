@@ -31,18 +31,16 @@ class ClockBench:
 
     def __init__(self, bench: AwsBench, services: Services, port: AsyncAws) -> None:
         assert services.schedules is not None
-        assert services.notes is not None
+        assert services.last_firings is not None
         self.bench = bench
         self.services = services
         self.port = port
         self.store = services.schedules
-        self.notes = services.notes
+        self.last_firings = services.last_firings
 
     def local_clock(self) -> LocalClock:
-        dead_letters = self.bench.app.settings.queue_name("schedules-dlq")
-        return LocalClock(
-            self.store, self.notes, self.port.client("sqs"), dead_letters, self.services.flow, SystemClock()
-        )
+        broker, flow = self.services.broker, self.services.flow
+        return LocalClock(self.store, self.last_firings, broker, flow, SystemClock())
 
     @contextlib.asynccontextmanager
     async def ticking(self) -> AsyncIterator[LocalClock]:

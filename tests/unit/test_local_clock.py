@@ -1,4 +1,4 @@
-"""The local clock, over schedules and notes in memory and queues of moto, in a time that the test moves."""
+"""The local clock, over schedules in memory and queues of moto, in a time that the test moves."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from moto import mock_aws
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.aws.port import AwsClient
+from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.scheduler.clock_state_memory import MemoryClockState
+from taskq_sls.core.settings import Settings
+from taskq_sls.errors import AwsError
 from taskq_sls.scheduler.firing import window_offset
+from taskq_sls.scheduler.last_firings import LastFirings, MemoryLastFirings
 from taskq_sls.scheduler.local_clock import clock as local_clock
 from taskq_sls.scheduler.local_clock import sender
 from taskq_sls.scheduler.local_clock.clock import LocalClock
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.spec import StoredSchedule
+from taskq_sls.scheduler.store import STALE_CURSOR
 from taskq_sls.testing.faults import Faults
 from taskq_sls.testing.ports import FaultyClient
 
@@ -48,23 +52,22 @@ class CountingSchedules(MemorySchedules):
         return await super().get(name)
 
 
-class Bench:
-    """A store, notes, queues and a clock; local clocks come and go."""
+class ClockHarness:
+    """A store, queues and a clock; local clocks come and go."""
 
     def __init__(self, sqs: AwsClient) -> None:
         self.clock = ManualClock(START)
         self.store = CountingSchedules(self.clock)
-        self.notes = MemoryClockState()
+        self.last_firings: LastFirings = MemoryLastFirings()
         self.sqs = sqs
         self.local: LocalClock
 
     async def start(self, sqs: AwsClient | None = None) -> LocalClock:
-        """A new local clock, which knows what stands."""
-        self.local = LocalClock(
-            self.store, self.notes, sqs or self.sqs, "schedules-dlq", AsyncFlow(self.clock), self.clock
-        )
-        await self.local.beat()
-        await self.local.list_all()
+        """A new local clock that has read the schedules."""
+        flow = AsyncFlow(self.clock)
+        broker = SqsBroker(sqs or self.sqs, flow, Settings("shop", "shop-tasks"), self.clock, lambda: "moto")
+        self.local = LocalClock(self.store, self.last_firings, broker, flow, self.clock)
+        await self.local.load()
         return self.local
 
     async def make(self, name: str, expression: str, **more: Any) -> None:
@@ -113,11 +116,11 @@ class Bench:
     async def fired(self, queue: str = "default") -> list[str]:
         """``name HH:MM`` of what is in a queue, taken out."""
         fields = [json.loads(message["Body"])["schedule"] for message in await self.messages(queue)]
-        return sorted(f"{one['name']} {one['at'][11:16]}" for one in fields)
+        return sorted(f"{field['name']} {field['at'][11:16]}" for field in fields)
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClockHarness]:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -127,17 +130,17 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with mock_aws():
         port.prepare("sqs")
         sqs = port._clients.get("sqs")
-        for queue in ("default", "other", "schedules-dlq"):
+        for queue in ("default", "other", "shop-schedules-dlq"):
             sqs.create_queue(QueueName=queue)
         fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
         sqs.create_queue(QueueName="ledger.fifo", Attributes=fifo)
-        yield Bench(port.client("sqs"))
+        yield ClockHarness(port.client("sqs"))
 
 
 # -- firing -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_schedule_fires_at_its_time_and_not_before(bench: Bench) -> None:
+async def test_a_schedule_fires_at_its_time_and_not_before(bench: ClockHarness) -> None:
     await bench.make("r-tick", "cron(5 * * * ? *)")
     await bench.start()
 
@@ -149,7 +152,7 @@ async def test_a_schedule_fires_at_its_time_and_not_before(bench: Bench) -> None
     assert await bench.fired() == ["r-tick 09:05", "r-tick 10:05"]
 
 
-async def test_a_rate_fires_when_it_is_made_and_from_then_on(bench: Bench) -> None:
+async def test_a_rate_fires_when_it_is_made_and_from_then_on(bench: ClockHarness) -> None:
     bench.clock.travel(12.25)
     await bench.make("r-tick", "rate(5 minutes)")
     await bench.start()
@@ -160,7 +163,7 @@ async def test_a_rate_fires_when_it_is_made_and_from_then_on(bench: Bench) -> No
     assert await bench.fired() == ["r-tick 08:05", "r-tick 08:10"]
 
 
-async def test_the_placeholders_are_filled_in_and_the_rest_is_sent_as_it_is(bench: Bench) -> None:
+async def test_the_placeholders_are_filled_in_and_the_rest_is_sent_as_it_is(bench: ClockHarness) -> None:
     body = (
         '{"t": "<aws.scheduler.scheduled-time>", "a": "<aws.scheduler.schedule-arn>", "n": "<aws.scheduler.attempt-number>",'
         ' "e": "<aws.scheduler.execution-id>", "x":  "\\u00e4 <aws.scheduler.other>"}'
@@ -173,19 +176,19 @@ async def test_the_placeholders_are_filled_in_and_the_rest_is_sent_as_it_is(benc
         clock.fire()
         await clock.settle()
 
-    [one, other] = [message["Body"] for message in await bench.messages()]
+    [first_body, second_body] = [message["Body"] for message in await bench.messages()]
     stored = await bench.store.get("r-tick")
     assert stored is not None
-    filled = json.loads(one)
+    filled = json.loads(first_body)
     assert filled["t"] == "2027-01-15T08:01:00Z"
     assert filled["a"] == stored.arn
     assert filled["n"] == "1"
     assert len(filled["e"]) == 36
-    assert one.endswith('"x":  "\\u00e4 <aws.scheduler.other>"}')
-    assert one == other
+    assert first_body.endswith('"x":  "\\u00e4 <aws.scheduler.other>"}')
+    assert first_body == second_body
 
 
-async def test_two_clocks_make_one_message_of_a_firing_on_a_fifo_queue(bench: Bench) -> None:
+async def test_two_clocks_make_one_message_of_a_firing_on_a_fifo_queue(bench: ClockHarness) -> None:
     await bench.make("r-tick", "cron(* * * * ? *)", queue="ledger.fifo", group="tenant-7")
     clocks = [await bench.start(), await bench.start()]
     bench.clock.travel(60)
@@ -197,7 +200,7 @@ async def test_two_clocks_make_one_message_of_a_firing_on_a_fifo_queue(bench: Be
     assert message["Attributes"]["MessageGroupId"] == "tenant-7"
 
 
-async def test_many_firings_go_out_in_batches_each_once(bench: Bench) -> None:
+async def test_many_firings_go_out_in_batches_each_once(bench: ClockHarness) -> None:
     for number in range(25):
         await bench.make(f"r-{number:02}", "at(2027-01-15T08:01:00)")
     counts: Counter[str] = Counter()
@@ -214,7 +217,7 @@ async def test_many_firings_go_out_in_batches_each_once(bench: Bench) -> None:
     assert counts["send_message_batch"] == 3
 
 
-async def test_only_what_is_due_is_looked_at(bench: Bench) -> None:
+async def test_only_what_is_due_is_looked_at(bench: ClockHarness) -> None:
     for number in range(50):
         await bench.make(f"r-{number:02}", "cron(30 9 * * ? *)")
     await bench.make("r-soon", "cron(1 8 * * ? *)")
@@ -227,7 +230,7 @@ async def test_only_what_is_due_is_looked_at(bench: Bench) -> None:
     await local.settle()
 
 
-async def test_nothing_fires_before_the_start_or_after_the_end(bench: Bench) -> None:
+async def test_nothing_fires_before_the_start_or_after_the_end(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)", start=START + 2 * MINUTE, end=START + 4 * MINUTE)
     await bench.start()
 
@@ -236,13 +239,13 @@ async def test_nothing_fires_before_the_start_or_after_the_end(bench: Bench) -> 
     assert await bench.fired() == ["r-tick 08:02", "r-tick 08:03", "r-tick 08:04"]
 
 
-async def test_a_flexible_window_spreads_firings_the_same_way_in_every_clock(bench: Bench) -> None:
+async def test_a_flexible_window_spreads_firings_the_same_way_in_every_clock(bench: ClockHarness) -> None:
     for number in range(20):
         await bench.make(f"r-{number:02}", "cron(5 8 * * ? *)", window=10, misfire="skip")
     due = []
     for _ in range(2):
         local = await bench.start()
-        due.append({row.name: row.due for row in local.agenda})
+        due.append({entry.name: entry.due for entry in local.timetable})
 
     assert due[0] == due[1]
     offsets = [time - (START + 5 * MINUTE) for time in due[0].values() if time is not None]
@@ -260,13 +263,13 @@ def test_the_spread_of_a_window_is_even() -> None:
     assert window_offset("arn:1", 0) == 0
 
 
-async def test_a_disabled_schedule_does_not_fire_and_nothing_is_made_up_for(bench: Bench) -> None:
+async def test_a_disabled_schedule_does_not_fire_and_nothing_is_made_up_for(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)", misfire="all", enabled=False)
     local = await bench.start()
 
     await bench.pass_time(10 * MINUTE)
     await bench.change("r-tick", enabled=True)
-    await local.list_all()
+    await local.load()
     await bench.pass_time(2 * MINUTE)
 
     assert await bench.fired() == ["r-tick 08:11", "r-tick 08:12"]
@@ -275,7 +278,7 @@ async def test_a_disabled_schedule_does_not_fire_and_nothing_is_made_up_for(benc
 # -- one-time schedules -----------------------------------------------------------------------------------------------
 
 
-async def test_a_one_time_schedule_fires_once_and_deletes_itself(bench: Bench) -> None:
+async def test_a_one_time_schedule_fires_once_and_deletes_itself(bench: ClockHarness) -> None:
     await bench.make("t-once", "at(2027-01-15T08:01:00)", delete_after=True)
     await bench.make("r-kept", "at(2027-01-15T08:01:00)")
     await bench.start()
@@ -289,7 +292,7 @@ async def test_a_one_time_schedule_fires_once_and_deletes_itself(bench: Bench) -
     assert await bench.fired() == []
 
 
-async def test_a_one_time_schedule_of_the_past_fires_when_it_is_made(bench: Bench) -> None:
+async def test_a_one_time_schedule_of_the_past_fires_when_it_is_made(bench: ClockHarness) -> None:
     await bench.make("t-once", "at(2027-01-15T07:00:00)", delete_after=True)
     await bench.start()
 
@@ -298,7 +301,7 @@ async def test_a_one_time_schedule_of_the_past_fires_when_it_is_made(bench: Benc
     assert await bench.fired() == ["t-once 07:00"]
 
 
-async def test_a_recurring_schedule_deletes_itself_after_its_last_firing(bench: Bench) -> None:
+async def test_a_recurring_schedule_deletes_itself_after_its_last_firing(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)", end=START + MINUTE, delete_after=True)
     await bench.start()
 
@@ -310,7 +313,7 @@ async def test_a_recurring_schedule_deletes_itself_after_its_last_firing(bench: 
     assert await bench.store.get("r-tick") is None
 
 
-async def test_a_schedule_that_was_given_another_time_meanwhile_is_not_deleted(bench: Bench) -> None:
+async def test_a_schedule_that_was_given_another_time_meanwhile_is_not_deleted(bench: ClockHarness) -> None:
     await bench.make("t-once", "at(2027-01-15T08:01:00)", delete_after=True)
     await bench.start()
     bench.clock.travel(60)
@@ -319,27 +322,26 @@ async def test_a_schedule_that_was_given_another_time_meanwhile_is_not_deleted(b
     await bench.now()
 
     assert await bench.store.get("t-once") is not None
-    await bench.local.list_all()
+    await bench.local.load()
     await bench.pass_time(HOUR, step=MINUTE)
     assert await bench.fired() == ["t-once 08:01", "t-once 09:00"]
 
 
-async def test_a_schedule_that_is_read_again_while_it_fires_is_deleted_all_the_same(bench: Bench) -> None:
+async def test_a_schedule_that_is_read_again_while_it_fires_is_deleted_all_the_same(bench: ClockHarness) -> None:
     await bench.make("t-once", "at(2027-01-15T08:01:00)", delete_after=True)
     local = await bench.start()
     bench.clock.travel(60)
     local.fire()
-    await bench.notes.changed("t-once", bench.clock.time())
-    await local.read_changes()
+    await local.load()
 
     await local.settle()
 
     assert await bench.store.get("t-once") is None
 
 
-async def test_a_schedule_that_ended_meanwhile_is_deleted(bench: Bench) -> None:
+async def test_a_schedule_that_ended_meanwhile_is_deleted(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)", end=START + MINUTE, delete_after=True)
-    await bench.notes.fired("r-tick", START + MINUTE, START + MINUTE)
+    await bench.last_firings.record("r-tick", START + MINUTE, START + MINUTE)
     bench.clock.travel(HOUR)
     await bench.start()
     await bench.now()
@@ -348,15 +350,14 @@ async def test_a_schedule_that_ended_meanwhile_is_deleted(bench: Bench) -> None:
     assert await bench.store.get("r-tick") is None
 
 
-async def test_a_schedule_that_is_ended_while_it_fires_stands_until_then(bench: Bench) -> None:
+async def test_a_schedule_that_is_ended_while_it_fires_stands_until_then(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)", delete_after=True)
     local = await bench.start()
     local.fire()
     bench.clock.travel(1)
     await bench.change("r-tick", end=START + 0.5)
-    await bench.notes.changed("r-tick", bench.clock.time())
-    await local.read_changes()
-    await local._ledger.write()
+    await local.load()
+    await local._log.write()
     assert await bench.store.get("r-tick") is not None
 
     await local.settle()
@@ -365,7 +366,7 @@ async def test_a_schedule_that_is_ended_while_it_fires_stands_until_then(bench: 
     assert await bench.store.get("r-tick") is None
 
 
-async def test_a_schedule_stands_until_its_last_firing_is_accepted(bench: Bench) -> None:
+async def test_a_schedule_stands_until_its_last_firing_is_accepted(bench: ClockHarness) -> None:
     await bench.make("t-once", "at(2027-01-15T08:01:00)", delete_after=True)
     local = await bench.start(Refusing(bench.sqs, lambda body: True, times=1))
     bench.clock.travel(60)
@@ -392,7 +393,7 @@ async def test_a_schedule_stands_until_its_last_firing_is_accepted(bench: Bench)
     ],
 )
 async def test_what_was_missed_while_no_clock_ran_is_up_to_the_policy(
-    bench: Bench, policy: str | None, expected: list[str]
+    bench: ClockHarness, policy: str | None, expected: list[str]
 ) -> None:
     await bench.make("r-tick", "cron(20,50 * * * ? *)", misfire=policy)
     await bench.start()
@@ -408,7 +409,7 @@ async def test_what_was_missed_while_no_clock_ran_is_up_to_the_policy(
     assert await bench.fired() == ["r-tick 10:20"]
 
 
-async def test_a_schedule_that_never_fired_misses_from_its_creation_on(bench: Bench) -> None:
+async def test_a_schedule_that_never_fired_misses_from_its_creation_on(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 hour)", misfire="all")
     bench.clock.travel(150 * MINUTE)
     await bench.start()
@@ -417,7 +418,7 @@ async def test_a_schedule_that_never_fired_misses_from_its_creation_on(bench: Be
     assert await bench.fired() == ["r-tick 08:00", "r-tick 09:00", "r-tick 10:00"]
 
 
-async def test_what_was_missed_before_the_last_change_is_not_made_up_for(bench: Bench) -> None:
+async def test_what_was_missed_before_the_last_change_is_not_made_up_for(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 hour)", misfire="all")
     bench.clock.travel(90 * MINUTE)
     await bench.change("r-tick", expression="rate(30 minutes)")
@@ -429,7 +430,7 @@ async def test_what_was_missed_before_the_last_change_is_not_made_up_for(bench: 
 
 
 @pytest.mark.parametrize("policy", ["skip", "once", "all"])
-async def test_up_to_a_minute_late_is_punctual(bench: Bench, policy: str) -> None:
+async def test_up_to_a_minute_late_is_punctual(bench: ClockHarness, policy: str) -> None:
     await bench.make("r-tick", "cron(0 * * * ? *)", misfire=policy)
     bench.clock.travel(HOUR + 60)
     await bench.start()
@@ -438,7 +439,7 @@ async def test_up_to_a_minute_late_is_punctual(bench: Bench, policy: str) -> Non
     assert await bench.fired() == ["r-tick 09:00"]
 
 
-async def test_a_machine_that_slept_is_a_clock_that_did_not_run(bench: Bench) -> None:
+async def test_a_machine_that_slept_is_a_clock_that_did_not_run(bench: ClockHarness) -> None:
     await bench.make("r-skip", "rate(1 minute)", misfire="skip")
     await bench.make("r-once", "rate(1 minute)", misfire="once")
     await bench.start()
@@ -451,7 +452,7 @@ async def test_a_machine_that_slept_is_a_clock_that_did_not_run(bench: Bench) ->
     assert await bench.fired() == ["r-once 09:01", "r-skip 09:01"]
 
 
-async def test_all_makes_up_for_the_latest_thousand(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_all_makes_up_for_the_latest_thousand(bench: ClockHarness, caplog: pytest.LogCaptureFixture) -> None:
     await bench.make("r-tick", "rate(1 minute)", misfire="all")
     bench.clock.travel(2_000 * MINUTE + 30)
     local = await bench.start(Swallowing())
@@ -465,7 +466,7 @@ async def test_all_makes_up_for_the_latest_thousand(bench: Bench, caplog: pytest
 
 @pytest.mark.parametrize(("policy", "expected"), [("once", ["t-one 08:01"]), ("all", ["t-one 08:01"]), ("skip", [])])
 async def test_a_missed_one_time_schedule_fires_late_or_is_dropped(
-    bench: Bench, policy: str, expected: list[str]
+    bench: ClockHarness, policy: str, expected: list[str]
 ) -> None:
     await bench.make("t-one", "at(2027-01-15T08:01:00)", misfire=policy, delete_after=True)
     bench.clock.travel(3 * HOUR)
@@ -477,7 +478,7 @@ async def test_a_missed_one_time_schedule_fires_late_or_is_dropped(
 
 
 async def test_a_one_time_schedule_changed_after_its_time_is_told_of(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await bench.make("r-one", "at(2027-01-15T08:01:00)", enabled=False)
     bench.clock.travel(HOUR)
@@ -492,39 +493,39 @@ async def test_a_one_time_schedule_changed_after_its_time_is_told_of(
 # -- the last firing --------------------------------------------------------------------------------------------------
 
 
-async def test_the_last_firing_is_noted_when_the_message_is_accepted_and_not_before(bench: Bench) -> None:
+async def test_the_last_firing_is_noted_when_the_message_is_accepted_and_not_before(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)")
     local = await bench.start()
     local.fire()
-    assert await bench.notes.last_fired() == {}
+    assert await bench.last_firings.read() == {}
 
     await local.settle()
 
-    assert await bench.notes.last_fired() == {"r-tick": START}
+    assert await bench.last_firings.read() == {"r-tick": START}
 
 
 async def test_a_note_that_an_odd_fault_kept_from_the_table_is_written_the_next_time(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: ClockHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.make("r-a", "cron(* * * * ? *)")
     await bench.make("r-b", "cron(* * * * ? *)")
     await bench.start()
-    fired = MemoryClockState.fired
+    record = MemoryLastFirings.record
 
-    async def odd(notes: MemoryClockState, name: str, at: float, now: float) -> None:
+    async def odd(last_firings: MemoryLastFirings, name: str, at: float, now: float) -> None:
         if name == "r-a":
             raise ValueError("rubbish from a credential_process")
-        await fired(notes, name, at, now)
+        await record(last_firings, name, at, now)
 
-    monkeypatch.setattr(MemoryClockState, "fired", odd)
+    monkeypatch.setattr(MemoryLastFirings, "record", odd)
     await bench.pass_time(MINUTE)
-    assert await bench.notes.last_fired() == {"r-b": START + MINUTE}
-    monkeypatch.setattr(MemoryClockState, "fired", fired)
+    assert await bench.last_firings.read() == {"r-b": START + MINUTE}
+    monkeypatch.setattr(MemoryLastFirings, "record", record)
     await bench.local.settle()
-    assert await bench.notes.last_fired() == {"r-a": START + MINUTE, "r-b": START + MINUTE}
+    assert await bench.last_firings.read() == {"r-a": START + MINUTE, "r-b": START + MINUTE}
 
 
-async def test_a_later_firing_does_not_hide_one_that_is_still_on_its_way(bench: Bench) -> None:
+async def test_a_later_firing_does_not_hide_one_that_is_still_on_its_way(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)")
     stuck = Refusing(bench.sqs, lambda body: "08:01:00" in body, times=10**9)
     local = await bench.start(stuck)
@@ -535,24 +536,24 @@ async def test_a_later_firing_does_not_hide_one_that_is_still_on_its_way(bench: 
     for _ in range(200):
         await asyncio.sleep(0)
     assert await bench.fired() == ["r-tick 08:00", "r-tick 08:02"]
-    await local._ledger.write()
-    assert await bench.notes.last_fired() == {"r-tick": START}
+    await local._log.write()
+    assert await bench.last_firings.read() == {"r-tick": START}
 
     stuck.limit = 0
     await local.settle()
 
     assert await bench.fired() == ["r-tick 08:01"]
-    assert await bench.notes.last_fired() == {"r-tick": START + 2 * MINUTE}
+    assert await bench.last_firings.read() == {"r-tick": START + 2 * MINUTE}
 
 
-async def test_many_firings_are_one_note(bench: Bench) -> None:
+async def test_many_firings_are_one_note(bench: ClockHarness) -> None:
     written = []
 
-    class Writing(MemoryClockState):
-        async def fired(self, name: str, at: float, now: float) -> None:
+    class Writing(MemoryLastFirings):
+        async def record(self, name: str, at: float, now: float) -> None:
             written.append(at)
 
-    bench.notes = Writing()
+    bench.last_firings = Writing()
     await bench.make("r-tick", "rate(1 minute)", misfire="all")
     bench.clock.travel(30 * MINUTE)
     await bench.start()
@@ -564,63 +565,34 @@ async def test_many_firings_are_one_note(bench: Bench) -> None:
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
-async def test_what_producers_note_counts_at_the_next_look(bench: Bench) -> None:
+async def test_a_new_and_a_deleted_schedule_are_found_by_the_next_listing(bench: ClockHarness) -> None:
     await bench.make("r-gone", "cron(* * * * ? *)")
     local = await bench.start()
     await bench.store.delete("r-gone")
     await bench.make("r-new", "at(2027-01-15T08:01:00)")
-    for name in ("r-gone", "r-new"):
-        await bench.notes.changed(name, bench.clock.time() - 0.9)  # a writer whose clock is slow
 
-    await local.read_changes()
+    await local.load()
     await bench.pass_time(60)
 
     assert await bench.fired() == ["r-new 08:01"]
 
 
-async def test_a_change_is_read_once_although_the_looks_overlap(bench: Bench) -> None:
-    local = await bench.start()
-    await bench.make("r-new", "at(2027-01-15T08:01:00)")
-    await bench.notes.changed("r-new", bench.clock.time())
-
-    for _ in range(5):
-        await local.read_changes()
-        bench.clock.travel(1)
-
-    assert bench.store.reads["r-new"] == 1
-    await bench.notes.changed("r-new", bench.clock.time())
-    await local.read_changes()
-    assert bench.store.reads["r-new"] == 2
-
-
-async def test_a_firing_is_not_repeated_when_its_schedule_is_read_again(bench: Bench) -> None:
-    await bench.make("r-tick", "rate(1 minute)")
-    local = await bench.start()
-    await bench.now()
-    await bench.notes.changed("r-tick", bench.clock.time())
-
-    await local.read_changes()
-    await bench.now()
-
-    assert await bench.fired() == ["r-tick 08:00"]
-
-
-async def test_a_firing_is_not_repeated_when_its_schedule_changes_in_the_same_second(bench: Bench) -> None:
+async def test_a_firing_is_not_repeated_when_its_schedule_changes_in_the_same_second(bench: ClockHarness) -> None:
     await bench.make("r-tick", "rate(1 minute)")
     local = await bench.start()
     await bench.now()
     await bench.change("r-tick", body=BODY % ("renamed", ""))
-    await bench.notes.changed("r-tick", bench.clock.time())
 
-    await local.read_changes()
+    await local.load()
     await bench.pass_time(MINUTE)
 
     assert await bench.fired() == ["r-tick 08:00", "renamed 08:01"]
 
 
-async def test_only_what_changed_is_read_again(bench: Bench) -> None:
+async def test_only_what_changed_is_read_again(bench: ClockHarness) -> None:
     for number in range(250):
         await bench.make(f"r-{number:03}", "cron(0 12 * * ? *)")
+    bench.clock.travel(10)
     local = await bench.start()
     assert sum(bench.store.reads.values()) == 250
     bench.store.reads.clear()
@@ -630,52 +602,54 @@ async def test_only_what_changed_is_read_again(bench: Bench) -> None:
     await bench.make("r-250", "cron(0 12 * * ? *)")
     bench.store.reads.clear()
 
-    await local.list_all()
+    await local.load()
 
     assert bench.store.reads == {"r-007": 1, "r-250": 1}
-    assert len(local.agenda) == 250
+    assert len(local.timetable) == 250
     await bench.pass_time(60)
     assert await bench.fired() == ["r-007 08:02"]
 
 
-async def test_a_schedule_read_while_a_listing_is_under_way_is_kept(bench: Bench) -> None:
+async def test_a_listing_whose_cursor_became_stale_starts_again(bench: ClockHarness) -> None:
     for number in range(120):
-        await bench.make(f"r-{number:03}", "cron(0 12 * * ? *)")
-    local = await bench.start()
+        await bench.make(f"r-{number:03}", "cron(1 8 * * ? *)")
     pages = bench.store.page
-    seen = []
+    cursors: list[str | None] = []
 
     async def page(prefix: str = "", cursor: str | None = None) -> Any:
-        found = await pages(prefix, cursor)
-        if cursor is not None and not seen:
-            # It sorts before what has been listed, and the listing will not see it any more.
-            seen.append(True)
-            await bench.make("d-new", "cron(1 8 * * ? *)")
-            await bench.notes.changed("d-new", bench.clock.time())
-            await local.read_changes()
-        return found
+        cursors.append(cursor)
+        if len(cursors) == 2:
+            raise AwsError("list_schedules", STALE_CURSOR, "its schedule was deleted", transient=True)
+        return await pages(prefix, cursor)
 
     bench.store.page = page  # type: ignore[method-assign]
-    await local.list_all()
-    await bench.pass_time(60)
-
-    assert await bench.fired() == ["d-new 08:01"]
-
-
-async def test_how_often_everything_is_listed_depends_on_how_much_there_is(bench: Bench) -> None:
     local = await bench.start()
-    for count, first, then in ((100, 5, 5), (101, 15, 60), (1_000, 15, 60), (1_001, 15, 600)):
-        local.agenda._rows = dict.fromkeys(map(str, range(count)))  # type: ignore[arg-type]
-        local._listings = 1
-        assert local._list_again_in() == first
-        local._listings = 2
-        assert local._list_again_in() == then
+
+    assert cursors == [None, "r-099", None, "r-099"]
+    assert len(local.timetable) == 120
+
+
+@pytest.mark.parametrize(("listing", "pause"), [(0.0, 2), (3.0, 12), (400.0, 600), (-3_600.0, 2)])
+async def test_the_pause_between_listings_grows_with_their_length(
+    bench: ClockHarness, listing: float, pause: float
+) -> None:
+    local = await bench.start()
+    pages = bench.store.page
+
+    async def slow(prefix: str = "", cursor: str | None = None) -> Any:
+        bench.clock._now += listing  # less than 0: the clock is set back meanwhile
+        return await pages(prefix, cursor)
+
+    bench.store.page = slow  # type: ignore[method-assign]
+    await local.load()
+
+    assert local._list_pause() == pytest.approx(pause, abs=0.2)  # a listing also waits for its turn
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
 
 
-async def test_only_entries_that_were_not_accepted_are_sent_again(bench: Bench) -> None:
+async def test_only_entries_that_were_not_accepted_are_sent_again(bench: ClockHarness) -> None:
     for number in range(20):
         await bench.make(f"r-{number:02}", "at(2027-01-15T08:01:00)")
     await bench.start(Refusing(bench.sqs, lambda body: "r-07" in body or "r-13" in body, times=6))
@@ -685,7 +659,7 @@ async def test_only_entries_that_were_not_accepted_are_sent_again(bench: Bench) 
     assert await bench.fired() == [f"r-{number:02} 08:01" for number in range(20)]
 
 
-async def test_entries_that_are_never_accepted_hold_up_no_others(bench: Bench) -> None:
+async def test_entries_that_are_never_accepted_hold_up_no_others(bench: ClockHarness) -> None:
     for number in range(12):
         await bench.make(f"r-{number:02}", "at(2027-01-15T08:01:00)")
     stuck = Refusing(bench.sqs, lambda body: "r-10" not in body and "r-11" not in body, times=10**9)
@@ -700,8 +674,33 @@ async def test_entries_that_are_never_accepted_hold_up_no_others(bench: Bench) -
     await local.settle()
 
 
+async def in_order(bench: ClockHarness) -> list[str]:
+    """``name minute`` of the messages in the FIFO queue, as they come."""
+    fields = [json.loads(message["Body"])["schedule"] for message in await bench.messages("ledger.fifo")]
+    return [f"{field['name']} {field['at'][14:16]}" for field in fields]
+
+
+async def test_a_later_firing_of_a_fifo_group_does_not_overtake_one_that_failed(bench: ClockHarness) -> None:
+    for name, group in (("r-a", "one"), ("r-b", "one"), ("r-c", "two")):
+        await bench.make(name, "rate(1 minute)", queue="ledger.fifo", group=group, misfire="all", start=START + MINUTE)
+    # The fault outlasts the broker's own tries, so that the clock's sender has the failed firing again.
+    faulty = Refusing(bench.sqs, lambda body: "r-a" in body and ":01:00Z" in body, times=9)
+    await bench.start(faulty)
+    bench.clock.travel(3 * MINUTE)
+
+    await bench.now()
+
+    assert faulty.refused == 9
+    fired = await in_order(bench)
+    assert [text for text in fired if "r-c" not in text] == [
+        f"{name} 0{minute}" for name in ("r-a", "r-b") for minute in (1, 2, 3)
+    ]
+    assert [text for text in fired if "r-c" in text] == ["r-c 01", "r-c 02", "r-c 03"]
+    assert fired.index("r-c 03") < fired.index("r-a 01")  # another group does not wait
+
+
 @pytest.mark.parametrize("seed", range(3))
-async def test_faults_of_the_queue_lose_no_firing(bench: Bench, seed: int) -> None:
+async def test_faults_of_the_queue_lose_no_firing(bench: ClockHarness, seed: int) -> None:
     for number in range(12):
         await bench.make(f"r-{number:02}", "cron(* * * * ? *)", misfire="all")
     faults = Faults(seed, before=0.3, after=0.2, entries=0.2)
@@ -714,13 +713,13 @@ async def test_faults_of_the_queue_lose_no_firing(bench: Bench, seed: int) -> No
         await local.settle()
 
     fired = await bench.fired()
-    minutes = {one.split()[1] for one in fired}
+    minutes = {text.split()[1] for text in fired}
     assert sum(faults.counts.values()) > 0
-    assert {one.split()[0] for one in fired} == expected
+    assert {text.split()[0] for text in fired} == expected
     assert set(fired) == {f"{name} {minute}" for name, minute in itertools.product(expected, minutes)}
 
 
-async def test_an_answer_that_is_none_loses_no_firing(bench: Bench) -> None:
+async def test_an_answer_that_is_none_loses_no_firing(bench: ClockHarness) -> None:
     class EmptyFirst:
         left = 2
 
@@ -738,7 +737,7 @@ async def test_an_answer_that_is_none_loses_no_firing(bench: Bench) -> None:
 
 
 async def test_a_firing_for_a_queue_that_is_gone_is_a_dead_letter_and_the_others_go_on(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await bench.make("r-lost", "at(2027-01-15T08:01:00)", queue="gone", delete_after=True)
     await bench.make("r-tick", "at(2027-01-15T08:01:00)")
@@ -746,7 +745,7 @@ async def test_a_firing_for_a_queue_that_is_gone_is_a_dead_letter_and_the_others
     await bench.pass_time(60)
 
     assert await bench.fired() == ["r-tick 08:01"]
-    [message] = await bench.messages("schedules-dlq")
+    [message] = await bench.messages("shop-schedules-dlq")
     stored = await bench.store.get("r-tick")
     assert stored is not None
     attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
@@ -758,12 +757,14 @@ async def test_a_firing_for_a_queue_that_is_gone_is_a_dead_letter_and_the_others
         "TARGET_ARN": stored.target.replace("default", "gone"),
     }
     assert json.loads(message["Body"])["schedule"]["at"] == "2027-01-15T08:01:00Z"
-    assert [one.levelno for one in caplog.records if "r-lost" in one.message] == [logging.ERROR]
+    assert [record.levelno for record in caplog.records if "r-lost" in record.message] == [logging.ERROR]
     assert await bench.store.get("r-lost") is None
 
 
-async def test_without_a_dead_letter_queue_the_loss_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    url = (await bench.sqs.call("get_queue_url", QueueName="schedules-dlq"))["QueueUrl"]
+async def test_without_a_dead_letter_queue_the_loss_is_told(
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = (await bench.sqs.call("get_queue_url", QueueName="shop-schedules-dlq"))["QueueUrl"]
     await bench.sqs.call("delete_queue", QueueUrl=url)
     await bench.make("r-lost", "at(2027-01-15T08:01:00)", queue="gone")
     await bench.start()
@@ -772,33 +773,35 @@ async def test_without_a_dead_letter_queue_the_loss_is_told(bench: Bench, caplog
     assert any("r-lost" in message and "is lost" in message for message in caplog.messages)
 
 
-async def test_a_body_that_the_queue_refuses_does_not_spoil_its_batch(bench: Bench) -> None:
+async def test_a_body_that_the_queue_refuses_does_not_spoil_its_batch(bench: ClockHarness) -> None:
     await bench.make("r-bad", "at(2027-01-15T08:01:00)", queue="ledger.fifo", group="a b")
     await bench.make("r-good", "at(2027-01-15T08:01:00)", queue="ledger.fifo", group="a")
     await bench.start()
     await bench.pass_time(60)
 
     assert await bench.fired("ledger.fifo") == ["r-good 08:01"]
-    assert await bench.fired("schedules-dlq") == ["r-bad 08:01"]
+    assert await bench.fired("shop-schedules-dlq") == ["r-bad 08:01"]
 
 
-async def test_a_queue_that_takes_nothing_is_tried_for_a_day(bench: Bench) -> None:
+async def test_a_queue_that_takes_nothing_is_tried_for_a_day(bench: ClockHarness) -> None:
     await bench.make("r-tick", "at(2027-01-15T08:01:00)")
     faults = Faults(1, before=0, after=0, entries=0)
     faults.break_down("send_message_batch")
     local = await bench.start(FaultyClient(bench.sqs, faults))
     bench.clock.travel(60)
     local.fire()
-    lane = local._sender._lanes["arn:aws:sqs:memory:000000000000:default"]
-    lane._give_up = lambda parcel, code, message: faults.mend()
+    queue = local._sender._queues["arn:aws:sqs:memory:000000000000:default"]
+    queue._rejected = lambda firing, error: faults.mend()
 
     await local.settle()
 
     assert bench.clock.time() > START + 86_400
 
 
-async def test_schedules_of_an_overloaded_queue_are_put_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "BACKLOG", 3)
+async def test_schedules_of_an_overloaded_queue_are_put_off(
+    bench: ClockHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "MAX_BACKLOG", 3)
     for number in range(5):
         await bench.make(f"r-{number}", "at(2027-01-15T08:01:00)")
     local = await bench.start()
@@ -807,20 +810,20 @@ async def test_schedules_of_an_overloaded_queue_are_put_off(bench: Bench, monkey
     await local.settle()
     assert len(await bench.fired()) == 3
 
-    await bench.pass_time(local_clock.OVERLOADED)
+    await bench.pass_time(local_clock.OVERLOAD_SECONDS)
 
     assert len(await bench.fired()) == 2
 
 
-async def test_a_schedule_that_cannot_be_reckoned_with_stops_no_other(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+async def test_a_schedule_with_an_unexpected_fault_stops_no_other(
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.make("r-bad", "cron(1 8 * * ? *)")
     await bench.make("r-good", "cron(2 8 * * ? *)")
     local = await bench.start()
-    row = local.agenda.get("r-bad")
-    assert row is not None
-    row.expression = "cron(garbage)"
+    entry = local.timetable.get("r-bad")
+    assert entry is not None
+    monkeypatch.setattr(entry, "when", object())
 
     await bench.pass_time(2 * MINUTE)
 
@@ -868,7 +871,7 @@ class Swallowing:
 # -- a clock that is set ------------------------------------------------------------------------------------------------
 
 
-def set_back(bench: Bench, seconds: float) -> None:
+def set_back(bench: ClockHarness, seconds: float) -> None:
     bench.clock._now -= seconds
 
 
@@ -876,7 +879,7 @@ def told(caplog: pytest.LogCaptureFixture, action: str) -> int:
     return sum(getattr(record, "action", "") == action for record in caplog.records)
 
 
-async def an_hour_ahead_for_a_moment(bench: Bench) -> None:
+async def an_hour_ahead_for_a_moment(bench: ClockHarness) -> None:
     """Two minutes of a schedule that fires each minute, and an hour too many."""
     await bench.make("r-tick", "cron(* * * * ? *)")
     await bench.start()
@@ -889,19 +892,19 @@ async def an_hour_ahead_for_a_moment(bench: Bench) -> None:
 
 
 async def test_a_clock_that_was_ahead_fires_on_when_it_is_set_back(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await an_hour_ahead_for_a_moment(bench)
     await bench.pass_time(2 * MINUTE)
     assert await bench.fired() == ["r-tick 08:03", "r-tick 08:04"]
     assert told(caplog, "scheduler_clock_set_back") == 1
     now = bench.clock.time()
-    await bench.local.list_all()
+    await bench.local.load()
     assert bench.clock.time() == now  # nobody waits an hour for a turn
 
 
 async def test_a_last_firing_in_the_future_is_ignored_with_a_warning_until_there_is_another(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await an_hour_ahead_for_a_moment(bench)
     await bench.start()
@@ -914,20 +917,19 @@ async def test_a_last_firing_in_the_future_is_ignored_with_a_warning_until_there
     assert told(caplog, "schedule_last_in_future") == 1
 
 
-async def test_changes_are_seen_after_the_clock_was_set_back(bench: Bench) -> None:
+async def test_changes_are_seen_after_the_clock_was_set_back(bench: ClockHarness) -> None:
     await an_hour_ahead_for_a_moment(bench)
     bench.clock.travel(HOUR)
-    await bench.local.read_changes()
+    await bench.local.load()
     set_back(bench, HOUR)
     await bench.make("r-new", "cron(* * * * ? *)")
-    await bench.notes.changed("r-new", bench.clock.time())
-    await bench.local.read_changes()
+    await bench.local.load()
     await bench.pass_time(MINUTE)
     assert "r-new 08:03" in await bench.fired()
 
 
 async def test_a_clock_that_is_set_back_a_little_repeats_no_firing(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: ClockHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await bench.make("r-tick", "cron(* * * * ? *)")
     await bench.start()
@@ -940,7 +942,7 @@ async def test_a_clock_that_is_set_back_a_little_repeats_no_firing(
     assert told(caplog, "scheduler_clock_set_back") == 0
 
 
-async def test_a_schedule_that_the_store_says_was_made_in_the_future_fires(bench: Bench) -> None:
+async def test_a_schedule_that_the_store_says_was_made_in_the_future_fires(bench: ClockHarness) -> None:
     bench.clock.travel(HOUR)
     await bench.make("r-tick", "cron(* * * * ? *)")
     set_back(bench, HOUR)

@@ -9,8 +9,6 @@ import pytest
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.scheduler.clock_state import CHANGES_FOR
-from taskq_sls.scheduler.clock_state_memory import MemoryClockState
 from taskq_sls.scheduler.memory import MemorySchedules
 
 NOW = 1_800_000_000.0
@@ -124,10 +122,3 @@ def test_the_next_one_time_firing_can_be_asked_for_alone(schedules: MemorySchedu
     assert schedules.next_due(once=True) is None
     drive(schedules.create(a_spec("at(2027-01-15T09:00:00)", name="t-1")))
     assert schedules.next_due(once=True) == NOW + 3_600
-
-
-def test_notes_of_changes_are_dropped_after_an_hour() -> None:
-    notes = MemoryClockState()
-    drive(notes.changed("d-a", NOW))
-    drive(notes.changed("d-b", NOW + CHANGES_FOR))
-    assert [change.name for change in drive(notes.changes(0))] == ["d-b"]

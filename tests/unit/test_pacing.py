@@ -9,7 +9,7 @@ import pytest
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow, drive
 from taskq_sls.errors import AwsError, ConfigError
-from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, PATIENCE, RateLimiter
+from taskq_sls.scheduler.rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, RETRY_DELAYS, RateLimiter
 
 
 def blocking(clock: ManualClock, per_second: float) -> RateLimiter:
@@ -85,13 +85,13 @@ class Faults:
 
 def test_a_fault_that_passes_does_not_end_the_work_of_all() -> None:
     clock = ManualClock(0.0)
-    faults = Faults(len(PATIENCE))
+    faults = Faults(len(RETRY_DELAYS))
     assert drive(blocking(clock, 100).map(faults, range(5), 1)) == list(range(5))
-    assert clock.time() >= sum(PATIENCE)
+    assert clock.time() >= sum(RETRY_DELAYS)
 
 
 @pytest.mark.parametrize(
-    ("faults", "calls"), [(Faults(99), len(PATIENCE) + 1), (Faults(99, transient=False), 1)], ids=["lasts", "stays"]
+    ("faults", "calls"), [(Faults(99), len(RETRY_DELAYS) + 1), (Faults(99, transient=False), 1)], ids=["lasts", "stays"]
 )
 def test_a_fault_that_lasts_is_raised(faults: Faults, calls: int) -> None:
     with pytest.raises(AwsError, match="slow down"):

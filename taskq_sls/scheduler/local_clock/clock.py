@@ -1,7 +1,7 @@
-"""The local clock: fires the schedules of EventBridge Scheduler's API where nobody else does, such as over moto.
+"""The local clock: fires the schedules of an endpoint that stores them and does not fire them, such as moto.
 
-Any number of clocks may run over one schedule group: they send the same messages, and the receiver makes one task of
-what they send for one firing.
+Any number of clocks may run over one schedule group: they send the same messages, and the receiver makes one task of all
+messages for one firing.
 """
 
 from __future__ import annotations
@@ -11,49 +11,41 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from ...aws.port import AwsClient
+from ...brokers.base import Broker
 from ...core.clock import Clock
 from ...core.fault_log import FaultLog
 from ...core.flow import Flow
-from ..clock_state import CLOCK_TOLERANCE, ClockState
 from ..firing import scheduled_time
+from ..last_firings import CLOCK_TOLERANCE_SECONDS, LastFirings
 from ..store import ScheduleStore
-from .last_firings import FiringLog
+from .firing_log import FiringLog
 from .loader import ScheduleLoader
-from .misfires import MOST, Decision, decide, plan_anew
-from .repeating import Step, retry_until_success, run_forever
+from .misfires import MAX_LATE_FIRINGS, Decision, decide, plan_again
+from .retrying import Step, retry_until_success, run_forever
 from .sender import Sender
 from .timetable import ScheduleEntry, Timetable
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
-BEAT_EVERY = 20.0
-"""Seconds between two signs of life, which have producers note what they change."""
+WRITE_SECONDS = 1.0
+"""Between two writes of the last firings."""
 
-CHANGES_EVERY = 1.0
-"""Seconds between two looks at the changes that producers note."""
+MIN_LIST_PAUSE_SECONDS, MAX_LIST_PAUSE_SECONDS = 2.0, 600.0
+LIST_PAUSE_FACTOR = 4.0
+"""The pause between two listings: four times as long as a listing took, within these bounds. So listing takes a fifth of
+the time at most; moto and its client need about 1 ms of CPU for each schedule."""
 
-WRITE_EVERY = 1.0
-"""Seconds between two writings of the last firings."""
+MAX_DUE_AT_ONCE = 1_000
+"""Schedules to process before other work of the event loop gets its turn."""
 
-FEW, SOME = 100, 1_000
-"""Schedules up to which everything is listed anew every 5 seconds (one call) and every minute; above, every ten."""
+OVERLOAD_SECONDS = 5.0
+"""Delay before a schedule is processed again if too many firings wait for its queue."""
 
-AFTER_START = 15.0
-"""Seconds after which a large group is first listed anew: producers ask whether a clock lives every ten seconds, so
-that the changes of the first ten are not noted."""
+MAX_SLEEP_SECONDS = 5.0
+"""Longest sleep without reading the time: the clock may be set, or the machine suspended."""
 
-AT_ONCE = 1_000
-"""Schedules that are looked at before the other work of the loop has its turn."""
-
-OVERLOADED = 5.0
-"""Seconds after which a schedule is looked at again whose queue has too many firings before it."""
-
-LONGEST_WAIT = 5.0
-"""Seconds after which the time is looked at again in any case: it may have been set, or the machine have slept."""
-
-LAST_WORDS = 2.0
-"""Seconds that sending and writing what is under way may take after a stop."""
+SHUTDOWN_SECONDS = 2.0
+"""After a stop, for each of sending and recording the firings in flight."""
 
 
 class LocalClock:
@@ -61,202 +53,181 @@ class LocalClock:
 
     Args:
         store: the schedules.
-        notes: the last firings, and what producers change.
-        sqs: the ``sqs`` client of a port.
-        dead_letters: physical name of the queue for firings that cannot be delivered.
-        flow, clock: how to wait, and what the time is.
+        last_firings: where the last firing of each schedule is kept.
+        broker: sends the firings.
+        flow, clock: how to wait, and the current time.
     """
 
     def __init__(
-        self, store: ScheduleStore, notes: ClockState, sqs: AwsClient, dead_letters: str, flow: Flow, clock: Clock
+        self, store: ScheduleStore, last_firings: LastFirings, broker: Broker, flow: Flow, clock: Clock
     ) -> None:
-        self.agenda = Timetable()
+        self.timetable = Timetable()
         self._group = store.group
-        self._notes = notes
         self._flow = flow
         self._clock = clock
-        self._ledger = FiringLog(store, notes, self.agenda, flow, clock)
-        self._sender = Sender(sqs, flow, clock, dead_letters, self._ledger.settled)
-        self._catalogue = ScheduleLoader(store, notes, self.agenda, flow, clock, self._ledger.finished)
-        self._woken = asyncio.Event()
-        self._listings = 0
-        self._looked_at = float("-inf")
+        self._log = FiringLog(store, last_firings, self.timetable, flow, clock)
+        self._sender = Sender(broker, self._log, flow, clock)
+        self._loader = ScheduleLoader(store, last_firings, self.timetable, self._log, flow, clock)
+        self._loaded = asyncio.Event()
+        self._fired_at = float("-inf")
 
-    # -- steps, which tests take one by one ----------------------------------------------------------------------
+    # -- single steps; tests call them one by one ------------------------------------------------------------------
 
-    async def beat(self) -> None:
-        """Say that a clock is alive."""
-        await self._notes.beat(self._clock.time())
-
-    async def list_all(self) -> None:
-        """Read everything that is new or changed.
+    async def load(self) -> None:
+        """List the schedules and read new and changed ones.
 
         Raises:
             MissingResource: the schedule group or the table does not exist.
-            AwsError, ConfigError: a call failed; what is known stays.
+            AwsError, ConfigError: a call failed; schedules that have been read stay known.
         """
-        read = await self._catalogue.list_all()
-        self._listings += 1
-        if read:
+        if read := await self._loader.load():
             logger.info(
                 "%d schedules of group %s read, %d in all",
                 read,
                 self._group,
-                len(self.agenda),
+                len(self.timetable),
                 extra={"action": "schedules_read"},
             )
-            self._woken.set()
-
-    async def read_changes(self) -> None:
-        """Read what producers have noted as changed."""
-        if await self._catalogue.read_changes():
-            self._woken.set()
+            self._loaded.set()
 
     def fire(self) -> int:
-        """Send what is due, in the background; how many schedules were looked at, 1,000 at most."""
+        """Send due firings in the background. Returns the number of schedules processed, 1,000 at most."""
         now = self._clock.time()
-        if now < self._looked_at - CLOCK_TOLERANCE:
-            self._plan_anew(now, self._looked_at - now)
-        self._looked_at = now
-        rows = self.agenda.pop_due(now, AT_ONCE)
-        for row in rows:
+        if now < self._fired_at - CLOCK_TOLERANCE_SECONDS:
+            self._plan_again(now, self._fired_at - now)
+        self._fired_at = now
+        entries = self.timetable.pop_due(now, MAX_DUE_AT_ONCE)
+        for entry in entries:
             try:
-                self._fire(row, now)
+                self._fire(entry, now)
             except Exception:
-                # It has left the heap; the others go on.
-                logger.exception("schedule %s cannot be fired", row.name, extra={"action": "scheduler_error"})
-            self.agenda.push(row)
-        return len(rows)
+                # The entry has left the heap. The others go on.
+                logger.exception("schedule %s cannot be fired", entry.name, extra={"action": "scheduler_error"})
+            self.timetable.push(entry)
+        return len(entries)
 
     async def settle(self) -> None:
-        """Wait until everything sent is accepted or given up, and written down."""
+        """Return when everything sent is accepted or dead-lettered, and recorded."""
         await self._sender.drain()
-        await self._ledger.write()
+        await self._log.write()
 
-    # -- a life ----------------------------------------------------------------------------------------------------
+    # -- the loops -------------------------------------------------------------------------------------------------
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Fire until `stop` is set. No fault that may pass ends it.
+        """Fire until `stop` is set. Transient faults do not end it.
 
         Raises:
             MissingResource, ConfigError: at the start only: the schedule group or the table does not exist, or
                 region or credentials are missing.
         """
-        await self._first(self.beat, stop)
-        # What has been read fires while the rest is still on its way.
+        # Schedules that have been read fire while others are still being read.
         work = [
             asyncio.create_task(self._fire_forever()),
-            self._repeated("the last firings", self._ledger.write, lambda: WRITE_EVERY),
+            self._repeat("the last firings", self._log.write, lambda: WRITE_SECONDS),
         ]
         try:
-            await self._first(self.list_all, stop)
+            await self._load_first(stop)
             if not stop.is_set():
                 logger.info(
                     "scheduler of group %s ready, %d schedules",
                     self._group,
-                    len(self.agenda),
+                    len(self.timetable),
                     extra={"action": "scheduler_ready"},
                 )
-            work += [
-                self._repeated("the table", self.beat, lambda: BEAT_EVERY),
-                self._repeated("changes of schedules", self.read_changes, lambda: CHANGES_EVERY),
-                self._repeated("the schedules", self.list_all, self._list_again_in, later=True),
-            ]
+                work.append(self._repeat("the schedules", self.load, self._list_pause))
             await stop.wait()
         finally:
             for task in work:
                 task.cancel()
             await asyncio.wait(work)
-            for last in (self._sender.drain, self._ledger.write):
+            for last in (self._sender.drain, self._log.write):
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LAST_WORDS):
+                    async with asyncio.timeout(SHUTDOWN_SECONDS):
                         await last()
             await self._sender.stop()
         logger.info("scheduler of group %s ended", self._group, extra={"action": "scheduler_ended"})
 
-    def _list_again_in(self) -> float:
-        count = len(self.agenda)
-        if count <= FEW:
-            return 5.0
-        if self._listings == 1:
-            return AFTER_START
-        return 60.0 if count <= SOME else 600.0
-
-    async def _first(self, step: Step, stop: asyncio.Event) -> None:
-        """Take a step until it works, or `stop` is set; what is wrong for good is raised."""
+    async def _load_first(self, stop: asyncio.Event) -> None:
+        """Load until it succeeds, or `stop` is set. A permanent fault is raised."""
         faults = FaultLog(logger, "the scheduler cannot start yet", "scheduler_startup_fault")
-        trying = asyncio.create_task(retry_until_success(step, self._flow, faults))
+        loading = asyncio.create_task(retry_until_success(self.load, self._flow, faults))
         stopped = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([trying, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if trying.done():
-                trying.result()
+            await asyncio.wait([loading, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
         finally:
-            for task in (trying, stopped):
-                task.cancel()
-            await asyncio.wait([trying, stopped])
+            loading.cancel()
+            stopped.cancel()
+            await asyncio.wait([loading, stopped])
 
-    def _repeated(
-        self, what: str, step: Step, pause: Callable[[], float], *, later: bool = False
-    ) -> asyncio.Task[None]:
-        faults = FaultLog(logger, f"{what} cannot be read or written", "scheduler_fault")
-        return asyncio.create_task(run_forever(step, pause, self._flow, faults, later=later))
+    def _list_pause(self) -> float:
+        pause = LIST_PAUSE_FACTOR * self._loader.listing_seconds
+        return min(MAX_LIST_PAUSE_SECONDS, max(MIN_LIST_PAUSE_SECONDS, pause))
+
+    def _repeat(self, subject: str, step: Step, pause: Callable[[], float]) -> asyncio.Task[None]:
+        faults = FaultLog(logger, f"{subject} cannot be read or written", "scheduler_fault")
+        return asyncio.create_task(run_forever(step, pause, self._flow, faults))
 
     async def _fire_forever(self) -> None:
         while True:
-            if self.fire() == AT_ONCE:
+            if self.fire() == MAX_DUE_AT_ONCE:
                 await asyncio.sleep(0)
                 continue
-            due = self.agenda.next_due()
-            wait = LONGEST_WAIT if due is None else min(LONGEST_WAIT, due - self._clock.time())
-            self._woken.clear()
+            due = self.timetable.next_due()
+            wait = MAX_SLEEP_SECONDS if due is None else min(MAX_SLEEP_SECONDS, due - self._clock.time())
+            self._loaded.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, wait)):
-                    await self._woken.wait()
+                    await self._loaded.wait()
 
-    def _plan_anew(self, now: float, seconds: float) -> None:
+    # -- one schedule ----------------------------------------------------------------------------------------------
+
+    def _fire(self, entry: ScheduleEntry, now: float) -> None:
+        if entry.when is None:
+            return
+        stored = entry.stored
+        if self._sender.is_full(stored.target):
+            entry.due = now + OVERLOAD_SECONDS
+            return
+        decision = decide(entry, entry.when, now)
+        entry.plan(decision.next)
+        for at in decision.fire:
+            self._sender.send(entry, at)
+        if decision.fire:
+            entry.last = decision.fire[-1]
+        elif entry.next is None and stored.spec.delete_after:
+            self._log.completed(entry)
+        if decision.late or decision.dropped:
+            _log_misfire(entry, decision)
+
+    def _plan_again(self, now: float, seconds: float) -> None:
         logger.warning(
-            "the clock of this machine was set back by about %.0f s: all firings are planned anew",
+            "the clock of this machine was set back by about %.0f s: all firings are planned again",
             seconds,
             extra={"action": "scheduler_clock_set_back"},
         )
-        for row in self.agenda:
-            if not row.expression:
+        for entry in self.timetable:
+            if entry.when is None:
                 continue
             try:
-                if plan_anew(row, now):
-                    self.agenda.push(row)
+                if plan_again(entry, entry.when, now):
+                    self.timetable.push(entry)
             except Exception:
-                logger.exception("schedule %s cannot be planned", row.name, extra={"action": "scheduler_error"})
-
-    def _fire(self, row: ScheduleEntry, now: float) -> None:
-        if self._sender.full(row.target):
-            row.due = now + OVERLOADED
-            return
-        decision = decide(row, now)
-        row.plan(decision.next)
-        for at in decision.fire:
-            self._ledger.opened(row, at)
-            self._sender.send(row, at)
-        if decision.fire:
-            row.last = decision.fire[-1]
-        elif row.next is None and row.delete_after:
-            self._ledger.finished(row)
-        if decision.late or decision.dropped:
-            _log_misfire(row, decision)
+                logger.exception("schedule %s cannot be planned", entry.name, extra={"action": "scheduler_error"})
 
 
-def _log_misfire(row: ScheduleEntry, decision: Decision) -> None:
-    """One line for each schedule that was missed."""
-    level = logging.WARNING if decision.late == MOST and decision.dropped else logging.INFO
+def _log_misfire(entry: ScheduleEntry, decision: Decision) -> None:
+    """Log the missed firings of a schedule in one line."""
+    level = logging.WARNING if decision.late == MAX_LATE_FIRINGS and decision.dropped else logging.INFO
     since = f" (from {scheduled_time(decision.fire[0])} on)" if decision.late else ""
     logger.log(
         level,
         "schedule %s: firings were missed; misfire=%s: %d are made up for%s%s",
-        row.name,
-        row.misfire,
+        entry.name,
+        entry.misfire,
         decision.late,
         since,
         ", others are not" if decision.dropped else "",
-        extra={"action": "schedule_misfire", "schedule": row.name},
+        extra={"action": "schedule_misfire", "schedule": entry.name},
     )

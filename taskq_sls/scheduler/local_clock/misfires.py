@@ -1,32 +1,30 @@
-"""Firings that were missed while no clock ran: which of them are made up for."""
+"""The decision which firings are due, and which of the missed ones are made up for."""
 
 from __future__ import annotations
 
-import json
 import math
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-from ..clock_state import CLOCK_TOLERANCE
-from ..firing import Misfire
+from ..expressions import When
+from ..last_firings import CLOCK_TOLERANCE_SECONDS
+from ..spec import is_rate
 from .timetable import ScheduleEntry
 
-PUNCTUAL = 60.0
-"""Seconds by which a firing may be late and still count as punctual: the precision of EventBridge Scheduler."""
+PUNCTUAL_SECONDS = 60.0
+"""A firing up to this late counts as punctual: EventBridge Scheduler's precision."""
 
-MOST = 1_000
-"""Most late firings of one schedule that `all` makes up for: the latest ones."""
-
-POLICIES = get_args(Misfire)
+MAX_LATE_FIRINGS = 1_000
+"""Most late firings of one schedule that the policy `all` makes up for: the latest ones."""
 
 
 class Decision(NamedTuple):
-    """What is due of one schedule.
+    """The firings of one schedule that are due.
 
     Args:
         fire: scheduled times to fire, oldest first.
-        late: how many of them are late.
-        dropped: whether others were missed and are not fired.
-        next: the scheduled time after these, None where there is none.
+        late: number of late ones among them.
+        dropped: True if others were missed and are not fired.
+        next: the scheduled time after these, or None.
     """
 
     fire: list[float]
@@ -35,80 +33,61 @@ class Decision(NamedTuple):
     next: float | None
 
 
-def policy_of(body: str) -> str:
-    """The misfire policy in a message body; ``once`` where it names none, or is not ours."""
-    if '"misfire"' not in body:
-        return "once"
-    try:
-        policy = json.loads(body)["schedule"]["misfire"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return "once"
-    return policy if policy in POLICIES else "once"
+def first_after(entry: ScheduleEntry, when: When, now: float) -> float | None:
+    """The first scheduled time after both the last firing and the last change of a schedule: to come, or missed.
 
-
-def first_after(row: ScheduleEntry, now: float) -> float | None:
-    """The first firing that is still to come, or was missed: after the last one, and after the last change.
-
-    What a schedule missed before it was last changed does not count: nobody knows what it was then. A one-time
-    schedule that was never changed counts however old it is.
+    Firings missed before the last change do not count: the schedule may have been another one then. A one-time schedule
+    that was never changed counts, however old it is.
     """
-    when = row.when
-    after = min(row.modified, now)  # the store's clock may have been ahead
-    if row.modified - row.created < 1.0:
+    stored = entry.stored
+    after = min(stored.modified, now)  # the store's clock may have been ahead
+    if stored.modified - stored.created < 1.0:
         if when.once:
             after = 0.0
-        elif row.expression.startswith("rate("):
+        elif is_rate(stored.spec):
             # A rate without a start fires first at its creation itself.
-            after = row.anchor - 1.0
-    if row.last is not None:
+            after = stored.anchor - 1.0
+    if entry.last is not None:
         # No two firings are less than a minute apart, and a store may have cut off fractions of a second.
-        after = max(after, row.last + 1.0)
-    return when.next_time(after, row.anchor)
+        after = max(after, entry.last + 1.0)
+    return when.next_time(after, stored.anchor)
 
 
-def plan_anew(row: ScheduleEntry, now: float) -> bool:
-    """Plan a row's next firing for a clock that was set back to `now`; whether it is due earlier than before.
+def plan_again(entry: ScheduleEntry, when: When, now: float) -> bool:
+    """Plan the next firing after the clock was set back to `now`. True if it is due earlier than before.
 
-    Whether firings between then and now were missed is not known: none is made up for.
+    No firing is made up for: it is unknown which ones were missed.
     """
-    if row.last is not None and row.last > now + CLOCK_TOLERANCE:
-        row.last = now
-    due = row.due
-    if row.next is not None and row.next + row.spread <= now:
-        row.due = now  # it waits for its queue
+    if entry.last is not None and entry.last > now + CLOCK_TOLERANCE_SECONDS:
+        entry.last = now
+    due = entry.due
+    if entry.next is not None and entry.next + entry.offset <= now:
+        entry.due = now  # it waits for its overloaded queue
     else:
         # A firing that was a little early is not repeated.
-        row.plan(row.when.next_time(now if row.last is None else max(now, row.last + 1.0), row.anchor))
-    return row.due is not None and (due is None or row.due < due)
+        after = now if entry.last is None else max(now, entry.last + 1.0)
+        entry.plan(when.next_time(after, entry.stored.anchor))
+    return entry.due is not None and (due is None or entry.due < due)
 
 
-def decide(row: ScheduleEntry, now: float) -> Decision:
-    """What is due of a row whose `next` has come: punctual firings always, late ones by its policy."""
-    assert row.next is not None
-    horizon = now - row.spread
-    if row.next >= horizon - PUNCTUAL:
-        return _punctual(row, row.next, horizon)
-    when, anchor = row.when, row.anchor
-    next_time = when.next_time(horizon, anchor)
+def decide(entry: ScheduleEntry, when: When, now: float) -> Decision:
+    """The firings of an entry that is due: punctual ones always, late ones by its policy."""
+    assert entry.next is not None
+    anchor = entry.stored.anchor
+    horizon = max(now - entry.offset, entry.next)  # the subtraction may lose a fraction of a microsecond
+    punctual_from = horizon - PUNCTUAL_SECONDS
+    # From the latest back, so that a long downtime of a frequent schedule costs no more than its policy allows.
+    limit = {"skip": 0, "once": 1, "all": MAX_LATE_FIRINGS}[entry.misfire]
     fire: list[float] = []
     late = 0
     time = when.previous_time(math.nextafter(horizon, math.inf), anchor)
-    while time is not None and time >= row.next:
-        if time < horizon - PUNCTUAL:
-            if row.misfire == "skip" or (row.misfire == "once" and fire) or late == MOST:
+    while time is not None and time >= entry.next:
+        if time < punctual_from:
+            # `once` is satisfied by a punctual firing too.
+            if late == limit or (entry.misfire == "once" and fire):
                 break
             late += 1
         fire.append(time)
         time = when.previous_time(time, anchor)
-    dropped = time is not None and time >= row.next
-    return Decision(fire[::-1], late, dropped, next_time)
-
-
-def _punctual(row: ScheduleEntry, first: float, horizon: float) -> Decision:
-    when, anchor = row.when, row.anchor
-    fire = [first]
-    time = when.next_time(first, anchor)
-    while time is not None and time <= horizon:
-        fire.append(time)
-        time = when.next_time(time, anchor)
-    return Decision(fire, 0, False, time)
+    dropped = time is not None and time >= entry.next
+    return Decision(fire=fire[::-1], late=late, dropped=dropped, next=when.next_time(horizon, anchor))

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from record_builders import NOW, TTL, a_claim, retrying
+from taskq_sls.scheduler.clock_state import Change
+from taskq_sls.scheduler.clock_state_table import TableClockState
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers import dead_letters
@@ -24,8 +26,6 @@ from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.records import Claimed, Fence, KeyLock, PastAttempt, TaskRecord
 from taskq_sls.results.workers import RunningTask, WorkerReport
-from taskq_sls.scheduler.clock_state import Change
-from taskq_sls.scheduler.clock_state_table import TableClockState
 from taskq_sls.scheduler.firing import receive
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

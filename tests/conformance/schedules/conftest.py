@@ -1,4 +1,4 @@
-"""The schedule stores and the notes that must all behave the same. EventBridge Scheduler is moto."""
+"""The stores of schedules and of last firings that must behave alike. EventBridge Scheduler is moto."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
@@ -20,10 +20,9 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.queues import Queue
 from taskq_sls.core.settings import Settings
 from taskq_sls.deploy.provision import provision, provision_table
-from taskq_sls.scheduler.clock_state import ClockState
-from taskq_sls.scheduler.clock_state_memory import MemoryClockState
-from taskq_sls.scheduler.clock_state_table import TableClockState
 from taskq_sls.scheduler.eventbridge import EventBridgeStore
+from taskq_sls.scheduler.last_firings import LastFirings, MemoryLastFirings
+from taskq_sls.scheduler.last_firings_table import TableLastFirings
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.store import ScheduleStore
 
@@ -87,9 +86,9 @@ async def store(port: AwsPort | None, clock: ManualClock) -> ScheduleStore:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def notes(port: AwsPort | None) -> ClockState:
+async def last_firings(port: AwsPort | None) -> LastFirings:
     if port is None:
-        return MemoryClockState()
+        return MemoryLastFirings()
     table = next(prefixes)
     await provision_table(port, table)
-    return TableClockState(port.client("dynamodb"), port.flow, table, "shop", port.describe)
+    return TableLastFirings(port.client("dynamodb"), port.flow, table, "shop", port.describe)

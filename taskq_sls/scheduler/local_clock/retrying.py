@@ -1,4 +1,4 @@
-"""Work of the local clock that goes on whatever fails."""
+"""Steps of the local clock that are repeated after faults."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from ...errors import AwsError, TaskQError
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
-BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
-"""Seconds after a fault until the next try: the first, doubling, and the longest. Up to half is left out."""
+FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
 
 Step = Callable[[], Awaitable[None]]
 
 
+def new_backoff() -> Backoff:
+    """The waits between tries after a fault."""
+    return Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+
+
 async def retry_until_success(step: Step, flow: Flow, faults: FaultLog) -> None:
-    """Take a step, again after faults that may pass.
+    """Run a step, again after each transient fault.
 
     Raises:
-        AwsError, ConfigError: what no repeat can mend.
+        AwsError, ConfigError: a permanent fault.
     """
-    backoff = Backoff(BACKOFF, LONGEST_BACKOFF)
+    backoff = new_backoff()
     while True:
         try:
             await step()
@@ -38,27 +42,18 @@ async def retry_until_success(step: Step, flow: Flow, faults: FaultLog) -> None:
         await flow.sleep(backoff.next())
 
 
-async def run_forever(
-    step: Step, pause: Callable[[], float], flow: Flow, faults: FaultLog, *, later: bool = False
-) -> None:
-    """Take a step again and again, for ever. No fault ends it.
-
-    Args:
-        pause: seconds until the next time.
-        later: begin with the pause.
-    """
-    backoff = Backoff(BACKOFF, LONGEST_BACKOFF)
-    wait = pause() if later else 0.0
+async def run_forever(step: Step, pause: Callable[[], float], flow: Flow, faults: FaultLog) -> None:
+    """Run a step again and again, `pause()` seconds after each. No fault ends it."""
+    backoff = new_backoff()
     while True:
-        await flow.sleep(wait)
         try:
             await step()
         except Exception as error:
             if not isinstance(error, TaskQError):
                 logger.exception("an unexpected fault", extra={"action": "scheduler_error"})
             faults.failed(error)
-            wait = backoff.next()
+            await flow.sleep(backoff.next())
         else:
             faults.recovered()
             backoff.reset()
-            wait = pause()
+            await flow.sleep(pause())

@@ -16,7 +16,7 @@ from ..core.clock import Clock
 from ..core.flow import AsyncFlow
 from .answers import check_answers
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
-from .direct import HOT, DirectCalls, wanted
+from .direct import DIRECT_OPERATIONS, DirectCalls, direct_calls_enabled
 from .errors import translate, translate_creation
 
 
@@ -26,7 +26,7 @@ class AsyncAws:
     Clients belong to the event loop that made them: each loop that calls gets its own.
 
     Args:
-        clock: what waiting means.
+        clock: waits go through it.
         options: see :class:`~taskq_sls.aws.config.ClientOptions`.
     """
 
@@ -48,7 +48,7 @@ class AsyncAws:
         return describe_clients([client for mine in list(self._loops.values()) for client in mine.clients.values()])
 
     async def close(self) -> None:
-        """Close the clients of the running loop, and of loops that have ended. A later call makes new ones."""
+        """Close the clients of the running loop and of ended loops. A later call creates new ones."""
         here = asyncio.get_running_loop()
         for loop in list(self._loops):
             if loop is here or loop.is_closed():
@@ -63,13 +63,13 @@ class AsyncAws:
         return await mine.make(service) if client is None else client
 
     def direct(self, service: str) -> DirectCalls | None:
-        """The hot calls of a client that `get` has returned on the running loop; None if it was closed meanwhile."""
+        """The direct calls of a client that `get` returned on the running loop; None if it was closed since."""
         mine = self._loops.get(asyncio.get_running_loop())
         return None if mine is None else mine.direct.get(service)
 
     async def _enter_loop(self) -> _LoopClients:
         if self._pid != os.getpid():
-            # Connections that came through a fork are the parent's: closing them here would end them there.
+            # After a fork the connections belong to the parent: closing them here would close them there.
             self._inherited.extend(self._loops.values())
             self._loops.clear()
             self._pid = os.getpid()
@@ -93,7 +93,7 @@ class AsyncClient:
     async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
         method = getattr(await self._port.get(self._service), operation)
         try:
-            direct = self._port.direct(self._service) if operation in HOT else None
+            direct = self._port.direct(self._service) if operation in DIRECT_OPERATIONS else None
             answer: dict[str, Any]
             if direct is None:
                 answer = await method(**params)
@@ -110,13 +110,13 @@ class AsyncClient:
         return answer
 
 
-# From this size on aiohttp warns about bytes, which would end the call where warnings are errors.
-_LARGE = 1_048_576
+_MAX_BYTES_BODY = 1_048_576
+"""aiohttp warns about larger bodies of type bytes, which fails the call if warnings are errors."""
 
 
 def _stream_large(request: Any, **_: Any) -> None:
-    """Hand a large body over as a stream: aiohttp reads it in a thread and lets the loop go on."""
-    if isinstance(request.body, bytes) and len(request.body) > _LARGE:
+    """Send a large body as a stream: aiohttp reads it in a thread, without blocking the loop."""
+    if isinstance(request.body, bytes) and len(request.body) > _MAX_BYTES_BODY:
         request.body = io.BytesIO(request.body)
 
 
@@ -133,7 +133,7 @@ class _LoopClients:
         self._loader: ServiceLoader
 
     async def make(self, service: str) -> Any:
-        # Making a client suspends (credentials may come over the network); the lock keeps it to one.
+        # Creating a client suspends (credentials may come over the network); the lock prevents a second one.
         async with self._lock:
             if service not in self.clients:
                 try:
@@ -146,8 +146,8 @@ class _LoopClients:
             return self.clients[service]
 
     async def _create(self, service: str) -> Any:
-        # Adaptive retries must see every call: they slow down by what the service answers.
-        directly = wanted() and self._options.retry_mode == "standard"
+        # Adaptive retries adjust their rate to the answers, so they must see every call.
+        directly = direct_calls_enabled() and self._options.retry_mode == "standard"
         if self._session is None:
             session = AioSession()
             self._loader = install_loader(session)

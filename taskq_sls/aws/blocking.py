@@ -21,10 +21,10 @@ from .errors import translate, translate_creation
 class BlockingAws:
     """An :class:`~taskq_sls.aws.port.AwsPort` whose calls never suspend.
 
-    Safe to share between threads, and after a fork: a process that finds clients of its parent makes its own.
+    Safe between threads, and after a fork: a child process creates clients of its own.
 
     Args:
-        clock: what waiting means.
+        clock: waits go through it.
         options: see :class:`~taskq_sls.aws.config.ClientOptions`.
     """
 
@@ -43,7 +43,7 @@ class BlockingAws:
         return self._clients.describe()
 
     def prepare(self, service: str) -> None:
-        """Make the client of a service now, instead of at its first call."""
+        """Create the client of a service now instead of at its first call."""
         self._clients.get(service)
 
     async def close(self) -> None:
@@ -65,7 +65,7 @@ class BlockingClient:
 
 
 class Clients:
-    """botocore clients by service, made at first use, once per process."""
+    """botocore clients by service, created at first use, once per process."""
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
@@ -107,8 +107,8 @@ class Clients:
             client.close()
 
     def _here(self) -> _Process:
-        # Connections that came through a fork are shared with the parent: answers would get mixed up.
-        # The lock is replaced too, since another thread may have held it when the process forked.
+        # After a fork the connections are shared with the parent, and answers would get mixed up.
+        # The lock is replaced too: another thread may have held it during the fork.
         if self._process.pid != os.getpid():
             self._process = _Process()
         return self._process
@@ -130,7 +130,7 @@ class Clients:
 
 
 class _Process:
-    """What belongs to one process. botocore's clients are safe between threads, its sessions are not."""
+    """The clients and session of one process. botocore's clients are thread-safe, its sessions are not."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -162,9 +162,7 @@ _AWS = (
 
 
 def aws_host(service: str) -> str | None:
-    """The host of a service where this environment leads to AWS itself; None where it names another endpoint.
-
-    Nothing is called.
+    """The host of a service if this environment uses AWS itself, or None if it names another endpoint. Makes no call.
 
     Raises:
         ConfigError: region or endpoint are missing or malformed.

@@ -1,4 +1,4 @@
-"""Error codes of the services: one spelling for each, and which of them a repeat can mend."""
+"""Error codes of the services in one spelling, and which of them are worth a retry."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ THROTTLING_CODES = frozenset(
         "TransactionInProgressException",
     }
 )
-"""The service asks to come back later; the request had no effect."""
+"""The service throttles; the request had no effect."""
 
 EXPIRED_CREDENTIAL_CODES = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "TokenRefreshRequired"}
 )
-"""Credentials that were right once and can rotate; the request had no effect."""
+"""The credentials have expired and may be renewed; the request had no effect."""
 
 SIGNATURE_CODES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
-"""A wrong secret key, or a clock that is off: the text tells."""
+"""A wrong secret key, or a wrong local clock; the message says which."""
 
 DENIED_CODES = SIGNATURE_CODES | {
     "AccessDenied",
@@ -46,7 +46,7 @@ DENIED_CODES = SIGNATURE_CODES | {
     "KmsNotFound",
     "KmsOptInRequired",
 }
-"""Rights or keys that are not there, or not any more: somebody may be about to mend them. The request had no effect."""
+"""Missing permissions or keys, which an operator may restore. The request had no effect."""
 
 FAULT_CODES = frozenset(
     {
@@ -57,7 +57,7 @@ FAULT_CODES = frozenset(
         "ServiceUnavailableException",
     }
 )
-"""The service failed; the request may have had its effect."""
+"""The service failed; the request may have taken effect."""
 
 REFUSAL_CODES = frozenset(
     {
@@ -67,14 +67,14 @@ REFUSAL_CODES = frozenset(
         "ValidationException",
     }
 )
-"""The service, or botocore, does not take what the request says: the same request is refused for ever."""
+"""The request itself is invalid for the service or botocore: the same request is always refused."""
 
 TRANSIENT_CODES = (
     THROTTLING_CODES
     | EXPIRED_CREDENTIAL_CODES
     | FAULT_CODES
     | {
-        # A key that is disabled, or not ready: it can be used again when somebody enables it.
+        # A KMS key is disabled or not ready; it may be enabled again.
         "KmsDisabled",
         "KmsInvalidState",
         "ReplicatedWriteConflictException",
@@ -83,11 +83,11 @@ TRANSIENT_CODES = (
         "TransactionConflictException",
     }
 )
-"""Codes for which trying again may help."""
+"""Codes that are worth a retry."""
 
 
 def plain_code(code: str) -> str:
-    """One spelling per error: without namespace, and the JSON protocol's name where there are two.
+    """One spelling per error: without namespace, and the JSON protocol's name if there are two.
 
     ``AWS.SimpleQueueService.NonExistentQueue`` (query protocol and its compatibility mode) and
     ``com.amazonaws.sqs#QueueDoesNotExist`` (JSON protocol) are both ``QueueDoesNotExist``. Faults of a KMS key have the
@@ -102,6 +102,6 @@ def plain_code(code: str) -> str:
 
 
 def is_item_too_large(code: str, message: str) -> bool:
-    """True if DynamoDB refused a write since the item would pass 400 KB. Repeating it cannot help."""
+    """True if DynamoDB refused a write because the item would pass 400 KB. A retry cannot help."""
     # "Item size has exceeded the maximum allowed size"; of an update: "Item size to update has exceeded ...".
     return code == "ValidationException" and message.lower().startswith("item size")

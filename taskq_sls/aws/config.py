@@ -1,4 +1,4 @@
-"""How clients are configured: timeouts, retries, connections, user agent."""
+"""Client options: timeouts, retries, connections, user agent; and faster loading of botocore's models."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..core.number_checks import MAX_FLOAT, is_number, is_whole
 from ..errors import ConfigError
 
 LIBRARY_VERSION = "0.1.0"
-"""Goes into the user agent. Written out: asking the package metadata costs a Lambda cold start."""
+"""For the user agent. A literal, since reading package metadata would slow down Lambda cold starts."""
 
 _READ_TIMEOUTS = {"sqs": 30.0}
-"""Seconds by service. A long poll of SQS takes up to 20, which the read timeout must exceed."""
+"""Read timeouts in seconds by service. A long poll of SQS takes up to 20."""
 
 _READ_TIMEOUT = 10.0
 
@@ -32,7 +32,7 @@ class ClientOptions(NamedTuple):
         read_timeout: seconds to wait for an answer, above 0; None for 30 with SQS and 10 elsewhere. Below
             21 it breaks long polls of 20 seconds.
         retry_mode: ``standard``, or ``adaptive`` to also slow down when the service throttles.
-        max_attempts: tries of one call before its failure is told, the first included; 1 or more.
+        max_attempts: tries of one call before it fails, the first included; 1 or more.
         max_pool_connections: connections kept per service, 1 or more.
     """
 
@@ -44,13 +44,13 @@ class ClientOptions(NamedTuple):
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> ClientOptions:
-        """From keyword arguments; ConfigError where one is unknown or out of its range."""
+        """From keyword arguments. Raises ConfigError if one is unknown or out of range."""
         for name in options:
             if name not in cls._fields:
                 raise ConfigError(f"AWS client option {name!r} is unknown; the options are {', '.join(cls._fields)}")
-        made = cls(**options)
-        made._check()
-        return made
+        checked = cls(**options)
+        checked._check()
+        return checked
 
     def _check(self) -> None:
         for name in ("connect_timeout", "read_timeout"):
@@ -67,9 +67,9 @@ class ClientOptions(NamedTuple):
     def arguments(self, service: str, *libraries: str) -> dict[str, Any]:
         """Arguments for botocore's Config. `libraries` are further ``name/version`` for the user agent."""
         return {
-            # The parameters are built here, from checked values; validating them again is a third of a call.
+            # Our parameters are built from checked values; botocore's validation takes a third of a call.
             "parameter_validation": False,
-            # A given user agent is not built anew for each request.
+            # botocore builds its own user agent for each request, but not a given one.
             "user_agent": " ".join((f"taskq-sls/{LIBRARY_VERSION}", *libraries, f"botocore/{botocore_version}")),
             "connect_timeout": self.connect_timeout,
             "read_timeout": self.read_timeout or _READ_TIMEOUTS.get(service, _READ_TIMEOUT),
@@ -80,7 +80,7 @@ class ClientOptions(NamedTuple):
 
 
 class _ModelFiles(JSONFileLoader):
-    """Reads botocore's JSON files with a faster parser: reading them is a good part of making the first client."""
+    """Reads botocore's JSON files with a faster parser: they take a good part of the first client's creation."""
 
     def load_file(self, file_path: str) -> Any:
         for extension, read in ((".json", open), (".json.gz", gzip.open)):
@@ -93,7 +93,7 @@ class _ModelFiles(JSONFileLoader):
 
 
 class ServiceLoader(Loader):
-    """Loads the models of the services asked for, without first listing the folders of all others."""
+    """Loads the models of requested services without listing the folders of all others."""
 
     FILE_LOADER_CLASS = _ModelFiles
 
@@ -103,7 +103,6 @@ class ServiceLoader(Loader):
         self._wanted: set[str] = set()
 
     def want(self, service: str) -> None:
-        """Make `service` known."""
         self._wanted.add(service)
 
     def list_available_services(self, type_name: str) -> list[str]:
@@ -111,7 +110,7 @@ class ServiceLoader(Loader):
 
 
 def install_loader(session: Any) -> ServiceLoader:
-    """Give a botocore or aiobotocore session the lean loader."""
+    """Give a botocore or aiobotocore session the faster loader."""
     loader = _loader(session.get_config_variable("data_path"))
     session.register_component("data_loader", loader)
     return loader
@@ -119,12 +118,12 @@ def install_loader(session: Any) -> ServiceLoader:
 
 @functools.cache
 def _loader(data_path: str | None) -> ServiceLoader:
-    """Shared by all sessions of the process, so that a model is read once."""
+    """Shared by all sessions of the process, so that each model is read once."""
     return ServiceLoader(data_path)
 
 
 def describe_clients(clients: Iterable[Any]) -> str:
-    """Endpoint and region of botocore clients in words; of the environment where there are none yet."""
+    """Endpoint and region of botocore clients in words; from the environment if there are none yet."""
     metas = [client.meta for client in clients]
     endpoints = sorted({meta.endpoint_url for meta in metas})
     regions = sorted({meta.region_name for meta in metas})

@@ -1,12 +1,12 @@
-"""Hot calls, made without building, resolving and parsing each one anew.
+"""Frequent calls, sent without botocore's work for each request.
 
-Of the CPU time of an ``UpdateItem`` over aiobotocore only half goes into signing and sending it; the rest finds out
-again what is the same every time. So the first call of an operation is botocore's, and shows where such calls go and
-which headers they carry; those after it repeat that request with a body of their own, over the same connections and
-with the same signer, and so with the client's credentials, proxies and TLS. What fails on the way is botocore's again.
+Only half of the CPU time of an ``UpdateItem`` over aiobotocore goes into signing and sending; the rest computes the same
+URL and headers every time. So the first call of an operation goes through botocore, and its URL and headers are kept. Later
+calls send the same request with another body, over the same connections and signer, and so with the client's credentials,
+proxies and TLS. If the direct request fails, botocore makes the remaining attempts.
 
-Off by default: a tracer that instruments botocore or aiobotocore sees the first call of each operation only, and cannot
-add its header to the others.
+Off by default: a tracer that instruments botocore or aiobotocore sees only the first call of each operation, and cannot add
+its header to the others.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from botocore.handlers import add_recursion_detection_header
 from botocore.parsers import create_parser
 
 from ..errors import ConfigError
-from .answers import check_length, legible, parse_answer
+from .answers import check_length, parse_answer, readable_refusal
 from .errors import translate
 
-HOT = frozenset(
+DIRECT_OPERATIONS = frozenset(
     {
         "batch_get_item",
         "batch_write_item",
@@ -48,14 +48,14 @@ HOT = frozenset(
         "update_item",
     }
 )
-"""Operations whose parameters and answers are plain JSON on the wire: no times, and bytes only in answers."""
+"""Operations with plain JSON on the wire: no times, and bytes only in answers."""
 
-LARGEST = 1_048_576
-"""Bytes of a body. A larger one is streamed by botocore's way, so that it does not hold up the loop."""
+MAX_BODY_BYTES = 1_048_576
+"""botocore streams larger bodies, so that they do not block the loop."""
 
 _JSON = "application/x-amz-json-1.0"
 
-_OF_ONE_REQUEST = (
+_PER_REQUEST_HEADERS = (
     "authorization",
     "content-length",
     "date",
@@ -66,13 +66,13 @@ _OF_ONE_REQUEST = (
     "x-amzn-trace-id",
     "amz-sdk-",
 )
-"""Headers, or how their names begin, that say something about one request."""
+"""Headers, or their prefixes, that differ in each request."""
 
 _SIGNS = (b"null", b'"B"', b'"BS"', b'"Binary')
 _OTHER_THAN_JSON = re.compile(rb'"(?<!\\")(?:\s*:\s*null|(?:B|BS|BinaryValue|BinaryListValues)"\s*:)')
-"""Where botocore's answer is another than the JSON: a member that is null is absent, and bytes are decoded.
+"""Parts of an answer that botocore does not return as they are: it drops null members and decodes bytes.
 
-Quotes within a text are escaped, so what stands in a text does not match. `_SIGNS` are found faster.
+Quotes in a text are escaped, so text does not match. `_SIGNS` are a faster first check.
 """
 
 _FIRST_WAS_DIRECT: ContextVar[bool] = ContextVar("first_was_direct", default=False)
@@ -80,8 +80,8 @@ _FIRST_WAS_DIRECT: ContextVar[bool] = ContextVar("first_was_direct", default=Fal
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def wanted() -> bool:
-    """True if calls are made directly: ``TASKQ_DIRECT_CALLS``, on or off (the default).
+def direct_calls_enabled() -> bool:
+    """True if ``TASKQ_DIRECT_CALLS`` is on. The default is off.
 
     Raises:
         ConfigError: it is neither.
@@ -93,7 +93,7 @@ def wanted() -> bool:
 
 
 class _Learned(NamedTuple):
-    """What the requests of an operation have in common. `traced`: each has a header of its own for Lambda's traces."""
+    """The common parts of an operation's requests. `traced`: each gets its own header for Lambda's traces."""
 
     url: str
     headers: dict[str, str]
@@ -103,7 +103,7 @@ class _Learned(NamedTuple):
 
 
 class _Request(AWSRequest):
-    """A request whose body is bytes; the signer asks for it, and botocore's would prepare a whole request for that."""
+    """A request with a body of bytes. The signer reads it; botocore would prepare the whole request for that."""
 
     @property
     def body(self) -> Any:
@@ -111,7 +111,7 @@ class _Request(AWSRequest):
 
 
 class DirectCalls:
-    """The hot operations of one aiobotocore client.
+    """The direct calls of one aiobotocore client.
 
     Args:
         attempts: tries of one call, the direct one included; the others are botocore's.
@@ -124,7 +124,7 @@ class DirectCalls:
         self._session: Any = None
 
     def session_class(self) -> type:
-        """The ``http_session_cls`` for the client's configuration: what it opens connections with is shared."""
+        """The ``http_session_cls`` of the client's configuration; it shares its connections with direct calls."""
         direct = self
 
         class Shared(AIOHTTPSession):
@@ -135,20 +135,20 @@ class DirectCalls:
         return Shared
 
     def attach(self, client: Any) -> None:
-        """Learn from the requests of `client`."""
+        """Keep URL and headers of the requests of `client`."""
         service = client.meta.service_model
-        # Before the handler of the client's retries, which would count what it allows.
+        # Registered before the handler of the client's retries, which counts the attempts that it allows.
         client.meta.events.register_first(f"needs-retry.{service.service_id.hyphenize()}", self._end)
         for method, name in client.meta.method_to_api_mapping.items():
-            if method in HOT:
+            if method in DIRECT_OPERATIONS:
                 self._models[method] = service.operation_model(name)
                 event = f"before-sign.{service.service_id.hyphenize()}.{name}"
                 client.meta.events.register(event, functools.partial(self._learn, method))
 
     def _end(self, attempts: int, operation: Any, response: Any, caught_exception: Any, **_: Any) -> None:
-        """Raise what an attempt of botocore's ended with if it makes up all of them with the direct one before it.
+        """Stop botocore's retries once they and the direct call together reach `max_attempts`.
 
-        An answer to ``needs-retry`` would not do: to aiobotocore 2 any but None means another attempt.
+        It raises, because in aiobotocore 2 every result of ``needs-retry`` but None means another attempt.
         """
         if not _FIRST_WAS_DIRECT.get() or attempts + 1 < self._attempts:
             return
@@ -180,8 +180,8 @@ class DirectCalls:
             or headers.get("Content-Type") != _JSON
         ):
             return
-        kept = {name: value for name, value in headers.items() if not name.lower().startswith(_OF_ONE_REQUEST)}
-        # Which the signer would find out from the URL each time.
+        kept = {name: value for name, value in headers.items() if not name.lower().startswith(_PER_REQUEST_HEADERS)}
+        # Else the signer would compute it from the URL each time.
         kept["Host"] = SigV4Auth(Credentials("", ""), "", "").headers_to_sign(AWSRequest("POST", request.url))["host"]
         self._learned[method] = _Learned(
             request.url,
@@ -194,11 +194,11 @@ class DirectCalls:
     async def call(
         self, operation: str, params: dict[str, Any], method: Callable[..., Awaitable[dict[str, Any]]]
     ) -> dict[str, Any]:
-        """The answer to a hot call. `method` is the client's own, for what is not made directly or failed in passing.
+        """Call an operation directly, or by the client's own `method` if that is not possible or fails in passing.
 
         Raises:
             ClientError: the service refused.
-            BotoCoreError: the way to it failed.
+            BotoCoreError: the service could not be reached.
         """
         learned = self._learned.get(operation)
         body = None if learned is None else _body(params)
@@ -228,7 +228,7 @@ class DirectCalls:
                 raise
         else:
             return answer
-        # As long as botocore waits before its first retry (its documentation, "standard retry mode").
+        # As botocore waits before its first retry (its documentation, "standard retry mode").
         await asyncio.sleep(random.random())
         token = _FIRST_WAS_DIRECT.set(True)
         try:
@@ -246,10 +246,10 @@ class DirectCalls:
         return answer
 
     def _refusal(self, operation: str, response: Any, content: bytes) -> ClientError:
-        """The error that botocore would have raised."""
+        """The error that botocore would raise."""
         model = self._models[operation]
         parser = create_parser("json")
-        parts = _parts(response, legible(content))
+        parts = _parts(response, readable_refusal(content))
         parsed = parser.parse(parts, model.output_shape)
         shape = model.service_model.shape_for_error_code(parsed.get("Error", {}).get("Code"))
         if shape is not None:
@@ -258,21 +258,21 @@ class DirectCalls:
 
 
 def _parts(response: Any, body: bytes) -> dict[str, Any]:
-    """An answer in the form that botocore's parsers take."""
+    """An answer in the form of botocore's parsers."""
     return {"status_code": response.status_code, "headers": response.headers, "body": body, "context": {}}
 
 
 def _body(params: dict[str, Any]) -> bytes | None:
-    """The body of a request; None for one that botocore must write."""
+    """The body of a request; None if botocore must encode it."""
     try:
         body = _encode(params).encode()
-    except (TypeError, ValueError):  # such as bytes, which botocore knows how to write
+    except (TypeError, ValueError):  # such as bytes, which botocore can encode
         return None
-    return body if len(body) <= LARGEST else None
+    return body if len(body) <= MAX_BODY_BYTES else None
 
 
 def _check_sum(headers: Any, body: bytes) -> None:
-    """Raise ChecksumError for an answer that DynamoDB did not send like this."""
-    said = headers.get("x-amz-crc32")
-    if said is not None and said != (actual := str(zlib.crc32(body))):
-        raise ChecksumError(checksum_type="crc32", expected_checksum=said, actual_checksum=actual)
+    """Raise ChecksumError if an answer does not have DynamoDB's checksum."""
+    expected = headers.get("x-amz-crc32")
+    if expected is not None and expected != (actual := str(zlib.crc32(body))):
+        raise ChecksumError(checksum_type="crc32", expected_checksum=expected, actual_checksum=actual)

@@ -1,4 +1,4 @@
-"""From botocore's exceptions to ours."""
+"""Translation of botocore's exceptions into the library's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .codes import FAULT_CODES, SIGNATURE_CODES, THROTTLING_CODES, TRANSIENT_COD
 
 
 def translate(operation: str, error: Exception) -> AwsError | ConfigError | None:
-    """The error to raise for a failed call, or None for one that did not come from AWS or the way to it.
+    """The error to raise for a failed call; None if it came neither from AWS nor from the network.
 
     Args:
         operation: botocore's method name, or ``create_client``.
@@ -35,13 +35,13 @@ def translate(operation: str, error: Exception) -> AwsError | ConfigError | None
 
 
 def translate_creation(service: str, error: Exception) -> AwsError | ConfigError | None:
-    """The error to raise for a client that could not be made."""
+    """The error to raise for a client that could not be created."""
     if isinstance(error, ConfigError):
         return None
     # botocore reports a malformed endpoint URL as a plain ValueError.
     if isinstance(error, ValueError | botocore.DataNotFoundError):
         return ConfigError(
-            f"no client for {service!r} can be made: {error}; check AWS_ENDPOINT_URL (with http:// or https://), "
+            f"no client for {service!r} can be created: {error}; check AWS_ENDPOINT_URL (with http:// or https://), "
             "AWS_DEFAULT_REGION and the AWS configuration file"
         )
     return translate("create_client", error)
@@ -61,7 +61,7 @@ _CONFIGURATION: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str],
     (botocore.ProfileNotFound, "set AWS_PROFILE to a profile of the AWS configuration, or unset it"),
     (
         (botocore.ConfigParseError, botocore.ConfigNotFound, botocore.InvalidConfigError),
-        "mend the AWS configuration file (AWS_CONFIG_FILE)",
+        "correct the AWS configuration file (AWS_CONFIG_FILE)",
     ),
     (
         (
@@ -74,7 +74,7 @@ _CONFIGURATION: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str],
     ),
     (
         (botocore.InvalidProxiesConfigError, botocore.InvalidRetryConfigurationError, botocore.InvalidDefaultsMode),
-        "mend the AWS settings in the environment or the AWS configuration file",
+        "correct the AWS settings in the environment or the AWS configuration file",
     ),
 )
 
@@ -105,7 +105,7 @@ def _answered(operation: str, error: botocore.ClientError) -> AwsError:
         code,
         message,
         status=status,
-        # 408: the request did not arrive in time, says a proxy.
+        # 408: a proxy did not get the request in time.
         transient=throttled or code in TRANSIENT_CODES or status >= 500 or status == 408 or _skewed(code, message),
         ambiguous=not throttled and (status >= 500 or code in FAULT_CODES),
         body=body,
@@ -113,12 +113,12 @@ def _answered(operation: str, error: botocore.ClientError) -> AwsError:
 
 
 def _skewed(code: str, message: str) -> bool:
-    """Whether a signature was refused for its time: the clock of this machine is being set, or the request was slow."""
+    """True if a signature was refused for its time: this machine's clock is being set, or the request was slow."""
     return code in SIGNATURE_CODES and ("expired" in message or "not yet current" in message)
 
 
-# Connection errors that mean the request was never sent. aiobotocore also reports a connection that
-# broke under a request as EndpointConnectionError, so the error below it decides.
+# Connection errors of requests that were never sent. aiobotocore also raises EndpointConnectionError if a connection broke
+# during a request, so its cause decides.
 _BEFORE_SENDING = frozenset({"ClientConnectorError", "NewConnectionError", "ConnectionRefusedError", "gaierror"})
 
 

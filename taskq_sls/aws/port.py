@@ -1,9 +1,8 @@
-"""The port to AWS: what the rest of the library knows of it.
+"""The port to AWS, the interface through which the library calls AWS.
 
-Only this package imports botocore. A port gives one client per service; `call` takes botocore's
-method name and parameters and returns the parsed answer. Every failure is an
-:class:`~taskq_sls.errors.AwsError`, or a :class:`~taskq_sls.errors.ConfigError` for what no retry can
-mend (no region, no credentials).
+A port has one client per service; `call` takes botocore's method name and parameters and returns the parsed answer. Every
+failure is an :class:`~taskq_sls.errors.AwsError`, or a :class:`~taskq_sls.errors.ConfigError` if no retry can help (no
+region, no credentials).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 from ..core.flow import Flow
 
 CALL_THREADS = 16
-"""AWS calls that can be under way at once where botocore runs in threads, as in Lambda."""
+"""Concurrent AWS calls if botocore runs in threads, as in Lambda."""
 
 
 class AwsClient(Protocol):
@@ -25,20 +24,20 @@ class AwsClient(Protocol):
         A streamed body (``Body`` of ``get_object``) is read to its end: the answer holds bytes.
 
         Raises:
-            AwsError: the call failed; the error says whether it is worth repeating.
+            AwsError: the call failed; `transient` is True if a retry may help.
             ConfigError: region, credentials or endpoint are missing or malformed.
         """
         ...
 
 
 class AwsPort(Protocol):
-    """Clients by service name, and the way to wait and fan out that fits them."""
+    """Clients by service name, and the flow (waiting, fan-out) that fits them."""
 
     @property
     def flow(self) -> Flow: ...
 
     def client(self, service: str) -> AwsClient:
-        """The client of a service (``sqs``, ``dynamodb``, ...), made at first use."""
+        """The client of a service (``sqs``, ``dynamodb``, ...), created at first use."""
         ...
 
     def describe(self) -> str:

@@ -21,11 +21,10 @@ from .port import CALL_THREADS
 class ThreadedAws:
     """An :class:`~taskq_sls.aws.port.AwsPort` for event loops.
 
-    It starts faster than aiobotocore, which is what counts in Lambda. A call that is cancelled still runs
-    to its end in its thread.
+    It starts faster than aiobotocore, which matters in Lambda. A cancelled call still runs to its end in its thread.
 
     Args:
-        clock: what waiting means.
+        clock: waits go through it.
         threads: most calls at once, 1 or more; each long poll occupies one.
         options: see :class:`~taskq_sls.aws.config.ClientOptions`.
     """
@@ -49,23 +48,23 @@ class ThreadedAws:
         return self._clients.describe()
 
     def prepare(self, service: str) -> None:
-        """Make the client of a service now, in the caller's thread, instead of at its first call."""
+        """Create the client of a service now, in the caller's thread, instead of at its first call."""
         self._clients.get(service)
 
     async def close(self) -> None:
-        """Let the threads end with the calls they are in, and close idle connections."""
+        """Let the threads finish their calls and end, and close idle connections."""
         pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():
             pool[1].shutdown(wait=False, cancel_futures=True)
         self._clients.close()
 
     async def run(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Call an operation in one of the threads, with the caller's context variables: a tracer's span is in one."""
+        """Call an operation in one of the threads, with the caller's context variables, such as a tracer's span."""
         call = partial(contextvars.copy_context().run, self._clients.invoke, service, operation, params)
         return await asyncio.get_running_loop().run_in_executor(self._executor(), call)
 
     def _executor(self) -> ThreadPoolExecutor:
-        # The threads of a pool do not survive a fork.
+        # Threads do not survive a fork.
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="taskq-aws"))
         return self._pool[1]

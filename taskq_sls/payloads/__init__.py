@@ -1,1 +1,1 @@
-"""Objects for what does not fit a message or a record: `base` (the interface), `s3`, `memory`."""
+"""Storage of arguments and results that are too large for a message or a record."""

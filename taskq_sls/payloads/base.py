@@ -1,5 +1,4 @@
-"""The payload store interface: objects that are written once, read for as long as they may be needed, and
-removed by their lifetime alone, never by a task that is done with them."""
+"""The payload store interface. Objects are written once and removed by their lifetime alone, never by a task."""
 
 from __future__ import annotations
 
@@ -12,15 +11,15 @@ class PayloadStore(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """Where the objects are, for error messages: ``s3://shop-payloads``."""
+        """The store in error messages, such as ``s3://shop-payloads``."""
 
     @abc.abstractmethod
     async def put(self, key: str, body: bytes) -> None:
-        """Store an object; returns when it can be read.
+        """Store an object.
 
         Raises:
             MissingResource: the bucket does not exist.
-            AwsError: it was not accepted, or nobody knows.
+            AwsError: it was not accepted, or the answer was lost.
         """
 
     @abc.abstractmethod
@@ -28,7 +27,7 @@ class PayloadStore(abc.ABC):
         """Read an object.
 
         Raises:
-            PayloadMissing: there is no object of this key (any more).
+            PayloadMissing: there is no object of this key.
             MissingResource: the bucket does not exist.
             AwsError: it cannot be read.
         """

@@ -1,7 +1,7 @@
-"""What does not fit goes to the bucket, and a pointer goes in its place (claim check).
+"""Claim check: arguments and results that are too large go to the bucket, with a pointer in their place.
 
-An object is written before the message or the record that points to it, and read before anybody acts on them.
-Imported only where something is too large: most apps never need it.
+An object is written before the message or the record that points to it, and read before they are used. This module is
+imported only if something is too large: most apps never need it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StoredObject(NamedTuple):
-    """An object to be put."""
+    """An object to put."""
 
     key: str
     body: bytes
@@ -37,7 +37,7 @@ def offload_message(message: Message) -> tuple[str, StoredObject]:
     """The body that points to the message's arguments, and the object that holds them.
 
     Raises:
-        PayloadTooLarge: it is not the arguments that are too large.
+        PayloadTooLarge: the message is too large even without its arguments.
     """
     due = message.not_before or message.enqueued_at
     key = message_key(message.id, message.run, os.urandom(8).hex(), max(0.0, due - message.enqueued_at))
@@ -61,7 +61,7 @@ async def fetch_message(store: PayloadStore | None, message: Message) -> Message
     """The message with its arguments.
 
     Raises:
-        PayloadMissing: the object is gone, or is none of ours; or no bucket is configured here.
+        PayloadMissing: the object is gone or holds no arguments, or no bucket is configured here.
         AwsError, ConfigError: it cannot be read.
     """
     key = message.payload or ""
@@ -70,7 +70,7 @@ async def fetch_message(store: PayloadStore | None, message: Message) -> Message
             f"the arguments are in a bucket, under {key!r}, and none is configured here: "
             "set TASKQ_BUCKET or TaskQ(bucket=...)"
         )
-    # Who may send messages must not be able to have other objects of the bucket read.
+    # A forged message must not read other objects of the bucket.
     if not key.startswith(MESSAGES):
         raise PayloadMissing(f"the message points to {key[:200]!r}; arguments are under {MESSAGES!r}")
     body = await store.get(key)
@@ -87,9 +87,9 @@ async def fetch_message(store: PayloadStore | None, message: Message) -> Message
 async def load_message(
     payloads: Callable[[], PayloadStore | None], message: Message, faults: FaultLog
 ) -> Message | PayloadMissing | Release:
-    """`fetch_message` for an executor: what no repeat can mend is the message's own trouble, else it waits."""
+    """`fetch_message` for an executor: PayloadMissing if a retry cannot help, Release for other faults."""
     try:
-        redeemed = await fetch_message(payloads(), message)
+        complete = await fetch_message(payloads(), message)
     except PayloadMissing as missing:
         return missing
     except Exception as error:
@@ -99,7 +99,7 @@ async def load_message(
         return Release(outage_seconds())
     if faults.active:
         faults.recovered()
-    return redeemed
+    return complete
 
 
 async def fetch_result(store: PayloadStore | None, record: TaskRecord) -> TaskRecord:
@@ -127,5 +127,5 @@ def missing_result_error(record: TaskRecord) -> PayloadMissing:
     """The error for a result whose object is gone."""
     return PayloadMissing(
         f"task {record.task} {record.id} succeeded, but the object {record.result_key!r} that holds its result is gone "
-        "from the bucket: does something else than its lifecycle rules remove objects there, or is TASKQ_BUCKET another?"
+        "from the bucket: check that only lifecycle rules remove objects there, and that TASKQ_BUCKET is the same bucket"
     )

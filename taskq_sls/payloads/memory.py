@@ -1,4 +1,4 @@
-"""Payloads in this process: the twin of the S3 bucket for tests."""
+"""Payloads in memory, for tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from .layout import DAY, LIFETIMES
 
 
 class MemoryPayloads(PayloadStore):
-    """Objects without a bucket. Safe between threads. What has outlived its lifetime class is gone, by the clock.
-
-    Args:
-        clock: what the time is.
-    """
+    """Objects in memory, with the lifetimes of a bucket by `clock`. Safe between threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,28 +25,28 @@ class MemoryPayloads(PayloadStore):
 
     async def put(self, key: str, body: bytes) -> None:
         with self._lock:
-            self._objects[key] = (body, _ends(key, self._clock.time()))
+            self._objects[key] = (body, _expires_at(key, self._clock.time()))
 
     async def get(self, key: str) -> bytes:
         with self._lock:
-            body, ends = self._objects.get(key, (b"", 0.0))
-            if ends <= self._clock.time():
+            body, expires_at = self._objects.get(key, (b"", 0.0))
+            if expires_at <= self._clock.time():
                 raise PayloadMissing(f"there is no object {self.name}/{key}")
             return body
 
     def stored(self) -> list[str]:
-        """The keys of the objects that are there, in the order in which they were put."""
+        """The keys of the live objects, in the order they were put."""
         with self._lock:
             now = self._clock.time()
-            return [key for key, (_, ends) in self._objects.items() if ends > now]
+            return [key for key, (_, expires_at) in self._objects.items() if expires_at > now]
 
     def remove(self, key: str) -> None:
-        """Lose an object, as a test of that wants it."""
+        """Lose an object, for tests."""
         with self._lock:
             del self._objects[key]
 
 
-def _ends(key: str, now: float) -> float:
+def _expires_at(key: str, now: float) -> float:
     for prefix, days in LIFETIMES:
         if key.startswith(prefix):
             # S3 rounds up to the next midnight, UTC (S3 user guide, lifecycle rules based on an object's age).

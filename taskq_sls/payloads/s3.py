@@ -11,11 +11,10 @@ from .base import PayloadStore
 
 
 class S3Payloads(PayloadStore):
-    """Objects of one bucket. Faults of single calls are the caller's to retry.
+    """Objects of one bucket. It does not retry: callers do.
 
     Args:
         client: the ``s3`` client of a port.
-        bucket: its name.
         describe: endpoint and region in words, for error messages.
     """
 
@@ -38,12 +37,12 @@ class S3Payloads(PayloadStore):
             if error.code == "NoSuchKey":
                 raise PayloadMissing(f"there is no object {self.name}/{key}") from error
             if error.status == 403:
-                # S3 does not tell strangers what there is.
+                # Without s3:ListBucket, S3 answers 403 for a missing object too.
                 raise AwsError(
                     error.operation,
                     error.code,
                     f"{self.name}/{key}: {error.message}; allow s3:GetObject on it, and s3:ListBucket on the bucket: "
-                    "without that, S3 answers the same where there is no such object",
+                    "without that, S3 answers the same if there is no such object",
                     status=error.status,
                     transient=error.transient,
                     body=error.body,

@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.aws.direct import HOT, LARGEST
+from taskq_sls.aws.direct import DIRECT_OPERATIONS, MAX_BODY_BYTES
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.errors import AwsError, ConfigError
 from tests.integration.test_aws_port import WireServer, environment, http, reset
@@ -148,7 +148,7 @@ async def sent_twice(
 
 
 def test_each_hot_operation_is_tried_here() -> None:
-    assert CALLS.keys() == HOT
+    assert CALLS.keys() == DIRECT_OPERATIONS
 
 
 class TestRequests:
@@ -197,7 +197,7 @@ class TestRequests:
         ("params", "why"),
         [
             ({"Item": {"pk": {"B": b"\x00\xff"}}}, "bytes"),
-            ({"Item": {"pk": {"S": "x" * (LARGEST + 1)}}}, "size"),
+            ({"Item": {"pk": {"S": "x" * (MAX_BODY_BYTES + 1)}}}, "size"),
         ],
         ids=["bytes", "size"],
     )

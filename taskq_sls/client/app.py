@@ -287,18 +287,18 @@ class App(ByName):
                 self._declarations = self._declarations.without(task.name)
             if schedule is not None:
                 self._declare(task, schedule)
-            former = (
-                function.name
-                if isinstance(function, SyncTask | AsyncTask) and function._runtime is self._runtime
-                else None
-            )
-            if former and (former == task.name or self.registry.forget_implied(former)) and self.routes:
-                from .events import move_routes  # loaded already if there are routes
-
-                move_routes(self.routes, former, task)
+            if isinstance(function, SyncTask | AsyncTask) and function._runtime is self._runtime:
+                self._take_routes(function.name, task)
             return task
 
         return register if function is None else register(function)
+
+    def _take_routes(self, former: str, task: Task[..., Any]) -> None:
+        """Move the routes that `on_event` declared below ``@app.task`` to the task."""
+        if (former == task.name or self.registry.forget_implied(former)) and self.routes:
+            from .events import move_routes  # loaded already if there are routes
+
+            move_routes(self.routes, former, task)
 
     def _define(
         self,

@@ -215,7 +215,9 @@ def _restored(
         decode = find_task(runtime, task, module)._definition.signature().decode_result
     elif decodes:
         decode = JsonSignature(task).decode_result
-    return TaskHandle(runtime, id, task, queue, record, decode, unique_key)
+    return TaskHandle(
+        runtime=runtime, id=id, task=task, queue=queue, record=record, decode=decode, unique_key=unique_key
+    )
 
 
 def error_of(record: TaskRecord) -> TaskError | None:

@@ -121,4 +121,14 @@ class Metrics:
         step: float | timedelta | None = None,
     ) -> Window:
         store, now = services.results.metrics, self._runtime.clock.time()
-        return await read_window(store, services.flow, self._runtime.name, now, task, queue, since, until, step)
+        return await read_window(
+            store,
+            services.flow,
+            self._runtime.name,
+            now,
+            task=task,
+            queue=queue,
+            since=since,
+            until=until,
+            step=step,
+        )

@@ -96,7 +96,13 @@ class Runtime(ByName):
         signature = JsonSignature(name)
         signature.redact = merged.redact
         return Definition(
-            check_task_name(name), merged, lambda: signature, None, self.middleware, None, wants_context=False
+            name=check_task_name(name),
+            options=merged,
+            signature=lambda: signature,
+            plan=None,
+            middlewares=self.middleware,
+            function=None,
+            wants_context=False,
         )
 
     def check_queue(self, where: str, options: TaskOptions, *, sending: bool = False) -> Queue:

@@ -244,12 +244,12 @@ class ServiceFactory:
                 port.client("dynamodb"), flow, settings.table, settings.schedule_group, port.describe
             )
             store = EventBridgeStore(
-                port.client("scheduler"),
-                services.broker.queue_arn,
-                settings,
-                flow,
-                self._clock,
-                port.describe,
+                client=port.client("scheduler"),
+                queue_arn=services.broker.queue_arn,
+                settings=settings,
+                flow=flow,
+                clock=self._clock,
+                describe=port.describe,
             )
             return store, last_firings
 
@@ -257,8 +257,15 @@ class ServiceFactory:
             if port is not None:
                 await port.close()
 
-        client = None if port is None else port.client
-        return Services(flow, make_broker, make_results, close, make_payloads, make_schedules, client)
+        return Services(
+            flow=flow,
+            make_broker=make_broker,
+            make_results=make_results,
+            close=close,
+            make_payloads=make_payloads,
+            make_schedules=make_schedules,
+            client=None if port is None else port.client,
+        )
 
 
 async def _closing(made: dict[bool, Services]) -> AsyncGenerator[None, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..aws.codes import QUEUE_DOES_NOT_EXIST
@@ -19,14 +19,14 @@ from .received import SYSTEM_ATTRIBUTES, delivery_from_receive
 from .sqs_batches import Batch, call_batch, refused_as_expired
 from .sqs_limits import BEYOND_LIMIT, pack, sizes, validate
 
-CALLS_AT_ONCE = 8
-"""Most batch calls of one operation under way at once."""
+MAX_PARALLEL_CALLS = 8
+"""Batch calls of one operation at once."""
 
-Item = tuple[int, int, dict[str, Any]]
+SizedEntry = tuple[int, int, dict[str, Any]]
 """Position in the caller's list, bytes, and the entry without its Id."""
 
-Lane = list[Batch]
-"""Batches that are called one after the other; lanes run side by side."""
+Sequential = list[Batch]
+"""Batches to send one after the other."""
 
 
 class SqsBroker(Broker):
@@ -35,9 +35,9 @@ class SqsBroker(Broker):
     Args:
         client: the ``sqs`` client of a port.
         flow: the port's flow.
-        settings: where the queues are.
-        clock: for how long a missing dead-letter queue is remembered, and the time in dead-letter copies.
-        describe: endpoint and region in words, for error messages.
+        settings: names and URLs of the queues.
+        clock: gives the time of dead-letter copies, and of the last lookup of a missing dead-letter queue.
+        describe: returns endpoint and region in words, for error messages.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class SqsBroker(Broker):
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
         answers: list[Answer] = [None] * len(messages)
-        queues: dict[str, list[Item]] = {}
+        queues: dict[str, list[SizedEntry]] = {}
         message_sizes = sizes(messages)
-        # All queues are found before anything is sent, so that a missing one leaves nothing half done.
+        # All queues are looked up before anything is sent, so that a missing queue leaves nothing half done.
         urls = {queue: await self._urls.url(queue) for queue in {message.queue: None for message in messages}}
         for index, message in enumerate(messages):
             fifo = urls[message.queue].endswith(".fifo")
@@ -64,43 +64,40 @@ class SqsBroker(Broker):
             else:
                 item = (index, message_sizes[index], _send_entry(message, fifo))
                 queues.setdefault(message.queue, []).append(item)
-        lanes = [lane for queue, items in queues.items() for lane in _lanes(queue, urls[queue], items)]
-        await self._call("send_message_batch", lanes, answers)
+        sequences = [batches for queue, items in queues.items() for batches in _batches(queue, urls[queue], items)]
+        await self._call_batches("send_message_batch", sequences, answers)
         return answers
 
     async def receive(self, queue: str, *, max_messages: int, wait: int, visibility: int) -> list[Delivery]:
-        try:
-            answer = await self._client.call(
-                "receive_message",
-                QueueUrl=await self._urls.url(queue),
-                MaxNumberOfMessages=max_messages,
-                WaitTimeSeconds=wait,
-                VisibilityTimeout=visibility,
-                MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
-                MessageAttributeNames=["All"],
-            )
-        except AwsError as error:
-            raise self._urls.missing(queue) if error.code == QUEUE_DOES_NOT_EXIST else error from error
+        answer = await self._call(
+            queue,
+            "receive_message",
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=wait,
+            VisibilityTimeout=visibility,
+            MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
+            MessageAttributeNames=["All"],
+        )
         return [delivery_from_receive(entry, queue) for entry in answer.get("Messages", ())]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         entries = [{"ReceiptHandle": delivery.receipt} for delivery in deliveries]
         answers = await self._settle("delete_message_batch", deliveries, entries)
-        # SQS deletes a FIFO message only while it is held. One that was refused for that comes again and is
-        # recognised by its record; there is nothing left to do with this receipt.
+        # SQS deletes a FIFO message only during its visibility timeout. After it the message is redelivered and recognised by
+        # its record; this receipt is of no more use.
         return [None if answer is not None and refused_as_expired(answer) else answer for answer in answers]
 
     async def change_visibility(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
-        legal = [index for index, (_, seconds) in enumerate(entries) if seconds <= MAX_VISIBILITY]
+        allowed = [index for index, (_, seconds) in enumerate(entries) if seconds <= MAX_VISIBILITY]
         answers: list[Answer] = [BEYOND_LIMIT] * len(entries)
-        found = await self._hide([entries[index] for index in legal])
-        for index, answer in zip(legal, found, strict=True):
+        found = await self._change_visibility([entries[index] for index in allowed])
+        for index, answer in zip(allowed, found, strict=True):
             answers[index] = answer
         return answers
 
     async def dead_letter(self, entries: Sequence[tuple[Delivery, DeadLetter]]) -> list[Answer]:
         answers: list[Answer] = [None] * len(entries)
-        queues: dict[str, list[Item]] = {}
+        queues: dict[str, list[SizedEntry]] = {}
         now = self._clock.time()
         for index, (delivery, reason) in enumerate(entries):
             url = await self._urls.dead_letter_url(delivery.queue)
@@ -110,15 +107,15 @@ class SqsBroker(Broker):
             elif isinstance(copy, EntryError):
                 answers[index] = copy
             else:
-                item = (index, copy.size, _copy_entry(copy, url.endswith(".fifo")))
+                item = (index, copy.size, _copy_entry(copy, delivery.queue, url.endswith(".fifo")))
                 queues.setdefault(delivery.queue, []).append(item)
-        lanes: list[Lane] = []
+        sequences: list[Sequential] = []
         for queue, items in queues.items():
             name = self._settings.dead_letter_queue(queue)
-            lanes += _lanes(name, await self._urls.url(name), items)
-        # A queue that was deleted meanwhile is answered by entry, like one that never was.
+            sequences += _batches(name, await self._urls.url(name), items)
+        # A queue that was deleted since is reported by entry, like one that never existed.
         with contextlib.suppress(MissingResource):
-            await self._call("send_message_batch", lanes, answers)
+            await self._call_batches("send_message_batch", sequences, answers)
         for index, answer in enumerate(answers):
             if answer is not None and answer.code == MissingResource.__name__:
                 answers[index] = self._no_dead_letter_queue(entries[index][0].queue)
@@ -144,23 +141,25 @@ class SqsBroker(Broker):
         return arn
 
     async def _attributes(self, queue: str, names: list[str]) -> dict[str, str]:
-        url = await self._urls.url(queue)
-        try:
-            answer = await self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=names)
-        except AwsError as error:
-            raise self._urls.missing(queue) if error.code == QUEUE_DOES_NOT_EXIST else error from error
+        answer = await self._call(queue, "get_queue_attributes", AttributeNames=names)
         attributes: dict[str, str] = answer.get("Attributes", {})
         return attributes
 
-    async def _hide(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
+    async def _call(self, queue: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        try:
+            return await self._client.call(operation, QueueUrl=await self._urls.url(queue), **parameters)
+        except AwsError as error:
+            raise self._urls.missing(queue) if error.code == QUEUE_DOES_NOT_EXIST else error from error
+
+    async def _change_visibility(self, entries: Sequence[tuple[Delivery, int]]) -> list[Answer]:
         deliveries = [delivery for delivery, _ in entries]
         changes = [{"ReceiptHandle": delivery.receipt, "VisibilityTimeout": seconds} for delivery, seconds in entries]
         answers = await self._settle("change_message_visibility_batch", deliveries, changes)
         beyond = [index for index, answer in enumerate(answers) if answer is not None and answer.over_12_hours]
         if len(beyond) > 1:
-            # Some endpoints (moto) refuse the whole batch for one entry: find out which one it is.
+            # Some endpoints (moto) refuse the whole batch for one entry, so each is sent alone.
             for index in beyond:
-                [answers[index]] = await self._hide([entries[index]])
+                [answers[index]] = await self._change_visibility([entries[index]])
         return answers
 
     async def _settle(
@@ -170,24 +169,24 @@ class SqsBroker(Broker):
         queues: dict[str, list[int]] = {}
         for index, delivery in enumerate(deliveries):
             queues.setdefault(delivery.queue, []).append(index)
-        lanes: list[Lane] = []
+        sequences: list[Sequential] = []
         for queue, indexes in queues.items():
             url = await self._urls.url(queue)
             for start in range(0, len(indexes), MAX_BATCH):
                 part = indexes[start : start + MAX_BATCH]
-                lanes.append([Batch(queue, url, part, [entries[index] for index in part])])
+                sequences.append([Batch(queue, url, part, [entries[index] for index in part])])
         answers: list[Answer] = [None] * len(deliveries)
-        await self._call(operation, lanes, answers)
+        await self._call_batches(operation, sequences, answers)
         return answers
 
-    async def _call(self, operation: str, lanes: list[Lane], answers: list[Answer]) -> None:
-        """Run lanes side by side and fill in the answers.
+    async def _call_batches(self, operation: str, sequences: list[Sequential], answers: list[Answer]) -> None:
+        """Run the sequences in parallel and fill in the answers.
 
-        A fault of the whole call is raised only where no entry was accepted: otherwise the caller would not
-        learn which ones were.
+        A fault of a whole call is raised only if no entry was accepted. Else it is the answer of its entries, so that the
+        caller learns which others were accepted.
         """
-        if len(lanes) == 1 and len(lanes[0]) == 1:  # as for most callers: there is nothing to fan out
-            [batch] = lanes[0]
+        if len(sequences) == 1 and len(sequences[0]) == 1:  # the usual case needs no fan-out
+            [batch] = sequences[0]
             try:
                 found = await call_batch(self._client, self._flow, operation, batch)
             except (AwsError, ConfigError) as error:
@@ -197,8 +196,8 @@ class SqsBroker(Broker):
             return
         faults: list[ConfigError] = []
 
-        async def run(lane: Lane) -> None:
-            for batch in lane:
+        async def run(batches: Sequential) -> None:
+            for batch in batches:
                 try:
                     found = await call_batch(self._client, self._flow, operation, batch)
                 except (AwsError, ConfigError) as error:
@@ -207,13 +206,13 @@ class SqsBroker(Broker):
                 for index, answer in zip(batch.indexes, found, strict=True):
                     answers[index] = answer
 
-        await self._flow.map(run, lanes, CALLS_AT_ONCE)
-        accepted = (answers[index] is None for lane in lanes for batch in lane for index in batch.indexes)
+        await self._flow.map(run, sequences, MAX_PARALLEL_CALLS)
+        accepted = (answers[index] is None for batches in sequences for batch in batches for index in batch.indexes)
         if faults and not any(accepted):
             raise faults[0]
 
     def _failed(self, batch: Batch, error: AwsError | ConfigError, answers: list[Answer]) -> ConfigError:
-        """Answer all entries of a batch with its fault. Returns the error to raise."""
+        """Make a fault the answer of all entries of its batch. Returns the error to raise."""
         fault = error if isinstance(error, ConfigError) else self._urls.missing(batch.queue)
         for index in batch.indexes:
             answers[index] = EntryError(type(fault).__name__, str(fault))
@@ -224,8 +223,8 @@ class SqsBroker(Broker):
         return EntryError("NoDeadLetterQueue", f"queue {queue!r} has no dead-letter queue {name!r}")
 
 
-def _lanes(queue: str, url: str, items: list[Item]) -> list[Lane]:
-    """Batches of one queue: one after the other on FIFO, where order counts, else side by side."""
+def _batches(queue: str, url: str, items: list[SizedEntry]) -> list[Sequential]:
+    """The batches of one queue: sequential on FIFO, to keep the order, else parallel."""
     batches = []
     for part in pack([size for _, size, _ in items]):
         packed = [items[position] for position in part]
@@ -236,7 +235,9 @@ def _lanes(queue: str, url: str, items: list[Item]) -> list[Lane]:
 def _send_entry(message: Outgoing, fifo: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"MessageBody": message.body}
     if message.attributes:
-        entry["MessageAttributes"] = _string_attributes(message.attributes)
+        entry["MessageAttributes"] = {
+            name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
+        }
     if message.group is not None:
         entry["MessageGroupId"] = message.group
     if fifo:
@@ -248,20 +249,10 @@ def _send_entry(message: Outgoing, fifo: bool) -> dict[str, Any]:
     return entry
 
 
-def _copy_entry(copy: DeadLetterCopy, fifo: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "MessageBody": copy.body,
-        "MessageAttributes": _string_attributes(copy.attributes),
-    }
-    if (group := copy.group_in(fifo)) is not None:
-        entry["MessageGroupId"] = group
-    if fifo:
-        entry["MessageDeduplicationId"] = copy.dedup
-    return entry
-
-
-def _string_attributes(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    return {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+def _copy_entry(copy: DeadLetterCopy, queue: str, fifo: bool) -> dict[str, Any]:
+    group = copy.group_in(fifo)
+    message = Outgoing(queue, copy.body, "", group=group, dedup=copy.dedup, attributes=copy.attributes)
+    return _send_entry(message, fifo)
 
 
 MISSING_DLQ_SECONDS = 60.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, overload
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -26,12 +25,3 @@ def _check_text(value: Any) -> Any:
 
 Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text)]
 """A time in a request: ISO 8601 with its zone."""
-
-
-@overload
-def utc(epoch: float) -> datetime: ...
-@overload
-def utc(epoch: float | None) -> datetime | None: ...
-def utc(epoch: float | None) -> datetime | None:
-    """Convert epoch seconds to a time in UTC."""
-    return None if epoch is None else datetime.fromtimestamp(epoch, UTC)

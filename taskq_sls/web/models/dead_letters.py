@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ...client.app import App
-from ...core.redaction import redact
 from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView, Selection
 from ...operations.dead_letters import Problem as OperationProblem
+from ...operations.presenters import dead_letter_fields, shown_dead_letter, utc_time
 from ..limits import MAX_DEAD_LETTERS, clipped
-from .base import RequestBody, Timestamp, utc
+from .base import RequestBody, Timestamp
 from .tasks import shown_labels
 
 MissingQueues: Any = Field(default=[], description="Dead-letter queues of the app that do not exist.")
@@ -57,15 +57,15 @@ class DeadLetterDetail(DeadLetter):
 
     @classmethod
     def of(cls, app: App, view: DeadLetterView) -> DeadLetterDetail:
-        args, kwargs = app.redacted(view.task, view.args, view.kwargs)
+        shown = shown_dead_letter(app, view)
         shows_body = view.undecodable is not None and not app.log_redaction
         return cls(
-            **{**_fields(app, view), "labels": redact(dict(view.labels), app.redaction(view.task))},
-            args=args,
-            kwargs=kwargs,
-            payload=view.payload,
-            traceback=view.traceback,
-            body=view.body if shows_body else None,
+            **{
+                **_fields(app, shown),
+                "labels": dict(shown.labels),
+                "traceback": view.traceback,
+                "body": view.body if shows_body else None,
+            }
         )
 
 
@@ -82,7 +82,7 @@ class Group(BaseModel):
 
     @classmethod
     def of(cls, group: DeadLetterGroup) -> Group:
-        return cls(**{**group._asdict(), "oldest": utc(group.oldest), "newest": utc(group.newest)})
+        return cls(**{**group._asdict(), "oldest": utc_time(group.oldest), "newest": utc_time(group.newest)})
 
 
 class DeadLetters(BaseModel):
@@ -193,21 +193,10 @@ class PurgeDone(BaseModel):
 
 def _fields(app: App, view: DeadLetterView) -> dict[str, Any]:
     return {
-        "queue": view.queue,
-        "source": view.source,
-        "message_id": view.message_id,
-        "task": view.task,
-        "id": view.id,
-        "run": view.run,
+        **dead_letter_fields(view, app.clock.time()),
         "reason": clipped(view.reason, 200),
         "error_type": view.error_type and clipped(view.error_type, 200),
         "error_message": view.error_message and clipped(view.error_message),
-        "attempts": view.attempts,
-        "receive_count": view.receive_count,
-        "sent_at": utc(view.sent_at),
-        "failed_at": utc(view.failed_at),
         "labels": shown_labels(app, view.task, view.labels),
         "undecodable": view.undecodable and clipped(view.undecodable),
-        "schedule": view.schedule,
-        "group": view.group,
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import BaseModel, Field
 
 from ...metrics.counters import Counters as Counted
 from ...metrics.window import Window
-from .base import utc
 
 
 class Counters(BaseModel):
@@ -59,11 +59,12 @@ class MetricHistory(BaseModel):
 
     @classmethod
     def of(cls, window: Window) -> MetricHistory:
+        at = partial(datetime.fromtimestamp, tz=UTC)
         return cls(
-            since=utc(window.since),
-            until=utc(window.until),
+            since=at(window.since),
+            until=at(window.until),
             step=window.step,
-            points=[MetricPoint(at=utc(point.time), counters=Counters.of(point.counters)) for point in window.points],
+            points=[MetricPoint(at=at(point.time), counters=Counters.of(point.counters)) for point in window.points],
             totals=Counters.of(window.totals),
             tasks=[NamedCounters(task=task.name, counters=Counters.of(task.counters)) for task in window.tasks],
         )

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from ...operations.overview import QueueStats
+from ...operations.presenters import worker_fields
 from ...results.workers import WorkerReport
 from ..problems import Check
-from .base import utc
 from .tasks import TaskSummary
 
 
@@ -61,21 +61,8 @@ class Worker(BaseModel):
     oldest: list[RunningTask] = Field(description="Its longest-running tasks.")
 
     @classmethod
-    def of(cls, report: WorkerReport) -> Worker:
-        return cls(
-            id=report.id,
-            host=report.host,
-            pid=report.pid,
-            version=report.version,
-            started_at=utc(report.started_at),
-            beat_at=utc(report.beat_at),
-            running=report.running,
-            done=report.done,
-            concurrency=report.concurrency,
-            queues=list(report.queues),
-            stopping=report.stopping,
-            oldest=[RunningTask(id=task.id, task=task.task) for task in report.oldest],
-        )
+    def of(cls, report: WorkerReport, now: float) -> Worker:
+        return cls(**worker_fields(report, now))
 
 
 class Workers(BaseModel):

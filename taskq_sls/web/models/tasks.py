@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...client.app import App
 from ...core.message import ID_PATTERN
-from ...core.redaction import MASK, redact
+from ...core.redaction import redact
 from ...core.states import State
+from ...operations.presenters import record_fields, shown_record
 from ...results.records import TaskRecord
 from ..limits import MAX_ANSWER_BYTES, MAX_BATCH_TASKS, MAX_LABELS, clipped
-from .base import RequestBody, TaskName, utc
+from .base import RequestBody, TaskName
 
 ResultState = Literal["none", "present", "too_large", "missing"]
 
@@ -208,51 +208,28 @@ class Retried(BaseModel):
 
 def summary(app: App, record: TaskRecord) -> TaskSummary:
     """Return a record for a listing."""
-    return TaskSummary(**_fields(app, record, whole=False))
+    fields = _fields(app, record._replace(result_json=None, call=None))  # not shown, so not parsed either
+    if (error := fields["error"]) is not None:
+        error |= {"message": clipped(error["message"]), "traceback": None}
+    return TaskSummary(**{**fields, "labels": shown_labels(app, record.task, record.labels)})
 
 
 def detail(app: App, record: TaskRecord, *, missing: bool = False) -> TaskDetail:
     """Return a record with its result.
 
     Args:
-        missing: the result is no longer in the bucket.
+        missing: the result was not found in the bucket.
     """
     text = record.result_json
     state: ResultState = "none" if record.result_key is None else "missing" if missing else "too_large"
-    result = None
     if text is not None and len(text.encode("utf-8", "replace")) > MAX_ANSWER_BYTES // 2:
-        state = "too_large"
+        state, record = "too_large", record._replace(result_json=None)
     elif text is not None:
-        result, state = redact(app.shown_result(record.task, text), app.redaction(record.task)), "present"
-    return TaskDetail(
-        **_fields(app, record, whole=True),
-        done=record.status.terminal or record.stalled(app.clock.time()),
-        result=result,
-        result_state=state,
-        result_key=record.result_key,
-        lease_until=utc(record.lease_until),
-        # The key may contain any argument.
-        unique_key=MASK if record.unique_key and app.redaction(record.task) else record.unique_key,
-        arguments=_arguments(app, record),
-        attempts=[
-            PastAttempt(
-                attempt=past.attempt,
-                started_at=utc(past.started_at),
-                ended_at=utc(past.ended_at),
-                error=past.error,
-            )
-            for past in record.past
-        ],
-    )
-
-
-def _arguments(app: App, record: TaskRecord) -> Arguments | None:
-    if record.call is None:
-        return None
-    call = json.loads(record.call)
-    # They were redacted when recorded; more names may have been declared since.
-    args, kwargs = app.redacted(record.task, call["args"], call["kwargs"])
-    return Arguments(args=args, kwargs=kwargs)
+        state = "present"
+    fields = _fields(app, shown_record(app, record))
+    if (error := fields["error"]) is not None:
+        error |= {"message": clipped(error["message"], 100_000), "traceback": error["traceback"][-200_000:]}
+    return TaskDetail(**fields, done=record.status.terminal or fields["stalled"], result_state=state)
 
 
 def shown_labels(app: App, task: str | None, labels: Any) -> dict[str, str]:
@@ -261,43 +238,12 @@ def shown_labels(app: App, task: str | None, labels: Any) -> dict[str, str]:
     return {clipped(name, 100): clipped(value, 200) for name, value in shown.items()}
 
 
-def _fields(app: App, record: TaskRecord, *, whole: bool) -> dict[str, Any]:
-    now = app.clock.time()
-    error, progress = record.error, record.progress
-    return {
-        "id": record.id,
-        "task": record.task,
-        "queue": record.queue,
-        "status": record.status,
-        "stalled": record.stalled(now),
-        "run": record.run,
-        "attempt": record.attempt,
-        "enqueued_at": utc(record.enqueued_at),
-        "started_at": utc(record.started_at),
-        "finished_at": utc(record.finished_at),
-        "updated_at": utc(record.updated_at or None),
-        "next_at": utc(record.next_at),
-        "duration": _duration(record, now),
-        "cancel_requested": record.cancel_requested,
-        "reason": record.reason,
-        "progress": progress
-        and Progress(done=progress.done, total=progress.total, note=progress.note and clipped(progress.note)),
-        "error": error
-        and Error(
-            type=clipped(error.type, 200),
-            message=clipped(error.message, 100_000 if whole else 2_000),
-            traceback=error.traceback[-200_000:] if whole else None,
-        ),
-        "labels": redact(dict(record.labels), app.redaction(record.task))
-        if whole
-        else shown_labels(app, record.task, record.labels),
-        "parent": record.parent,
-        "expires_at": utc(record.ttl),
-    }
-
-
-def _duration(record: TaskRecord, now: float) -> float | None:
-    if record.started_at is None:
-        return None
-    end = now if record.status is State.RUNNING else record.finished_at
-    return None if end is None else round(max(0.0, end - record.started_at), 3)
+def _fields(app: App, record: TaskRecord) -> dict[str, Any]:
+    fields = record_fields(record, app.clock.time())
+    if not record.updated_at:  # not recorded
+        fields["updated_at"] = None
+    if fields["error"] is not None:
+        fields["error"]["type"] = clipped(fields["error"]["type"], 200)
+    if fields["progress"] is not None and fields["progress"]["note"]:
+        fields["progress"]["note"] = clipped(fields["progress"]["note"])
+    return fields

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from ...operations.overview import live_workers, overview, queue_stats
-from ..models.base import Timestamp, utc
+from ...operations.presenters import utc_time
+from ..models.base import Timestamp
 from ..models.metrics import MetricHistory
 from ..models.queues import Metrics, Queues, QueueState, Worker, Workers
 from ..models.tasks import summary
@@ -26,7 +27,9 @@ async def list_queues(context: Context) -> Queues:
 @router.get("/workers", operation_id="listWorkers", summary="List workers", response_model=Workers, **allowed("read"))
 async def list_workers(context: Context) -> Workers:
     """Worker processes that have reported in the last 150 seconds."""
-    return Workers(workers=[Worker.of(worker) for worker in await live_workers(context.app, context.services)])
+    return Workers(
+        workers=[Worker.of(worker, context.now) for worker in await live_workers(context.app, context.services)]
+    )
 
 
 @router.get("/metrics", operation_id="getMetrics", summary="Overview", response_model=Metrics, **allowed("read"))
@@ -34,9 +37,9 @@ async def metrics(context: Context) -> Metrics:
     """Queues, workers, running tasks and the latest failures in one answer."""
     seen = await overview(context.app, context.services)
     return Metrics(
-        at=utc(seen.at),
+        at=utc_time(seen.at),
         queues=[QueueState.of(queue) for queue in seen.queues],
-        workers=[Worker.of(worker) for worker in seen.workers],
+        workers=[Worker.of(worker, context.now) for worker in seen.workers],
         running=sum(worker.running for worker in seen.workers),
         failed=[summary(context.app, record) for record in seen.failed],
     )

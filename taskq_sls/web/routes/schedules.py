@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Query
 
 from ...client.schedule_handle import ScheduleHandle
 from ...errors import ConfigError
+from ...operations.presenters import schedule_fields
 from ...operations.schedules import ScheduleView, is_of, kind_of, list_schedules, show_schedule
 from ...scheduler.parse import parse
-from ..models.base import utc
 from ..models.schedules import CreateSchedule, ScheduleChanged, ScheduleCreated, SchedulePage, ScheduleState
 from ..problems import ProblemError
 from ..request_context import BODY, Context, RequestContext, allowed
@@ -131,25 +131,4 @@ def _missing(name: str) -> ProblemError:
 
 
 def _state(view: ScheduleView) -> ScheduleState:
-    stored, spec = view.stored, view.stored.spec
-    return ScheduleState.model_validate(
-        {
-            "name": spec.name,
-            "kind": kind_of(spec.name),
-            "state": view.state,
-            "expression": spec.expression,
-            "timezone": spec.timezone,
-            "task": view.task,
-            "queue": spec.queue,
-            "group": spec.group,
-            "start": utc(spec.start),
-            "end": utc(spec.end),
-            "window": spec.window,
-            "created_at": utc(stored.created),
-            "modified_at": utc(stored.modified),
-            "next_run": utc(view.next_at),
-            "last_run": utc(view.last_at),
-            "last_status": None if view.last is None else view.last.status,
-            "last_task_id": view.last_id,
-        }
-    )
+    return ScheduleState.model_validate({**schedule_fields(view), "kind": kind_of(view.stored.spec.name)})

@@ -11,7 +11,7 @@ from ..core.message import Message, decode
 from ..core.schedule_spec import DECLARED, RUNTIME, ScheduleSpec
 from ..errors import ConfigError, UndecodableMessage
 from ..scheduler.firing import firing_id
-from ..scheduler.spec import NAME, NO_SCHEDULER, StoredSchedule, when_of
+from ..scheduler.spec import NAME_PATTERN, NO_SCHEDULER, StoredSchedule, when_of
 from ..scheduler.store import ScheduleStore
 from .dispatch import dispatch_hooks
 from .runtime import Runtime
@@ -192,7 +192,7 @@ def schedule_handle(runtime: Runtime, id: str, task: str | None, declared: str |
     """
     if task is not None:
         return ScheduleHandle(runtime, runtime_name(runtime.name, task, id), task)
-    if not isinstance(id, str) or not NAME.fullmatch(id) or not id.startswith((DECLARED, RUNTIME)):
+    if not isinstance(id, str) or not NAME_PATTERN.fullmatch(id) or not id.startswith((DECLARED, RUNTIME)):
         raise ConfigError(
             f"schedule_handle({id!r:.120}): this is not the name of a schedule, such as the id of a ScheduleHandle; with the id "
             "of with_options(id=...), give task= too"
@@ -205,13 +205,8 @@ def next_run(stored: StoredSchedule, now: float) -> datetime | None:
     if not stored.spec.enabled:
         return None
     when = when_of(stored.spec)
-    time = when.next_time(now, anchor_of(stored))
+    time = when.next_time(now, stored.anchor)
     return None if time is None else when.local(time)
-
-
-def anchor_of(stored: StoredSchedule) -> float:
-    """The first time of a rate without a start: the second in which it was created, as for the local clock."""
-    return float(int(stored.created))
 
 
 def store_of(services: Services) -> ScheduleStore:

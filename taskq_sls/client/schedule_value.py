@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..scheduler.expressions import When
-from ..scheduler.spec import MAX_NAME, NAME
+from ..scheduler.spec import MAX_NAME, NAME_PATTERN
 
 if TYPE_CHECKING:
     from ..scheduler.firing import Misfire, Overlap
@@ -141,7 +141,7 @@ def check_kwargs(where: str, kwargs: object) -> dict[str, Any]:
 
 
 def _check_name(name: object) -> object:
-    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
+    if name is not None and not (isinstance(name, str) and NAME_PATTERN.fullmatch(name)):
         raise ConfigError(f"Schedule: name={name!r:.120} must be 1 to {MAX_NAME} letters, digits, '_', '.' or '-'")
     return name
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..client.app import App
-from ..client.schedule_handle import anchor_of, next_run, store_of
+from ..client.schedule_handle import next_run, store_of
 from ..client.schedule_message import declared_prefix, runtime_prefix
 from ..client.services import Services
 from ..core.schedule_spec import DECLARED, DELAY, RUNTIME
@@ -169,8 +169,8 @@ async def views_of(app: App, services: Services, schedules: Sequence[StoredSched
 
 def _previous(stored: StoredSchedule, now: float) -> float | None:
     """The last time that the schedule was due since it was made or changed."""
-    time = when_of(stored.spec).previous_time(now, anchor_of(stored))
-    return time if time is not None and time >= anchor_of(stored) else None
+    time = when_of(stored.spec).previous_time(now, stored.anchor)
+    return time if time is not None and time >= stored.anchor else None
 
 
 def _task(body: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ..core.queues import SCHEDULES_DEAD_LETTERS
 from ..core.schedule_spec import ScheduleSpec
 from ..core.settings import Settings
-from .spec import ScheduleSummary, StoredSchedule, fifo
+from .spec import ScheduleSummary, StoredSchedule, is_fifo
 
 KEPT = "Made by taskq_sls."
 REMOVED = "Made by taskq_sls; removed after its last firing."
@@ -40,7 +40,7 @@ def definition(spec: ScheduleSpec, target: str, role_arn: str, settings: Setting
             "DeadLetterConfig": {"Arn": _dead_letters(target, settings)},
         },
     }
-    if fifo(spec):
+    if is_fifo(spec):
         parameters["Target"]["SqsParameters"] = {"MessageGroupId": spec.group}
     if spec.start is not None:
         parameters["StartDate"] = datetime.fromtimestamp(spec.start, UTC)

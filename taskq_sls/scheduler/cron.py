@@ -9,7 +9,7 @@ from functools import lru_cache
 from ..errors import ConfigError
 from .cron_fields import EPOCH_DAY, Fields, month_at, read_fields
 from .expressions import When, unwrap
-from .zones import MAX_TIME, Moment, latest_minute_shown, minute_shown, moment_of_minute
+from .zones import MAX_TIME, LocalTimeLike, latest_minute_shown, minute_shown, moment_of_minute
 
 DAY_SECONDS = 86_400.0
 MINUTES_PER_DAY = 1_440
@@ -43,8 +43,8 @@ class Cron(When):
         expression: str,
         *,
         timezone: str = "UTC",
-        start: Moment | None = None,
-        end: Moment | None = None,
+        start: LocalTimeLike | None = None,
+        end: LocalTimeLike | None = None,
         window: int = 0,
         jitter: int = 0,
     ) -> None:
@@ -59,8 +59,8 @@ class Cron(When):
         expression: str,
         *,
         timezone: str = "UTC",
-        start: Moment | None = None,
-        end: Moment | None = None,
+        start: LocalTimeLike | None = None,
+        end: LocalTimeLike | None = None,
         window: int = 0,
         jitter: int = 0,
     ) -> Cron:

@@ -78,7 +78,7 @@ class EventBridgeStore(ScheduleStore):
 
     async def create(self, spec: ScheduleSpec) -> bool:
         parameters = await self._definition(spec)
-        # One token for all tries of this call, so that a try after a lost answer is no conflict. Another one for every
+        # One token for all tries of this call, so that a try after a lost answer does not conflict. Another one for every
         # call, so that a schedule which was deleted meanwhile is created again.
         return await self._change("create_schedule", spec.name, CONFLICT, ClientToken=uuid.uuid4().hex, **parameters)
 
@@ -167,18 +167,22 @@ class EventBridgeStore(ScheduleStore):
 
     async def _explain(self, error: AwsError, name: str | None) -> TaskQError | None:
         """The error to raise instead, or None. `name` is the schedule's, None for a listing."""
-        creates = error.operation == "create_schedule"
-        if error.code == NOT_FOUND:
-            return self._missing_group() if name is None or creates or _names_group(error.message) else None
+        if await self._is_about_group(error, name):
+            return self._missing_group()
         if error.code == "ValidationException":
             subject = "a listing" if name is None else f"schedule {name!r}"
             return ConfigError(f"EventBridge Scheduler does not accept {subject}: {self._with_role(error)}")
         if "AccessDenied" in error.code and "iam:PassRole" in error.message:
             return ConfigError(f"{error.operation}: {self._with_role(error)}")
-        if creates and error.status >= 500 and not await self._group_exists():
-            # moto's server answers 500 for an unknown group.
-            return self._missing_group()
         return None
+
+    async def _is_about_group(self, error: AwsError, name: str | None) -> bool:
+        """True if the call failed because the schedule group does not exist."""
+        creates = error.operation == "create_schedule"
+        if error.code == NOT_FOUND:
+            return name is None or creates or _names_group(error.message)
+        # moto's server answers 500 to a creation in an unknown group.
+        return creates and error.status >= 500 and not await self._group_exists()
 
     async def _check_group(self) -> None:
         """Raise MissingResource if the group does not exist: some endpoints (moto) list it as empty. Checked once."""

@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from ..core.number_checks import is_whole
 from ..core.schedule_spec import MAX_EXPRESSION, MAX_WINDOW_MINUTES
 from ..errors import ConfigError
-from .zones import EPOCH, Moment, find_zone, first_moment, moment_text, read_moment, round_up
+from .zones import EPOCH, LocalTimeLike, find_zone, first_moment, read_local_time, round_up, utc_text
 
 MAX_JITTER_SECONDS = 43_200
 """Longest jitter: SQS keeps a message hidden for 12 hours at most."""
@@ -77,7 +78,7 @@ class When(abc.ABC):
         if self.timezone != "UTC":
             shown.append(f"timezone={self.timezone!r}")
         bounds = {"start": self.start, "end": self.end}
-        shown += [f"{name}={moment_text(bound)!r}" for name, bound in bounds.items() if bound]
+        shown += [f"{name}={utc_text(bound)!r}" for name, bound in bounds.items() if bound]
         shown += [f"{name}={value}" for name, value in (("window", self.window), ("jitter", self.jitter)) if value]
         return f"{kind}({', '.join(shown)})"
 
@@ -92,8 +93,8 @@ class When(abc.ABC):
         expression: str,
         timezone: str,
         *,
-        start: Moment | None = None,
-        end: Moment | None = None,
+        start: LocalTimeLike | None = None,
+        end: LocalTimeLike | None = None,
         window: int,
         jitter: int,
     ) -> None:
@@ -108,8 +109,8 @@ class When(abc.ABC):
         if len(expression) > MAX_EXPRESSION:
             raise ConfigError(f"{call}: {len(expression)} characters; EventBridge takes {MAX_EXPRESSION}")
         timezone, zone = named_zone(call, timezone)
-        first = None if start is None else float(round_up(read_moment(f"{call}: start=", start, zone)))
-        last = None if end is None else float(math.floor(read_moment(f"{call}: end=", end, zone)))
+        first = None if start is None else float(round_up(read_local_time(f"{call}: start=", start, zone)))
+        last = None if end is None else float(math.floor(read_local_time(f"{call}: end=", end, zone)))
         if first is not None and last is not None and last <= first:
             raise ConfigError(f"{call}: end={end!r} is not after start={start!r}")
         _check_whole(call, "window", window, MAX_WINDOW_MINUTES, "minutes")
@@ -150,11 +151,11 @@ class At(When):
         call = f"at({str(time) if isinstance(time, datetime) else time!r})"
         if start is not None or end is not None:
             raise ConfigError(f"{call}: start and end do not go with a single time; leave them out")
-        value: Moment = unwrap("at", time) if isinstance(time, str) else time
+        value: LocalTimeLike = unwrap("at", time) if isinstance(time, str) else time
         if not isinstance(value, datetime | str):
             raise ConfigError(f"{call}: give a datetime, or text such as 2026-12-01T09:00:00")
         _, zone = named_zone(call, timezone)
-        seconds = round_up(read_moment("at: ", value, zone))
+        seconds = round_up(read_local_time("at: ", value, zone))
         local = datetime.fromtimestamp(seconds, zone).replace(tzinfo=None, fold=0)
         if first_moment(local, zone) != seconds:
             # The second of two equal local times: local text would mean the first.
@@ -210,5 +211,5 @@ def unwrap(kind: str, text: object) -> str:
 
 
 def _check_whole(call: str, name: str, value: object, high: int, unit: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
+    if not is_whole(value, 0, high):
         raise ConfigError(f"{call}: {name}={value!r}: give whole {unit}, 0 to {high:,}")

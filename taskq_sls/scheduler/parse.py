@@ -6,7 +6,7 @@ from ..errors import ConfigError
 from .cron import Cron
 from .expressions import At, When
 from .rate import Rate
-from .zones import Moment
+from .zones import LocalTimeLike
 
 __all__ = ["at", "cron", "parse", "rate"]
 
@@ -18,8 +18,8 @@ at = At
 def parse(
     expression: str,
     timezone: str = "UTC",
-    start: Moment | None = None,
-    end: Moment | None = None,
+    start: LocalTimeLike | None = None,
+    end: LocalTimeLike | None = None,
     window: int = 0,
     jitter: int = 0,
 ) -> When:

@@ -9,7 +9,7 @@ from ..core.number_checks import is_whole
 from ..errors import ConfigError
 from .cron_fields import is_digits
 from .expressions import When, unwrap
-from .zones import MAX_TIME, Moment, round_up
+from .zones import MAX_TIME, LocalTimeLike, round_up
 
 UNITS = {"minute": 60, "hour": 3_600, "day": 86_400}
 """Seconds per unit. A day is 24 hours, even when the clocks change."""
@@ -42,8 +42,8 @@ class Rate(When):
         hours: int | None = None,
         days: int | None = None,
         timezone: str = "UTC",
-        start: Moment | None = None,
-        end: Moment | None = None,
+        start: LocalTimeLike | None = None,
+        end: LocalTimeLike | None = None,
         window: int = 0,
         jitter: int = 0,
     ) -> None:

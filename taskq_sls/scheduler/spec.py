@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.number_checks import is_whole
 from ..core.schedule_spec import MAX_EXPRESSION, MAX_WINDOW_MINUTES, ScheduleSpec
 from ..errors import ConfigError, PayloadTooLarge
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 MAX_NAME = 64
 """Longest name of a schedule or a schedule group, in characters (EventBridge Scheduler API reference)."""
 
-NAME = re.compile(rf"[0-9a-zA-Z_.-]{{1,{MAX_NAME}}}")
+NAME_PATTERN = re.compile(rf"[0-9a-zA-Z_.-]{{1,{MAX_NAME}}}")
 """Names of schedules (EventBridge Scheduler API reference)."""
 
 MAX_INPUT_BYTES = 256 * 1024
@@ -80,7 +81,7 @@ def check_spec(spec: ScheduleSpec) -> None:
 
 def check_name(name: object) -> None:
     """Raise ConfigError if `name` is not a valid schedule name."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
         raise ConfigError(f"schedule name {name!r}: use 1 to {MAX_NAME} letters, digits, '-', '_' or '.'")
 
 
@@ -102,7 +103,7 @@ def normalize(spec: ScheduleSpec, now: float) -> ScheduleSpec:
         start = end = None
     elif start is not None and start <= now:
         start = when_of(spec._replace(end=None)).next_time(now) if is_rate(spec) else None
-    return spec._replace(start=start, end=end, group=spec.group if fifo(spec) else None)
+    return spec._replace(start=start, end=end, group=spec.group if is_fifo(spec) else None)
 
 
 def when_of(spec: ScheduleSpec) -> When:
@@ -129,14 +130,14 @@ def is_rate(spec: ScheduleSpec) -> bool:
     return spec.expression.startswith("rate(")
 
 
-def fifo(spec: ScheduleSpec) -> bool:
+def is_fifo(spec: ScheduleSpec) -> bool:
     """True if the schedule's queue is a FIFO queue."""
     return spec.queue.endswith(".fifo")
 
 
 def _check_bounds(spec: ScheduleSpec) -> None:
     window, most = spec.window, MAX_WINDOW_MINUTES
-    if isinstance(window, bool) or not isinstance(window, int) or not 0 <= window <= most:
+    if not is_whole(window, 0, most):
         raise ConfigError(f"schedule {spec.name!r}: window={window!r} must be a whole number of 0 to {most:,} minutes")
     if spec.start is not None and spec.end is not None and spec.end <= spec.start:
         raise ConfigError(f"schedule {spec.name!r}: end={spec.end!r} must be after start={spec.start!r}")
@@ -144,7 +145,7 @@ def _check_bounds(spec: ScheduleSpec) -> None:
 
 def _check_group(spec: ScheduleSpec) -> None:
     if spec.group is None:
-        if fifo(spec):
+        if is_fifo(spec):
             raise ConfigError(
                 f"schedule {spec.name!r}: messages of the FIFO queue {spec.queue!r} need a message group; "
                 "give one with group=..."

@@ -55,7 +55,7 @@ class ScheduleStore(abc.ABC):
         """Up to 100 schedules with names that begin with `prefix`, and the cursor of the next page, if there is one."""
 
 
-async def list_all(store: ScheduleStore, limiter: RateLimiter, prefix: str = "") -> dict[str, ScheduleSummary]:
+async def list_summaries(store: ScheduleStore, limiter: RateLimiter, prefix: str = "") -> dict[str, ScheduleSummary]:
     """All schedules with names that begin with `prefix`, by name. A page may repeat a schedule; each counts once.
 
     Raises:

@@ -1,6 +1,6 @@
 """Synchronization of a store with the wanted schedules: compare, then apply the difference.
 
-Only schedules whose names begin with the owner's prefix are compared. Differences left by an interrupted or a concurrent
+Only schedules with names that begin with the owner's prefix are compared. Differences left by an interrupted or a concurrent
 run are found by the next one.
 """
 
@@ -16,7 +16,7 @@ from ..core.schedule_spec import ScheduleSpec
 from ..errors import AwsError
 from .rate_limit import CALLS_AT_ONCE, LISTS_PER_SECOND, RateLimiter
 from .spec import StoredSchedule, normalize, when_of
-from .store import ScheduleStore, list_all
+from .store import ScheduleStore, list_summaries
 
 MAX_FAILURES = 20
 """Failed schedules after which the rest is not tried: the fault is probably not theirs."""
@@ -101,7 +101,7 @@ async def plan(
     by_name = {spec.name: spec for spec in wanted}
     if foreign := [name for name in by_name if not name.startswith(owner_prefix)]:
         raise ValueError(f"schedule {foreign[0]!r} does not begin with {owner_prefix!r}")
-    existing = await list_all(store, RateLimiter(flow, clock, LISTS_PER_SECOND), owner_prefix)
+    existing = await list_summaries(store, RateLimiter(flow, clock, LISTS_PER_SECOND), owner_prefix)
     names = [name for name in by_name if name in existing]
     count = _Counter(len(names), progress)
 
@@ -136,7 +136,7 @@ def _compare(
 async def apply(
     plan: SyncPlan, store: ScheduleStore, limiter: RateLimiter, progress: Progress | None = None
 ) -> Applied:
-    """Apply a plan. A schedule that exists already, or is deleted already, is no error.
+    """Apply a plan. Creating a schedule that exists, or deleting one that does not, is not an error.
 
     Schedules are created before others are removed, so that an interrupted run leaves none missing.
 

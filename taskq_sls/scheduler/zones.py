@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ..errors import ConfigError
 
-Moment = datetime | str | float
+LocalTimeLike = datetime | str | float
 """An aware datetime, a naive one or ISO text in the schedule's own time zone, or epoch seconds."""
 
 MAX_TIME = 7_258_118_400.0
@@ -29,7 +29,7 @@ EPOCH = datetime(1970, 1, 1)
 SECOND = timedelta(seconds=1)
 
 
-def read_moment(label: str, value: object, zone: tzinfo) -> float:
+def read_local_time(label: str, value: object, zone: tzinfo) -> float:
     """`value` in epoch seconds, fractions included.
 
     Args:
@@ -52,8 +52,8 @@ def read_moment(label: str, value: object, zone: tzinfo) -> float:
     return seconds
 
 
-def moment_text(seconds: float) -> str:
-    """Text that `read_moment` parses."""
+def utc_text(seconds: float) -> str:
+    """Text that `read_local_time` parses."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

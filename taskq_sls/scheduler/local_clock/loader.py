@@ -11,7 +11,7 @@ from ..expressions import When
 from ..last_firings import CLOCK_TOLERANCE_SECONDS, LastFirings
 from ..rate_limit import CRUD_PER_SECOND, LISTS_PER_SECOND, RateLimiter
 from ..spec import ScheduleSummary, StoredSchedule
-from ..store import ScheduleStore, list_all
+from ..store import ScheduleStore, list_summaries
 from .firing_log import FiringLog
 from .misfires import first_after
 from .timetable import ScheduleEntry, Timetable, parse_stored
@@ -62,7 +62,7 @@ class ScheduleLoader:
             AwsError, ConfigError: a call failed. Schedules that have been read stay in the timetable.
         """
         now = self._clock.time()
-        summaries = await list_all(self._store, self._lists)
+        summaries = await list_summaries(self._store, self._lists)
         self.listing_seconds = self._clock.time() - now
         self._timetable.keep_only(set(summaries))
         changed = [name for name, summary in summaries.items() if self._changed(summary)]

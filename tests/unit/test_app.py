@@ -52,7 +52,7 @@ def test_a_walk_through_the_public_interface() -> None:
         many = resize.enqueue_many([("a.png", 200), ("b.png", 300)])
         calls = resize.enqueue_many([resize.call("c.png", width=400), resize.call("d.png", 500)])
         memory.run_until_idle()
-        assert [one.result() for one in many + calls] == ["a.png@200", "b.png@300", "c.png@400", "d.png@500"]
+        assert [handle.result() for handle in many + calls] == ["a.png@200", "b.png@300", "c.png@400", "d.png@500"]
 
         later = resize.with_options(delay=60, queue="slow", group="tenant-7").enqueue("e.png", 1)
         assert memory.run_until_idle() == 0
@@ -83,7 +83,7 @@ def test_a_walk_through_the_public_interface() -> None:
         page = app.results.list(status="SUCCEEDED", task="shop.tasks:resize", since=timedelta(hours=1), limit=2)
         assert len(page) == 2
         assert page.cursor is not None
-        assert [one.id for one in app.results.list(status="CANCELLED")] == [stopped.id]
+        assert [record.id for record in app.results.list(status="CANCELLED")] == [stopped.id]
         assert set(app.results.get_many([chosen.id, "nobody"])) == {chosen.id}
 
 
@@ -95,19 +95,19 @@ async def test_the_walk_through_for_async_code() -> None:
         return a + b
 
     with in_memory(app) as memory:
-        one = await add.aenqueue(1)
+        first = await add.aenqueue(1)
         many = await add.aenqueue_many([(2, 3), (4, 5)])
         calls = await add.aenqueue_many([add.call(6), add.call(7, b=8)])
         stopped = await add.with_options(delay=1).aenqueue(9)
         assert (await stopped.acancel()).answer == "cancelled"
         await memory.arun_until_idle()
-        assert await one.astatus() is State.SUCCEEDED
-        assert [await handle.aresult() for handle in [one, *many, *calls]] == [2, 5, 9, 7, 15]
-        record = await app.results.aget(one.id)
+        assert await first.astatus() is State.SUCCEEDED
+        assert [await handle.aresult() for handle in [first, *many, *calls]] == [2, 5, 9, 7, 15]
+        record = await app.results.aget(first.id)
         assert record is not None
         assert record.result == 2
         assert len(await app.results.alist(status="SUCCEEDED")) == 5
-        assert set(await app.results.aget_many([one.id])) == {one.id}
+        assert set(await app.results.aget_many([first.id])) == {first.id}
         assert await add(1) == 2
 
 

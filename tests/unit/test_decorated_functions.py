@@ -1,4 +1,4 @@
-"""Functions behind decorators, and objects that are called: what they take, and that their bodies run."""
+"""Functions behind decorators, and callable objects: their parameters, and that their bodies run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks around dispatch: what they may change, what they are told, and that batches stay batches."""
+"""Hooks around dispatch: the changes they may make, the answers they get, and that batches stay batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taskq_sls.testing import InMemory, in_memory
 
 
 class Async(Middleware):
-    """An async hook that does what the test says."""
+    """An async hook that makes the change of a test."""
 
     def __init__(self, change: Any = None, log: list[Any] | None = None) -> None:
         self.change = change or (lambda message: message)
@@ -67,7 +67,7 @@ def shop(*hooks: Middleware, **options: Any) -> tuple[TaskQ, Any, InMemory]:
 
 
 def bodies(memory: InMemory, queue: str = "default") -> list[Message]:
-    return [decode(one.body) for one in memory.broker.messages(queue)]
+    return [decode(queued.body) for queued in memory.broker.messages(queue)]
 
 
 def labelled(message: Message) -> Message:
@@ -80,7 +80,7 @@ def test_a_hook_may_change_the_message_in_sync_calls(kind: Any) -> None:
     with memory:
         job.with_options(labels={"order": "7"}).enqueue(1)
         job.enqueue_many([(2,), (3,)])
-        assert sorted((one.args[0], one.labels["from"]) for one in bodies(memory)) == [
+        assert sorted((message.args[0], message.labels["from"]) for message in bodies(memory)) == [
             (1, "hook"),
             (2, "hook"),
             (3, "hook"),
@@ -94,7 +94,7 @@ async def test_a_hook_may_change_the_message_in_async_calls(kind: Any) -> None:
     with memory:
         await job.aenqueue(1)
         await job.aenqueue_many([(2,), (3,)])
-        assert sorted((one.args[0], one.labels["from"]) for one in bodies(memory)) == [
+        assert sorted((message.args[0], message.labels["from"]) for message in bodies(memory)) == [
             (1, "hook"),
             (2, "hook"),
             (3, "hook"),
@@ -109,7 +109,7 @@ def test_the_handle_knows_the_id_that_a_hook_gave(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outer", "inner"), [(Async, Async), (Async, Plain), (Plain, Async), (Plain, Plain)], ids=lambda one: one.__name__
+    ("outer", "inner"), [(Async, Async), (Async, Plain), (Plain, Async), (Plain, Plain)], ids=lambda hook: hook.__name__
 )
 async def test_hooks_of_the_app_lie_around_those_of_the_task(outer: Any, inner: Any) -> None:
     def mark(name: str) -> Any:
@@ -123,7 +123,7 @@ async def test_hooks_of_the_app_lie_around_those_of_the_task(outer: Any, inner: 
     with memory:
         await other.aenqueue()
         await asyncio.to_thread(other.enqueue)
-        assert [one.labels["order"] for one in bodies(memory)] == ["abc", "abc"]
+        assert [message.labels["order"] for message in bodies(memory)] == ["abc", "abc"]
 
 
 @both
@@ -142,7 +142,7 @@ def test_a_hook_may_refuse_by_raising(kind: Any, many: bool) -> None:
             [failed] = raised.value.failed
             assert (failed.index, failed.code, failed.message) == (1, "PermissionError", "not 2")
             assert len(raised.value.sent) == 2
-            assert sorted(one.args[0] for one in bodies(memory)) == [1, 3]
+            assert sorted(message.args[0] for message in bodies(memory)) == [1, 3]
         else:
             with pytest.raises(PermissionError, match="not 2"):
                 job.enqueue(2)
@@ -234,8 +234,8 @@ def test_with_plain_hooks_beside_it_the_hook_that_suspends_is_named_and_each_ent
             job.enqueue(2)
         with pytest.raises(EnqueueError) as raised:
             job.enqueue_many([(1,), (2,), (3,)])
-        assert [one.index for one in raised.value.failed] == [1]
-        assert sorted(one.args[0] for one in bodies(memory)) == [1, 3]
+        assert [entry.index for entry in raised.value.failed] == [1]
+        assert sorted(message.args[0] for message in bodies(memory)) == [1, 3]
 
 
 async def test_an_async_hook_may_wait_in_async_calls() -> None:
@@ -325,7 +325,7 @@ def test_hooks_see_the_callers_context_variables_in_sync_calls(kind: Any) -> Non
         with memory:
             job.enqueue(0)
             job.enqueue_many([(1,), (2,), (3,)])
-            assert [one.labels["request"] for one in bodies(memory)] == ["mine"] * 4
+            assert [message.labels["request"] for message in bodies(memory)] == ["mine"] * 4
     finally:
         variable.reset(token)
 
@@ -337,7 +337,7 @@ async def test_hooks_see_the_callers_context_variables_in_async_calls(kind: Any)
     with memory:
         await job.aenqueue(0)
         await job.aenqueue_many([(1,), (2,), (3,)])
-        assert [one.labels["request"] for one in bodies(memory)] == ["mine"] * 4
+        assert [message.labels["request"] for message in bodies(memory)] == ["mine"] * 4
 
 
 async def test_plain_hooks_run_outside_of_the_loops_thread() -> None:
@@ -393,9 +393,9 @@ def test_entries_that_were_refused_are_named_and_the_others_have_handles() -> No
     with memory:
         with pytest.raises(EnqueueError, match="2 of 5") as raised:
             job.enqueue_many([(number,) for number in range(5)])
-        assert [one.index for one in raised.value.failed] == [1, 3]
+        assert [entry.index for entry in raised.value.failed] == [1, 3]
         memory.run_until_idle()
-        assert [one.result() for one in raised.value.sent] == [0, 2, 4]
+        assert [handle.result() for handle in raised.value.sent] == [0, 2, 4]
 
 
 def test_an_ambiguous_send_can_be_repeated_with_the_id_of_the_error() -> None:

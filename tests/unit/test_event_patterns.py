@@ -1,4 +1,4 @@
-"""EventBridge patterns: what they match, and what is refused where they are declared."""
+"""EventBridge patterns: which events they match, and which mistakes raise at the declaration."""
 
 from __future__ import annotations
 

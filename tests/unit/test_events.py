@@ -52,7 +52,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 
 class Bench:
-    """An app in memory, and what its tasks were called with."""
+    """An app in memory, and the arguments of its tasks."""
 
     def __init__(self, *queues: Queue) -> None:
         self.app = TaskQ("shop", queues=queues or (Queue("default"),))
@@ -66,13 +66,13 @@ class Bench:
         return answer["tasks"]
 
     def run(self, given: object = EVENT) -> list[Any]:
-        """Handle an event and run its tasks; what they were called with."""
+        """Handle an event and run its tasks. Returns their arguments."""
         self.handle(given)
         self.memory.run_until_idle()
         return self.seen
 
     def messages(self, queue: str = "default") -> list[Message]:
-        return [decode(one.body) for one in self.memory.broker.messages(queue)]
+        return [decode(queued.body) for queued in self.memory.broker.messages(queue)]
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def bench() -> Iterator[Bench]:
         yield made
 
 
-# -- declaring --------------------------------------------------------------------------------------------------
+# -- declaring ----------------------------------------------------------------------------------------------------
 
 
 def test_a_task_stays_what_it_is(bench: Bench):
@@ -117,7 +117,7 @@ def test_the_order_of_the_decorators_does_not_matter(bench: Bench, options: dict
 
     bench.handle()
 
-    assert [one.task for one in bench.messages("slow")] == [store.name]
+    assert [message.task for message in bench.messages("slow")] == [store.name]
     assert list(bench.app.registry) == [store]
     assert len(bench.app.routes) == 1
 
@@ -236,7 +236,7 @@ def test_a_task_of_another_app_is_refused(bench: Bench):
         bench.app.on_event(**S3)(task)
 
 
-# -- arguments --------------------------------------------------------------------------------------------------
+# -- arguments ----------------------------------------------------------------------------------------------------
 
 
 def test_parameters_get_the_fields_of_their_names_by_their_annotations(bench: Bench):
@@ -325,7 +325,7 @@ def test_a_value_that_does_not_fit_its_annotation_is_an_error_that_names_the_par
         bench.handle()
 
 
-# -- handling ---------------------------------------------------------------------------------------------------
+# -- handling -----------------------------------------------------------------------------------------------------
 
 
 def two_tasks(bench: Bench) -> None:
@@ -388,7 +388,7 @@ def test_of_two_routes_of_one_task_the_first_declared_counts(bench: Bench):
     def store(what: str) -> None: ...
 
     assert len(bench.handle()) == 1
-    assert [one.kwargs for one in bench.messages()] == [{"what": "cats/a b.png"}]
+    assert [message.kwargs for message in bench.messages()] == [{"what": "cats/a b.png"}]
 
 
 def test_an_event_without_a_route_is_logged_and_kept_by_an_error(bench: Bench, caplog: pytest.LogCaptureFixture):
@@ -447,7 +447,7 @@ def test_a_time_without_a_zone_is_utc(bench: Bench):
     assert bench.handle(event(time="2026-11-12T00:00:00")) == bench.handle()
 
 
-# -- failing ----------------------------------------------------------------------------------------------------
+# -- failing ------------------------------------------------------------------------------------------------------
 
 
 def test_a_task_whose_arguments_do_not_fit_does_not_keep_the_others_back(bench: Bench):
@@ -459,7 +459,7 @@ def test_a_task_whose_arguments_do_not_fit_does_not_keep_the_others_back(bench: 
 
     with pytest.raises(EventError, match="1 of 3 tasks were not enqueued: bad: ArgumentsError") as raised:
         bench.handle()
-    assert raised.value.sent == [one.id for one in (*bench.messages(), *bench.messages("slow"))]
+    assert raised.value.sent == [message.id for message in (*bench.messages(), *bench.messages("slow"))]
     assert list(raised.value.failed) == ["bad"]
     assert raised.value.event_id == EVENT["id"]
 
@@ -470,7 +470,7 @@ def test_a_queue_that_does_not_exist_does_not_keep_the_others_back(bench: Bench)
 
     with pytest.raises(EventError, match="1 of 2 tasks were not enqueued: second: MissingResource"):
         bench.handle()
-    assert [one.task for one in bench.messages()] == ["first"]
+    assert [message.task for message in bench.messages()] == ["first"]
 
 
 def test_a_hook_that_refuses_one_task_does_not_keep_the_others_back(bench: Bench):
@@ -500,7 +500,7 @@ def test_a_unique_key_that_is_taken_gives_the_task_that_holds_it(bench: Bench):
     assert len(bench.messages()) == 1
 
 
-# -- starting ---------------------------------------------------------------------------------------------------
+# -- starting -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -547,7 +547,7 @@ def test_a_start_without_a_region_leaves_the_fault_to_the_first_event(
 
 
 def modules_after(code: str) -> set[str]:
-    """What is imported in a new interpreter that has run `code`."""
+    """The modules in a new interpreter that has run `code`."""
     program = f"{code}\nimport sys, json; print(json.dumps(list(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
@@ -588,7 +588,7 @@ def test_the_handler_imports_nothing_that_the_worker_s_does_not():
     }
 
 
-# -- what is shown to users -------------------------------------------------------------------------------------
+# -- views of users -----------------------------------------------------------------------------------------------
 
 
 def test_the_page_s_example_runs():

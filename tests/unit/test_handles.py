@@ -285,10 +285,10 @@ def test_the_same_task_may_be_waited_for_twice() -> None:
 
 
 def test_handles_of_two_apps_cannot_be_waited_for_together() -> None:
-    _, one, first = shop()
+    _, other, first = shop()
     _, two, second = shop()
     with first, second, pytest.raises(ConfigError, match="2 apps"):
-        wait_all([one.enqueue(1), two.enqueue(1)])
+        wait_all([other.enqueue(1), two.enqueue(1)])
 
 
 def test_handles_without_records_cannot_be_waited_for() -> None:

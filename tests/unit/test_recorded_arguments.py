@@ -112,7 +112,7 @@ def test_a_record_tells_of_the_attempts_before():
         record = app.results.get(handle.id)
         assert record is not None
         assert record.attempt == 3
-        assert [(one.attempt, one.started_at - start, one.error) for one in record.past] == [
+        assert [(attempt.attempt, attempt.started_at - start, attempt.error) for attempt in record.past] == [
             (1, 0.0, "OSError: try 1"),
             (2, 10.0, "OSError: try 2"),
         ]

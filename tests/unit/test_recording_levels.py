@@ -1,4 +1,4 @@
-"""What each recording level writes, and what it promises."""
+"""The writes of each recording level, and its guarantees."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_results_and_failures_are_kept_from_finished_on(level: str) -> None:
         assert good.result() == 7
         with pytest.raises(TaskFailed, match="negative"):
             bad.result()
-        assert [one.id for one in app.results.list(status="FAILED", task="job")] == [bad.id]
+        assert [record.id for record in app.results.list(status="FAILED", task="job")] == [bad.id]
 
 
 def test_without_a_record_result_and_status_say_why_they_cannot_be_had() -> None:
@@ -90,7 +90,7 @@ def test_a_sent_task_is_queued_to_its_handle_and_none_to_others_unless_that_is_r
         if level == "queued":
             assert found is not None
             assert found.status is State.QUEUED
-            assert [one.id for one in app.results.list(status="QUEUED")] == [handle.id]
+            assert [record.id for record in app.results.list(status="QUEUED")] == [handle.id]
         else:
             assert found is None
         if level != "none":
@@ -101,7 +101,7 @@ def test_a_queued_record_of_many_is_written_for_each_that_was_sent() -> None:
     app, job, memory = shop("queued")
     with memory:
         handles = job.enqueue_many([(number,) for number in range(5)])
-        assert {one.id for one in app.results.list(status="QUEUED")} == {handle.id for handle in handles}
+        assert {record.id for record in app.results.list(status="QUEUED")} == {handle.id for handle in handles}
 
 
 @pytest.mark.parametrize("error", [throttled(), denied(), MissingResource("no table")])

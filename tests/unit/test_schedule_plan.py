@@ -1,4 +1,4 @@
-"""What has to be done so that a store holds the schedules that are wanted, and doing it."""
+"""The changes that bring a store to the declared schedules, and making them."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Bench:
         self.store = MemorySchedules(self.clock, "shop")
 
     def put(self, *specs: ScheduleSpec) -> None:
-        for one in specs:
-            assert drive(self.store.create(one))
+        for spec in specs:
+            assert drive(self.store.create(spec))
 
     def plan(self, *wanted: ScheduleSpec, **more: Any) -> SyncPlan:
         return drive(plan(wanted, self.store, MINE, self.flow, self.clock, **more))
@@ -54,7 +54,7 @@ class Bench:
         cursor: str | None = None
         while True:
             page, cursor = drive(self.store.page(prefix, cursor))
-            names += [one.name.removeprefix(MINE) for one in page]
+            names += [entry.name.removeprefix(MINE) for entry in page]
             if cursor is None:
                 return names
 
@@ -75,8 +75,8 @@ def short(planned: SyncPlan) -> tuple[list[str], list[tuple[str, list[str]]], li
     def cut(names: Sequence[str]) -> list[str]:
         return [name.removeprefix(MINE) for name in names]
 
-    updates = [(one.spec.name.removeprefix(MINE), one.fields) for one in planned.update]
-    return cut([one.name for one in planned.create]), updates, cut(planned.remove), cut(planned.unchanged)
+    updates = [(update.spec.name.removeprefix(MINE), update.fields) for update in planned.update]
+    return cut([created.name for created in planned.create]), updates, cut(planned.remove), cut(planned.unchanged)
 
 
 # -- planning -------------------------------------------------------------------------------------------------------
@@ -212,9 +212,9 @@ def test_a_plan_is_carried_out_and_the_next_one_is_empty(bench: Bench) -> None:
 def test_a_plan_may_be_carried_out_twice_and_at_the_same_time(bench: Bench) -> None:
     bench.put(spec("other"), spec("old"))
     wanted = spec("other", expression="rate(2 hours)"), spec("new")
-    one, two = bench.plan(*wanted), bench.plan(*wanted)
+    first_plan, two = bench.plan(*wanted), bench.plan(*wanted)
 
-    first, second = bench.apply(one), bench.apply(two)
+    first, second = bench.apply(first_plan), bench.apply(two)
 
     assert sorted(first.changed) == sorted(second.changed)
     assert bench.plan(*wanted).size == 0
@@ -236,10 +236,10 @@ def test_a_run_that_broke_off_is_finished_by_the_next(bench: Bench) -> None:
     create = bench.store.create
     left = iter(range(10))
 
-    async def breaks(one: ScheduleSpec) -> bool:
+    async def breaks(spec: ScheduleSpec) -> bool:
         if next(left, None) is None:
             raise ConnectionResetError
-        return await create(one)
+        return await create(spec)
 
     bench.store.create = breaks  # type: ignore[method-assign]  # where it breaks off
     with pytest.raises(ConnectionResetError):
@@ -294,10 +294,10 @@ def test_a_listing_begins_anew_where_its_next_page_is_gone(bench: Bench, monkeyp
 def test_one_schedule_that_fails_does_not_keep_the_others(bench: Bench) -> None:
     create = bench.store.create
 
-    async def create_but_one(one: ScheduleSpec) -> bool:
-        if one.name.endswith("bad"):
+    async def create_but_one(spec: ScheduleSpec) -> bool:
+        if spec.name.endswith("bad"):
             raise AwsError("create_schedule", "InternalServerException", "injected", status=500, transient=True)
-        return await create(one)
+        return await create(spec)
 
     bench.store.create = create_but_one  # type: ignore[method-assign]  # the fault
     seen: list[tuple[int, int]] = []
@@ -314,8 +314,8 @@ def test_one_schedule_that_fails_does_not_keep_the_others(bench: Bench) -> None:
 def test_a_fault_of_all_ends_it_early(bench: Bench) -> None:
     tried = []
 
-    async def fails(one: ScheduleSpec) -> bool:
-        tried.append(one.name)
+    async def fails(spec: ScheduleSpec) -> bool:
+        tried.append(spec.name)
         raise AwsError("create_schedule", "AccessDeniedException", "injected", status=403)
 
     bench.store.create = fails  # type: ignore[method-assign]  # the fault
@@ -327,7 +327,7 @@ def test_a_fault_of_all_ends_it_early(bench: Bench) -> None:
 
 
 def test_a_missing_group_ends_it_at_once(bench: Bench) -> None:
-    async def missing(one: ScheduleSpec) -> bool:
+    async def missing(spec: ScheduleSpec) -> bool:
         raise MissingResource("schedule group 'shop' does not exist")
 
     planned = bench.plan(spec("a"))
@@ -363,9 +363,9 @@ def test_an_app_is_synced_and_a_next_version_of_it_is_too(bench: Bench) -> None:
     changed = drive(sync(second, second.services.blocking()))
 
     assert (len(made.applied.changed), again.size) == (2, 0)
-    names = [*(one.name for one in changed.plan.create), *changed.plan.remove]
+    names = [*(created.name for created in changed.plan.create), *changed.plan.remove]
     assert [name.rpartition("-")[0] for name in names] == ["d-shop.weekly", "d-shop.nightly"]
-    assert [one.fields for one in changed.plan.update] == [["expression"]]
+    assert [update.fields for update in changed.plan.update] == [["expression"]]
     assert [name.rpartition("-")[0] for name in bench.names()] == ["job", "weekly", "r"]
 
 

@@ -66,7 +66,7 @@ def stored(memory: InMemory, handle: ScheduleHandle) -> ScheduleSpec:
     return found.spec
 
 
-# -- declared in code -----------------------------------------------------------------------------------------------
+# -- declared in code ---------------------------------------------------------------------------------------------
 
 
 def test_a_schedule_of_a_task_becomes_one_whole_message_without_id_or_time(app: TaskQ) -> None:
@@ -100,7 +100,7 @@ def test_a_task_has_as_many_schedules_as_it_is_given_each_with_its_arguments(app
     assert (envelope(nightly)["args"], envelope(nightly)["kwargs"]) == (["eu"], {"deep": True})
     assert (hourly.enabled, nightly.enabled) == (True, False)
     assert nightly.name.startswith("d-shop.nightly-")
-    assert [one.name for one in app.schedules] == [hourly.name, nightly.name]
+    assert [schedule.name for schedule in app.schedules] == [hourly.name, nightly.name]
 
 
 def test_start_end_and_window_are_the_schedules_jitter_is_the_messages(app: TaskQ) -> None:
@@ -142,7 +142,7 @@ def test_app_schedule_declares_the_same_for_a_task_its_name_a_variant_or_a_refer
     assert [spec.queue for spec in specs] == ["default", "default", "slow", "default"]
     assert [envelope(spec)["task"] for spec in specs] == ["shop:job", "shop:job", "shop:job", "other:job"]
     assert [envelope(spec).get("args") for spec in specs] == [[1], [2], [3], None]
-    assert [one.task for one in app.schedules] == [envelope(spec)["task"] for spec in specs]
+    assert [schedule.task for schedule in app.schedules] == [envelope(spec)["task"] for spec in specs]
 
 
 def test_the_context_is_no_argument_of_a_schedule(app: TaskQ, memory: InMemory) -> None:
@@ -208,7 +208,7 @@ async def test_async_code_collects_the_same(app: TaskQ) -> None:
         specs = await adeclared_specs(app, await app.services.on_loop())
 
     assert [spec.expression for spec in specs] == ["rate(1 hour)", "rate(2 hours)"]
-    assert [envelope(spec)["schedule"]["name"] for spec in specs] == [one.name for one in app.schedules]
+    assert [envelope(spec)["schedule"]["name"] for spec in specs] == [schedule.name for schedule in app.schedules]
 
 
 def test_the_messages_group_is_the_configured_one_else_the_prefix() -> None:
@@ -224,13 +224,13 @@ def test_the_messages_group_is_the_configured_one_else_the_prefix() -> None:
 def lone_job(number: int = 0) -> None: ...
 
 
-# -- names ----------------------------------------------------------------------------------------------------------
+# -- names --------------------------------------------------------------------------------------------------------
 
 
 def names(*schedules: Any, name: str = "shop:job", app: str = "shop") -> list[str]:
     declaring = TaskQ(app)
     declaring.task(name=name, schedule=list(schedules))(lone_job)
-    return [one.name for one in declaring.schedules]
+    return [declared.name for declared in declaring.schedules]
 
 
 def test_a_name_stays_when_expression_and_arguments_change() -> None:
@@ -270,10 +270,10 @@ def test_a_module_that_is_imported_again_declares_its_schedules_anew() -> None:
     finally:
         del sys.modules[module.__name__]
 
-    assert [one.when.expression for one in app.schedules] == ["rate(1 hour)", "rate(2 hours)"]
+    assert [declared.when.expression for declared in app.schedules] == ["rate(1 hour)", "rate(2 hours)"]
 
 
-# -- what is refused where it is declared -----------------------------------------------------------------------------
+# -- mistakes that raise at the declaration -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_arguments_of_an_annotation_defined_later_are_checked_at_first_use(app: 
 
 
 def test_options_are_checked_at_once_even_where_arguments_cannot_be(app: TaskQ) -> None:
-    def job(number: Later) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # what is tested
+    def job(number: Later) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # the test is about it
 
     with pytest.raises(ConfigError, match="delay=60 on a schedule"):
         app.task(delay=60, schedule=HOURLY)(job)
@@ -416,15 +416,15 @@ def test_text_that_the_clock_would_replace_is_refused(app: TaskQ) -> None:
 
 
 def test_a_schedule_is_a_frozen_value() -> None:
-    one = Schedule(HOURLY, [1], {"a": 2}, name="x")
+    schedule = Schedule(HOURLY, [1], {"a": 2}, name="x")
 
-    assert one == Schedule(rate(hours=1), (1,), {"a": 2}, name="x")
+    assert schedule == Schedule(rate(hours=1), (1,), {"a": 2}, name="x")
     with pytest.raises(AttributeError):
-        one.name = "y"  # type: ignore[misc]  # what is tested
+        schedule.name = "y"  # type: ignore[misc]  # the test is about it
 
 
 @pytest.mark.parametrize(
-    ("one", "text"),
+    ("schedule", "text"),
     [
         (Schedule(HOURLY), "Schedule(rate('1 hour'))"),
         (
@@ -434,12 +434,12 @@ def test_a_schedule_is_a_frozen_value() -> None:
         (Schedule(HOURLY, (), {"a": [2]}, misfire="all"), "Schedule(rate('1 hour'), (), {'a': [2]}, misfire='all')"),
     ],
 )
-def test_a_schedule_can_be_hashed_copied_pickled_and_read(one: Schedule, text: str) -> None:
-    copy = pickle.loads(pickle.dumps(one))
+def test_a_schedule_can_be_hashed_copied_pickled_and_read(schedule: Schedule, text: str) -> None:
+    copy = pickle.loads(pickle.dumps(schedule))
 
-    assert copy == one == deepcopy(one)
-    assert len({copy, one, Schedule(rate("2 hours"))}) == 2
-    assert repr(one) == text
+    assert copy == schedule == deepcopy(schedule)
+    assert len({copy, schedule, Schedule(rate("2 hours"))}) == 2
+    assert repr(schedule) == text
 
 
 def test_an_app_without_schedules_imports_nothing_of_them() -> None:
@@ -453,7 +453,7 @@ def test_an_app_without_schedules_imports_nothing_of_them() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-# -- made at run time -------------------------------------------------------------------------------------------------
+# -- made at run time ---------------------------------------------------------------------------------------------
 
 
 def test_a_schedule_made_at_run_time_runs_the_task_at_its_times(app: TaskQ, memory: InMemory) -> None:
@@ -497,7 +497,7 @@ def test_what_has_a_last_run_is_removed_after_it(app: TaskQ, memory: InMemory) -
     ending = job.schedule(rate("1 hour", end=NOW + timedelta(days=1)))
     endless = job.schedule(HOURLY)
 
-    assert [stored(memory, one).delete_after for one in (once, ending, endless)] == [True, True, False]
+    assert [stored(memory, handle).delete_after for handle in (once, ending, endless)] == [True, True, False]
 
 
 def test_with_an_id_a_schedule_can_be_made_again_and_found_again(app: TaskQ, memory: InMemory) -> None:
@@ -595,9 +595,9 @@ def test_wrong_arguments_and_options_are_refused_at_run_time(app: TaskQ, memory:
     job = app.task(lone_job)
 
     with pytest.raises(ArgumentsError, match="'number'"):
-        job.schedule(HOURLY, "one")  # type: ignore[arg-type]  # what is tested
+        job.schedule(HOURLY, "one")  # type: ignore[arg-type]  # the test is about it
     with pytest.raises(ConfigError, match="leave out the quotes"):
-        job.schedule("rate(1 hour)")  # type: ignore[arg-type]  # what is tested
+        job.schedule("rate(1 hour)")  # type: ignore[arg-type]  # the test is about it
     with pytest.raises(ConfigError, match="delay=60 on a schedule"):
         job.with_options(delay=60).schedule(HOURLY)
     with pytest.raises(ConfigError, match="unique_key='a' on a schedule"):
@@ -628,7 +628,7 @@ def test_without_a_scheduler_the_error_names_the_variables(monkeypatch: pytest.M
         app.schedule_handle("r-shop.job-1").next_run()
 
 
-# -- handles ----------------------------------------------------------------------------------------------------------
+# -- handles ------------------------------------------------------------------------------------------------------
 
 
 def test_a_paused_schedule_has_no_next_run_until_it_is_resumed(app: TaskQ, memory: InMemory) -> None:
@@ -771,7 +771,7 @@ def test_a_change_that_does_not_fit_is_refused(app: TaskQ, memory: InMemory) -> 
     with pytest.raises(PayloadTooLarge, match="a schedule carries"):
         app.ref("other:job").schedule(HOURLY, "a").update(args=("x" * 250_000,))
     with pytest.raises(ConfigError, match="must be cron"):
-        expiring.update(when="1 hour")  # type: ignore[arg-type]  # what is tested
+        expiring.update(when="1 hour")  # type: ignore[arg-type]  # the test is about it
 
 
 def test_the_handle_of_a_declared_schedule_knows_its_task(app: TaskQ, memory: InMemory) -> None:

@@ -151,29 +151,29 @@ def arrived(annotation: Any, value: Any) -> Any:
     return got
 
 
-def same(one: Any, other: Any) -> bool:
+def same(value: Any, other: Any) -> bool:
     """Equality that tells types, signs, scales and offsets apart, written independently of the library's."""
-    if type(one) is not type(other):
+    if type(value) is not type(other):
         return False
-    if isinstance(one, dict):
+    if isinstance(value, dict):
         keys = {key: key for key in other}
-        return len(one) == len(other) and all(
-            key in keys and same(key, keys[key]) and same(one[key], other[key]) for key in one
+        return len(value) == len(other) and all(
+            key in keys and same(key, keys[key]) and same(value[key], other[key]) for key in value
         )
-    if isinstance(one, (set, frozenset)):
-        return same(dict.fromkeys(one), dict.fromkeys(other))
-    if isinstance(one, (list, tuple, deque)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if dataclasses.is_dataclass(one):
-        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one))
-    if isinstance(one, pydantic.BaseModel):
-        return same(one.__dict__, other.__dict__)
-    if isinstance(one, datetime | time):
-        return one == other and one.utcoffset() == other.utcoffset()
-    return one == other and (repr(one) == repr(other) or isinstance(one, Base))
+    if isinstance(value, (set, frozenset)):
+        return same(dict.fromkeys(value), dict.fromkeys(other))
+    if isinstance(value, (list, tuple, deque)):
+        return len(value) == len(other) and all(map(same, value, other))
+    if dataclasses.is_dataclass(value):
+        return all(same(getattr(value, field.name), getattr(other, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, pydantic.BaseModel):
+        return same(value.__dict__, other.__dict__)
+    if isinstance(value, datetime | time):
+        return value == other and value.utcoffset() == other.utcoffset()
+    return value == other and (repr(value) == repr(other) or isinstance(value, Base))
 
 
-# What travels. ---------------------------------------------------------------------------------------------------
+# Values that are restored. ---------------------------------------------------------------------------------------
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=15)
 GREATEST, LEAST = 10**4300 - 1, 1 - 10**4299  # 4300 characters
@@ -214,7 +214,7 @@ PLAIN: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (list[str | None], st.lists(st.none() | TEXT)),
     (dict[str, float], st.dictionaries(TEXT, FLOATS)),
     (dict[str, list[bool]], st.dictionaries(TEXT, st.lists(st.booleans()))),
-    (Optional[int], st.none() | INTEGERS),  # noqa: UP045  # the old spelling is what is tested
+    (Optional[int], st.none() | INTEGERS),  # noqa: UP045  # the test is about the old spelling
     (
         int | float | str | bool | list[int] | dict[str, Any],
         st.booleans() | INTEGERS | FLOATS | TEXT | st.lists(INTEGERS),
@@ -347,7 +347,7 @@ def nested(levels: int) -> Any:
     return value
 
 
-# What is refused. ------------------------------------------------------------------------------------------------
+# Values that raise. ----------------------------------------------------------------------------------------------
 
 NAN, INFINITY = float("nan"), float("inf")
 LOOP: list[Any] = []
@@ -356,9 +356,9 @@ EXCLUDED = Model(id=1, at=datetime(2026, 1, 1), hidden=5)
 SECRETIVE = Model(id=1, at=datetime(2026, 1, 1))
 SECRETIVE._secret = 5
 ALTERED = Base(x=1)
-ALTERED.x = "1"  # type: ignore[assignment]  # what a careless caller does
+ALTERED.x = "1"  # type: ignore[assignment]  # as a careless caller does
 EXTENDED = Order(UUID(int=1), Decimal(1))
-EXTENDED.note = "lost"  # type: ignore[attr-defined]  # what a careless caller does
+EXTENDED.note = "lost"  # type: ignore[attr-defined]  # as a careless caller does
 
 REFUSED: list[tuple[Any, Any, str]] = [
     # the wrong type
@@ -459,7 +459,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Base, ALTERED, "x: Input should be a valid integer"),
     (Open, Open(x=1, y=UUID(int=1)), "'y'"),
     (Order, EXTENDED, "'note' is lost"),
-    (Order, Order(UUID(int=1), 1.0), "'total'"),  # type: ignore[arg-type]  # the mistake is what is tested
+    (Order, Order(UUID(int=1), 1.0), "'total'"),  # type: ignore[arg-type]  # the test is about the mistake
     (Slotted, Slotted(1, {1: 2}), "'y'"),
     (Options, {"width": 1, "height": 2}, "'height' is lost"),
     (pydantic.SecretStr, pydantic.SecretStr("hush"), "becomes"),
@@ -587,13 +587,13 @@ BROAD = [
 COMPILED = [signature_of(annotation) for annotation in BROAD]
 
 
-def same_but_for_floats(one: Any, other: Any) -> bool:
+def same_but_for_floats(value: Any, other: Any) -> bool:
     """`same`, but an int may have become that float."""
-    if type(one) is float and type(other) is int:
-        return one == other
-    if type(one) is type(other) and isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same_but_for_floats, one, other))
-    return same(one, other)
+    if type(value) is float and type(other) is int:
+        return value == other
+    if type(value) is type(other) and isinstance(value, (list, tuple)):
+        return len(value) == len(other) and all(map(same_but_for_floats, value, other))
+    return same(value, other)
 
 
 class TestAnythingAtAll:
@@ -827,7 +827,7 @@ class TestCompiling:
         assert signature.encode_result(date(2026, 1, 1)) == '"2026-01-01"'
 
     def test_no_annotation_means_plain_json(self) -> None:
-        def task(a, *b, **c): ...  # type: ignore[no-untyped-def]  # what is tested
+        def task(a, *b, **c): ...  # type: ignore[no-untyped-def]  # the test is about it
 
         signature = compile_signature(task, skip_first=False)
         assert arrive(signature, [1], "x", y=None) == (([1], "x"), {"y": None})
@@ -853,7 +853,7 @@ class TestCompiling:
 
 
 class TestSameness:
-    """What pydantic gets right today is compared nevertheless."""
+    """Values that pydantic restores today are compared too."""
 
     @pytest.mark.parametrize(
         ("sent", "arrived"),
@@ -888,7 +888,7 @@ class TestSameness:
 
 
 def run(code: str) -> str:
-    """What a fresh interpreter prints for `code`."""
+    """The output of a fresh interpreter for `code`."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60
     )

@@ -198,7 +198,7 @@ def test_a_message_of_the_version_before_is_read_with_all_fields_set() -> None:
     signature = compile_signature(task, skip_first=False)
     [patch], _ = signature.decode([{"a": 1, "b": None, "tags": []}], {})
     assert patch.model_fields_set == {"a", "b", "tags"}
-    # And the version before reads ours: what is left out has its default there too.
+    # The version before reads ours: a field that is left out has its default there too.
     assert signature.encode((Patch(a=1),), {}) == ([{"a": 1}], {})
 
 

@@ -1,4 +1,4 @@
-"""Declaring tasks and sending them: what is refused, where, and that nothing was sent then."""
+"""Declaring tasks and sending them: which mistakes raise, where, and that nothing was sent then."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ def test_calls_bring_their_own_options(app: TaskQ, resize: Any) -> None:
                 ("c.png", 3),
             ]
         )
-        assert [(one.id, one.queue) for one in handles[:2]] == [("a", "slow"), ("b", "default")]
+        assert [(handle.id, handle.queue) for handle in handles[:2]] == [("a", "slow"), ("b", "default")]
         memory.run_until_idle(travel=True)
-        assert [one.result() for one in handles] == ["a.png@1/80", "b.png@2/3", "c.png@3/80"]
+        assert [handle.result() for handle in handles] == ["a.png@1/80", "b.png@2/3", "c.png@3/80"]
 
 
 @pytest.mark.parametrize("many", [1, 2])
@@ -166,7 +166,7 @@ def test_entries_that_share_an_id_are_refused(app: TaskQ, resize: Any, many: int
     with in_memory(app) as memory:
         sender = resize.with_options(id="same")
         if many == 1:
-            assert [one.id for one in sender.enqueue_many([("a.png", 1)])] == ["same"]
+            assert [handle.id for handle in sender.enqueue_many([("a.png", 1)])] == ["same"]
             return
         with pytest.raises(ConfigError, match="share ids"):
             sender.enqueue_many([("a.png", 1), ("b.png", 2)])
@@ -251,7 +251,7 @@ def test_a_parameter_that_cannot_travel_is_refused_at_the_declaration(app: TaskQ
 
 def test_an_annotation_may_name_what_is_defined_further_down(app: TaskQ) -> None:
     @app.task(name="later")
-    def later(item: Item) -> int:  # noqa: F821  # that is what is tested
+    def later(item: Item) -> int:  # noqa: F821  # the test is about it
         return item.price
 
     with pytest.raises(ConfigError, match="'Item', which does not exist"):

@@ -77,13 +77,13 @@ class Shop:
         self.memory.run_until_idle()
 
     def bodies(self, queue: str = "default") -> list[Message]:
-        return [decode(one.body) for one in self.memory.broker.messages(queue)]
+        return [decode(queued.body) for queued in self.memory.broker.messages(queue)]
 
     def lock(self, key: str = "k", task: str = "job") -> KeyLock | None:
         return self.results._keys.get((task, key))
 
     def end_without_freeing(self, id: str, state: State = State.SUCCEEDED) -> None:
-        """What a worker leaves that crashed between the end of the task and the freeing of its key."""
+        """The state after a worker crashed between the end of the task and the freeing of its key."""
         now = self.memory.clock.time()
         claim = Claim(id, 0, "job", "default", "gone", now, now + 60, 5, now + 20 * DAY, now)
         drive(self.results.claim(claim))
@@ -291,7 +291,7 @@ def test_each_entry_is_judged_by_its_own_policy_where_another_call_was_first(sho
     first = shop.job.enqueue()
     with pytest.raises(EnqueueError) as caught:
         shop.task.enqueue_many([shop.job.with_options(unique="raise").call(1), shop.job.call(2)])
-    assert [one.index for one in caught.value.failed] == [0]
+    assert [entry.index for entry in caught.value.failed] == [0]
     assert [handle.id for handle in caught.value.sent] == [first.id]
 
 
@@ -299,7 +299,7 @@ def test_entries_whose_first_was_refused_are_refused_with_it(shop: Shop) -> None
     shop.broker.refuse = lambda out: REFUSED
     with pytest.raises(EnqueueError) as caught:
         shop.task.enqueue_many([shop.job.call(1), shop.job.call(2)])
-    assert [(one.index, one.code) for one in caught.value.failed] == [(0, "Nope"), (1, "Nope")]
+    assert [(entry.index, entry.code) for entry in caught.value.failed] == [(0, "Nope"), (1, "Nope")]
     assert shop.lock() is None
 
 
@@ -481,7 +481,7 @@ async def test_a_key_that_cannot_be_freed_does_not_keep_the_message(caplog: pyte
     with caplog.at_level(logging.WARNING):
         assert await rig.run(job, unique_key="k") == Done()
     assert "the unique key 'k' of task job task-1 could not be freed now" in caplog.text
-    assert await rig.run(job, unique_key="k") == Done()  # the duplicate finds the end, and frees what it left
+    assert await rig.run(job, unique_key="k") == Done()  # the duplicate finds the record ended, and frees its key
     assert rig.results._keys == {}
 
 
@@ -524,7 +524,7 @@ def test_of_several_who_find_the_task_ended_one_takes_the_key_over(shop: Shop) -
 
     shop.results.get = get  # type: ignore[method-assign]  # acts between two calls
     assert shop.job.enqueue(3).id == others[0].id != first.id
-    assert [one.args for one in shop.bodies()] == [[], [2]]
+    assert [message.args for message in shop.bodies()] == [[], [2]]
 
 
 def test_the_key_is_free_after_its_time_to_live_whatever_became_of_the_task(shop: Shop) -> None:
@@ -574,7 +574,7 @@ def test_after_a_minute_the_next_caller_sends_the_task_again_under_the_same_id(s
     id = interrupted(shop, after=False)
     shop.travel(RESEND_AFTER_SECONDS)
     assert shop.job.with_options(unique=policy).enqueue(2).id == id
-    assert [(one.id, one.args) for one in shop.bodies()] == [(id, [2])]
+    assert [(message.id, message.args) for message in shop.bodies()] == [(id, [2])]
     lock = shop.lock()
     assert lock is not None
     assert (lock.id, lock.confirmed) == (id, True)
@@ -587,7 +587,7 @@ def test_what_was_sent_twice_runs_once(shop: Shop) -> None:
     id = interrupted(shop, after=True)
     shop.travel(RESEND_AFTER_SECONDS)
     assert shop.job.enqueue(2).id == id
-    assert [one.id for one in shop.bodies()] == [id, id]
+    assert [message.id for message in shop.bodies()] == [id, id]
     shop.run()
     assert shop.runs == [(id, 1)]
 
@@ -682,7 +682,7 @@ def test_a_late_refusal_does_not_free_the_key_of_who_sent_again(shop: Shop) -> N
     lock = shop.lock()
     assert lock is not None
     assert lock.confirmed
-    assert [one.id for one in shop.bodies()] == [lock.id]
+    assert [message.id for message in shop.bodies()] == [lock.id]
 
 
 def test_an_enqueue_repeated_with_its_own_id_is_ours(shop: Shop) -> None:
@@ -703,7 +703,7 @@ def test_an_enqueue_repeated_with_its_own_id_is_ours(shop: Shop) -> None:
 def test_a_lock_is_tried_again_over_faults_and_a_lost_answer_is_ours(shop: Shop, after: bool) -> None:
     shop.results.fail("lock_key", throttled("put_item"), times=3, after=after)
     handle = shop.job.with_options(unique="raise").enqueue()
-    assert [one.id for one in shop.bodies()] == [handle.id]
+    assert [message.id for message in shop.bodies()] == [handle.id]
 
 
 @pytest.mark.parametrize(("error", "times"), [(throttled("put_item"), 4), (denied("put_item"), 1)])
@@ -730,7 +730,7 @@ def test_a_record_that_cannot_be_read_fails_that_entry_alone(shop: Shop) -> None
     shop.results.fail("get", denied("get_item"))
     with pytest.raises(EnqueueError) as caught:
         shop.task.enqueue_many([shop.job.call(1), shop.task.call(2)])
-    assert [one.index for one in caught.value.failed] == [0]
+    assert [entry.index for entry in caught.value.failed] == [0]
     lock = shop.lock()
     assert lock is not None
     assert lock.id == first.id
@@ -756,11 +756,11 @@ def test_a_key_that_changes_with_every_look_is_an_error(shop: Shop) -> None:
 def hook(change: Callable[[Message], Message], *, plain: bool = False) -> Middleware:
     class Async(Middleware):
         async def dispatch(self, message: Message, call_next: Any) -> Message:  # type: ignore[override]  # async
-            return await call_next(change(message))  # type: ignore[no-any-return]  # what it was given
+            return await call_next(change(message))  # type: ignore[no-any-return]  # as it was passed
 
     class Plain(Middleware):
         def dispatch(self, message: Message, call_next: Any) -> Message:
-            return call_next(change(message))  # type: ignore[no-any-return]  # what it was given
+            return call_next(change(message))  # type: ignore[no-any-return]  # as it was passed
 
     return Plain() if plain else Async()
 
@@ -830,9 +830,9 @@ def test_a_hook_that_sends_again_after_doubt_leaves_the_doubt() -> None:
     class Twice(Middleware):
         def dispatch(self, message: Message, call_next: Any) -> Message:
             try:
-                return call_next(message)  # type: ignore[no-any-return]  # what it was given
+                return call_next(message)  # type: ignore[no-any-return]  # as it was passed
             except Exception:
-                return call_next(message)  # type: ignore[no-any-return]  # what it was given
+                return call_next(message)  # type: ignore[no-any-return]  # as it was passed
 
     with Shop(Twice()) as made:
         refusals = iter([AMBIGUOUS, REFUSED])

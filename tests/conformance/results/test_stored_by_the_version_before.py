@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from record_builders import NOW, TTL, a_claim, retrying
-from taskq_sls.scheduler.clock_state import Change
-from taskq_sls.scheduler.clock_state_table import TableClockState
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers import dead_letters
@@ -27,6 +25,7 @@ from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.records import Claimed, Fence, KeyLock, PastAttempt, TaskRecord
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.scheduler.firing import receive
+from taskq_sls.scheduler.last_firings_table import TableLastFirings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -336,11 +335,11 @@ async def test_counters_are_read_and_added_to(stored: DynamoResults, span: int) 
     assert await stored.metrics.read("shop", span, start, end, now=NOW) == [(key, COUNTERS._replace(started=8))]
 
 
-async def test_the_state_of_a_local_clock_is_read(blocking_aws: BlockingAws, table: str) -> None:
-    state = TableClockState(blocking_aws.client("dynamodb"), blocking_aws.flow, table, "shop", blocking_aws.describe)
-    assert await state.clock_alive(NOW + 30)
-    assert await state.changes(NOW) == [Change("d-report", NOW + 1)]
-    assert await state.last_fired() == {"d-report": NOW - 60}
+async def test_the_last_firings_of_a_local_clock_are_read(blocking_aws: BlockingAws, table: str) -> None:
+    client, flow = blocking_aws.client("dynamodb"), blocking_aws.flow
+    last_firings = TableLastFirings(client, flow, table, "shop", blocking_aws.describe)
+    # The version before kept two more kinds of items beside them, which expire within an hour.
+    assert await last_firings.read() == await last_firings.read(["d-report"]) == {"d-report": NOW - 60}
 
 
 @pytest.mark.parametrize("kind", MESSAGES)

@@ -1,4 +1,4 @@
-"""The one clock. Everything that asks for the time or sleeps does it here, so tests can travel."""
+"""The clock. All code reads the time and sleeps through it, so that tests can move time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time in epoch seconds, and the two ways to let it pass."""
+    """Wall time in epoch seconds, and two ways to sleep."""
 
     def time(self) -> float: ...
 
@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The clock of the machine."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told, or when somebody sleeps on it.
+    """A clock that moves only by `travel`, `travel_to` and sleeping.
 
     Args:
         start: epoch seconds at the beginning.

@@ -1,10 +1,10 @@
-"""Concurrent callers of one event loop share requests, and each gets the answer to its own entry.
+"""Lets concurrent callers on one event loop share requests. Each caller waits for the answer to its own entry.
 
-Nothing outlives the call that brought it: every caller waits for the answer to its own entry. A full batch goes at
-once, a partial one waits for nothing but a request that is under way already; so a single caller waits for nobody.
+A full batch is sent at once. A partial batch waits only for a request that is already under way, so a single caller does
+not wait at all.
 
-A request of one caller runs in a copy of that caller's context, so that a tracer finds the caller's span. A shared one
-runs in a context of the variables on which its callers agree, such as the span around a ``gather``.
+A request of one caller runs in a copy of that caller's context, so that a tracer finds the caller's span. A shared
+request runs in a context with the variables that all its callers have in common, such as the span around a ``gather``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ A = TypeVar("A")
 
 
 class _Waiting(NamedTuple, Generic[T, A]):
-    """An entry, the future that gets its answer, and the context of its caller."""
+    """An entry, the future for its answer, and the context of its caller."""
 
     entry: T
     answer: asyncio.Future[A]
@@ -29,10 +29,10 @@ class _Waiting(NamedTuple, Generic[T, A]):
 
 
 class RequestBatcher(Generic[T, A]):
-    """The entries that wait for a request.
+    """Collects entries and sends them in batches.
 
     Args:
-        send: makes one request, and answers for each of its entries; what it raises, it raises for each.
+        send: makes one request, and returns an answer for each entry. If it raises, every caller gets the error.
         batch: most entries of a request.
         in_flight: most requests at once.
     """
@@ -40,20 +40,20 @@ class RequestBatcher(Generic[T, A]):
     def __init__(self, send: Callable[[list[T]], Awaitable[list[A]]], batch: int, in_flight: int) -> None:
         self._request = send
         self._batch = batch
-        self._most = in_flight
+        self._max_running = in_flight
         self._waiting: deque[_Waiting[T, A]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._flush_soon = False
 
     async def send(self, entry: T) -> A:
-        """Send one entry with whatever else is on its way."""
+        """Send an entry, together with those of other callers."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
         self._waiting.append(_Waiting(entry, answer, contextvars.copy_context()))
         if len(self._waiting) >= self._batch:
             self._start(full=True)
         elif not self._running and not self._flush_soon:
-            # The callers that are ready to run now come along.
+            # Let the other callers that are ready to run add their entries first.
             self._flush_soon = True
             loop.call_soon(self._flush)
         return await answer
@@ -63,10 +63,12 @@ class RequestBatcher(Generic[T, A]):
         self._start(full=bool(self._running))
 
     def _start(self, *, full: bool) -> None:
-        """Start requests for what waits; with `full`, for full batches only."""
-        while self._waiting and len(self._running) < self._most and (len(self._waiting) >= self._batch or not full):
+        """Start requests for the waiting entries; with `full`, for full batches only."""
+        while (
+            self._waiting and len(self._running) < self._max_running and (len(self._waiting) >= self._batch or not full)
+        ):
             entries = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-            # A caller that was cancelled before the request began has sent nothing.
+            # Entries of cancelled callers are not sent.
             entries = [entry for entry in entries if not entry.answer.done()]
             if entries:
                 self._start_request(entries)
@@ -78,7 +80,7 @@ class RequestBatcher(Generic[T, A]):
             # Without the argument `context`, which task factories written before Python 3.11 do not take.
             context = _shared_context([entry.context for entry in entries])
             task = context.run(asyncio.get_running_loop().create_task, request)
-            task.add_done_callback(functools.partial(self._ended, entries))  # a factory may return something else
+            task.add_done_callback(functools.partial(self._ended, entries))  # a factory may return another kind of task
         except BaseException as error:
             request.close()
             _fail(entries, error)
@@ -89,8 +91,7 @@ class RequestBatcher(Generic[T, A]):
 
     def _ended(self, entries: list[_Waiting[T, A]], task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        # Cancelled when the loop is closed, perhaps before it began. A fault, such as a queue that does not exist, is
-        # raised to each caller.
+        # A task is cancelled, perhaps before it began, when the loop is closed.
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             _fail(entries, error)
@@ -104,7 +105,7 @@ class RequestBatcher(Generic[T, A]):
 
 
 def _fail(entries: Sequence[_Waiting[T, A]], error: BaseException) -> None:
-    """Raise `error` to every caller that has no answer yet."""
+    """Raise `error` in every caller without an answer."""
     for entry in entries:
         if entry.answer.done():
             continue
@@ -115,7 +116,7 @@ def _fail(entries: Sequence[_Waiting[T, A]], error: BaseException) -> None:
 
 
 def _shared_context(contexts: Sequence[contextvars.Context]) -> contextvars.Context:
-    """The context of a request: its only caller's, or one with the variables that are the same object to all callers."""
+    """The context of a request: that of its only caller, or one with the variables that all callers share."""
     first, *others = contexts
     if not others:
         return first

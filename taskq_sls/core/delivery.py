@@ -1,8 +1,9 @@
-"""A received message, and what can become of it."""
+"""A received message, and the possible outcomes of processing it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .message import ErrorInfo
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class Delivery(NamedTuple):
     """One received message, the same whether it came from ReceiveMessage or a Lambda record.
 
-    Times are epoch seconds. `queue` is the logical name the app knows (physical where it does not).
+    Times are epoch seconds. `queue` is the logical name, or the physical one if the app does not declare the queue.
     """
 
     queue: str
@@ -27,32 +28,16 @@ class Delivery(NamedTuple):
     attributes: Mapping[str, str] = {}
 
 
-class _Bare:
-    """An outcome that says no more than what it is. No tuple, since empty tuples of all types are equal."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
-
-class Done(_Bare):
-    """The outcome is durable (or the message is a harmless duplicate): delete the message."""
-
-    __slots__ = ()
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The result is stored, or the message is a duplicate: delete the message."""
 
 
 class RetryIn(NamedTuple):
-    """Hide the message for `delay` seconds, then it comes again.
+    """Set the visibility timeout to `delay` seconds, after which the message is redelivered.
 
-    Where `later` is set, make that one-time schedule, which brings the message anew, and delete this one then; if it
-    cannot be made, hide all the same.
+    If `later` is given, make that one-time schedule, which sends the message again, and delete this one. If the schedule
+    cannot be made, change the visibility timeout all the same.
     """
 
     delay: float
@@ -61,9 +46,9 @@ class RetryIn(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """Copy the message to the dead-letter queue with its reason; only then delete it.
+    """Copy the message with the reason to the dead-letter queue, and only then delete it.
 
-    `recorded` tells that the table holds the failure: without a dead-letter queue it is then done all the same.
+    `recorded`: the table holds the failure, so a message without a dead-letter queue is deleted without a copy.
     """
 
     reason: str
@@ -73,15 +58,14 @@ class DeadLetter(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Not started: give the message back, visible again after `delay` seconds."""
+    """Return a message that was not started to its queue, visible again after `delay` seconds."""
 
     delay: float = 0
 
 
-class Lost(_Bare):
-    """Another holder owns the task now: touch nothing."""
-
-    __slots__ = ()
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The attempt lost its lease, or its state is unknown: leave the message, which is redelivered."""
 
 
 Outcome = Done | RetryIn | DeadLetter | Release | Lost

@@ -1,4 +1,4 @@
-"""Limits of an envelope's fields. A message that passes them can be recorded, encoded again and shown."""
+"""Limits of an envelope's fields. A message within them can be recorded, encoded again and shown."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 MAX_LABELS_BYTES = 4_096
 """Most bytes of all labels of a task, names and values, in UTF-8. Labels share the 400 KB of an item with the result.
 
-Of what is sent: messages and schedules of versions without this limit are read, and passed on."""
+Checked at enqueue. Messages and schedules of versions without this limit are still read and passed on."""
 
 MAX_RUN = 100_000
-"""Highest run. Each redrive adds one, so that no message of ours comes near it."""
+"""Highest run. Each redrive adds one, so no real message comes near it."""
 
 MAX_TIME = 253_402_300_800
-"""The year 10000 in epoch seconds. No time of an envelope reaches it, and no counter."""
+"""The year 10000 in epoch seconds: upper bound of the times and counters in an envelope."""
 
 MIN_TIME = 1e-6
 """Smallest time above 0, in seconds: DynamoDB refuses numbers below 1e-130."""
 
 MAX_TEXT: Mapping[str, int] = {"task": 200, "parent": 100, "unique_key": 200, "payload": 1_024}
-"""Most characters of the fields that are parts of keys, or are recorded."""
+"""Most characters of fields that are parts of keys, or are recorded."""
 
 # The parser reads a number that is too large for a float as infinity. Such a number has an exponent of three digits,
 # or a run of digits so long that it shows in every 64th character.
@@ -32,10 +32,10 @@ _STEP = 64
 
 
 def label_problem(labels: Mapping[Any, Any], most: int | None = MAX_LABELS_BYTES) -> str | None:
-    """Why labels cannot be sent or recorded, or None. Without their values: some may be hidden.
+    """The reason why labels cannot be sent or recorded, or None. It contains no values: some may be redacted.
 
     Args:
-        most: bytes of all of them; None where a message is read or passed on.
+        most: limit of their bytes; None for messages that are read or passed on.
     """
     size = 0
     for name, value in labels.items():
@@ -47,14 +47,14 @@ def label_problem(labels: Mapping[Any, Any], most: int | None = MAX_LABELS_BYTES
         try:
             size += _utf8_bytes(name) + _utf8_bytes(value)
         except UnicodeEncodeError:
-            return f"the label {name!r:.80} holds half of a surrogate pair, which UTF-8 cannot carry; clean the text"
+            return f"the label {name!r:.80} has half a surrogate pair, which UTF-8 cannot encode; clean the text"
     if most is None or size <= most:
         return None
     return f"labels come to {size:,} bytes, above the limit of {most:,}; put large values into the arguments"
 
 
 def time_problem(value: float) -> str | None:
-    """Why a time, or a counter, cannot be recorded; or None."""
+    """The reason why a time or counter cannot be recorded, or None."""
     if value == 0 or MIN_TIME <= value < MAX_TIME:
         return None
     return f"neither 0 nor from {MIN_TIME:f} to {MAX_TIME - 1}"

@@ -1,7 +1,7 @@
-"""Ends the process although a lock may never be released: nothing here logs, imports, or waits for a thread.
+"""Ends the process although a lock may never be released: no code here logs, imports, or waits for a thread.
 
-An interrupted thread can leave a lock locked for ever, that of a logging handler for example, and a pipe that nobody
-reads makes every writer wait. Code that has to end such a process must not depend on either.
+An interrupted thread can leave a lock locked for ever, for example that of a logging handler. A pipe without a reader
+blocks every writer. Code that ends such a process must not depend on either.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from time import monotonic, sleep  # code of tasks may replace those of the modu
 from typing import NoReturn
 
 WRITE_SECONDS = 1.0
-"""Seconds that stderr may take to accept the next bytes; a pipe that nobody reads takes none."""
+"""Time that stderr may take to accept the next bytes. A pipe without a reader accepts none."""
 
 EXIT_SECONDS = 3.0
-"""Seconds after which the process ends although stderr blocks the thread that writes to it."""
+"""Time after which the process ends although stderr blocks the writing thread."""
 
 WRITE_BYTES = 512
-"""Bytes of one write: few enough that a pipe, socket or terminal that is writable takes them without waiting."""
+"""Bytes of one write: so few that a writable pipe, socket or terminal accepts them without blocking."""
 
 MAX_FRAMES = 50
-"""Frames that are written of each thread, the innermost first."""
+"""Most frames that are written of each thread, the innermost first."""
 
 
 def end_process(status: int, message: str, *, action: str, logger: str, with_stacks: bool = False) -> NoReturn:
-    """Write a line to stderr and end the process at once. No buffer is flushed, no exit handler called.
+    """Write a line to stderr and end the process at once, without flushing buffers or calling exit handlers.
 
     Args:
         status: exit status of the process.
         message: the reason.
         action: machine-readable name of the event.
-        logger: name of the logger that the line is attributed to.
+        logger: name of the logger in the line.
         with_stacks: write the stacks of all threads too.
     """
     try:
@@ -50,7 +50,7 @@ def end_process(status: int, message: str, *, action: str, logger: str, with_sta
 
 
 def exit_after(seconds: float, status: int) -> None:
-    """Have another thread end the process after so many seconds, should this one be kept from it.
+    """End the process after `seconds` from another thread, in case this one is blocked.
 
     If no thread can be started, SIGALRM ends it.
     """
@@ -68,7 +68,7 @@ def exit_after(seconds: float, status: int) -> None:
 def write_line(message: str, *, action: str, logger: str, with_stacks: bool = False) -> None:
     """Write a critical event to stderr: text to a terminal, else one line of JSON. Then the stacks, as text.
 
-    What stderr does not accept within `WRITE_SECONDS` is left out.
+    The rest is dropped if stderr accepts nothing for `WRITE_SECONDS`.
     """
     line = {
         "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
@@ -84,7 +84,7 @@ def write_line(message: str, *, action: str, logger: str, with_stacks: bool = Fa
 
 
 def stacks() -> str:
-    """The stacks of all threads, without their lines of source code, which would have to be read from files."""
+    """The stacks of all threads. Without source lines, which would have to be read from files."""
     # The dictionary itself: `threading.enumerate` takes a lock.
     threads = dict(getattr(threading, "_active", {}))
     text = []
@@ -102,13 +102,13 @@ def stacks() -> str:
 class ShutdownWatchdog:
     """Ends the process at a given time unless it is cancelled before.
 
-    `arm` and `cancel` may be called anywhere, in a signal handler too. If no thread can be started, because a limit of
+    `arm` and `cancel` may be called anywhere, also in a signal handler. If no thread can be started, because a limit of
     threads or memory is reached, SIGALRM ends the process.
 
     Args:
-        message: the reason, written when the time has come.
-        action: machine-readable name of that event.
-        logger: name of the logger that it is attributed to.
+        message: the reason, which is written at that time.
+        action: machine-readable name of the event.
+        logger: name of the logger in the line.
     """
 
     def __init__(self, message: str, *, action: str, logger: str) -> None:
@@ -125,7 +125,7 @@ class ShutdownWatchdog:
         return self._at is not None
 
     def arm(self, seconds: float, status: int = 1) -> None:
-        """End the process after so many seconds with this status. Of several calls the earliest time counts."""
+        """End the process after `seconds` with this status. If there are several calls, the earliest time counts."""
         self._status = status
         at = monotonic() + seconds
         self._at = at if self._at is None else min(at, self._at)
@@ -149,7 +149,7 @@ class ShutdownWatchdog:
         while True:
             if (at := self._at) is None:
                 self._watched = False
-                if self._at is None:  # else armed again in between, perhaps without a thread
+                if self._at is None:  # else `arm` was called in between
                     return
                 self._watched = True
                 continue
@@ -160,7 +160,7 @@ class ShutdownWatchdog:
 
 
 def _alarm(seconds: float) -> None:
-    """End the process by SIGALRM; handlers of it are taken away where that is possible, in the main thread."""
+    """End the process by SIGALRM. Its handler can be reset in the main thread only."""
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
@@ -172,5 +172,5 @@ def _write(data: bytes) -> None:
         poll.register(2, select.POLLOUT)
         while data and poll.poll(WRITE_SECONDS * 1000):
             data = data[os.write(2, data[:WRITE_BYTES]) :]
-    except OSError:  # closed, or its reader is gone
+    except OSError:  # closed, or without a reader
         return

@@ -1,4 +1,4 @@
-"""The end of a process that a task has forked: it is not the worker, and must not go on as if it were."""
+"""Processes that a task forks: their signal handlers and their end. They must not go on as the worker does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 
 def end_fork(error: BaseException | None) -> NoReturn:
-    """End this process as a program would that came to its end, by itself or with an exception. No exit handler runs."""
+    """End a forked process as a program ends, by itself or with an exception. No exit handler runs."""
     status = 0 if error is None else 1
     try:
         if isinstance(error, SystemExit):
@@ -30,21 +30,21 @@ _DEFAULTS: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: sign
 _reset: set[signal.Signals] = set()
 
 _mask = threading.local()
-"""`before`: the signals that were blocked in this thread before it began to fork."""
+"""`before`: the signals that were blocked in this thread before the fork."""
 
 
 def reset_in_forks(*numbers: signal.Signals) -> Callable[[], None]:
-    """Give processes forked from now on Python's own handlers of these signals, SIGTERM and SIGINT.
+    """Give processes that are forked from now on Python's default handlers of these signals (SIGTERM, SIGINT).
 
     Returns:
-        Ends it.
+        A function that ends this.
     """
     _reset.update(numbers)
     return lambda: _reset.difference_update(numbers)
 
 
 def _before() -> None:
-    # A SIGTERM that comes to the new process before its handlers are reset must not be lost.
+    # Block them until the handlers are reset: a SIGTERM to the new process must not be lost in between.
     _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _reset)
 
 

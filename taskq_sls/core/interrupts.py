@@ -1,11 +1,12 @@
-"""Interrupts of sync tasks: an exception raised in their thread, but not while the code there holds certain locks.
+"""Interrupts sync tasks: raises an exception in their thread, but not while the code there holds certain locks.
 
-An exception that another thread raises may strike between any two bytecodes: also between `lock.acquire()` and the
-`try` behind it, and then nobody releases that lock. So an interrupt waits while its thread logs, imports a module for
-the first time, or calls AWS through a shared client, and is raised as soon as that is over. Locks that the task's own code takes are not covered: a
-`with` statement over a lock of `threading` has no such gap in CPython 3.11 to 3.13 (no interrupt is raised between the
-return of `__enter__` and the block), while `acquire()` and locks whose `__enter__` is written in Python (`Condition`,
-and so `queue.Queue`) have one.
+Such an exception may be raised between any two bytecodes. Between `lock.acquire()` and the `try` after it, the lock would
+never be released. So an interrupt is deferred while its thread logs, imports a module for the first time, or calls AWS
+through a shared client.
+
+Locks of the task's own code are not covered. In CPython 3.11 to 3.13 a `with` statement over a lock of `threading` has no
+such gap: no interrupt is raised between the return of `__enter__` and the block. `acquire()` has one, and so have locks
+with an `__enter__` written in Python (`Condition`, and so `queue.Queue`).
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ class TaskInterrupted(BaseException):
 
 
 _changes = threading.Lock()
-"""Held while an interrupt is sent, and while its target begins or ends what must not be interrupted."""
+"""Held while an interrupt is sent, and while its target begins or ends code that must not be interrupted."""
 
 _here = threading.local()
-"""`call`: the `Interruptible` that runs in this thread, if any."""
+"""`call`: the `Interruptible` that runs in this thread, or None."""
 
 
 class Interruptible:
     """A call in a thread that other threads may interrupt.
 
     Attributes:
-        interrupted: whether it was asked to end.
-        thread: where it runs; None before and after.
+        interrupted: True once it was interrupted.
+        thread: the thread that runs it; None before and after.
     """
 
     __slots__ = ("_deferred", "_due", "interrupted", "thread")
@@ -54,10 +55,10 @@ class Interruptible:
         self._due = False
 
     def begin(self) -> None:
-        """From now on interrupts are raised in this thread.
+        """Begin to raise interrupts in this thread.
 
         Raises:
-            TaskInterrupted: one has come before.
+            TaskInterrupted: it was interrupted before.
         """
         _here.call = self
         self.thread = threading.get_ident()
@@ -65,8 +66,8 @@ class Interruptible:
             raise TaskInterrupted
 
     def send(self) -> None:
-        """Interrupt it, from another thread; at the end of what must not be interrupted, if it is inside such code."""
-        import ctypes  # before the lock is taken: an import takes locks, and defers interrupts by this one
+        """Interrupt it from another thread. Inside of code that must not be interrupted, this is deferred to its end."""
+        import ctypes  # not under the lock: an import takes locks too
 
         with _changes:
             self.interrupted = True
@@ -78,10 +79,10 @@ class Interruptible:
                 )
 
     def send_later(self) -> None:
-        """Have another thread send an interrupt in a moment."""
+        """Let another thread send an interrupt soon."""
 
     def lost(self) -> None:
-        """In its thread: an interrupt struck where exceptions are ignored, and is to be sent again."""
+        """In its thread: send an interrupt again that was raised in code where Python ignores exceptions."""
         before = self._deferred
         while True:
             try:
@@ -103,10 +104,10 @@ class Interruptible:
             self._deferred, self._due = before, True
 
     def end(self) -> None:
-        """In its thread: when this has returned, no interrupt is on its way.
+        """In its thread: end the call. After this, no interrupt is pending.
 
-        An interrupt that was sent and has not struck strikes in here. It is not taken back: CPython 3.11 never forgets
-        a request that was taken back after it had struck, and hangs at the next traced call.
+        A pending interrupt is raised in here. It is not withdrawn: CPython 3.11 hangs at the next traced call if a request
+        is withdrawn after it was raised.
         """
         while True:
             try:
@@ -124,7 +125,7 @@ class Interruptible:
         """In its thread: raise no interrupts until `resume`. May be nested.
 
         Raises:
-            TaskInterrupted: one was on its way; then nothing is deferred.
+            TaskInterrupted: one was pending. Then interrupts are not deferred.
         """
         before = self._deferred
         try:
@@ -143,7 +144,7 @@ class Interruptible:
         """In its thread: raise interrupts again.
 
         Raises:
-            TaskInterrupted: one has come meanwhile.
+            TaskInterrupted: one was deferred.
         """
         if self._deferred > 1:
             self._deferred -= 1
@@ -156,12 +157,12 @@ class Interruptible:
 
 
 def interruptible() -> Interruptible | None:
-    """The interruptible code of this thread."""
+    """The interruptible call of this thread, or None."""
     return getattr(_here, "call", None)
 
 
 def uninterrupted(function: Callable[P, T]) -> Callable[P, T]:
-    """The same function; an interrupt that comes while it runs is raised when it has ended."""
+    """Wrap a function so that interrupts are deferred until it has ended."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -178,7 +179,7 @@ def uninterrupted(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _in_forked_child() -> None:
-    """Another thread may have held the lock; and nobody in this process interrupts."""
+    """Make a new lock, since another thread may have held it. No thread interrupts in this process."""
     global _changes
     _changes = threading.Lock()
     _here.call = None
@@ -192,10 +193,10 @@ _done = False
 
 
 def spare_locks() -> None:
-    """From now on, in this process: interrupts wait until a call of `logging` or an import in their thread is over.
+    """Defer interrupts in this process while their thread logs or imports a module.
 
-    Up to Python 3.12 `logging` takes its locks by `acquire` and `release`; in all versions its handlers call code that
-    does (queues, exporters, whatever the handler is made of), and imports hold the locks of modules so.
+    Up to Python 3.12 `logging` takes its locks by `acquire` and `release`. In all versions, code of handlers (queues,
+    exporters) and imports do so too.
     """
     global _done
     machinery: Any = importlib._bootstrap
@@ -248,7 +249,7 @@ def _resuming(release: Callable[P, T]) -> Callable[P, T]:
 
 
 def _freeing(leave: Callable[..., None]) -> Callable[..., None]:
-    """The end of `importlib`'s use of a module's lock: what it does when the lock is freed is over before `resume`."""
+    """Wrap the end of `importlib`'s use of a module's lock: the lock is freed before interrupts are resumed."""
 
     def leave_and_free(manager: Any, *exception: Any) -> None:
         leave(manager, *exception)
@@ -258,7 +259,7 @@ def _freeing(leave: Callable[..., None]) -> Callable[..., None]:
 
 
 def _not_losing(report: Callable[[Any], object]) -> Callable[[Any], None]:
-    """A hook for exceptions that Python ignores, as in `__del__` and callbacks of weak references."""
+    """A hook for exceptions that Python ignores, as in `__del__` and in callbacks of weak references."""
 
     def hook(unraisable: Any) -> None:
         call = interruptible()

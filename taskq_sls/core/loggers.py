@@ -1,5 +1,4 @@
-"""The library's loggers: a handler, filter or formatter that raises does not reach the code that logs, and no line is
-longer than a log can take."""
+"""The library's loggers: errors of handlers, filters and formatters do not reach the logging code; long lines are cut."""
 
 from __future__ import annotations
 
@@ -26,11 +25,11 @@ NAMES = (
 """The loggers below ``taskq_sls``."""
 
 MAX_TEXT = 16_384
-"""Characters of a message, a traceback or another text in a line of the library; the middle of longer ones is cut."""
+"""Most characters of a message, a traceback or another text in a log line. Longer ones lose their middle."""
 
 
 def shortened(text: str) -> str:
-    """`text`, or its beginning and end with the number of characters that were cut between them."""
+    """The text, or its beginning and end with the number of characters cut between them."""
     if len(text) <= MAX_TEXT:
         return text
     half = MAX_TEXT // 2
@@ -39,7 +38,7 @@ def shortened(text: str) -> str:
 
 class _Guarded(logging.Logger):
     def __setattr__(self, name: str, value: Any) -> None:
-        # `dictConfig` disables every logger that it does not name. A level is the way to silence these.
+        # `dictConfig` disables every logger that it does not name. These can be silenced by their level.
         super().__setattr__(name, False if name == "disabled" else value)
 
     def _log(
@@ -53,8 +52,8 @@ class _Guarded(logging.Logger):
         stacklevel: int = 1,
     ) -> None:
         try:
-            super()._log(level, msg, args, exc_info, extra, stack_info, stacklevel + 1)  # past this method
-        except Exception as error:  # a line that is lost must not decide what becomes of a task
+            super()._log(level, msg, args, exc_info, extra, stack_info, stacklevel + 1)  # skip this method
+        except Exception as error:  # a lost log line must not change the outcome of a task
             _report(self.name, error)
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -64,7 +63,7 @@ class _Guarded(logging.Logger):
 
 
 def _shorten(record: logging.LogRecord) -> None:
-    """Exceptions of tasks are quoted in messages, fields and tracebacks, and may have any length."""
+    """Cut long texts: exceptions of tasks are part of messages, fields and tracebacks, and may have any length."""
     message = record.getMessage()
     if len(message) > MAX_TEXT:
         record.msg, record.args = shortened(message), ()
@@ -78,7 +77,7 @@ def _shorten(record: logging.LogRecord) -> None:
 
 
 def guard_loggers() -> None:
-    """Let no fault of a handler out of the library's loggers, of whatever class the application makes loggers."""
+    """Catch errors of handlers in the library's loggers, whatever class the application uses for loggers."""
     for name in NAMES:
         logger = logging.getLogger(f"taskq_sls.{name}")
         kind = type(logger)
@@ -87,7 +86,7 @@ def guard_loggers() -> None:
 
 
 def _report(name: str, error: Exception) -> None:
-    """As `logging` does for handlers that fail by its rules; where stderr is closed, nobody can read it."""
+    """Write to stderr, unless it is closed, as `logging` does for handlers that fail."""
     if not logging.raiseExceptions:
         return
     try:

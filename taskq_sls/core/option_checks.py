@@ -1,4 +1,4 @@
-"""What each option of a task may be: one check for each, where it is given."""
+"""The checks of the options of a task: one function for each option."""
 
 from __future__ import annotations
 
@@ -24,34 +24,33 @@ Misfire = Literal["skip", "once", "all"]
 MAX_GROUP = 128
 """Longest MessageGroupId (SQS API reference, SendMessage)."""
 
-LONGEST_DELAY = 366 * DAY
-"""Longest delay, in seconds: a year."""
+MAX_DELAY_SECONDS = 366 * DAY
+"""Longest delay: a year."""
 
-MAX_TIMEOUT = 43_200.0
-"""Longest time limit of an attempt, in seconds: SQS keeps a message hidden for 12 hours at most."""
+MAX_TIMEOUT_SECONDS = 43_200.0
+"""Longest time limit of an attempt: SQS keeps a message hidden for 12 hours at most."""
 
 MAX_UNIQUE_KEY = 200
 """Longest unique key, in characters: with the task's name it is part of a primary key (DynamoDB: 2,048 bytes)."""
 
 MAX_UNIQUE_TTL = MIN_RESULT_TTL
-"""Longest life of a unique key, in seconds: no message is older, so no task can still need it."""
-
+"""Longest life of a unique key, in seconds. No message is older, so no task needs it any more."""
 
 RESERVED_ID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|http-[0-9a-f]{16,24}-.*|taskq:.*"
 )
-"""Ids that follow from names others know: of scheduled runs (UUIDs of version 8), of requests over HTTP, of our own tasks.
-Nobody can give them to a task: whoever used one first would keep the task it stands for from running."""
+"""Ids of scheduled runs (UUIDs of version 8), of HTTP requests and of tasks of taskq itself. They can be predicted, so
+they cannot be given to a task: a task that used such an id first would keep the real task from running."""
 
 RESERVED_KEY = "schedule:"
 """Start of the unique keys that keep runs of one schedule from overlapping."""
 
 
 def seconds(where: str, name: str, value: Any, low: float, high: float, hint: str = "") -> float:
-    """A duration as float seconds; accepts a timedelta.
+    """A duration in seconds, from a number or a timedelta.
 
     Raises:
-        ConfigError: not a number, or outside `low` to `high`.
+        ConfigError: it is not a number, or not from `low` to `high`.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if not is_number(number):
@@ -68,7 +67,7 @@ def _queue(where: str, name: str, value: Any) -> str:
 
 
 def _delay(where: str, name: str, value: Any) -> float:
-    return seconds(where, name, value, 0, LONGEST_DELAY, " (a year)")
+    return seconds(where, name, value, 0, MAX_DELAY_SECONDS, " (a year)")
 
 
 def _group(where: str, name: str, value: Any) -> str | None:
@@ -98,10 +97,10 @@ def _id(where: str, name: str, value: Any) -> str | None:
 
 
 def checked_labels(where: str, name: str, value: Any) -> Mapping[str, str]:
-    """Labels, if they are: text by name, 4,096 bytes in all.
+    """A copy of labels: texts by name, up to 4,096 bytes in all.
 
     Raises:
-        ConfigError: a name or a value is no text, a name is empty, or they are too large.
+        ConfigError: a name or value is not a text, a name is empty, or they are too large.
     """
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: labels=... of type {type(value).__name__} must map text to text")
@@ -149,14 +148,14 @@ def _overlap(where: str, name: str, value: Any) -> str:
 def _misfire(where: str, name: str, value: Any) -> str:
     if value not in get_args(Misfire):
         raise ConfigError(
-            f"{where}: misfire={value!r} must be 'skip' (nothing is made up for), 'once' (the latest run that was missed) "
+            f"{where}: misfire={value!r} must be 'skip' (missed runs are not fired), 'once' (the latest missed run is fired) "
             "or 'all'"
         )
     return str(value)
 
 
 def _expires_in(where: str, name: str, value: Any) -> float | None:
-    return None if value is None else seconds(where, name, value, 0.001, LONGEST_DELAY + MIN_RESULT_TTL)
+    return None if value is None else seconds(where, name, value, 0.001, MAX_DELAY_SECONDS + MIN_RESULT_TTL)
 
 
 def _retry(where: str, name: str, value: Any) -> Retry:
@@ -166,7 +165,7 @@ def _retry(where: str, name: str, value: Any) -> Retry:
 
 
 def _timeout(where: str, name: str, value: Any) -> float | None:
-    return None if value is None else seconds(where, name, value, 0.001, MAX_TIMEOUT)
+    return None if value is None else seconds(where, name, value, 0.001, MAX_TIMEOUT_SECONDS)
 
 
 def _run_in(where: str, name: str, value: Any) -> str:
@@ -199,7 +198,7 @@ def _record_arguments(where: str, name: str, value: Any) -> bool:
 
 
 def _redact(where: str, name: str, value: Any) -> Names:
-    fits = isinstance(value, list | tuple | set | frozenset) and all(isinstance(one, str) and one for one in value)
+    fits = isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str) and item for item in value)
     if not fits:
         raise ConfigError(f'{where}: redact={value!r:.120} must be a list of names, such as ["password"]')
     return redacted_names(value)

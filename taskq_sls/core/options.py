@@ -13,44 +13,43 @@ from .redaction import Names
 from .retry import Retry
 
 MIN_STOP_SECONDS = 5.0
-"""Seconds beyond its `timeout` that an attempt gets to end, unless `hard_timeout` says otherwise."""
+"""Time that an attempt has to end after its `timeout`, unless `hard_timeout` is given."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class TaskOptions(NamedTuple):
-    """Options of a task. Those of an enqueue (`with_options`) are named first; times in seconds.
+    """Options of a task. Those of an enqueue (`with_options`) come first. Times are in seconds.
 
     Args:
         queue: logical queue name, declared in the app.
-        delay: start no earlier than this long after the enqueue: up to a year. Above 900 on standard queues, and on
-            FIFO, it goes by EventBridge Scheduler, which must be configured.
-        group: FIFO message group (needed on FIFO); on a standard queue the fair-queue tenant. 1 to 128 characters.
-        id: the task's id, chosen by the caller; repeating an enqueue with it is safe.
-        labels: text by name, carried in the envelope and the record: up to 4,096 bytes in all, names and values.
-        unique_key: no two tasks of one name hold the same key at a time; from the enqueue to the end of the task.
-            1 to 200 printable characters. Needs recording ``started`` or ``queued``.
-        unique_ttl: the key is free after this long, whatever became of the task: 1 to 1,296,000 (15 days).
-        unique: what an enqueue does when its key is taken: ``return`` the handle of the task that holds it, or
+        delay: shortest time from the enqueue to the start, up to a year. Above 900, and always on FIFO queues, it uses
+            EventBridge Scheduler, which must be configured.
+        group: message group, required on FIFO queues; on a standard queue the fair-queue tenant. 1 to 128 characters.
+        id: the task's id. Repeating an enqueue with the same id is safe.
+        labels: texts by name, in the envelope and the record: up to 4,096 bytes in all, names and values.
+        unique_key: only one task of this name can hold the key at a time, from its enqueue until it ends. 1 to 200
+            printable characters. Needs recording ``started`` or ``queued``.
+        unique_ttl: time after which the key is released even if the task has not ended: 1 to 1,296,000 (15 days).
+        unique: the result of an enqueue if the key is taken: ``return`` the handle of the task that holds it, or
             ``raise`` DuplicateTask.
-        expires_in: the task ends EXPIRED when its first attempt would start later than this after the enqueue.
-        retry: when failed attempts are tried again.
+        expires_in: the task ends as EXPIRED if its first attempt would start later than this after the enqueue.
+        retry: number of attempts, and the delays between them.
         timeout: time limit of one attempt, above 0 to 43,200; None for no limit.
-        hard_timeout: seconds after which an attempt that ignores its `timeout` makes the worker end; at least
-            `timeout`. Default: twice the `timeout`, and at least 5 seconds more than it.
-        run_in: where a plain function runs: in a ``thread`` of the worker, or in a child ``process``, which can be
-            killed, and whose crash or hold on the interpreter lock does not touch the worker.
+        hard_timeout: time after which an attempt that ignores its `timeout` ends the worker; at least `timeout`.
+            Default: twice the `timeout`, and at least 5 seconds more than it.
+        run_in: a sync function runs in a ``thread`` of the worker, or in a child ``process``. A process can be killed; it
+            may crash or hold the GIL without affecting the worker.
         record: how much is written to the table: ``none``, ``finished``, ``started`` or ``queued``.
-        result_ttl: how long the record is kept after the task ended: at least 15 days.
-        overlap: whether runs of one schedule of the task may overlap (``allow``), or one is dropped while the one
-            before has not ended (``skip``, which needs recording ``started`` or ``queued``).
-        misfire: what is made up for of a schedule's runs that were missed while the local clock was down: ``skip``
-            nothing, the latest one ``once``, or ``all``.
-        http: whether the HTTP API may enqueue the task.
-        record_arguments: whether the record holds the arguments too, for those who look at tasks: up to 400 bytes of JSON,
-            what is redacted hidden.
-        redact: names of parameters, labels and fields whose values the HTTP API, its pages, the logs and the messages of
-            errors do not show. Capitals do not count. Those of the app hold for all its tasks.
+        result_ttl: time for which the record is kept after the end of the task: at least 15 days.
+        overlap: ``allow`` runs of one schedule to overlap, or ``skip`` a run while the one before has not ended
+            (``skip`` needs recording ``started`` or ``queued``).
+        misfire: which runs missed while `taskq scheduler` was down are fired on restart: none (``skip``), the latest
+            (``once``), or ``all``.
+        http: the HTTP API may enqueue the task.
+        record_arguments: record the arguments too, with redacted values masked: up to 400 bytes of JSON.
+        redact: names of parameters, labels and fields whose values are masked in the HTTP API, its pages, the logs and
+            errors. Upper and lower case are equal. The names given to the app apply to all its tasks.
         extra: options declared by middlewares.
     """
 
@@ -78,7 +77,7 @@ class TaskOptions(NamedTuple):
 
     @property
     def stuck_after(self) -> float | None:
-        """Seconds after which an attempt that ignores its time limit counts as stuck; None without a limit."""
+        """Time after which an attempt that ignores its time limit counts as stuck; None without a limit."""
         if self.hard_timeout is not None or self.timeout is None:
             return self.hard_timeout
         return self.timeout + max(self.timeout, MIN_STOP_SECONDS)
@@ -86,15 +85,15 @@ class TaskOptions(NamedTuple):
     def merged(
         self, where: str, given: Mapping[str, Any], allowed: Iterable[str], extra: Mapping[str, OptionCheck]
     ) -> TaskOptions:
-        """These options with `given` laid over them.
+        """These options, updated with `given`.
 
         Args:
-            where: what is being configured, for messages.
+            where: the configured task or app, for errors.
             allowed: names of the built-in options that may be given here.
             extra: checks of the options that middlewares declare.
 
         Raises:
-            ConfigError: an option is unknown here or its value is out of range.
+            ConfigError: an option is unknown here, or its value is out of range.
         """
         names = frozenset(allowed)
         built_in: dict[str, Any] = {}
@@ -113,35 +112,38 @@ class TaskOptions(NamedTuple):
         if "redact" in built_in:
             built_in["redact"] |= self.redact
         merged = self._replace(**built_in, extra=MappingProxyType(added))
-        if merged.unique_key is not None and merged.record not in ("started", "queued"):
-            raise ConfigError(
-                f"{where}: unique_key={merged.unique_key!r} with record={merged.record!r}: the end of a task frees its "
-                "key, which needs record='started' or 'queued'"
-            )
-        if merged.overlap == "skip" and merged.record not in ("started", "queued"):
-            raise ConfigError(
-                f"{where}: overlap='skip' with record={merged.record!r}: only a record tells whether the run before has "
-                "ended, which needs record='started' or 'queued'"
-            )
-        if merged.hard_timeout is not None and merged.timeout is None:
-            raise ConfigError(
-                f"{where}: hard_timeout={merged.hard_timeout:g} without a timeout: it is for attempts that ignore their "
-                "time limit; give timeout=... too"
-            )
-        if merged.hard_timeout is not None and merged.timeout is not None and merged.hard_timeout < merged.timeout:
-            raise ConfigError(
-                f"{where}: hard_timeout={merged.hard_timeout:g} is below timeout={merged.timeout:g}: an attempt has to "
-                "be told to stop before it can ignore that; raise hard_timeout, or leave it out for twice the timeout"
-            )
+        merged._check_combinations(where)
         return merged
+
+    def _check_combinations(self, where: str) -> None:
+        if self.unique_key is not None and self.record not in ("started", "queued"):
+            raise ConfigError(
+                f"{where}: unique_key={self.unique_key!r} with record={self.record!r}: the key is released when the "
+                "task ends, which needs record='started' or 'queued'"
+            )
+        if self.overlap == "skip" and self.record not in ("started", "queued"):
+            raise ConfigError(
+                f"{where}: overlap='skip' with record={self.record!r}: only a record shows if the run before has ended; "
+                "use record='started' or 'queued'"
+            )
+        if self.hard_timeout is not None and self.timeout is None:
+            raise ConfigError(
+                f"{where}: hard_timeout={self.hard_timeout:g} without a timeout: it limits attempts that ignore their "
+                "timeout; give timeout=... too"
+            )
+        if self.hard_timeout is not None and self.timeout is not None and self.hard_timeout < self.timeout:
+            raise ConfigError(
+                f"{where}: hard_timeout={self.hard_timeout:g} is below timeout={self.timeout:g}: an attempt is stopped "
+                "at its timeout first; raise hard_timeout, or leave it out for twice the timeout"
+            )
 
 
 OptionCheck = Callable[[Any], Any]
-"""Checks and normalises a middleware's option; raises ValueError or TypeError with the reason."""
+"""Checks and normalises the value of a middleware's option. Raises ValueError or TypeError with the reason."""
 
 
 def _suggest(name: str, known: list[str]) -> str:
-    import difflib  # only an error needs it, and a cold start should not pay for it
+    import difflib  # needed for an error only: saves cold start
 
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(known))}"
@@ -167,10 +169,10 @@ CALL_OPTIONS = (
     "overlap",
     "misfire",
 )
-"""What `with_options` takes."""
+"""The options of `with_options`."""
 
 TASK_OPTIONS = tuple(name for name in CHECKS if name not in ("id", "unique_key"))
-"""What `@app.task` takes."""
+"""The options of `@app.task`."""
 
 APP_OPTIONS = ("retry", "record", "result_ttl", "timeout", "labels", "expires_in", "record_arguments", "redact")
-"""What `TaskQ` takes as defaults for all its tasks."""
+"""The options of `TaskQ`: defaults for all its tasks."""

@@ -1,4 +1,4 @@
-"""Values that nobody but the task may see: hidden by their names wherever tasks are shown."""
+"""Masks secret values of tasks, by their names, in records, pages, logs and errors."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 MASK = "[redacted]"
-"""What stands in place of a hidden value."""
+"""The text in place of a secret value."""
 
 MIN_SECRET_LENGTH = 4
-"""Characters of a hidden value that is looked for in the text of exceptions: shorter ones are parts of other words."""
+"""Shortest secret that is masked in the text of exceptions. Shorter ones occur in other words."""
 
 MAX_DEPTH = 200
-"""Levels of containers that are looked through; what lies deeper is hidden. A value may hold itself."""
+"""Levels of containers that are searched. Deeper values are masked: a value may contain itself."""
 
 Names = frozenset[str]
 
 _PYDANTIC_INPUT = re.compile(r"input_value=.*(?=, input_type=)", re.DOTALL)
-"""The value in the text of a pydantic ValidationError: cut in the middle, so that it cannot be found by itself."""
+"""The value in the text of a pydantic ValidationError. pydantic cuts its middle, so it cannot be found by its text."""
 
 
 def redact(value: Any, names: Names, depth: int = 0) -> Any:
-    """`value` with everything hidden that is stored under one of `names`, at any depth. `value` itself is not changed.
+    """A copy of `value` in which all values under one of `names` are masked, at any depth.
 
     Args:
         names: from `redacted_names`.
-        depth: of `value` in what is shown.
+        depth: depth of `value` in the shown value.
     """
     if not names or not isinstance(value, Mapping | list | tuple | str):
         return value
@@ -48,17 +48,17 @@ def redact(value: Any, names: Names, depth: int = 0) -> Any:
 def redact_arguments(
     args: Sequence[Any], kwargs: Mapping[str, Any], names: Names, parameters: Sequence[str] | None
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a task as they may be shown.
+    """The arguments of a task with secret values masked.
 
     Args:
-        parameters: what each of `args` is for; None where nobody knows, in which case all of them are hidden as soon as
-            anything is.
+        parameters: the parameter names of `args`; None if they are unknown. Then all of `args` are masked if there are
+            any `names`.
     """
     if not names:
         return list(args), dict(kwargs)
     if parameters is None:
         return [MASK for _ in args], redact(kwargs, names)
-    # More arguments than parameters fit nothing: nobody knows what they are.
+    # Arguments beyond the parameters are masked too: their names are unknown.
     known = [*parameters[: len(args)], *[None] * (len(args) - len(parameters))]
     shown = [
         MASK if name is None or is_redacted(name, names) else redact(value, names)
@@ -68,8 +68,8 @@ def redact_arguments(
 
 
 def mask_values(text: str, values: Iterable[str]) -> str:
-    """`text` without the values from `secret_values`, as they are or as Python and JSON write them in quotes, and without
-    the inputs that pydantic quotes.
+    """`text` with the values from `secret_values` masked, also as Python and JSON quote them, and with pydantic's inputs
+    masked.
     """
     forms = {
         form
@@ -88,29 +88,25 @@ def mask_values(text: str, values: Iterable[str]) -> str:
 
 
 def may_quote(value: object, names: Names) -> bool:
-    """True if an error may quote `value`: with names to hide, only a number or a text in which none of them occurs. The
-    inside of anything else is not known.
-    """
-    # A class of the caller's own may have any text.
+    """True if an error may quote `value`. With names to mask, this is a number, or a text that contains none of them."""
+    # The exact types, since a class of the user may have any text.
     if not names or value is None or type(value) in (bool, int, float):
         return True
     return type(value) is str and not _mentions(value, names)
 
 
 def outline(value: object) -> str:
-    """The type of `value`, and the names in a mapping, for an error about something that is not expected: its values are
-    not known, and may be secrets.
-    """
+    """The type of an unexpected value, and the names in a mapping. For errors: its values may be secret."""
     kind = type(value).__name__
     return f"{kind} with {', '.join(map(repr, value))[:200] or 'nothing'}" if isinstance(value, Mapping) else kind
 
 
 def secret_values(given: Any, names: Names, within: bool = False, depth: int = 0) -> Iterator[str]:
-    """The hidden values in `given` as a message could tell them: texts and numbers of `MIN_SECRET_LENGTH` characters or more.
+    """The secret texts and numbers in `given`, of `MIN_SECRET_LENGTH` characters or more, as a message may contain them.
 
     Args:
-        given: a mapping, and what it holds.
-        within: whether all of it is hidden.
+        given: a mapping, or a value inside of one.
+        within: True if all of `given` is secret.
     """
     if depth > MAX_DEPTH:
         return
@@ -122,12 +118,7 @@ def secret_values(given: Any, names: Names, within: bool = False, depth: int = 0
     elif isinstance(given, list | tuple):
         for value in given:
             yield from secret_values(value, names, within, depth + 1)
-    elif (
-        within
-        and isinstance(given, str | int | float)
-        and type(given) is not bool
-        and len(str(given)) >= MIN_SECRET_LENGTH
-    ):
+    elif within and _is_long_scalar(given):
         yield str(given)
         if isinstance(given, str):
             yield from _bytes_in(given)
@@ -135,8 +126,12 @@ def secret_values(given: Any, names: Names, within: bool = False, depth: int = 0
         yield from secret_values(inner, names, within, depth + 1)
 
 
+def _is_long_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float) and type(value) is not bool and len(str(value)) >= MIN_SECRET_LENGTH
+
+
 def contains_mask(value: Any) -> bool:
-    """Whether the mark of a hidden value is anywhere in it, as when it was copied from what was shown."""
+    """True if the mask is anywhere in `value`, for example because it was copied from shown values."""
     if isinstance(value, Mapping):
         return any(contains_mask(inner) for inner in value.values())
     if isinstance(value, list | tuple):
@@ -145,17 +140,17 @@ def contains_mask(value: Any) -> bool:
 
 
 def is_redacted(name: object, names: Names) -> bool:
-    """Whether what is stored under `name` is not shown: capitals do not count, and ``-`` is ``_``."""
+    """True if values under `name` are masked. Upper and lower case are equal, and so are ``-`` and ``_``."""
     return isinstance(name, str) and _plain(name) in names
 
 
 def redacted_names(names: Iterable[str]) -> Names:
-    """Names as `redact` looks for them."""
+    """Names in the form that `redact` compares."""
     return frozenset(map(_plain, names))
 
 
 def _parsed(text: str, names: Names) -> Any:
-    """The object or array that `text` holds as JSON, or None; only if one of `names` occurs in it."""
+    """The JSON object or array in `text`, if one of `names` occurs in it; else None."""
     if text.lstrip()[:1] not in ("{", "[") or not _mentions(text, names):
         return None
     try:
@@ -165,7 +160,7 @@ def _parsed(text: str, names: Names) -> Any:
 
 
 def _bytes_in(text: str) -> Iterator[str]:
-    """The bytes that `text` may be the base64 of, which is how they travel, as text and as Python writes them."""
+    """If `text` is base64, which is how bytes are sent, the bytes as text and as Python shows them."""
     try:
         data = base64.b64decode(text.encode("ascii"), b"-_", validate=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again: a value, and the delays computed from it."""
+"""The retry policy of a task, and the delays between its attempts."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
-from .lifetimes import RETENTION
+from .lifetimes import DAY, RETENTION
 from .number_checks import MAX_FLOAT, is_number, is_whole
 
 Jitter = Literal["full", "equal", "none"]
 
-SAFETY = 3600.0
-"""Seconds before the end of retention at which a message must have come back at the latest."""
+RETENTION_MARGIN_SECONDS = 3600.0
+"""A retry must be due at least this long before the end of the queue's retention."""
 
-
-LONGEST_WAIT = 366 * 86_400.0
-"""Longest floor for a delay, in seconds: a year, as for delays. Schedules further ahead may be refused."""
+MAX_RETRY_LATER_SECONDS = 366 * DAY
+"""Longest wait of RetryLater: a year, as for delays. EventBridge may refuse schedules further ahead."""
 
 
 class RetryLater(Exception):
-    """Raise in a task to be tried again after at least `seconds`. Counts as a failed attempt.
+    """Raise this in a task to retry it after at least `seconds`. It counts as a failed attempt.
 
     Args:
-        seconds: floor for the delay, 0 to a year. More than the queue keeps a message needs a scheduler.
-        message: for the log and the record.
+        seconds: shortest delay, 0 to a year. A delay beyond the queue's retention needs EventBridge Scheduler.
+        message: text for the log and the record.
 
     Raises:
-        ConfigError: `seconds` is out of range, or no number.
+        ConfigError: `seconds` is out of range, or not a number.
     """
 
     def __init__(self, seconds: float, message: str = "") -> None:
         try:
-            fits = 0 <= seconds <= LONGEST_WAIT
+            fits = 0 <= seconds <= MAX_RETRY_LATER_SECONDS
         except TypeError:  # a timedelta, a text, None
             fits = False
         if not fits:
-            raise ConfigError(f"RetryLater({seconds!r}): give 0 to {LONGEST_WAIT:,.0f} seconds (a year)")
+            raise ConfigError(f"RetryLater({seconds!r}): give 0 to {MAX_RETRY_LATER_SECONDS:,.0f} seconds (a year)")
         self.seconds = float(seconds)
         super().__init__(message or f"asked to be tried again in {seconds:g} s")
 
@@ -49,27 +48,27 @@ class RetryLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and when a failed attempt is tried again.
+    """The number of attempts of a task, and the delays between them.
 
     The delay after attempt *n* is ``min(max_delay, backoff * factor ** (n - 1))``, then jittered.
 
     Args:
-        max_attempts: attempts in all, the first included (1 to 1,000). 1 means at most once: an attempt
-            that crashed is not taken over either.
+        max_attempts: attempts in all, the first included (1 to 1,000). 1 means at most once: a crashed attempt is not
+            repeated either.
         backoff: delay after the first attempt, in seconds (0 or more).
         factor: growth per attempt (1 or more).
-        max_delay: ceiling of one delay, in seconds.
+        max_delay: longest delay, in seconds.
         jitter: ``full`` draws from 0 to the delay, ``equal`` from half of it to the whole, ``none`` keeps it.
-        retry_on: only these exceptions are tried again. The end of another task (TaskFailed, TaskCancelled,
-            TaskExpired, TaskStalled) and a refused wait (WaitInTask) are tried again only if they, or a base of theirs
-            up to TaskQError, are named here.
-        give_up_on: these never are; wins over `retry_on`.
+        retry_on: only these exceptions are retried. The end of another task (TaskFailed, TaskCancelled, TaskExpired,
+            TaskStalled) and a refused wait (WaitInTask) are retried only if their class, or a base class up to
+            TaskQError, is listed here.
+        give_up_on: these exceptions are never retried, even if `retry_on` includes them.
 
-    The exceptions inside an ExceptionGroup decide, the worst first: any that is never tried again ends the task, else
-    the longest RetryLater counts. A group class named in `retry_on` stands for whatever is inside.
+    For an ExceptionGroup the exceptions inside decide: if one of them is not retried, the task fails; otherwise the
+    longest RetryLater counts. A group class in `retry_on` includes all exceptions inside.
 
     Raises:
-        ConfigError: a value is out of range, or all delays together pass the 14 days that SQS keeps a message.
+        ConfigError: a value is out of range, or all delays together exceed the 14 days for which SQS keeps a message.
     """
 
     max_attempts: int = 3
@@ -95,10 +94,10 @@ class Retry:
             classes = getattr(self, name)
             if not isinstance(classes, tuple | list):
                 classes = (classes,)
-            if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+            if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
                 raise ConfigError(f"Retry({name}={classes!r}): give exception classes")
             object.__setattr__(self, name, tuple(classes))
-        if self.horizon > RETENTION - SAFETY:
+        if self.horizon > RETENTION - RETENTION_MARGIN_SECONDS:
             raise ConfigError(
                 f"Retry: all delays together come to {self.horizon / 86_400:.1f} days; SQS keeps a message for 14 days. "
                 "Lower max_attempts or max_delay"
@@ -106,11 +105,11 @@ class Retry:
 
     @property
     def horizon(self) -> float:
-        """The longest that all delays together can take, in seconds."""
+        """The sum of the longest delays, in seconds."""
         return sum(self._ceiling(attempt) for attempt in range(1, self.max_attempts))
 
     def receives(self, longest_wait: float) -> int:
-        """Receives that all attempts take, if a wait longer than `longest_wait` seconds is made in several steps."""
+        """Receives that all attempts need, if a delay above `longest_wait` seconds takes several receives."""
         if self.max_delay <= longest_wait:
             return self.max_attempts
         waits = (self._ceiling(attempt) for attempt in range(1, self.max_attempts))
@@ -123,7 +122,7 @@ class Retry:
             return self.max_delay
 
     def delay(self, attempt: int, error: BaseException | None = None) -> float:
-        """Seconds to wait after `attempt` (counted from 1) failed with `error`."""
+        """Delay in seconds after `attempt` (counted from 1) failed with `error`."""
         ceiling = self._ceiling(attempt)
         if self.jitter == "full":
             ceiling *= random.random()
@@ -132,7 +131,7 @@ class Retry:
         return max([ceiling, *(each.seconds for each in _inside(error) if isinstance(each, RetryLater))])
 
     def refuses(self, attempt: int, error: BaseException) -> str | None:
-        """Why `error` in `attempt` is final (``exhausted`` or ``not_retryable``), or None to try again."""
+        """The reason why `error` in `attempt` is final (``exhausted``, ``not_retryable``), or None if it is retried."""
         groups = tuple(kind for kind in self.retry_on if issubclass(kind, BaseExceptionGroup))
         if any(isinstance(each, self.give_up_on) for each in _inside(error)):
             return "not_retryable"
@@ -142,15 +141,15 @@ class Retry:
 
     def _is_retried(self, error: BaseException) -> bool:
         if isinstance(error, RetryLater | BaseExceptionGroup):
-            return True  # of a group, the exceptions inside it decide
+            return True  # for a group, the exceptions inside decide
         if isinstance(error, TaskError | WaitInTask):
-            # Another attempt would mostly enqueue the other task again, and end the same.
+            # Another attempt would most likely enqueue the other task again, and end the same way.
             return isinstance(error, tuple(kind for kind in self.retry_on if issubclass(kind, TaskQError)))
         return isinstance(error, self.retry_on)
 
 
 def _inside(error: BaseException | None, whole: tuple[type[BaseException], ...] = ()) -> Iterator[BaseException]:
-    """The exception, and those inside it if it is a group, except inside groups of the classes in `whole`."""
+    """The exception and, if it is a group, those inside, but not those inside groups of the classes in `whole`."""
     waiting = [] if error is None else [error]
     while waiting:
         yield (each := waiting.pop())

@@ -1,9 +1,8 @@
-"""Plain functions in threads, handed over with few wake-ups.
+"""Runs sync functions in threads, with few wake-ups.
 
-An executor of the standard library wakes a thread and the event loop once per function; at a few microseconds of
-work per task those wake-ups are most of the cost. Here jobs gather in a deque: one thread is woken for a burst, and
-wakes the next only while there is more to do; finished jobs gather in another deque, and the loop is woken only when
-it has not been told yet.
+An executor of the standard library wakes a thread and the event loop once per function. For functions of a few
+microseconds those wake-ups are most of the cost. Here one thread is woken for a burst of jobs, and wakes the next thread
+only if jobs are left. Finished jobs are collected, and the loop is woken once for all of them.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from .interrupts import Interruptible, TaskInterrupted, spare_locks
 
 logger = logging.getLogger("taskq_sls.worker")
 
-AGAIN_SECONDS = 0.01
-"""After which an interrupt that was ignored is sent again."""
+RESEND_SECONDS = 0.01
+"""Time after which an interrupt that was ignored is sent again."""
 
 IDLE_SECONDS = 30.0
-"""How long a thread without work is kept."""
+"""Time for which a thread without work is kept."""
 
-START_AGAIN_SECONDS = 1.0
-"""Seconds after which a pool without threads tries again to start one that the system has refused."""
+START_RETRY_SECONDS = 1.0
+"""Time after which a pool without threads tries again to start one, after the system has refused it."""
 
 
 def default_threads() -> int:
-    """min(32, 4 x cores): more threads computing in Python would starve the heartbeat of the interpreter lock."""
+    """min(32, 4 x cores): with more threads computing in Python, the heartbeat would wait too long for the GIL."""
     return min(32, 4 * (os.cpu_count() or 1))
 
 
@@ -44,7 +43,7 @@ _NO_VALUE = object()
 """The value of a function that has not returned."""
 
 
-class _Job(Interruptible):
+class _ThreadJob(Interruptible):
     __slots__ = (
         "abandoned",
         "args",
@@ -54,7 +53,7 @@ class _Job(Interruptible):
         "function",
         "future",
         "loop",
-        "ticket",
+        "start_token",
         "value",
     )
 
@@ -65,8 +64,8 @@ class _Job(Interruptible):
         self.context = contextvars.copy_context()
         self.loop = loop
         self.future: asyncio.Future[None] = loop.create_future()
-        # Who pops it decides, atomically, whether the function begins or never will.
-        self.ticket = [None]
+        # The thread that pops the token decides, atomically, if the function begins or never will.
+        self.start_token = [None]
         self.abandoned = False
         self.done = False
         self.value: Any = _NO_VALUE
@@ -74,7 +73,7 @@ class _Job(Interruptible):
 
     def run(self) -> None:
         try:
-            self.ticket.pop()
+            self.start_token.pop()
         except IndexError:
             return
         process = os.getpid()
@@ -88,30 +87,30 @@ class _Job(Interruptible):
                 end_fork(self.error)
             self.end()
         except TaskInterrupted as late:
-            # It struck after the function's last line. A value counts; an error that was not kept yet is lost.
+            # Raised after the function's last line. Its value counts; an error that was not stored yet is lost.
             if self.value is _NO_VALUE and self.error is None:
                 self.error = late
             self.end()
 
     def interrupt(self) -> bool:
-        """Make the function end; False if it had not begun, and now never will."""
+        """Interrupt the function. Returns False if it had not begun, and now never will."""
         try:
-            self.ticket.pop()
+            self.start_token.pop()
         except IndexError:
             self.send()
             return True
         return False
 
     def send_later(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
-            self.loop.call_soon_threadsafe(self.loop.call_later, AGAIN_SECONDS, self.send)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: its caller is gone
+            self.loop.call_soon_threadsafe(self.loop.call_later, RESEND_SECONDS, self.send)
 
     def outcome(self) -> Any:
         if self.abandoned:
             raise asyncio.CancelledError
         if self.error is None:
             return self.value
-        error, self.error = self.error, None  # or the traceback would keep this frame, and the frame the traceback
+        error, self.error = self.error, None  # avoids a reference cycle of traceback and frame
         if isinstance(error, TaskInterrupted):
             raise asyncio.CancelledError from error
         raise error
@@ -126,8 +125,8 @@ class ThreadPool:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit or default_threads()
-        self._jobs: deque[_Job] = deque()
-        self._finished: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._jobs: deque[_ThreadJob] = deque()
+        self._finished: dict[asyncio.AbstractEventLoop, list[_ThreadJob]] = {}
         self._waiting = 0
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -135,17 +134,17 @@ class ThreadPool:
         self._idle = 0
         self._waking = False
         self._closed = False
-        self._awaited: set[_Job] = set()
+        self._awaited: set[_ThreadJob] = set()
         self._faults = FaultLog(logger, "threads for sync tasks cannot be started", "thread_fault")
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Run ``function(*args)`` in a thread, with a copy of the caller's context variables.
 
-        Cancelling the caller interrupts the function and then waits until it has really ended: what the
-        function returns although it was interrupted is returned.
+        Cancelling the caller interrupts the function, and waits until it has ended. If the function returns all the
+        same, its value is returned.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(function, args, loop)
+        job = _ThreadJob(function, args, loop)
         self._jobs.append(job)
         if not self._waking:
             self._wake()
@@ -166,7 +165,7 @@ class ThreadPool:
         return job.outcome()
 
     async def run_waiting(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """As `run`, for a function that waits for others in these threads: it takes away none of their places."""
+        """Do as `run`, for a function that waits for others in these threads. It does not count for the limit."""
         with self._lock:
             self._waiting += 1
         try:
@@ -175,10 +174,10 @@ class ThreadPool:
             with self._lock:
                 self._waiting -= 1
 
-    def abandon(self) -> None:
-        """Let callers on the running loop wait no more for functions that do not end, and interrupt those.
+    def interrupt_all(self) -> None:
+        """Interrupt all functions of the running loop, and cancel their callers at once, because the driver ends.
 
-        They see a cancellation. For a driver that ends: the threads go on, and die with the process.
+        Functions that do not end go on in their threads until the process ends.
         """
         loop = asyncio.get_running_loop()
         for job in [job for job in self._awaited if job.loop is loop and not job.done]:
@@ -188,7 +187,7 @@ class ThreadPool:
                 job.future.set_result(None)
 
     def close(self) -> None:
-        """Let idle threads end; those that run a function end after it. A later `run` starts new ones."""
+        """End idle threads at once, the others after their function. A later `run` starts new threads."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, 0
@@ -196,7 +195,7 @@ class ThreadPool:
             self._tokens.put(None)
 
     def _wake(self) -> None:
-        """Have one more thread look at the jobs, unless one is on its way."""
+        """Wake or start one more thread for the jobs, unless one is about to take them."""
         with self._lock:
             if self._waking:
                 return
@@ -212,21 +211,21 @@ class ThreadPool:
         spare_locks()
         try:
             threading.Thread(target=self._work, name="taskq-task", daemon=True).start()
-        except (RuntimeError, MemoryError) as error:  # the limit of threads, or of memory
+        except (RuntimeError, MemoryError) as error:  # a limit of threads or memory is reached
             with self._lock:
                 self._threads -= 1
                 self._waking = False
-                if self._threads > 0:  # one that runs a function looks at the jobs after it
+                if self._threads > 0:  # another thread takes the jobs after its function
                     return
             self._wake_later(error)
         else:
             self._faults.recovered()
 
     def _wake_later(self, error: BaseException) -> None:
-        """Try again to start the first thread while functions wait for it: none of them has begun."""
+        """Try again to start the first thread, because functions wait for it."""
         self._faults.failed(error)
-        with contextlib.suppress(RuntimeError):  # no loop runs here
-            asyncio.get_running_loop().call_later(START_AGAIN_SECONDS, self._wake_again)
+        with contextlib.suppress(RuntimeError):  # no loop runs in this thread
+            asyncio.get_running_loop().call_later(START_RETRY_SECONDS, self._wake_again)
 
     def _wake_again(self) -> None:
         if self._jobs:
@@ -244,12 +243,12 @@ class ThreadPool:
                     self._wake()
                 job.run()
                 self._deliver(job)
-                del job  # a thread that waits must not keep what its last function was given
+                del job  # a waiting thread must not keep the arguments of its last function alive
             if not self._park():
                 return
 
     def _park(self) -> bool:
-        """Wait to be woken. False: the thread has waited long enough and ends."""
+        """Wait for a token. Returns False if the thread was idle for too long and ends."""
         with self._lock:
             if self._jobs:
                 return True
@@ -265,20 +264,20 @@ class ThreadPool:
                     self._idle -= 1
                     self._threads -= 1
                     return False
-            # Somebody counted on this thread a moment ago: its token is there.
+            # `_wake` or `close` has just chosen this thread, and has sent a token for it.
             self._tokens.get()
         return True
 
-    def _deliver(self, job: _Job) -> None:
+    def _deliver(self, job: _ThreadJob) -> None:
         with self._lock:
             burst = self._finished.get(job.loop)
-            if burst is not None:  # the loop has been told, and has not looked yet
+            if burst is not None:  # the loop is about to collect them
                 burst.append(job)
                 return
             self._finished[job.loop] = [job]
         try:
             job.loop.call_soon_threadsafe(self._collect, job.loop)
-        except RuntimeError:  # the loop is closed: nobody waits for it any more
+        except RuntimeError:  # the loop is closed: its caller is gone
             with self._lock:
                 self._finished.pop(job.loop, None)
 

@@ -11,7 +11,7 @@ from ..core.backoff import outage_seconds
 from ..core.delivery import DONE, DeadLetter, Delivery, Outcome, Release, RetryIn
 from ..core.lifetimes import MIN_RESULT_TTL, RETENTION
 from ..core.message import ErrorInfo, Message
-from ..core.retry import SAFETY
+from ..core.retry import RETENTION_MARGIN_SECONDS
 from ..core.states import FAILED, RETRYING, State
 from ..errors import ArgumentsError, AwsError, MissingResource, PayloadMissing
 from ..middleware.logging import fields
@@ -116,7 +116,7 @@ async def _refused(engine: Engine, attempt: Attempt, refused: Refused) -> Outcom
         logger.error("%s: %s", context.task, text, extra=extra)
     if not isinstance(outcome, RetryIn):
         return outcome
-    if record.status is RETRYING and claim.now > attempt.delivery.sent_at + RETENTION - SAFETY / 2:
+    if record.status is RETRYING and claim.now > attempt.delivery.sent_at + RETENTION - RETENTION_MARGIN_SECONDS / 2:
         # The retry is due after its message is gone, and nothing could bring it: the task ends now.
         end = AttemptEnd(FAILED, claim.now, claim.ttl, error=record.error, reason="retention")
         if not await engine.results.close_idle(record, end):

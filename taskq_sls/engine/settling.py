@@ -14,7 +14,7 @@ from ..core.fault_log import FaultLog
 from ..core.lifetimes import RETENTION
 from ..core.message import Message
 from ..core.queues import Queue
-from ..core.retry import SAFETY, Retry
+from ..core.retry import RETENTION_MARGIN_SECONDS, Retry
 from ..errors import AwsError, ConfigError, TaskQError
 from .attempt import Engine
 
@@ -48,7 +48,7 @@ def exceeds_retention(engine: Engine, delivery: Delivery, delay: float) -> bool:
 
 
 def _within_retention(engine: Engine, delivery: Delivery, delay: float) -> bool:
-    return engine.clock.time() + delay <= delivery.sent_at + RETENTION - SAFETY
+    return engine.clock.time() + delay <= delivery.sent_at + RETENTION - RETENTION_MARGIN_SECONDS
 
 
 def retry_in(engine: Engine, delivery: Delivery, message: Message, attempt: int, delay: float, reason: str) -> RetryIn:
@@ -66,7 +66,9 @@ def retry_in(engine: Engine, delivery: Delivery, message: Message, attempt: int,
     now = engine.clock.time()
     later = late_retry(delivery, message, attempt, now + delay, now)
     # If the schedule cannot be made, the message comes again while there is time to try anew.
-    visible_in = min(delay, max(MIN_SCHEDULE_WAIT_SECONDS, delivery.sent_at + RETENTION - SAFETY - now))
+    visible_in = min(
+        delay, max(MIN_SCHEDULE_WAIT_SECONDS, delivery.sent_at + RETENTION - RETENTION_MARGIN_SECONDS - now)
+    )
     return RetryIn(visible_in, reason, later)
 
 

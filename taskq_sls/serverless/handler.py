@@ -127,7 +127,7 @@ class LambdaHandler:
                 self._executor.stop(attempt, "lease_lost")
         for task in self._stuck:
             task.cancel()
-        self._app.threads.abandon()
+        self._app.threads.interrupt_all()
         if self._app.children is not None:
             self._app.children.kill()
         await asyncio.gather(*self._stuck, return_exceptions=True)

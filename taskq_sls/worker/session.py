@@ -227,7 +227,7 @@ class WorkerRun:
         for task in tasks:
             task.cancel()
         app = self._worker.app
-        app.threads.abandon()
+        app.threads.interrupt_all()
         if app.children is not None:
             app.children.kill()
         self._settler.close()

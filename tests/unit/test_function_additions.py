@@ -78,7 +78,7 @@ def test_statements_of_a_role_are_taken(statement: dict[str, Any]):
         ),
         ([{**READ, "Sid": "my sid"}], "Sid='my sid' must be letters and digits"),
         ([{**READ, "Condition": "x"}], "Condition='x' must be a dict"),
-        ([{**READ, "Condition": {"Null": {"aws:x": None}}}], "holds None; IAM takes"),
+        ([{**READ, "Condition": {"Null": {"aws:x": None}}}], "contains None; IAM allows"),
     ],
 )
 def test_what_is_no_statement_is_refused_where_it_is_declared(policy: Any, message: str):
@@ -100,8 +100,8 @@ def test_what_is_no_statement_is_refused_where_it_is_declared(policy: Any, messa
         ({"SIZE": 5}, "SIZE=5 must be a text; write SIZE='5'"),
         ({"DEBUG": None}, "DEBUG=None must be a text"),
         ({"STAGE": "${stage}"}, r"has \$\{stage\}; write \$\{Stage\}"),
-        ({"TEXT": "a\x00b"}, "holds a zero byte or half a character"),
-        ({"TEXT": "\ud800"}, "holds a zero byte or half a character"),
+        ({"TEXT": "a\x00b"}, "has a zero byte or half a surrogate pair"),
+        ({"TEXT": "\ud800"}, "has a zero byte or half a surrogate pair"),
         ({"LONG": "x" * 3_297}, "has 3,301 bytes and may have 3,300"),
         ({"LONG": "é" * 1_650}, "has 3,304 bytes"),
         ({"LONG": "${Prefix}" * 90}, "has 3,604 bytes"),

@@ -95,7 +95,7 @@ def test_an_option_of_an_enqueue_that_is_wrong_is_refused_where_it_is_given(
         ({"delay": 367 * DAY}, "a year"),
         ({"expires_in": 5, "delay": 6}, "would never run"),
         ({"labels": {"a": None}}, "map text to text"),
-        ({"labels": {"a": "\ud800"}}, "the label 'a' holds half of a surrogate pair"),
+        ({"labels": {"a": "\ud800"}}, "the label 'a' has half a surrogate pair"),
     ],
 )
 def test_an_option_of_a_task_that_is_wrong_is_refused_at_the_declaration(options: dict[str, Any], says: str) -> None:

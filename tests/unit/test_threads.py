@@ -78,7 +78,7 @@ async def test_as_many_functions_run_at_once_as_the_limit_allows() -> None:
 async def test_functions_wait_for_a_thread_that_the_system_refuses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(threads_module, "START_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(threads_module, "START_RETRY_SECONDS", 0.01)
     start, refusals, begun, release = threading.Thread.start, 0, [], threading.Event()
 
     def refuse(thread: threading.Thread) -> None:
@@ -246,15 +246,15 @@ async def test_an_interrupt_that_meets_an_error_never_makes_it_a_success() -> No
 
 
 def job_of(function: Any) -> Any:
-    return threads_module._Job(function, (), asyncio.get_running_loop())
+    return threads_module._ThreadJob(function, (), asyncio.get_running_loop())
 
 
 async def test_an_interrupt_that_comes_before_the_function_has_a_thread_is_not_lost() -> None:
     ran: list[int] = []
     job = job_of(lambda: ran.append(1))
-    job.ticket.clear()  # it begins in a thread now
+    job.start_token.clear()  # it begins in a thread now
     assert job.interrupt()
-    job.ticket.append(None)
+    job.start_token.append(None)
     job.run()
     assert ran == []
     with pytest.raises(asyncio.CancelledError):
@@ -264,7 +264,7 @@ async def test_an_interrupt_that_comes_before_the_function_has_a_thread_is_not_l
 async def test_an_interrupt_that_strikes_after_the_last_line_leaves_the_value() -> None:
     struck: list[int] = []
 
-    class Struck(threads_module._Job):
+    class Struck(threads_module._ThreadJob):
         def end(self) -> None:
             if not struck:
                 struck.append(1)
@@ -278,7 +278,7 @@ async def test_an_interrupt_that_strikes_after_the_last_line_leaves_the_value() 
 
 
 async def test_an_interrupt_that_swallows_an_error_is_no_success() -> None:
-    class Unkept(threads_module._Job):
+    class Unkept(threads_module._ThreadJob):
         """Loses the error, as when the interrupt strikes before the assignment."""
 
         def __setattr__(self, name: str, value: Any) -> None:
@@ -361,7 +361,7 @@ async def test_callers_can_be_freed_of_functions_that_do_not_end() -> None:
 
     task = asyncio.create_task(pool.run(deaf))
     await until(begun.is_set)
-    pool.abandon()
+    pool.interrupt_all()
     with pytest.raises(asyncio.CancelledError):
         await task
     go.set()

@@ -48,7 +48,7 @@ class DuplicateTask(TaskQError):
     """Another task has this unique key, and ``unique="raise"`` is set; nothing was sent.
 
     Attributes:
-        id: id of the task that holds the key.
+        id: id of the task that has the key.
         task: the task's name; a key counts within it.
         key: the unique key.
     """

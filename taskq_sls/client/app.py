@@ -268,8 +268,8 @@ class App(ByName):
             options: see `TaskOptions` (all but ``id`` and ``unique_key``), and those that middlewares declare.
 
         Raises:
-            ConfigError: a name is taken or not importable, an option is unknown or out of range, a parameter
-                cannot travel.
+            ConfigError: a name is taken or not importable, an option is unknown or out of range, or a parameter
+                has an annotation without a JSON form.
         """
         if isinstance(aliases, str):
             raise ConfigError(f"aliases={aliases!r} must be a list of names: aliases=[{aliases!r}]")

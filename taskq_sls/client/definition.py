@@ -116,7 +116,9 @@ def _check_function(function: Callable[..., Any], name: str) -> None:
     if isinstance(function, type) or not callable(function):
         raise ConfigError(f"task {name}: {repr_of(function)} is not a function")
     if _is_method(function, name):
-        raise ConfigError(f"task {name}: a method cannot be a task, since its object does not travel; use a function")
+        raise ConfigError(
+            f"task {name}: a method cannot be a task, since messages do not carry its object; use a function"
+        )
 
 
 def _is_method(function: Callable[..., Any], name: str) -> bool:

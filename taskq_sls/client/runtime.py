@@ -205,7 +205,7 @@ def queues_by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]
     by_name: dict[str, Queue] = {}
     for queue in declared:
         if not isinstance(queue, Queue):
-            raise ConfigError(f"TaskQ({app!r}): queues holds {queue!r}; give Queue({queue!r})")
+            raise ConfigError(f"TaskQ({app!r}): queues has an element {queue!r}; give Queue({queue!r})")
         if queue.name in by_name:
             raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
         by_name[queue.name] = queue

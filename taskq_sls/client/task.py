@@ -68,7 +68,7 @@ class Enqueuer(ByName, Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """The task's name, as it travels in messages."""
+        """The task's name, as written in messages."""
         return self._definition.name
 
     @property
@@ -80,7 +80,7 @@ class Enqueuer(ByName, Generic[P, R]):
         """Send the task; returns after the queue has accepted it.
 
         Raises:
-            ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
+            ArgumentsError: the arguments do not fit the function, or one cannot be restored exactly.
             PayloadTooLarge: the message is over 1 MiB, and no bucket is configured for its arguments.
             ConfigError: a queue or option is wrong, or region or credentials are missing.
             EnqueueError: the queue did not accept it; carries the id, with which repeating is safe.
@@ -136,7 +136,7 @@ class Enqueuer(ByName, Generic[P, R]):
             when: ``cron(...)``, ``rate(...)`` or ``at(...)``.
 
         Raises:
-            ArgumentsError: the arguments do not fit the function, or one cannot travel exactly.
+            ArgumentsError: the arguments do not fit the function, or one cannot be restored exactly.
             PayloadTooLarge: the message is over 240 KiB.
             ConfigError: all runs are past, an option does not fit a schedule, or no scheduler is configured.
             AwsError: the schedule could not be made.

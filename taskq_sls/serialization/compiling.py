@@ -117,6 +117,6 @@ def _codec(annotation: Any, subject: str) -> Codec:
     except Exception as error:  # pydantic's own errors, and those of hooks in the annotated classes
         reason = text_of(error).partition("\n")[0] or class_name(type(error))
         raise ConfigError(
-            f"{subject}: values of {annotation_text(annotation)} cannot travel: {reason}; annotate with JSON "
+            f"{subject}: values of {annotation_text(annotation)} cannot be written as JSON: {reason}; annotate with JSON "
             "types, dataclasses, pydantic models or other types that pydantic can validate"
         ) from error

@@ -64,7 +64,7 @@ class RichCodec:
             text, why = self._checked(value)
             encoded = from_json(text, allow_inf_nan=False)[0]
         except Exception as error:  # pydantic's own errors, and those of hooks in the user's classes
-            raise Inexact(value, f"it cannot travel as {self._title}: {_reason(error)}", _FIX) from error
+            raise Inexact(value, f"it cannot be written as {self._title}: {_reason(error)}", _FIX) from error
         if why is not None:
             raise Inexact(value, f"it would not come back from {self._title} the same: {why}", _FIX)
         # Counting brackets is fast: no more brackets than allowed levels means no more levels either.

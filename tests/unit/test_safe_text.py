@@ -176,7 +176,9 @@ def test_an_annotation_that_cannot_be_shown_is_refused_as_any_other() -> None:
     def job(number: Any) -> None: ...
 
     job.__annotations__["number"] = Annotated[int, Hostile()]
-    with pytest.raises(ConfigError, match="'number': values of <_AnnotatedAlias> cannot travel: LookupError"):
+    with pytest.raises(
+        ConfigError, match="'number': values of <_AnnotatedAlias> cannot be written as JSON: LookupError"
+    ):
         compile_signature(job, skip_first=False)
 
 

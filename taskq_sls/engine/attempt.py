@@ -150,8 +150,7 @@ class Attempt:
 class Observer:
     """A policy beside the engine. Override the hooks that it needs.
 
-    Hooks are called on the event loop and return at once. An exception in a hook is logged; it never changes what
-    becomes of a message.
+    Hooks are called on the event loop and return at once. An exception in a hook is logged, and changes no outcome.
     """
 
     def admit(self, engine: Engine, attempt: Attempt) -> Awaitable[Outcome | None] | None:
@@ -199,25 +198,30 @@ class Observers:
             except Exception:
                 _log_fault(hook)
 
-    def ask(self, name: str, *args: object) -> Awaitable[Any] | None:
+    def ask(self, name: str, engine: Engine, subject: Attempt | Message) -> Awaitable[Any] | None:
         """Call hooks that may answer with an awaitable, up to the first value that is not None.
 
         Returns:
             None if no hook answers, as for most attempts; else an awaitable of the value.
         """
         hooks = self._hooks[name]
-        for number, hook in enumerate(hooks, 1):
+        for hook in hooks:
             try:
-                answer = hook(*args)
+                answer = hook(engine, subject)
             except Exception:
                 _log_fault(hook)
             else:
                 if answer is not None:
-                    return self._first_value(hook, answer, hooks[number:], args)
+                    return self._first_value(hook, answer, hooks[hooks.index(hook) + 1 :], engine, subject)
         return None
 
+    @staticmethod
     async def _first_value(
-        self, hook: Callable[..., Any], answer: Awaitable[Any] | None, others: Sequence[Callable[..., Any]], args: Any
+        hook: Callable[..., Any],
+        answer: Awaitable[Any] | None,
+        others: Sequence[Callable[..., Any]],
+        engine: Engine,
+        subject: Attempt | Message,
     ) -> Any:
         while True:
             try:
@@ -229,7 +233,7 @@ class Observers:
                 return None
             (hook, *others), answer = others, None
             try:
-                answer = hook(*args)
+                answer = hook(engine, subject)
             except Exception:
                 _log_fault(hook)
 

@@ -42,7 +42,7 @@ async def claim(engine: Engine, attempt: Attempt) -> Outcome | None:
     claim = attempt.claim
     attempt.leased_at = time.monotonic()
     try:
-        if _too_old(attempt) and await engine.results.expire(claim):
+        if attempt.message.expires_at is not None and _too_old(attempt) and await engine.results.expire(claim):
             _close(engine, attempt, AttemptEnd(State.EXPIRED, claim.now, claim.ttl))
             return DONE
         try:
@@ -186,10 +186,9 @@ async def reject_unknown_task(
     return RetryIn(POISON_MAX_DELAY, reason) if ended is False else outcome._replace(recorded=bool(ended))
 
 
-async def reject_arguments(
-    engine: Engine, attempt: Attempt, reason: str, error: ArgumentsError | PayloadMissing
-) -> Outcome:
+async def reject_arguments(engine: Engine, attempt: Attempt, error: ArgumentsError | PayloadMissing) -> Outcome:
     """Back off as for any poison message, over arguments that do not fit or are gone. In the end the record fails."""
+    reason = "payload_missing" if isinstance(error, PayloadMissing) else "arguments"
     outcome = poison_outcome(engine, attempt.delivery, reason, str(error))
     if not isinstance(outcome, DeadLetter) or attempt.compiled.options.record == "none":
         return outcome

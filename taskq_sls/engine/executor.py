@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.delivery import Delivery, Outcome, Release
 from ..core.message import Message, decode
 from ..core.redaction import mask_values, secret_values
+from ..core.thread_limiter import ThreadLimiter
 from ..errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
 from ..results.records import Call, Claim
 from .attempt import Attempt, CompiledTask, Engine
@@ -97,33 +97,25 @@ class Executor:
             task = engine.find_task(message.task)
         except ConfigError as error:  # an annotation that still names nothing
             task, problem = None, str(error)
+        outcome: Outcome
         if task is None:
             problem = problem or unknown_task(message.task, engine.task_names())
             outcome = await reject_unknown_task(engine, delivery, message, problem)
+        elif (waited := 0.0 if task.is_async else await self.threads.acquire()) is None:
+            outcome = Release(0)
         else:
-            run_attempt = self._attempt if task.is_async else self._attempt_in_thread
-            outcome = await run_attempt(delivery, message, task, deadline, control)
-            if not leaves_queue(outcome) and is_last_receive(engine, delivery):
-                outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
-        if leaves_queue(outcome) and (asked := engine.observers.ask("message_done", engine, message)):
+            try:
+                outcome = await self._attempt(delivery, message, task, deadline, control, waited)
+            finally:
+                if not task.is_async:
+                    self.threads.release()
+        leaves = leaves_queue(outcome)
+        if not leaves and task is not None and is_last_receive(engine, delivery):
+            outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
+            leaves = leaves_queue(outcome)
+        if leaves and (asked := engine.observers.ask("message_done", engine, message)):
             await asked
         return outcome
-
-    async def _attempt_in_thread(
-        self,
-        delivery: Delivery,
-        message: Message,
-        task: CompiledTask,
-        deadline: float | None,
-        control: StartControl | None,
-    ) -> Outcome:
-        waited = await self.threads.acquire()
-        if waited is None:
-            return Release(0)
-        try:
-            return await self._attempt(delivery, message, task, deadline, control, waited)
-        finally:
-            self.threads.release()
 
     async def _attempt(
         self,
@@ -132,7 +124,7 @@ class Executor:
         task: CompiledTask,
         deadline: float | None,
         control: StartControl | None,
-        thread_wait: float = 0.0,
+        thread_wait: float,
     ) -> Outcome:
         """The life of an attempt: claim, run, record."""
         engine = self._engine
@@ -141,7 +133,7 @@ class Executor:
         now = engine.clock.time()
         if message.not_before is not None and message.not_before > now + EARLY_START_TOLERANCE_SECONDS:
             return retry_in(engine, delivery, message, message.attempt, message.not_before - now, "early")
-        missing: PayloadMissing | None = None
+        problem: PayloadMissing | ArgumentsError | None = None
         if message.payload is not None:
             from ..payloads.claim_check import load_message  # hardly any message is that large
 
@@ -149,19 +141,16 @@ class Executor:
             if isinstance(loaded, Release):
                 return loaded
             if isinstance(loaded, PayloadMissing):
-                missing = loaded
+                problem = loaded
             else:
                 message = loaded
             now = engine.clock.time()  # the lease begins after the fetch
         attempt = _new_attempt(engine, delivery, message, task, now, deadline)
         attempt.thread_wait = thread_wait
-        if missing is not None:
-            return await reject_arguments(engine, attempt, "payload_missing", missing)
-        try:
-            execution = attempt.execution
-            execution.args, execution.kwargs = task.signature.decode(message.args, message.kwargs)
-        except ArgumentsError as error:
-            return await reject_arguments(engine, attempt, "arguments", error)
+        if problem is None:
+            problem = _decode_arguments(attempt)
+        if problem is not None:
+            return await reject_arguments(engine, attempt, problem)
         refused = await claim(engine, attempt)
         if refused is None and (asked := engine.observers.ask("admit", engine, attempt)):
             refused = await asked
@@ -228,10 +217,10 @@ class Executor:
 def _new_attempt(
     engine: Engine, delivery: Delivery, message: Message, task: CompiledTask, now: float, deadline: float | None
 ) -> Attempt:
-    options, signature = task.options, task.signature
+    options = task.options
     call: Call | None = None
     if options.record_arguments and message.payload is None and len(delivery.body) <= MAX_RECORDED_BODY:
-        call = signature.shown(message.args, message.kwargs)
+        call = task.signature.shown(message.args, message.kwargs)
     # Positional, since keywords cost a microsecond per attempt.
     claim = Claim(
         message.id,
@@ -250,10 +239,19 @@ def _new_attempt(
         call,
         task.aliases,
     )
-    attempt = Attempt(delivery, message, task, claim, engine.state, deadline)
+    return Attempt(delivery, message, task, claim, engine.state, deadline)
+
+
+def _decode_arguments(attempt: Attempt) -> ArgumentsError | None:
+    """Decode the arguments of the function; return the error if they do not fit it."""
+    execution, message, signature = attempt.execution, attempt.message, attempt.compiled.signature
+    try:
+        execution.args, execution.kwargs = signature.decode(message.args, message.kwargs)
+    except ArgumentsError as error:
+        return error
     if signature.redact:
-        attempt.execution.mask = _mask_of(signature, message)
-    return attempt
+        execution.mask = _mask_of(signature, message)
+    return None
 
 
 def _mask_of(signature: Signature, message: Message) -> Callable[[str], str]:
@@ -261,64 +259,3 @@ def _mask_of(signature: Signature, message: Message) -> Callable[[str], str]:
     args = [{name: value} for name, value in zip(signature.positions(len(message.args)), message.args, strict=False)]
     values = set(secret_values([args, message.kwargs, message.labels], signature.redact))
     return lambda text: mask_values(text, values)
-
-
-class ThreadLimiter:
-    """Limits the sync tasks that run at once; the others wait here, unclaimed.
-
-    Attributes:
-        draining: no task gets a thread any more.
-        admitted: how many got a thread so far.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.draining = False
-        self.admitted = 0
-        self._free = asyncio.Semaphore(limit)
-        self._waiting: set[asyncio.Task[object]] = set()
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for a thread."""
-        return len(self._waiting)
-
-    def drain(self) -> None:
-        """Refuse every task that waits, and every one that comes."""
-        self.draining = True
-        for task in self._waiting:
-            task.cancel()
-
-    async def acquire(self) -> float | None:
-        """Wait for a thread, to be returned by `release`.
-
-        Returns:
-            The seconds waited; None: there is no thread, since the driver drains.
-        """
-        if self.draining:
-            return None
-        if not self._free.locked():
-            self.admitted += 1
-            await self._free.acquire()
-            return 0.0
-        task = asyncio.current_task()
-        assert task is not None
-        self._waiting.add(task)
-        since = time.monotonic()
-        try:
-            await self._free.acquire()
-        except asyncio.CancelledError:
-            if not self._is_draining():
-                raise
-            task.uncancel()
-            return None
-        finally:
-            self._waiting.discard(task)
-        self.admitted += 1
-        return time.monotonic() - since
-
-    def release(self) -> None:
-        """Return a thread."""
-        self._free.release()
-
-    def _is_draining(self) -> bool:  # a method, since the attribute changes while `acquire` waits
-        return self.draining

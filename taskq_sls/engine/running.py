@@ -46,7 +46,7 @@ async def run(engine: Engine, attempt: Attempt, loop: asyncio.AbstractEventLoop)
         execution.asyncio_task = None
         _current.reset(token)
         if execution.stop_reason is not None and task is not None:
-            # Our own stop has done its work; what follows must be able to wait.
+            # Our own stop has done its work; the code below must be able to wait.
             while task.cancelling():
                 task.uncancel()
     if os.getpid() != engine.pid:  # the function forked; the child's event loop shares the selector with ours

@@ -8,7 +8,7 @@ from ..attempt import Attempt, Observer
 
 
 class AttemptMetrics(Observer):
-    """Reports starts and stored ends of attempts to a meter. The driver writes what the meter has counted."""
+    """Reports starts and stored ends of attempts to a meter. The driver writes the counters."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter

@@ -29,7 +29,7 @@ SPACE = "http:idempotency-key"
 """Stands in for the task name in the locks of keys."""
 
 
-class Request(NamedTuple):
+class KeyedRequest(NamedTuple):
     """A request with a key.
 
     Args:
@@ -45,7 +45,7 @@ class Request(NamedTuple):
         return self.lock.id if index is None else f"{self.lock.id}.{index}"
 
 
-async def begin(context: RequestContext, key: str, content: Any, queue: str) -> Request:
+async def begin(context: RequestContext, key: str, content: Any, queue: str) -> KeyedRequest:
     """Lock the key of a request.
 
     Args:
@@ -60,11 +60,11 @@ async def begin(context: RequestContext, key: str, content: Any, queue: str) -> 
     for _ in range(2):
         current = await context.services.results.lock_key(lock, replaced)
         if current == lock:
-            return Request(lock, False)
+            return KeyedRequest(lock, False)
         if current.id != lock.id:
             raise ProblemError("key-reused", f"{HEADER} {key!r:.80} was used with other content; use a new key")
         if current.confirmed:
-            return Request(current, True)
+            return KeyedRequest(current, True)
         if context.now < current.locked_at + RESEND_AFTER_SECONDS:
             break
         # The earlier request was interrupted. Replacing its lock is safe: its tasks have the same ids.
@@ -74,7 +74,7 @@ async def begin(context: RequestContext, key: str, content: Any, queue: str) -> 
     raise ProblemError("request-in-progress", detail, headers={"Retry-After": str(wait)})
 
 
-async def finish(context: RequestContext, request: Request) -> None:
+async def finish(context: RequestContext, request: KeyedRequest) -> None:
     """Record that the tasks were sent. If that fails, a repetition sends the same ids again."""
     try:
         await context.services.results.confirm_key(SPACE, request.lock.key, request.lock.id)
@@ -82,7 +82,7 @@ async def finish(context: RequestContext, request: Request) -> None:
         logger.warning("an idempotency key could not be confirmed: %s", error, extra={"action": "idempotency_fault"})
 
 
-async def release(context: RequestContext, request: Request) -> None:
+async def release(context: RequestContext, request: KeyedRequest) -> None:
     """Free the key: the request failed, and may be repeated at once."""
     lock = request.lock
     await free_unique_key(context.services.results, SPACE, lock.key, lock.id, lock.locked_at)

@@ -17,7 +17,7 @@ from taskq_sls.results.records import TaskRecord
 from taskq_sls.web import ApiHandler
 from taskq_sls.web.auth.tokens import SCOPES, new_token
 from tests.support.http_events import ARN, FRONTS
-from tests.unit.test_api_front import Context
+from tests.unit.test_api_guard import Context
 
 Front = Callable[..., dict[str, Any]]
 

@@ -17,7 +17,7 @@ from taskq_sls.web import ApiHandler
 from taskq_sls.web.auth.tokens import SCOPES, new_token
 from tests.support.http_events import FRONTS
 from tests.support.pages import BROWSER, text_of
-from tests.unit.test_api_front import Context
+from tests.unit.test_api_guard import Context
 
 
 class Answer(NamedTuple):

@@ -39,7 +39,7 @@ def connection(headers: dict[str, str] | None = None, event: Any = None, host: s
     return HTTPConnection({"type": "http", "headers": raw, "client": (host, 1), "aws.event": event})
 
 
-def gate(now: list[float] | None = None, **options: Any) -> Authenticator:
+def authenticator(now: list[float] | None = None, **options: Any) -> Authenticator:
     clock = now or [1_800_000_000.0]
     return Authenticator.load(lambda: clock[0], options.get("auth"), options.get("tokens"), options.get("iam_scopes"))
 
@@ -67,7 +67,7 @@ def test_a_way_to_authenticate_that_is_not_known_is_refused(monkeypatch: pytest.
 def test_the_environment_configures_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TASKQ_API_AUTH", "iam")
 
-    assert gate().modes == {"iam"}
+    assert authenticator().modes == {"iam"}
 
 
 def test_nothing_but_the_health_check_answers_strangers():
@@ -136,7 +136,7 @@ def test_a_dependency_is_named_after_its_scope():
 def test_several_tokens_are_valid_at_once_so_that_they_can_be_rotated():
     old, old_entry = entry(["read"])
     new, new_entry = entry(["read", "enqueue"])
-    both = gate(tokens={"ci-old": old_entry, "ci-new": new_entry})
+    both = authenticator(tokens={"ci-old": old_entry, "ci-new": new_entry})
 
     found = [both.principal(connection({"authorization": f"Bearer {token}"})) for token in (old, new)]
 
@@ -147,13 +147,13 @@ def test_several_tokens_are_valid_at_once_so_that_they_can_be_rotated():
 def test_a_token_ends_at_its_time():
     now = [datetime(2026, 12, 31, 23, 59, tzinfo=UTC).timestamp()]
     token, expiring = entry(["read"], expires="2027-01-01T00:00:00Z")
-    one = gate(now, tokens={"ci": expiring})
+    checked = authenticator(now, tokens={"ci": expiring})
     given = connection({"authorization": f"Bearer {token}"})
 
-    assert one.principal(given).name == "ci"
+    assert checked.principal(given).name == "ci"
     now[0] += 60
     with pytest.raises(ProblemError, match="not valid, or has expired"):
-        one.principal(given)
+        checked.principal(given)
 
 
 def test_a_token_is_kept_as_its_hash_alone():
@@ -189,7 +189,7 @@ def test_what_is_no_bearer_token_is_no_credential(header: str):
     _token, configured = entry(["read"])
 
     with pytest.raises(ProblemError, match="a token is needed") as error:
-        gate(tokens={"ci": configured}).principal(connection({"authorization": header}))
+        authenticator(tokens={"ci": configured}).principal(connection({"authorization": header}))
 
     assert error.value.headers == {"WWW-Authenticate": "Bearer"}
 
@@ -200,20 +200,20 @@ def test_what_is_no_bearer_token_is_no_credential(header: str):
 def test_many_wrong_tokens_have_their_source_refused_for_a_while():
     now = [1_800_000_000.0]
     token, configured = entry(["read"])
-    one = gate(now, tokens={"ci": configured})
+    checked = authenticator(now, tokens={"ci": configured})
     for _ in range(MAX_FAILURES):
         with pytest.raises(ProblemError, match="not valid"):
-            one.principal(connection({"authorization": "Bearer tq_wrong"}))
+            checked.principal(connection({"authorization": "Bearer tq_wrong"}))
 
     good = {"authorization": f"Bearer {token}"}
     with pytest.raises(ProblemError) as refused:
-        one.principal(connection(good))
+        checked.principal(connection(good))
     assert refused.value.kind == "too-many-failures"
     assert refused.value.headers == {"Retry-After": "60"}
-    assert one.principal(connection(good, host="203.0.113.8")).name == "ci", "another source is not to blame"
+    assert checked.principal(connection(good, host="203.0.113.8")).name == "ci", "another source is not to blame"
 
     now[0] += WINDOW_SECONDS
-    assert one.principal(connection(good)).name == "ci"
+    assert checked.principal(connection(good)).name == "ci"
 
 
 def test_an_ipv6_network_is_one_source():
@@ -261,9 +261,9 @@ def test_a_port_makes_no_other_source(first: str, second: str):
 
 
 def test_iam_s_word_counts_where_it_was_asked_for():
-    one = gate(auth="iam", iam_scopes=["read"])
+    checked = authenticator(auth="iam", iam_scopes=["read"])
 
-    found = one.principal(connection(event=FUNCTION_URL))
+    found = checked.principal(connection(event=FUNCTION_URL))
 
     assert (found.name, found.scopes, found.by) == (ARN, {"read"}, "iam")
 
@@ -285,14 +285,14 @@ def test_a_rest_api_tells_the_caller_in_its_identity():
 )
 def test_a_front_that_was_left_open_does_not_open_the_api(event: Any):
     with pytest.raises(ProblemError, match="takes IAM credentials"):
-        gate(auth="iam").principal(connection({"authorization": "Bearer x"}, event))
+        authenticator(auth="iam").principal(connection({"authorization": "Bearer x"}, event))
 
 
 def test_without_being_asked_for_iam_s_word_does_not_count():
     _token, configured = entry(["read"])
 
     with pytest.raises(ProblemError, match="a token is needed"):
-        gate(tokens={"ci": configured}).principal(connection(event=FUNCTION_URL))
+        authenticator(tokens={"ci": configured}).principal(connection(event=FUNCTION_URL))
 
 
 # -- other sites ------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from taskq_sls import TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.results.memory import MemoryResults
-from taskq_sls.web import guard as front
+from taskq_sls.web import guard
 from taskq_sls.web.auth.tokens import new_token
-from taskq_sls.web.routes import tasks as long_polls
+from taskq_sls.web.routes import tasks
 
 
 class SlowResults(MemoryResults):
@@ -86,9 +86,9 @@ class Client:
 
 def test_many_waits_at_once_are_each_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # All 60 would read some 10 times in the 3 seconds before their waits end: far more than the table answers.
-    monkeypatch.setattr(front, "MAX_REQUEST_SECONDS", 5.0)
-    monkeypatch.setattr(long_polls, "MAX_LONG_POLLS", 4)
-    monkeypatch.setattr(long_polls, "CROWDED_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(guard, "MAX_REQUEST_SECONDS", 5.0)
+    monkeypatch.setattr(tasks, "MAX_LONG_POLLS", 4)
+    monkeypatch.setattr(tasks, "CROWDED_WAIT_SECONDS", 0.1)
 
     async def ask() -> list[tuple[int, bool]]:
         client = Client(SlowResults(0.02))

@@ -23,7 +23,7 @@ from taskq_sls.results.base import Page, Query
 from taskq_sls.results.records import AttemptEnd, Claim, Fence
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.web.pages import dead_letters as pages
-from taskq_sls.web.pages import search as finding
+from taskq_sls.web.pages import search
 from taskq_sls.web.pages.routes import ACTIONS, PAGES
 from tests.support.pages import Dashboard, dashboard, text_of
 
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_a_search_is_told_on_a_page(site: Dashboard, query: d
 
 
 def test_older_tasks_are_on_the_next_page(site: Dashboard):
-    for number in range(finding.PAGE_SIZE + 10):
+    for number in range(search.PAGE_SIZE + 10):
         end(site, f"t-{number:03}")
         site.api.memory.travel(1)
 
@@ -179,7 +179,7 @@ def test_older_tasks_are_on_the_next_page(site: Dashboard):
     (following,) = re.findall(r'href="(tasks\?cursor=[^"]+)"', first)
     second = site.browser.get(f"/{following}").text
 
-    assert len(ids_of(first)) == finding.PAGE_SIZE
+    assert len(ids_of(first)) == search.PAGE_SIZE
     assert ids_of(second) == [f"t-{number:03}" for number in range(9, -1, -1)]
     assert "Older tasks" not in second
     assert 'id="live-switch"' in first
@@ -192,7 +192,7 @@ def following(page: str, text: str) -> str:
 
 
 def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(finding, "MAX_RECORDS_READ", 40)
+    monkeypatch.setattr(search, "MAX_RECORDS_READ", 40)
     end(site, "rare", labels={"tenant": "7", "shop": "a"})
     for number in range(60):
         site.api.memory.travel(1)
@@ -219,8 +219,8 @@ def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboa
 def test_what_fits_in_part_is_paged_without_loss(
     site: Dashboard, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
 ):
-    monkeypatch.setattr(finding, "PAGE_SIZE", 4)
-    monkeypatch.setattr(finding, "MAX_RECORDS_READ", 12)
+    monkeypatch.setattr(search, "PAGE_SIZE", 4)
+    monkeypatch.setattr(search, "MAX_RECORDS_READ", 12)
     state = State(query["status"])
     for number in range(20):
         end(site, f"t-{number}", state, task="shop:resize" if number % 3 else "shop:login")
@@ -235,7 +235,7 @@ def test_what_fits_in_part_is_paged_without_loss(
     assert sorted(seen) == sorted(f"t-{number}" for number in range(20) if number % 3)
 
 
-def many_tasks(number: int = 3 * finding.MAX_NAMES) -> TaskQ:
+def many_tasks(number: int = 3 * search.MAX_NAMES) -> TaskQ:
     app = TaskQ("shop", queues=[Queue("default")])
     for place in range(number):
         app.task(name=f"shop:task-{place}", http=True, record="queued" if place == 25 else "started")(lambda: None)
@@ -314,8 +314,8 @@ def test_an_app_without_tasks_of_its_own_shows_what_others_ran():
 
 
 def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(finding, "PAGE_SIZE", 4)
-    monkeypatch.setattr(finding, "MAX_NAMES", 1)
+    monkeypatch.setattr(search, "PAGE_SIZE", 4)
+    monkeypatch.setattr(search, "MAX_NAMES", 1)
     with dashboard() as site:
         for number in range(11):
             end(site, f"t-{number}", (State.SUCCEEDED, State.FAILED, State.CANCELLED)[number % 3])
@@ -457,7 +457,7 @@ def test_parent_and_children_are_found():
 
 
 def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(finding, "MAX_RECORDS_READ", 5)
+    monkeypatch.setattr(search, "MAX_RECORDS_READ", 5)
     with dashboard(many_tasks()) as site:
         fence = claim(site, "parent", task="shop:task-3")
         for number in range(12):

@@ -119,7 +119,9 @@ def test_logging_out_ends_the_session():
 def test_logging_out_ends_copies_of_the_cookie_too_in_every_container():
     with dashboard() as site:
         (cookie,) = site.browser.cookies.jar
-        copied = browser_of(site.api._replace(client=TestClient(site.api.app.api(tokens=gate_of(site)._tokens))))
+        copied = browser_of(
+            site.api._replace(client=TestClient(site.api.app.api(tokens=authenticator_of(site)._tokens)))
+        )
         copied.cookies.set(cookie.name, str(cookie.value))
         assert copied.get("/tasks", follow_redirects=False).status_code == 200
 
@@ -203,29 +205,29 @@ def test_a_session_holds_in_every_container_and_over_midnight():
         login(site.browser, site.api.token)
         (cookie,) = site.browser.cookies.jar
         site.api.memory.travel(LIFETIME_SECONDS - 60)
-        another = site.api.app.api(tokens=gate_of(site)._tokens, auth="tokens")
+        another = site.api.app.api(tokens=authenticator_of(site)._tokens, auth="tokens")
         elsewhere = browser_of(site.api._replace(client=TestClient(another)))
         elsewhere.cookies.set(cookie.name, str(cookie.value))
 
         assert elsewhere.get("/tasks", follow_redirects=False).status_code == 200
 
 
-def gate_of(site: Dashboard) -> Any:
+def authenticator_of(site: Dashboard) -> Any:
     return next(one.kwargs["authenticator"] for one in site.api.client.app.user_middleware)
 
 
 def test_a_session_ends_when_its_token_is_taken_away_or_changed():
     with dashboard() as site:
-        gate = gate_of(site)
-        known = gate._tokens
+        authenticator = authenticator_of(site)
+        known = authenticator._tokens
 
-        gate._tokens = tuple(one for one in known if one.name != "boss")
+        authenticator._tokens = tuple(token for token in known if token.name != "boss")
         assert status_of(site) == 303
-        gate._tokens = tuple(one._replace(digest=b"x" * 32) for one in known)
+        authenticator._tokens = tuple(token._replace(digest=b"x" * 32) for token in known)
         assert status_of(site) == 303
-        gate._tokens = tuple(one._replace(expires=site.api.memory.clock.time()) for one in known)
+        authenticator._tokens = tuple(token._replace(expires=site.api.memory.clock.time()) for token in known)
         assert status_of(site) == 303
-        gate._tokens = known
+        authenticator._tokens = known
         assert status_of(site) == 200
 
 

@@ -1,4 +1,4 @@
-"""Serves the pages: their paths, the scopes they need, and the login that the guard of the API asks."""
+"""Serves the pages: their paths, the scopes they need, and the login for the guard of the API."""
 
 from __future__ import annotations
 

@@ -103,12 +103,13 @@ class Sessions:
         return Principal(session.token.name, session.token.scopes, "cookie")
 
     async def _read(self, connection: HTTPConnection) -> Session | None:
-        cookie, now = connection.cookies.get(_cookie_name(connection)), self._now()
-        if not cookie:
+        cookie = connection.cookies.get(_cookie_name(connection))
+        tokens, now = self._authenticator.accepted_tokens(), self._now()
+        if not cookie or not tokens:
             return None
         # A session that has not ended began today, or yesterday within its lifetime.
         keys = [await self._key(day) for day in sorted({_day(now - LIFETIME_SECONDS), _day(now)})]
-        for token in self._authenticator.accepted_tokens():
+        for token in tokens:
             try:
                 id, ends = _serializer(token, keys).loads(cookie)
             except BadData:

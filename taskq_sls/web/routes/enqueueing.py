@@ -15,7 +15,7 @@ from ...client.sending import OutgoingTask
 from ...client.task import Task
 from ...client.unique_keys import Existing, send_tasks
 from ...errors import ArgumentsError, ConfigError, TaskQError
-from ..idempotency import MAX_KEY_CHARACTERS, Request, begin, finish, release
+from ..idempotency import MAX_KEY_CHARACTERS, KeyedRequest, begin, finish, release
 from ..models.tasks import EnqueueBatch, Enqueued, EnqueuedBatch, EnqueueTask
 from ..problems import ProblemError
 from ..request_context import BODY, Context, RequestContext, allowed
@@ -113,7 +113,7 @@ async def _send(
 
 
 async def _carry_out(
-    context: RequestContext, prepared: Sequence[OutgoingTask], request: Request | None
+    context: RequestContext, prepared: Sequence[OutgoingTask], request: KeyedRequest | None
 ) -> list[Enqueued]:
     try:
         sent = await send_tasks(context.services, prepared)
@@ -144,7 +144,7 @@ def _callers_id(context: RequestContext, id: str) -> str:
 
 
 def _prepare_all(
-    context: RequestContext, entries: Sequence[EnqueueTask], request: Request | None, *, batch: bool
+    context: RequestContext, entries: Sequence[EnqueueTask], request: KeyedRequest | None, *, batch: bool
 ) -> list[OutgoingTask]:
     prepared = []
     for index, entry in enumerate(entries):

@@ -10,8 +10,7 @@ from fastapi import APIRouter, Query
 from ...operations.overview import live_workers, overview, queue_stats
 from ...operations.presenters import utc_time
 from ..models.base import Timestamp
-from ..models.metrics import MetricHistory
-from ..models.queues import Metrics, Queues, QueueState, Worker, Workers
+from ..models.queues import MetricHistory, Metrics, Queues, QueueState, Worker, Workers
 from ..models.tasks import summary
 from ..request_context import Context, allowed
 

@@ -23,8 +23,10 @@ class Context:
 
 
 def front(app: Any) -> RequestGuard:
-    gate = Authenticator(lambda: 0.0, frozenset({"tokens"}), [Token("ci", b"", frozenset({"read"}))], frozenset())
-    return RequestGuard(app, gate, lambda: 0.0, public=["/open"])
+    authenticator = Authenticator(
+        lambda: 0.0, frozenset({"tokens"}), [Token("ci", b"", frozenset({"read"}))], frozenset()
+    )
+    return RequestGuard(app, authenticator, lambda: 0.0, public=["/open"])
 
 
 async def ask(app: RequestGuard, scope: dict[str, Any] | None = None) -> list[dict[str, Any]]:

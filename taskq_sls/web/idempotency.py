@@ -92,7 +92,7 @@ def _lock(context: RequestContext, key: str, content: Any, queue: str) -> KeyLoc
     owner = context.caller_digest(key)[:32]
     now = context.now
     id = f"http-{owner[:24]}-{_digest(content)[:24]}"
-    return KeyLock(SPACE, owner, id, queue, now, math.ceil(now + KEY_LIFETIME_SECONDS))
+    return KeyLock(task=SPACE, key=owner, id=id, queue=queue, locked_at=now, ttl=math.ceil(now + KEY_LIFETIME_SECONDS))
 
 
 def _digest(value: Any) -> str:

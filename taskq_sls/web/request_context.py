@@ -53,13 +53,17 @@ class RequestContext(NamedTuple):
         return max(0.0, self.deadline - self.now - WAIT_MARGIN_SECONDS)
 
 
-async def _call(request: Request) -> RequestContext:
+async def _context(request: Request) -> RequestContext:
     app: App = request.app.state.taskq
     _check_query(request)
     scope = request.scope
     services = await app.services.on_loop()
     return RequestContext(
-        app, services, scope["taskq.principal"], scope["taskq.deadline"], scope.get("taskq.prefix", "")
+        app=app,
+        services=services,
+        principal=scope["taskq.principal"],
+        deadline=scope["taskq.deadline"],
+        prefix=scope.get("taskq.prefix", ""),
     )
 
 
@@ -73,7 +77,7 @@ def _check_query(request: Request) -> None:
             raise ProblemError("invalid", f"query.{name:.80}: unknown parameter; {allowed_names}")
 
 
-Context = Annotated[RequestContext, Depends(_call)]
+Context = Annotated[RequestContext, Depends(_context)]
 """Annotation of the parameter of a route that gets its :class:`RequestContext`."""
 
 BODY = ("too-large", "unsupported-media-type")

@@ -44,13 +44,11 @@ async def show(context: RequestContext, request: Request) -> View:
     given = {name: value for name in FILTER if (value := request.query_params.get(name, "").strip())}
     found = await get_dead_letters(
         context,
-        given.get("queue"),
-        [given["task"]] if "task" in given else None,
-        [given["reason"]] if "reason" in given else None,
-        None,
-        [given["label"]] if "label" in given else None,
-        None,
-        MAX_DEAD_LETTERS_READ if "all" in request.query_params else MAX_SHOWN,
+        queue=given.get("queue"),
+        task=[given["task"]] if "task" in given else None,
+        reason=[given["reason"]] if "reason" in given else None,
+        label=[given["label"]] if "label" in given else None,
+        limit=MAX_DEAD_LETTERS_READ if "all" in request.query_params else MAX_SHOWN,
     )
     content = [
         _form(context, given),

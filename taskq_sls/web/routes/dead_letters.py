@@ -43,7 +43,6 @@ MessageId = Annotated[str, Path(max_length=100, description="The message id of S
     "",
     operation_id="listDeadLetters",
     summary="List dead letters, the latest failures first",
-    response_model=DeadLetters,
     **allowed("read"),
 )
 async def get_dead_letters(
@@ -60,11 +59,11 @@ async def get_dead_letters(
     Messages held by others are missed, and so may be messages behind them in a message group.
     """
     selection = Selection(
-        frozenset(task or ()),
-        frozenset(reason or ()),
-        older_than,
-        read_labels(context.app, label or []),
-        frozenset(id or ()),
+        tasks=frozenset(task or ()),
+        reasons=frozenset(reason or ()),
+        older_than=older_than,
+        labels=read_labels(context.app, label or []),
+        ids=frozenset(id or ()),
     )
     found = await list_dead_letters(
         context.app, context.services, queue, selection, limit=limit, most_seen=MAX_DEAD_LETTERS_READ
@@ -82,7 +81,6 @@ async def get_dead_letters(
     "/{queue}/{message_id}",
     operation_id="getDeadLetter",
     summary="Show a dead letter with its arguments",
-    response_model=DeadLetterDetail,
     **allowed("read", "not-found"),
 )
 async def get_dead_letter(queue: QueueName, message_id: MessageId, context: Context) -> DeadLetterDetail:
@@ -96,13 +94,7 @@ async def get_dead_letter(queue: QueueName, message_id: MessageId, context: Cont
     return DeadLetterDetail.of(context.app, found.dead_letters[0])
 
 
-@router.post(
-    "/redrive",
-    operation_id="redriveDeadLetters",
-    summary="Redrive dead letters",
-    response_model=RedriveDone,
-    **allowed("admin", *BODY),
-)
+@router.post("/redrive", operation_id="redriveDeadLetters", summary="Redrive dead letters", **allowed("admin", *BODY))
 async def redrive_dead_letters(given: RedriveDeadLetters, context: Context) -> RedriveDone:
     """Each is sent to its queue, as a new run of its task, before it is deleted, so an interruption loses nothing. With a
     rate, a request sends as many as its time allows; repeat it while `more` is set.
@@ -149,7 +141,6 @@ async def redrive_dead_letters(given: RedriveDeadLetters, context: Context) -> R
     "/purge",
     operation_id="purgeDeadLetters",
     summary="Delete dead letters for good",
-    response_model=PurgeDone,
     **allowed("admin", *BODY),
 )
 async def purge_dead_letters(given: PurgeDeadLetters, context: Context) -> PurgeDone:
@@ -171,7 +162,6 @@ async def purge_dead_letters(given: PurgeDeadLetters, context: Context) -> Purge
     "/{queue}/{message_id}",
     operation_id="deleteDeadLetter",
     summary="Delete a dead letter for good",
-    response_model=PurgeDone,
     **allowed("admin", "not-found", "conflict"),
 )
 async def delete_dead_letter(queue: QueueName, message_id: MessageId, context: Context) -> PurgeDone:

@@ -44,7 +44,6 @@ KINDS = ("not-over-http", "not-found", "conflict", "duplicate-task", "request-in
     operation_id="enqueueTask",
     summary="Enqueue a task",
     status_code=202,
-    response_model=Enqueued,
     **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
 )
 async def enqueue(
@@ -64,7 +63,6 @@ async def enqueue(
     operation_id="enqueueTasks",
     summary="Enqueue several tasks",
     status_code=202,
-    response_model=EnqueuedBatch,
     **allowed("enqueue", *KINDS, "not-sent", "no-scheduler"),
 )
 async def enqueue_batch(

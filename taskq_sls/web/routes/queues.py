@@ -17,13 +17,13 @@ from ..request_context import Context, allowed
 router = APIRouter(prefix="/v1", tags=["queues"])
 
 
-@router.get("/queues", operation_id="listQueues", summary="List queues", response_model=Queues, **allowed("read"))
+@router.get("/queues", operation_id="listQueues", summary="List queues", **allowed("read"))
 async def list_queues(context: Context) -> Queues:
     """Counts come from SQS, the age of the oldest message from CloudWatch if it is available."""
     return Queues(queues=[QueueState.of(queue) for queue in await queue_stats(context.app, context.services)])
 
 
-@router.get("/workers", operation_id="listWorkers", summary="List workers", response_model=Workers, **allowed("read"))
+@router.get("/workers", operation_id="listWorkers", summary="List workers", **allowed("read"))
 async def list_workers(context: Context) -> Workers:
     """Worker processes that have reported in the last 150 seconds."""
     return Workers(
@@ -31,7 +31,7 @@ async def list_workers(context: Context) -> Workers:
     )
 
 
-@router.get("/metrics", operation_id="getMetrics", summary="Overview", response_model=Metrics, **allowed("read"))
+@router.get("/metrics", operation_id="getMetrics", summary="Overview", **allowed("read"))
 async def metrics(context: Context) -> Metrics:
     """Queues, workers, running tasks and the latest failures in one answer."""
     seen = await overview(context.app, context.services)
@@ -44,13 +44,7 @@ async def metrics(context: Context) -> Metrics:
     )
 
 
-@router.get(
-    "/metrics/history",
-    operation_id="getMetricHistory",
-    summary="Counters over time",
-    response_model=MetricHistory,
-    **allowed("read"),
-)
+@router.get("/metrics/history", operation_id="getMetricHistory", summary="Counters over time", **allowed("read"))
 async def metric_history(
     context: Context,
     task: Annotated[str | None, Query(max_length=200, description="Only this task.")] = None,

@@ -24,13 +24,7 @@ Name = Annotated[
 ]
 
 
-@router.get(
-    "",
-    operation_id="listSchedules",
-    summary="List schedules",
-    response_model=SchedulePage,
-    **allowed("read", "no-scheduler"),
-)
+@router.get("", operation_id="listSchedules", summary="List schedules", **allowed("read", "no-scheduler"))
 async def get_schedules(
     context: Context,
     kind: Annotated[
@@ -48,7 +42,6 @@ async def get_schedules(
     operation_id="createSchedule",
     summary="Schedule a task",
     status_code=201,
-    response_model=ScheduleCreated,
     **allowed("admin", *BODY, "not-over-http", "not-found", "no-scheduler"),
 )
 async def create_schedule(given: CreateSchedule, context: Context) -> ScheduleCreated:
@@ -64,7 +57,6 @@ async def create_schedule(given: CreateSchedule, context: Context) -> ScheduleCr
     "/{name}",
     operation_id="getSchedule",
     summary="Show a schedule",
-    response_model=ScheduleState,
     **allowed("read", "not-found", "no-scheduler"),
 )
 async def get_schedule(name: Name, context: Context) -> ScheduleState:
@@ -79,7 +71,6 @@ async def get_schedule(name: Name, context: Context) -> ScheduleState:
     "/{name}/pause",
     operation_id="pauseSchedule",
     summary="Pause a schedule",
-    response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
 async def pause_schedule(name: Name, context: Context) -> ScheduleChanged:
@@ -93,7 +84,6 @@ async def pause_schedule(name: Name, context: Context) -> ScheduleChanged:
     "/{name}/resume",
     operation_id="resumeSchedule",
     summary="Resume a paused schedule",
-    response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
 async def resume_schedule(name: Name, context: Context) -> ScheduleChanged:
@@ -107,7 +97,6 @@ async def resume_schedule(name: Name, context: Context) -> ScheduleChanged:
     "/{name}",
     operation_id="deleteSchedule",
     summary="Delete a schedule",
-    response_model=ScheduleChanged,
     **allowed("admin", "not-found", "no-scheduler"),
 )
 async def delete_schedule(name: Name, context: Context) -> ScheduleChanged:

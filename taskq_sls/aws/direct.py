@@ -173,22 +173,19 @@ class DirectCalls:
         headers = {
             name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
         }
-        if (
-            signature_version != "v4"
-            or not signing.keys() <= {"region", "signing_name"}
-            or request.method != "POST"
-            or headers.get("Content-Type") != _JSON
-        ):
+        plain = request.method == "POST" and headers.get("Content-Type") == _JSON
+        if not plain or signature_version != "v4" or not signing.keys() <= {"region", "signing_name"}:
             return
         kept = {name: value for name, value in headers.items() if not name.lower().startswith(_PER_REQUEST_HEADERS)}
         # Else the signer would compute it from the URL each time.
         kept["Host"] = SigV4Auth(Credentials("", ""), "", "").headers_to_sign(AWSRequest("POST", request.url))["host"]
+        name, region = signing.get("signing_name") or signing_name, signing.get("region") or region_name
         self._learned[method] = _Learned(
-            request.url,
-            kept,
-            request_signer,
-            (signing.get("signing_name") or signing_name, signing.get("region") or region_name, signature_version),
-            "AWS_LAMBDA_FUNCTION_NAME" in os.environ,
+            url=request.url,
+            headers=kept,
+            signer=request_signer,
+            signing=(name, region, signature_version),
+            traced="AWS_LAMBDA_FUNCTION_NAME" in os.environ,
         )
 
     async def call(

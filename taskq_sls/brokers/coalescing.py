@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from ..core.coalescing import RequestBatcher
 from .base import MAX_BATCH, Answer, Outgoing
@@ -10,8 +10,6 @@ from .sqs import SqsBroker
 
 MAX_REQUESTS = 8
 """Requests to one standard queue at once; a FIFO queue gets one, which keeps the order of the callers."""
-
-SendMany = Callable[[Sequence[Outgoing]], Awaitable[list[Answer]]]
 
 
 class CoalescingSqsBroker(SqsBroker):
@@ -23,22 +21,12 @@ class CoalescingSqsBroker(SqsBroker):
         queue = messages[0].queue
         batcher = self._batchers.get(queue)
         if batcher is None:
-            batcher = self._batchers[queue] = SendBatcher(super().send, 1 if queue.endswith(".fifo") else MAX_REQUESTS)
+            batcher = self._batchers[queue] = RequestBatcher(
+                super().send, MAX_BATCH, 1 if queue.endswith(".fifo") else MAX_REQUESTS
+            )
         return [await batcher.send(messages[0])]
 
     @property
-    def _batchers(self) -> dict[str, SendBatcher]:
-        batchers: dict[str, SendBatcher] = self.__dict__.setdefault("_send_batchers", {})
+    def _batchers(self) -> dict[str, RequestBatcher[Outgoing, Answer]]:
+        batchers: dict[str, RequestBatcher[Outgoing, Answer]] = self.__dict__.setdefault("_send_batchers", {})
         return batchers
-
-
-class SendBatcher(RequestBatcher[Outgoing, Answer]):
-    """The messages that wait for a request to one queue.
-
-    Args:
-        send: sends up to ten messages and returns an answer for each.
-        in_flight: most requests at once.
-    """
-
-    def __init__(self, send: SendMany, in_flight: int) -> None:
-        super().__init__(send, MAX_BATCH, in_flight)

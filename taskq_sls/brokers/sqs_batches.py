@@ -35,7 +35,6 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
     """
     answers: list[Answer] = [None] * len(batch.entries)
     pending = list(range(len(batch.entries)))
-    ambiguous: set[int] = set()
     backoff = Backoff(FIRST_BACKOFF_SECONDS)
     for number in range(1, TRIES + 1):
         entries = [{"Id": str(index), **batch.entries[index]} for index in pending]
@@ -49,17 +48,19 @@ async def call_batch(client: AwsClient, flow: Flow, operation: str, batch: Batch
             faults = dict.fromkeys(pending, fault)
         else:
             faults = _faults(answer, pending)
-        # An earlier try may have taken effect, even if the last one certainly failed.
-        ambiguous |= {index for index, fault in faults.items() if fault.ambiguous}
         for index in pending:
-            answer_of = faults.get(index)
-            answers[index] = answer_of and answer_of._replace(ambiguous=index in ambiguous)
+            answers[index] = _later_answer(answers[index], faults.get(index))
         pending = [index for index, fault in faults.items() if fault.transient]
         if not pending:
             break
         if number < TRIES:
             await flow.sleep(backoff.next())
     return answers
+
+
+def _later_answer(before: Answer, fault: Answer) -> Answer:
+    """The answer after another try. An earlier try may have taken effect, even if this one certainly failed."""
+    return fault and fault._replace(ambiguous=fault.ambiguous or (before is not None and before.ambiguous))
 
 
 def _faults(answer: dict[str, Any], pending: list[int]) -> dict[int, EntryError]:

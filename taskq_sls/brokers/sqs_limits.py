@@ -35,7 +35,7 @@ _TYPE_BYTES = len("String")
 
 
 def utf8_bytes(text: str) -> int:
-    """Length in UTF-8, which is what SQS counts."""
+    """Length in UTF-8 bytes, as SQS counts it."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 

@@ -1,1 +1,1 @@
-"""What is counted of tasks over time: taken down where they run, written in batches, read as series."""
+"""Counters of tasks over time: counted by workers and Lambda functions, written in batches, read as series."""

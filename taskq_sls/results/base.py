@@ -181,7 +181,7 @@ MAX_LIMIT = 1_000
 CURSOR = re.compile(r"\d{13}#.+", re.DOTALL)
 
 
-class Window(NamedTuple):
+class KeyRange(NamedTuple):
     """Time keys from `low` (inclusive) to `high` (exclusive), as text."""
 
     low: str
@@ -196,7 +196,7 @@ def by_status(query: Query) -> bool:
     return query.status in INDEXED_STATES
 
 
-def check_query(query: Query) -> Window:
+def check_query(query: Query) -> KeyRange:
     """The range of time keys to read.
 
     Raises:
@@ -206,6 +206,15 @@ def check_query(query: Query) -> Window:
         raise ConfigError(f"limit={query.limit!r} must be a whole number of 1 to {MAX_LIMIT:,} records a page")
     if query.status is not None and query.status not in list(State):
         raise ConfigError(f"status={query.status!r} is not a state; use one of {', '.join(State)}")
+    _check_tasks(query)
+    if query.cursor is not None and not (isinstance(query.cursor, str) and CURSOR.fullmatch(query.cursor)):
+        raise ConfigError(f"cursor={query.cursor!r} is not a cursor; pass on the .cursor of the page before")
+    low = time_bound(_seconds("since", query.since, 0.0))
+    high = time_bound(_seconds("until", query.until, MAX_MILLISECOND / 1000))
+    return KeyRange(low, high if query.cursor is None else min(high, query.cursor))
+
+
+def _check_tasks(query: Query) -> None:
     if not isinstance(query.tasks, tuple):
         raise ConfigError(f"tasks={query.tasks!r} must be a tuple of task names")
     if not by_status(query) and not query.tasks:
@@ -214,11 +223,6 @@ def check_query(query: Query) -> Window:
             f"listing tasks {asked} needs task names: the status index holds only "
             f"{', '.join(sorted(INDEXED_STATES))}; give task=..., or one of these states"
         )
-    if query.cursor is not None and not (isinstance(query.cursor, str) and CURSOR.fullmatch(query.cursor)):
-        raise ConfigError(f"cursor={query.cursor!r} is not a cursor; pass on the .cursor of the page before")
-    low = time_bound(_seconds("since", query.since, 0.0))
-    high = time_bound(_seconds("until", query.until, MAX_MILLISECOND / 1000))
-    return Window(low, high if query.cursor is None else min(high, query.cursor))
 
 
 def _seconds(name: str, value: float | None, default: float) -> float:

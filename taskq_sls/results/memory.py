@@ -226,11 +226,11 @@ class MemoryResults(ResultBackend):
             return {id: row.record() for id, row in rows if row is not None}
 
     async def list(self, query: Query, *, now: float) -> Page:
-        window = check_query(query)
+        key_range = check_query(query)
         with self._lock:
             found = heapq.nlargest(
                 query.limit + 1,
-                ((key, row) for key, row in self._matching(query, now) if window.holds(key)),
+                ((key, row) for key, row in self._matching(query, now) if key_range.holds(key)),
                 key=lambda entry: entry[0],
             )
             page = found[: query.limit]

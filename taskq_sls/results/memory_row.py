@@ -10,31 +10,7 @@ from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
 from .limits import fit_call, fit_error, fit_past, fit_progress
 from .records import KEPT_ATTEMPTS, AttemptEnd, Call, Claim, PastAttempt, TaskRecord
 
-_FIELDS = (
-    "attempt",
-    "cancel_requested",
-    "enqueued_at",
-    "error",
-    "finished_at",
-    "id",
-    "labels",
-    "lease_until",
-    "next_at",
-    "owner",
-    "parent",
-    "progress",
-    "queue",
-    "reason",
-    "result_json",
-    "result_key",
-    "run",
-    "started_at",
-    "status",
-    "task",
-    "ttl",
-    "unique_key",
-    "updated_at",
-)
+_FIELDS = tuple(name for name in TaskRecord._fields if name not in ("result", "call", "past"))
 
 
 class MutableRecord:

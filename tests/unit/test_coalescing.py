@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from taskq_sls.brokers.base import Answer, EntryError, Outgoing
-from taskq_sls.brokers.coalescing import SendBatcher
+from taskq_sls.brokers.base import MAX_BATCH, Answer, EntryError, Outgoing
+from taskq_sls.core.coalescing import RequestBatcher
 from taskq_sls.errors import ConfigError
 
 
@@ -52,7 +52,7 @@ async def settle() -> None:
 
 async def test_a_single_caller_waits_for_nobody(wire: Wire) -> None:
     wire.gate.set()
-    lane = SendBatcher(wire.send, 8)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 8)
     assert await lane.send(message("a")) is None
     assert await lane.send(message("b")) is None
     assert wire.batches == [["a"], ["b"]]
@@ -60,7 +60,7 @@ async def test_a_single_caller_waits_for_nobody(wire: Wire) -> None:
 
 async def test_a_hundred_callers_share_ten_requests(wire: Wire) -> None:
     wire.gate.set()
-    lane = SendBatcher(wire.send, 8)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 8)
     answers = await asyncio.gather(*(lane.send(message(str(number))) for number in range(100)))
     assert answers == [None] * 100
     assert len(wire.batches) == 10
@@ -70,14 +70,14 @@ async def test_a_hundred_callers_share_ten_requests(wire: Wire) -> None:
 async def test_each_caller_gets_the_answer_to_its_own_message(wire: Wire) -> None:
     wire.gate.set()
     wire.refused = {"3", "17"}
-    lane = SendBatcher(wire.send, 8)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 8)
     answers = await asyncio.gather(*(lane.send(message(str(number))) for number in range(25)))
     assert {str(number) for number, answer in enumerate(answers) if answer is not None} == wire.refused
     assert all(answer is None or answer.message == str(number) for number, answer in enumerate(answers))
 
 
 async def test_a_partial_batch_waits_for_the_request_under_way_and_no_longer(wire: Wire) -> None:
-    lane = SendBatcher(wire.send, 8)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 8)
     callers = [asyncio.create_task(lane.send(message("first")))]
     await settle()
     callers += [asyncio.create_task(lane.send(message(str(number)))) for number in range(3)]
@@ -89,7 +89,7 @@ async def test_a_partial_batch_waits_for_the_request_under_way_and_no_longer(wir
 
 
 async def test_a_full_batch_waits_for_nothing_up_to_the_most_requests_at_once(wire: Wire) -> None:
-    lane = SendBatcher(wire.send, 3)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 3)
     callers = [asyncio.create_task(lane.send(message(str(number)))) for number in range(55)]
     await settle()
     assert [len(batch) for batch in wire.batches] == [10, 10, 10]
@@ -101,14 +101,14 @@ async def test_a_full_batch_waits_for_nothing_up_to_the_most_requests_at_once(wi
 
 async def test_one_request_at_a_time_keeps_the_order_of_the_callers(wire: Wire) -> None:
     wire.gate.set()
-    lane = SendBatcher(wire.send, 1)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 1)
     await asyncio.gather(*(lane.send(message(str(number))) for number in range(35)))
     assert [body for batch in wire.batches for body in batch] == [str(number) for number in range(35)]
     assert wire.most == 1
 
 
 async def test_a_caller_that_is_cancelled_takes_nobody_along(wire: Wire) -> None:
-    lane = SendBatcher(wire.send, 8)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 8)
     callers = [asyncio.create_task(lane.send(message(str(number)))) for number in range(3)]
     await settle()
     callers[0].cancel()
@@ -119,7 +119,7 @@ async def test_a_caller_that_is_cancelled_takes_nobody_along(wire: Wire) -> None
 
 
 async def test_a_caller_that_is_cancelled_before_its_request_begins_sends_nothing(wire: Wire) -> None:
-    lane = SendBatcher(wire.send, 1)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 1)
     first = asyncio.create_task(lane.send(message("first")))
     await settle()
     waiting = [asyncio.create_task(lane.send(message(str(number)))) for number in range(3)]
@@ -134,7 +134,7 @@ async def test_a_caller_that_is_cancelled_before_its_request_begins_sends_nothin
 async def test_a_fault_of_the_request_reaches_every_caller_and_the_next_one_is_sent_anew(wire: Wire) -> None:
     wire.gate.set()
     wire.error = ConfigError("no such queue")
-    lane = SendBatcher(wire.send, 8)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 8)
     answers = await asyncio.gather(*(lane.send(message(str(number))) for number in range(3)), return_exceptions=True)
     assert all(isinstance(answer, ConfigError) for answer in answers)
     wire.error = None
@@ -145,13 +145,13 @@ async def test_a_request_that_answers_for_too_few_entries_leaves_no_caller_waiti
     async def send(messages: Sequence[Outgoing]) -> list[Answer]:
         return [None]
 
-    lane = SendBatcher(send, 8)
+    lane = RequestBatcher(send, MAX_BATCH, 8)
     answers = await asyncio.gather(*(lane.send(message(str(number))) for number in range(2)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [type(None), ValueError]
 
 
 async def test_a_request_that_is_cancelled_before_it_begins_leaves_no_caller_waiting(wire: Wire) -> None:
-    lane = SendBatcher(wire.send, 1)
+    lane = RequestBatcher(wire.send, MAX_BATCH, 1)
     lane._running.add(asyncio.current_task())  # so that the entry waits
     caller = asyncio.create_task(lane.send(message("a")))
     await settle()
@@ -171,7 +171,7 @@ class TestTaskFactories:
     async def test_one_that_takes_no_context_starts_requests(self, wire: Wire) -> None:
         wire.gate.set()
         asyncio.get_running_loop().set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
-        lane = SendBatcher(wire.send, 8)
+        lane = RequestBatcher(wire.send, MAX_BATCH, 8)
         assert await asyncio.wait_for(lane.send(message("a")), 60) is None
         assert await asyncio.gather(*(lane.send(message(str(number))) for number in range(12))) == [None] * 12
 
@@ -180,7 +180,7 @@ class TestTaskFactories:
         self, wire: Wire, returned: bool, says: str
     ) -> None:
         wire.gate.set()
-        lane = SendBatcher(wire.send, 8)
+        lane = RequestBatcher(wire.send, MAX_BATCH, 8)
         callers = [asyncio.create_task(lane.send(message(str(number)))) for number in range(12)]
 
         def refuse(loop: asyncio.AbstractEventLoop, coroutine: Any, **_: Any) -> Any:
@@ -206,35 +206,35 @@ class TestContexts:
         return []
 
     @pytest.fixture
-    def lane(self, seen: list[tuple[str, str]]) -> SendBatcher:
+    def lane(self, seen: list[tuple[str, str]]) -> RequestBatcher[Outgoing, Answer]:
         async def send(messages: Sequence[Outgoing]) -> list[Answer]:
             seen.append((self.trace.get(), self.span.get()))
             self.span.set("the request's")
             return [None] * len(messages)
 
-        return SendBatcher(send, 8)
+        return RequestBatcher(send, MAX_BATCH, 8)
 
-    async def call(self, lane: SendBatcher, span: str) -> str:
+    async def call(self, lane: RequestBatcher[Outgoing, Answer], span: str) -> str:
         self.span.set(span)
         await lane.send(message(span))
         return self.span.get()
 
     async def test_the_request_of_one_caller_sees_its_variables_and_changes_none(
-        self, lane: SendBatcher, seen: list[tuple[str, str]]
+        self, lane: RequestBatcher[Outgoing, Answer], seen: list[tuple[str, str]]
     ) -> None:
         self.trace.set("t")
         assert await self.call(lane, "a") == "a"
         assert seen == [("t", "a")]
 
     async def test_a_shared_request_sees_the_variables_on_which_its_callers_agree(
-        self, lane: SendBatcher, seen: list[tuple[str, str]]
+        self, lane: RequestBatcher[Outgoing, Answer], seen: list[tuple[str, str]]
     ) -> None:
         self.trace.set("t")
         assert await asyncio.gather(self.call(lane, "a"), self.call(lane, "b")) == ["a", "b"]
         assert seen == [("t", "nobody's")]
 
     async def test_a_variable_that_one_caller_does_not_have_stays_out_of_a_shared_request(
-        self, lane: SendBatcher, seen: list[tuple[str, str]]
+        self, lane: RequestBatcher[Outgoing, Answer], seen: list[tuple[str, str]]
     ) -> None:
         await asyncio.gather(self.call(lane, "a"), lane.send(message("b")))
         assert seen == [("nobody's", "nobody's")]

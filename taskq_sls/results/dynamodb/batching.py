@@ -59,13 +59,7 @@ class BatchingDynamoResults(DynamoResults):
                 )
             # One refused item, or two of the same task, make BatchWriteItem refuse all.
             return await self._put_singly(items)
-        left: list[dict[str, Any]] = answer.get("UnprocessedItems", {}).get(name, [])
-        if not left:
-            return [None] * len(items)
-        # No two items of a batch have the same key.
-        keys = {request["PutRequest"]["Item"]["pk"]["S"] for request in left}
-        fault = AwsError("batch_write_item", "UnprocessedItems", "the table had no capacity left", transient=True)
-        return [fault if item["pk"]["S"] in keys else None for item in items]
+        return _faults(items, answer.get("UnprocessedItems", {}).get(name, []))
 
     async def _put_singly(self, items: list[Item]) -> list[AwsError | None]:
         async def put(item: Item) -> AwsError | None:
@@ -76,3 +70,10 @@ class BatchingDynamoResults(DynamoResults):
             return None
 
         return await self._table.flow.map(put, items, MAX_PUTS)
+
+
+def _faults(items: list[Item], unprocessed: list[dict[str, Any]]) -> list[AwsError | None]:
+    """An error for each item that the table had no capacity for. No two items of a batch have the same key."""
+    keys = {request["PutRequest"]["Item"]["pk"]["S"] for request in unprocessed}
+    fault = AwsError("batch_write_item", "UnprocessedItems", "the table had no capacity left", transient=True)
+    return [fault if item["pk"]["S"] in keys else None for item in items]

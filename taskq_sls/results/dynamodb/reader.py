@@ -9,7 +9,7 @@ from itertools import islice
 from ...core.states import UNREADABLE
 from ...errors import TaskQError
 from .. import layout
-from ..base import Page, Query, Window, by_status, check_query
+from ..base import KeyRange, Page, Query, by_status, check_query
 from ..layout import STATUS_INDEX, TASK_INDEX, Index, Item
 from ..records import TaskRecord
 from .items import is_complete
@@ -51,26 +51,25 @@ class Reader:
         Keys come from the index, in order over all its shards. The records are then read from the table and checked
         again, since a record may have changed its state, and so its place, after the index was written.
         """
-        window = check_query(query)
-        status = by_status(query)
-        index = STATUS_INDEX if status else TASK_INDEX
-        filtered = bool(query.labels) or (bool(query.tasks) if status else query.status is not None)
+        key_range = check_query(query)
+        index = STATUS_INDEX if by_status(query) else TASK_INDEX
+        filtered = _is_filtered(query)
         records: list[tuple[str, TaskRecord]] = []
         read = 0
         while True:
             missing = query.limit - len(records)
             # A filter may drop most records, so larger batches are read.
             count = max(missing, MAX_BATCH) if filtered else missing
-            keys = await self._keys(index, _shards(query), window, count + 1)
+            keys = await self._keys(index, _shards(query), key_range, count + 1)
             more, keys = len(keys) > count, keys[:count]
             records += await self._matching(query, index, keys, now)
             if len(records) > query.limit or (more and len(records) == query.limit):
                 page = records[: query.limit]
-                return Page([record for _, record in page], page[-1][0])
+                return _page(page, page[-1][0])
             read += len(keys)
             if not more or (query.most_read is not None and read >= query.most_read):
-                return Page([record for _, record in records], keys[-1] if more else None)
-            window = window._replace(high=keys[-1])
+                return _page(records, keys[-1] if more else None)
+            key_range = key_range._replace(high=keys[-1])
 
     async def _matching(
         self, query: Query, index: Index, keys: Sequence[str], now: float
@@ -89,12 +88,12 @@ class Reader:
                 found.append((key, record))
         return found
 
-    async def _keys(self, index: Index, shards: Sequence[str], window: Window, count: int) -> list[str]:
-        """The newest `count` time keys in the window, over all shards."""
+    async def _keys(self, index: Index, shards: Sequence[str], key_range: KeyRange, count: int) -> list[str]:
+        """The newest `count` time keys in the range, over all shards."""
         # Ids spread evenly, so that twice a shard's share is nearly always enough.
         first = min(count, 2 * count // len(shards) + EXTRA_SHARD_KEYS)
         found = await self._table.flow.map(
-            lambda shard: self._shard_keys(index, shard, window, first), shards, MAX_PARALLEL_CALLS
+            lambda shard: self._shard_keys(index, shard, key_range, first), shards, MAX_PARALLEL_CALLS
         )
         newest = _newest(found, count)
         last = newest[-1] if len(newest) == count else ""
@@ -105,24 +104,24 @@ class Reader:
 
         async def read_rest(place: int) -> None:
             keys = found[place]
-            older = window._replace(high=keys[-1])
+            older = key_range._replace(high=keys[-1])
             keys += await self._shard_keys(index, shards[place], older, count - len(keys))
 
         await self._table.flow.map(read_rest, short, MAX_PARALLEL_CALLS)
         return _newest(found, count)
 
-    async def _shard_keys(self, index: Index, shard: str, window: Window, count: int) -> list[str]:
-        if window.low >= window.high:
+    async def _shard_keys(self, index: Index, shard: str, key_range: KeyRange, count: int) -> list[str]:
+        if key_range.low >= key_range.high:
             return []
         items = await self._table.query(
-            # BETWEEN includes its end and the window does not: one key more is read, and dropped below.
+            # BETWEEN includes its end and the range does not: one key more is read, and dropped below.
             f"#{index.shard} = :shard AND #{index.time} BETWEEN :low AND :high",
-            {":shard": {"S": shard}, ":low": {"S": window.low}, ":high": {"S": window.high}},
+            {":shard": {"S": shard}, ":low": {"S": key_range.low}, ":high": {"S": key_range.high}},
             limit=count + 1,
             IndexName=index.name,
             ScanIndexForward=False,
         )
-        return [key for item in items if window.holds(key := item[index.time]["S"])]
+        return [key for item in items if key_range.holds(key := item[index.time]["S"])]
 
     async def _items(self, ids: Sequence[str]) -> dict[str, Item]:
         # BatchGetItem refuses duplicate keys.
@@ -145,6 +144,15 @@ class Reader:
             half = len(ids) // 2
             return await self._batch(ids[:half]) | await self._batch(ids[half:])
         return {layout.id_of(item): item for item in items}
+
+
+def _is_filtered(query: Query) -> bool:
+    """True if the index holds keys of records that do not match the query."""
+    return bool(query.labels) or (bool(query.tasks) if by_status(query) else query.status is not None)
+
+
+def _page(records: Sequence[tuple[str, TaskRecord]], cursor: str | None) -> Page:
+    return Page([record for _, record in records], cursor)
 
 
 def _newest(found: Sequence[Sequence[str]], count: int) -> list[str]:

@@ -50,32 +50,16 @@ def record_of(item: Item) -> TaskRecord:
             transient=True,
         )
     try:
+        fields: dict[str, Any] = {name: _needed(item, name, read) for name, read in _REQUIRED.items()}
+        for name, read in _OPTIONAL.items():
+            if name in item:
+                fields["result_json" if name == "result" else name] = _needed(item, name, read)
         return TaskRecord(
             id=id_of(item),
-            task=_needed(item, "task", _text),
-            queue=_needed(item, "queue", _text),
             status=State.read(_needed(item, "status", _text)),
-            run=_needed(item, "run", _whole),
-            attempt=_needed(item, "attempt", _whole),
-            owner=_read(item, "owner", _text),
-            lease_until=_read(item, "lease_until", _time),
-            next_at=_read(item, "next_at", _time),
-            enqueued_at=_read(item, "enqueued_at", _time),
-            started_at=_read(item, "started_at", _time),
-            finished_at=_read(item, "finished_at", _time),
-            updated_at=_needed(item, "updated_at", _time),
             cancel_requested="cancel_requested" in item,
-            progress=_read(item, "progress", _progress),
-            result_json=_read(item, "result", _json),
-            result_key=_read(item, "result_key", _text),
-            error=_read(item, "error", _error),
-            reason=_read(item, "reason", _text),
-            labels=_read(item, "labels", _labels) or {},
-            parent=_read(item, "parent", _text),
-            ttl=_needed(item, "ttl", _time),
-            unique_key=_read(item, "unique_key", _text),
-            call=_read(item, "call", _json),
             past=_past(item),
+            **fields,
         )
     except _Unreadable as error:
         return _unreadable(item, str(error))
@@ -114,10 +98,6 @@ def _needed(item: Item, name: str, read: Callable[[Attribute], T]) -> T:
         return read(item[name])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _Unreadable(f"its attribute {name!r} cannot be read: {type(error).__name__}: {error}") from None
-
-
-def _read(item: Item, name: str, read: Callable[[Attribute], T]) -> T | None:
-    return _needed(item, name, read) if name in item else None
 
 
 def _text(attribute: Attribute) -> str:
@@ -170,3 +150,21 @@ def _past(item: Item) -> tuple[PastAttempt, ...]:
 def _past_attempt(attribute: Attribute) -> PastAttempt:
     number, started_at, ended_at, error = attribute["L"]
     return PastAttempt(_whole(number), _time(started_at), _time(ended_at), _text(error))
+
+
+_REQUIRED: dict[str, Callable[[Attribute], Any]] = {
+    "task": _text,
+    "queue": _text,
+    "run": _whole,
+    "attempt": _whole,
+    "updated_at": _time,
+    "ttl": _time,
+}
+_OPTIONAL: dict[str, Callable[[Attribute], Any]] = {
+    **dict.fromkeys(("owner", "result_key", "reason", "parent", "unique_key"), _text),
+    **dict.fromkeys(("lease_until", "next_at", "enqueued_at", "started_at", "finished_at"), _time),
+    **dict.fromkeys(("result", "call"), _json),
+    "progress": _progress,
+    "error": _error,
+    "labels": _labels,
+}

@@ -115,37 +115,37 @@ def field(
 ) -> Html:
     """Return a labelled input; `number` counts the inputs with the same name."""
     id = f"field-{name}" if number == 1 else f"field-{name}-{number}"
-    described = f"{id}-hint" if hint else None
-    return tag(
-        "p",
-        tag("label", text, for_=id),
-        tag("input", id=id, name=name, value=value, aria_describedby=described, **attributes),
-        tag("small", hint, id=described) if hint else None,
-        class_="field",
-    )
+    control = tag("input", id=id, name=name, value=value, aria_describedby=_hint_id(id, hint), **attributes)
+    return _labelled(text, id, control, hint)
 
 
 def area(text: str, name: str, value: str = "", *, hint: str | None = None, rows: int = 6) -> Html:
     id = f"field-{name}"
-    described = f"{id}-hint" if hint else None
-    return tag(
-        "p",
-        tag("label", text, for_=id),
-        # Browsers drop the first line break of a text area.
-        tag("textarea", f"\n{value}", id=id, name=name, rows=rows, spellcheck="false", aria_describedby=described),
-        tag("small", hint, id=described) if hint else None,
-        class_="field wide",
+    # Browsers drop the first line break of a text area.
+    control = tag(
+        "textarea",
+        f"\n{value}",
+        id=id,
+        name=name,
+        rows=rows,
+        spellcheck="false",
+        aria_describedby=_hint_id(id, hint),
     )
+    return _labelled(text, id, control, hint, style="field wide")
 
 
 def choice(text: str, name: str, options: Sequence[tuple[str, str]], chosen: str) -> Html:
     entries = [tag("option", shown, value=value, selected=value == chosen) for value, shown in options]
-    return tag(
-        "p",
-        tag("label", text, for_=f"field-{name}"),
-        tag("select", entries, id=f"field-{name}", name=name),
-        class_="field",
-    )
+    return _labelled(text, f"field-{name}", tag("select", entries, id=f"field-{name}", name=name))
+
+
+def _labelled(text: str, id: str, control: Html, hint: str | None = None, *, style: str = "field") -> Html:
+    small = tag("small", hint, id=_hint_id(id, hint)) if hint else None
+    return tag("p", tag("label", text, for_=id), control, small, class_=style)
+
+
+def _hint_id(id: str, hint: str | None) -> str | None:
+    return f"{id}-hint" if hint else None
 
 
 def alert(text: Child, *, bad: bool = False) -> Html:

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from ...errors import TaskQError
 from ..auth import Authenticator
 from ..problems import ProblemError
-from .components import alert, hidden_input
+from .components import alert, field, hidden_input
 from .forms import read_form
-from .html import Html, tag
+from .html import NOTHING, markup, tag
 from .layout import View
 from .responses import error_page, redirect, rendered
 from .sessions import LIFETIME_SECONDS, Sessions
@@ -76,31 +76,23 @@ class Login:
 
 
 def _form(back: str, fault: str | None = None) -> View:
-    hint = HINT.format(hours=LIFETIME_SECONDS // 3600)
     form = tag(
         "form",
         hidden_input("back", back),
-        tag(
-            "p",
-            tag("label", "Token", for_="token"),
-            tag(
-                "input",
-                id="token",
-                name="token",
-                type="password",
-                required=True,
-                autofocus=True,
-                autocomplete="current-password",
-                aria_describedby="token-hint",
-                aria_invalid="true" if fault else None,
-            ),
-            tag("small", hint, id="token-hint"),
-            class_="field wide",
+        field(
+            "Token",
+            "token",
+            hint=HINT.format(hours=LIFETIME_SECONDS // 3600),
+            type="password",
+            required=True,
+            autofocus=True,
+            autocomplete="current-password",
+            aria_invalid="true" if fault else None,
         ),
         tag("p", tag("button", "Log in")),
         method="post",
         action="login",
         class_="login",
     )
-    message = alert(fault, bad=True) if fault else ""
-    return View("Log in", "login", before=Html(message + form), status=401 if fault else 200)
+    before = [alert(fault, bad=True) if fault else NOTHING, form]
+    return View("Log in", "login", before=markup(before), status=401 if fault else 200)

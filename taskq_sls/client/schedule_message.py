@@ -180,6 +180,27 @@ async def create(services: Services, tasks: Mapping[str, OutgoingTask]) -> None:
             raise end
 
 
+async def render_specs(services: Services, tasks: Sequence[OutgoingTask]) -> list[ScheduleSpec]:
+    """The schedules, with their messages as the hooks left them. Creates nothing.
+
+    Raises:
+        Exception: the exception of a dispatch hook.
+    """
+    specs = []
+    for task, message in zip(tasks, await dispatch(services, tasks, _accept), strict=True):
+        if isinstance(message, Exception):
+            raise message
+        assert task.spec is not None
+        specs.append(task.spec._replace(body=new_body(message)))
+    return specs
+
+
+async def _accept(services: Services, tasks: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
+    return [None] * len(messages)
+
+
+# -- names ------------------------------------------------------------------------------------------------------
+
 _DIGEST_LENGTH, _RUNTIME_DIGEST_LENGTH = 8, 16
 """Hexadecimal digits that make names unique: among the few declared in one app, among millions created at run time."""
 
@@ -228,22 +249,3 @@ def _joined(prefix: str, readable: str, digest: str) -> str:
     room = MAX_NAME - len(prefix) - 1 - len(digest)
     slug = _OTHER.sub("-", readable)[:room].strip("-.")
     return f"{prefix}{slug or 'schedule'[:room]}-{digest}"
-
-
-async def render_specs(services: Services, tasks: Sequence[OutgoingTask]) -> list[ScheduleSpec]:
-    """The schedules, with their messages as the hooks left them. Creates nothing.
-
-    Raises:
-        Exception: the exception of a dispatch hook.
-    """
-    specs = []
-    for task, message in zip(tasks, await dispatch(services, tasks, _accept), strict=True):
-        if isinstance(message, Exception):
-            raise message
-        assert task.spec is not None
-        specs.append(task.spec._replace(body=new_body(message)))
-    return specs
-
-
-async def _accept(services: Services, tasks: Sequence[OutgoingTask], messages: Sequence[Message]) -> list[Answer]:
-    return [None] * len(messages)

@@ -11,6 +11,7 @@ import sys
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
+from ..core.number_checks import is_number
 from ..errors import ConfigError
 
 LocalTimeLike = datetime | str | float
@@ -43,7 +44,7 @@ def read_local_time(label: str, value: object, zone: tzinfo) -> float:
         value = _parse_text(label, value)
     if isinstance(value, datetime):
         seconds = _seconds(label, value, zone)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif is_number(value):
         seconds = float(value)
     else:
         raise ConfigError(f"{label}{value!r}: give a datetime, text such as 2026-12-01T09:00:00, or epoch seconds")

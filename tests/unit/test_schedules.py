@@ -294,7 +294,7 @@ def test_a_module_that_is_imported_again_declares_its_schedules_anew() -> None:
         ({"schedule": HOURLY, "misfire": "never"}, r"misfire='never' must be 'skip' .*, 'once' .* or 'all'"),
         (
             {"overlap": "skip", "record": "none"},
-            r"overlap='skip' with record='none'.* needs record='started' or 'queued'",
+            r"overlap='skip' with record='none'.* use record='started' or 'queued'",
         ),
         ({"overlap": "skip", "record": "finished"}, r"overlap='skip' with record='finished'"),
     ],

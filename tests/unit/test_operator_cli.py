@@ -15,7 +15,7 @@ import pytest
 from taskq_sls import ConfigError
 from taskq_sls.cli import main
 from taskq_sls.cli.arguments import duration
-from taskq_sls.cli.completion import SHELLS, completed
+from taskq_sls.cli.completion import SHELLS
 from taskq_sls.cli.editor import read_edited
 from taskq_sls.cli.main import _parser
 from taskq_sls.cli.prompts import ProgressBar, needs_confirmation
@@ -47,7 +47,7 @@ def completions(script: Path, *words: str) -> set[str]:
     program = (
         f"source {script}; complete -p taskq >/dev/null || exit 9\n"
         f"COMP_WORDS=({' '.join(repr(word) for word in ('taskq', *words))}); COMP_CWORD={len(words)}\n"
-        "_taskq; printf '%s\\n' \"${COMPREPLY[@]}\""
+        "_shtab_taskq; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     done = subprocess.run(
         ["bash", "--norc", "-c", program],
@@ -91,10 +91,18 @@ def test_a_value_that_looks_like_a_command_is_none(script: Path) -> None:
 def test_every_command_is_in_the_script_of_every_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     out = capsys.readouterr().out
-    for one in completed(_parser()):
-        assert one.path in out
-        for option in one.options:
-            assert option.lstrip("-") in out
+    for command in ("worker", "dlq", "redrive", "tasks", "tail", "schedules", "completion"):
+        assert command in out
+    for option in ("max-memory", "message-id", "no-dead-letter", "unique-key", "log-format", "traceback"):
+        assert option in out
+
+
+def test_without_shtab_the_command_names_the_line_to_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2
+    assert "pip install 'taskq-sls[cli]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

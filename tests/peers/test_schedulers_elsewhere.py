@@ -52,11 +52,11 @@ async def test_a_clock_that_is_started_anew_knows_what_was_fired_and_makes_up_fo
     await clocks.make("r-tick", "rate(1 hour)", fields={"misfire": "once"})
     # It last fired two and a half hours ago; no clock has run since.
     backdate(clocks.store.group, "r-tick", 9_000)
-    await clocks.notes.fired("r-tick", int(time.time()) - 9_000, time.time())
+    await clocks.last_firings.record("r-tick", int(time.time()) - 9_000, time.time())
     async with clocks.ticking():
         assert [name_of(missed) for missed in await clocks.wait_for("r-tick")] == ["r-tick"]
     async with clocks.ticking() as local:
-        await until(lambda: local._listings == 1 and not local._sender._tasks())
+        await until(lambda: local._loader._listed_at > 0 and local._fired_at > 0 and not local._sender._tasks())
         assert await clocks.received() == []
 
 

@@ -39,7 +39,7 @@ _SHOWN = frozenset({"action", "task_id", "task_name", "duration", "delay", "reas
 def configure(
     level: str | None = None, format: str = "auto", stream: TextIO | None = None, redact: Names = frozenset()
 ) -> None:
-    """Send the log records of the process to one stream. A second call replaces what the first set up.
+    """Send the log records of the process to one stream. A second call replaces the handlers of the first.
 
     Args:
         level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``. Noisy libraries log from WARNING on, unless it is DEBUG.

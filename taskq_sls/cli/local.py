@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             apps = {target: load_app_with_logs(arguments, target) for target in targets}
             for target, app in apps.items():
                 made = provision_app(app)
-                note(f"{target}: {', '.join(one.name for one in made)}")
+                note(f"{target}: {', '.join(resource.name for resource in made)}")
                 _sync(target, app)
             _print_environment(stack, apps, json=arguments.json)
             return _run(arguments, stack, apps)
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ
     commands = [_worker_command(arguments)] if arguments.worker else []
     commands += [_scheduler_command(arguments, target) for target in _one_per_group(apps)]
     if commands:
-        # What tasks print must not come between the exports that a shell reads.
+        # The output of tasks must not come between the exports that a shell reads.
         children = Supervisor(lambda number: commands[number], len(commands), kill_after=KILL_AFTER, output=STDERR)
         status = children.run()
         return status if status == BAD_INPUT else 0

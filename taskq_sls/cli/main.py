@@ -1,6 +1,6 @@
-"""The command itself: reads the arguments, runs one sub-command, and turns every error into one line.
+"""The command: reads the arguments, runs one sub-command, and prints every error as one line.
 
-Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or environment; 130
+Exit status: 0 fine; 1 the subject of the question failed or is missing, or was done in part; 2 bad input or environment; 130
 ended by Ctrl-C. A worker process also has those of its supervisor: 70, 71 and 75.
 """
 
@@ -124,7 +124,7 @@ def _parser() -> Parser:
 
 
 def _replace_closed_streams() -> None:
-    """A stream that was closed when the process began is None in Python; what is written to it is lost."""
+    """A stream that was closed when the process began is None in Python. Replace it; its output is lost."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115  # open to the end
@@ -137,7 +137,7 @@ def _print_everything() -> None:
 
 
 def _forget_output() -> None:
-    """Whoever read our output has gone: nothing more is written, at the end of the process neither."""
+    """The reader of our output has gone: write nothing more, also not at the end of the process."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""``taskq metrics``: what tasks did over time."""
+"""``taskq metrics``: counts, durations and failures of tasks over time."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def show(window: Window) -> None:
     print_table(("TIME", *HEADER[1:]), [*rows, ("all", *cells(window.totals))])
     for header, named in (("TASK", window.tasks), ("QUEUE", window.queues)):
         say()
-        print_table((header, *HEADER[1:]), [(one.name, *cells(one.counters)) for one in _most_first(named)])
+        print_table((header, *HEADER[1:]), [(entry.name, *cells(entry.counters)) for entry in _most_first(named)])
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -127,13 +127,13 @@ def window_fields(window: Window) -> dict[str, Any]:
         "step": window.step,
         "points": [{"time": iso_time(point.time), **counter_fields(point.counters)} for point in window.points],
         "totals": counter_fields(window.totals),
-        "tasks": [{"task": one.name, **counter_fields(one.counters)} for one in window.tasks],
-        "queues": [{"queue": one.name, **counter_fields(one.counters)} for one in window.queues],
+        "tasks": [{"task": entry.name, **counter_fields(entry.counters)} for entry in window.tasks],
+        "queues": [{"queue": entry.name, **counter_fields(entry.counters)} for entry in window.queues],
     }
 
 
 def counter_fields(counters: Counters) -> dict[str, Any]:
-    """Counters as JSON values, with what follows from them."""
+    """Counters as JSON values, with means and percentiles."""
     more = {"mean": counters.mean, "mean_wait": counters.mean_wait}
     more |= {"p50": counters.p50, "p95": counters.p95, "p99": counters.p99}
     return {
@@ -151,4 +151,4 @@ def _clock_time(epoch: int, step: int) -> str:
 
 
 def _most_first(named: Sequence[Named]) -> list[Named]:
-    return sorted(named, key=lambda one: (-one.counters.started, one.name))
+    return sorted(named, key=lambda entry: (-entry.counters.started, entry.name))

@@ -1,4 +1,4 @@
-"""Asking before what cannot be undone, and progress for who waits."""
+"""Confirmation before irreversible actions, and a progress bar."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ WIDTH = 30
 
 
 def needs_confirmation(yes: bool, what: str) -> bool:
-    """Whether a person has to be asked.
+    """True if the user has to confirm.
 
     Raises:
-        ConfigError: nobody is there to be asked.
+        ConfigError: stdin is no terminal, so that no user can confirm.
     """
     if yes:
         return False
     if not sys.stdin.isatty():
-        raise ConfigError(f"this {what}, and there is no terminal to confirm it on: give --yes (--dry-run shows what)")
+        raise ConfigError(
+            f"this {what}, and there is no terminal to confirm it on: give --yes (--dry-run shows the effect)"
+        )
     return True
 
 
 def confirmed(question: str) -> bool:
-    """Whether the person at the terminal says yes; anything else is a no."""
+    """True if the user answers yes; any other answer is a no."""
     say(f"taskq: {question} [y/N] ", error=True, end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 class ProgressBar:
-    """How far a long operation is, on stderr, where a person looks; silent elsewhere. A context manager.
+    """Progress of a long operation, on stderr if that is a terminal; else silent. A context manager.
 
     Attributes:
-        last: what was told last.
+        last: the last progress that was reported.
     """
 
     def __init__(self, what: str) -> None:

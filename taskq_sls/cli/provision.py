@@ -32,18 +32,18 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     made = provision_app(load_app(arguments.app))
-    for one in made:
-        for reason in one.missing:
-            note(f"warning: {one.kind} {one.name} goes without {reason}")
+    for resource in made:
+        for reason in resource.missing:
+            note(f"warning: {resource.kind} {resource.name} goes without {reason}")
     if arguments.json:
-        print_json([one._asdict() for one in made])
+        print_json([resource._asdict() for resource in made])
     else:
         print_provisioned(made)
     return 0
 
 
 def provision_app(app: TaskQ) -> Sequence[Provisioned]:
-    """Make what the app needs, on the endpoint that the environment names."""
+    """Create the app's resources on the environment's endpoint."""
     port = BlockingAws(app.clock)
     queues = list(app.queues.values())
     return call_sync("provision", _provision_and_close(port, app, queues))
@@ -57,4 +57,7 @@ async def _provision_and_close(port: BlockingAws, app: TaskQ, queues: Sequence[A
 
 
 def print_provisioned(made: Sequence[Provisioned]) -> None:
-    print_table(("ACTION", "KIND", "NAME", "DETAIL"), [(one.action, one.kind, one.name, one.detail) for one in made])
+    print_table(
+        ("ACTION", "KIND", "NAME", "DETAIL"),
+        [(resource.action, resource.kind, resource.name, resource.detail) for resource in made],
+    )

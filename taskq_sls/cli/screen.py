@@ -22,7 +22,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
-    """A context manager. What ends the process inside, signals included, gives the terminal back first."""
+    """A context manager that restores the terminal before the process ends, also by a signal."""
 
     def __init__(self) -> None:
         self._restore = contextlib.ExitStack()
@@ -76,7 +76,7 @@ class Screen:
 
 
 def draw(lines: Sequence[str], *, bold: bool) -> None:
-    """Draw over the picture before; what does not fit the terminal is cut."""
+    """Draw over the previous picture, cut to the terminal's size."""
     width, height = _size()
     cut = [line[:width] for line in lines[: height - 1]]
     drawn = [f"{BOLD}{line}{PLAIN}" if bold and line.isupper() else line for line in cut]
@@ -84,7 +84,7 @@ def draw(lines: Sequence[str], *, bold: bool) -> None:
 
 
 def _size() -> os.terminal_size:
-    # Of the terminal itself: an exported COLUMNS would be what it was before a resize.
+    # Asked of the terminal itself: an exported COLUMNS would hold the size before a resize.
     try:
         size = os.get_terminal_size(sys.stdout.fileno())
     except (OSError, ValueError):

@@ -113,8 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
     text = render_plan(plan, _command(app_target(arguments.app), options))
     if arguments.check is not None:
         return _check(arguments.check, text)
-    for one in plan.notes(SystemClock().time()):
-        note(one)
+    for text in plan.notes(SystemClock().time()):
+        note(text)
     folder = Path() if arguments.output is None else arguments.output.parent
     for option, file in _missing_handlers(plan, folder / options.code_uri):
         note(f"there is no {file}, which {option} names: unless the build makes it, Lambda cannot start that function")
@@ -142,7 +142,7 @@ def _missing_handlers(plan: Plan, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _command(target: str, options: TemplateOptions) -> str:
-    """The command that makes the same template, without what is default."""
+    """The command that renders the same template, without options that are default."""
     default = TemplateOptions()
     words = ["taskq", "template", target]
     for name in ("handler", "event_handler", "api", "code_uri", "build"):

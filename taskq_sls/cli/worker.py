@@ -164,7 +164,7 @@ def _supervise(arguments: argparse.Namespace) -> int:
         check_watchable(watch)
         configure(arguments.log_level, arguments.log_format)
     else:
-        _worker(arguments)  # what is wrong with it is told once, not by every process
+        _worker(arguments)  # an error is then reported once, not by every process
     return Supervisor(
         lambda number: child_command(arguments, number),
         arguments.processes,

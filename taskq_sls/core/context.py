@@ -1,4 +1,4 @@
-"""What a running task can know of itself and say about itself."""
+"""The context of a running task: its identity, its limits, and its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import ArgumentsError, TaskQError
 from .interrupts import TaskInterrupted
 
 NO_STATE: Any = object()
-"""What a context holds where the app's lifespan has not been entered."""
+"""State of a context if the app's lifespan has not been entered."""
 
 _current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("taskq_current_task", default=None)
 
@@ -27,7 +27,7 @@ class Progress(NamedTuple):
 
 
 class Execution:
-    """What the engine, the hooks and the function of a task share while an attempt runs. Users see a `TaskContext`.
+    """State of a running attempt, shared by the engine, the hooks and the function. Users see a `TaskContext`.
 
     Attributes:
         args, kwargs: the arguments of the function.
@@ -138,26 +138,26 @@ class TaskContext:
 
     @property
     def scheduled_for(self) -> datetime | None:
-        """The scheduled time of the firing that made this task, aware and in UTC; None where no schedule did."""
+        """The scheduled time of the firing that made this task, aware and in UTC; None if no schedule did."""
         return None if self._scheduled_for is None else datetime.fromisoformat(self._scheduled_for)
 
     @property
     def state(self) -> Any:
-        """What the app's lifespan yielded.
+        """The value that the app's lifespan yielded.
 
         Raises:
             TaskQError: the task runs in a process of its own, where the lifespan was not entered.
         """
         if self._state is NO_STATE:
             raise TaskQError(
-                f'context.state: task {self.task} has run_in="process", and what the lifespan yielded stays in the '
+                f'context.state: task {self.task} has run_in="process", and the value that the lifespan yielded stays in the '
                 "worker's own process; open what the function needs in its module, at first use"
             )
         return self._state
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked to cancel the task, or its lease was lost: a sync task should end soon.
+        """True if the task was asked to cancel, or its lease was lost: a sync task should end soon.
 
         A task that returns all the same has SUCCEEDED; see `raise_if_cancelled`.
         """

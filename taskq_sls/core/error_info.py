@@ -16,7 +16,7 @@ MAX_FRAMES = 1_100
 
 
 class RemoteTraceback(Exception):
-    """The cause of an exception that came from another process, with what was known of it there."""
+    """The cause of an exception that came from another process, with its description there."""
 
     def __init__(self, info: ErrorInfo) -> None:
         self.info = info

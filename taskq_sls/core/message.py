@@ -173,7 +173,7 @@ def decode(body: str) -> Message:
 
 
 def _decode_with_checks(body: str, fields: dict[str, Any]) -> Message:
-    """The message of an envelope with optional fields, or the error that says what is wrong with it."""
+    """The message of an envelope with optional fields, or the error that names its fault."""
     version = fields.get("v", 1)
     if type(version) is not int or version < 0:
         raise UndecodableMessage("undecodable", f"the envelope version {version!r} is not a number of 0 or more")

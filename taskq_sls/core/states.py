@@ -19,12 +19,12 @@ class State(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether a task in this state is finished for its run."""
+        """True if a task in this state is finished for its run."""
         return self in TERMINAL
 
     @classmethod
     def read(cls, text: str) -> State:
-        """The state of a stored record; also one that only a later version knows, which no rule here acts upon."""
+        """The state of a stored record. A state of a later version is kept as it is, and no rule here acts upon it."""
         if (known := cls._value2member_map_.get(text)) is not None:
             return cast(State, known)
         other = str.__new__(cls, text)

@@ -8,17 +8,17 @@ from ..errors import ConfigError
 from .number_checks import is_number
 
 TimeLike = datetime | timedelta | float
-"""An aware datetime, epoch seconds, or so long before now."""
+"""An aware datetime, epoch seconds, or a timedelta back from now."""
 
 
 def epoch_seconds(name: str, when: TimeLike, now: float) -> float:
     """A time in epoch seconds.
 
     Args:
-        name: what the caller calls it.
+        name: the caller's name of it, for errors.
 
     Raises:
-        ConfigError: a datetime without a zone, or something that is no time.
+        ConfigError: a datetime without a zone, or a value of another type.
     """
     if isinstance(when, timedelta):
         return now - when.total_seconds()

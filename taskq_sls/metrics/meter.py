@@ -1,4 +1,4 @@
-"""What a driver counts of the tasks it runs, and how that gets into the table: in batches, never in the way."""
+"""Counts a driver's tasks, and writes the counters to the table in batches, without delaying a task."""
 
 from __future__ import annotations
 
@@ -87,34 +87,33 @@ class Meter:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def due(self, now: float, *, everything: bool = False) -> bool:
-        """Whether there is something to write, and no fault to wait for; see `flush`."""
+        """True if there are counters to write, and no pause after a fault; see `flush`."""
         if now < self._paused_until <= now + LONGEST_PAUSE:  # the clock may have been set back
             return False
         return bool(self._unwritten) or (bool(self._minutes) if everything else self._minute_is_over(now))
 
     def flush_partial_minute(self, now: float) -> bool:
-        """Whether this minute should be written before it is over, since nobody knows if there is a next time.
+        """True if nothing was flushed for 2 minutes, or for 1 minute and no complete minute is pending.
 
-        So it is for what is idle in between: where nothing was written for a minute and no minute waits for it, or for
-        two minutes.
+        For drivers that may never be called again, such as a Lambda container.
         """
         silence = now - self._flushed_at
         return silence >= 2 * MINUTE or (silence >= MINUTE and not self._minute_is_over(now))
 
     async def flush(self, now: float, *, everything: bool = False) -> None:
-        """Write the minutes that are over; what cannot be written is kept for the next time. Raises nothing.
+        """Write complete minutes. Counters that cannot be written are kept for the next flush. Raises nothing.
 
         A write whose answer is lost is repeated, and may then count twice.
 
         Args:
-            everything: what is counted of this minute and this hour too.
+            everything: write the current minute and hour too.
         """
         self._flushed_at = now
         self._close(now, everything)
         rows = list(self._unwritten)
         if not rows:
             return
-        # By the first one we learn whether the table can be reached at all.
+        # The first write shows if the table can be reached at all.
         if await self._write(rows[0]) and all(await self._flow.map(self._write, rows[1:], PARALLEL)):
             self._pause = 0.0
             self._faults.recovered()
@@ -131,7 +130,7 @@ class Meter:
         self._paused_until = now + self._pause
 
     def _close(self, now: float, everything: bool) -> None:
-        """Move what can be written to the rest that is unwritten."""
+        """Move complete minutes (and due hours) to the write queue."""
         for minute in [minute for minute in self._minutes if everything or minute + MINUTE <= now]:
             for (task, queue), tally in self._minutes.pop(minute).items():
                 counters = tally.close()

@@ -7,7 +7,7 @@ from .counters import BUCKETS, Counters
 
 
 class Tally:
-    """What was counted so far. Not safe between threads: drivers count on the thread of their loop.
+    """Counts of one minute so far. Not safe between threads: drivers count on the thread of their loop.
 
     Args:
         until: epoch seconds at which its minute ends; nothing is counted here from then on.
@@ -50,7 +50,7 @@ class Tally:
             self.expired += 1
 
     def close(self) -> Counters:
-        """What was counted; an attempt that still runs will be counted elsewhere."""
+        """The counters. An attempt that still runs is counted in a later tally."""
         self.until = 0.0
         return Counters(
             self.started,

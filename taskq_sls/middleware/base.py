@@ -15,9 +15,8 @@ ExecuteNext = Callable[[TaskContext], Any]
 class Middleware:
     """Override one hook or both. Either may be ``async def`` or plain ``def``.
 
-    An ``async def`` hook awaits ``call_next``; in a plain one ``call_next`` returns the value itself. What a
-    hook returns is what the layer outside it sees, and an exception in a hook fails the dispatch or the attempt:
-    nothing is swallowed.
+    An ``async def`` hook awaits ``call_next``; in a plain one ``call_next`` returns the value itself. The
+    layer outside a hook sees its return value. An exception in a hook fails the dispatch or the attempt.
 
     Attributes:
         options: task options this middleware understands, each with the function that checks a value
@@ -44,5 +43,5 @@ class Middleware:
 
 
 def overrides(middleware: Middleware, hook: str) -> bool:
-    """Whether the middleware brings its own `hook`."""
+    """True if the middleware overrides `hook`."""
     return getattr(type(middleware), hook) is not getattr(Middleware, hook)

@@ -100,7 +100,7 @@ def _wait_in_thread(coroutine: Coroutine[Any, Any, Any], context: TaskContext) -
 
 
 async def _to_the_end(inner: Layer, context: TaskContext) -> tuple[Any, BaseException | None]:
-    """What `inner` returned or raised. As a value, since a task that ends with SystemExit takes its loop along."""
+    """The result or the exception of `inner`, as values, since a SystemExit raised in a task would end its event loop."""
     # The thread outside cannot be interrupted while it waits: a stop must reach the code that runs.
     execution = context._execution
     outer, execution.asyncio_task = execution.asyncio_task, asyncio.current_task()

@@ -15,7 +15,7 @@ logger = logging.getLogger("taskq_sls.task")
 class StructuredLogging(Middleware):
     """Logs the start (DEBUG) and the success (INFO) of every attempt.
 
-    Retries and failures are logged by the executor, which knows what becomes of them. Each record carries
+    Retries and failures are logged by the engine, which decides on them. Each record carries
     ``action``, ``task_id``, ``task_name``, ``attempt``, ``queue`` and, at the end, ``duration`` in seconds.
     """
 

@@ -51,7 +51,7 @@ class ProcessPool:
         self._busy: dict[ChildProcess, asyncio.AbstractEventLoop] = {}
 
     async def run(self, target: FunctionRef, context: TaskContext) -> Any:
-        """Run the function of an attempt, and return what it returned.
+        """Run the function of an attempt, and return its result.
 
         Cancelling the caller ends the function, by killing its process if need be, and waits until it has ended. If the
         function returns all the same, its value is returned.

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 
 from ..errors import ConfigError
-from ..operations.dead_letters import Progress
+from ..operations.dead_letters import SweepProgress
 from .output import say
 
 WIDTH = 30
@@ -45,7 +45,7 @@ class ProgressBar:
     def __init__(self, what: str) -> None:
         self._what = what
         self._shown = False
-        self.last = Progress(0, 0, 0, 0)
+        self.last = SweepProgress(0, 0, 0, 0)
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -56,7 +56,7 @@ class ProgressBar:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: SweepProgress) -> None:
         self.last = progress
         if not sys.stderr.isatty():
             return

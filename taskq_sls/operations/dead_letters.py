@@ -42,7 +42,7 @@ class Listing(NamedTuple):
         return groups_of(self.dead_letters)
 
 
-class Progress(NamedTuple):
+class SweepProgress(NamedTuple):
     """Progress of a long operation. `expected` is the approximate number of messages to read."""
 
     seen: int
@@ -51,7 +51,7 @@ class Progress(NamedTuple):
     failed: int
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[SweepProgress], None]
 
 
 class Problem(NamedTuple):
@@ -249,7 +249,7 @@ class Sweep:
 
 def report_progress(on_progress: OnProgress | None, browser: DeadLetterBrowser, done: int, failed: int) -> None:
     if on_progress is not None:
-        on_progress(Progress(browser.seen, max(browser.expected, browser.seen), done, failed))
+        on_progress(SweepProgress(browser.seen, max(browser.expected, browser.seen), done, failed))
 
 
 def check_whole(name: str, value: int) -> None:

@@ -23,7 +23,7 @@ from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
 from taskq_sls.cli.top import _show, frame
 from taskq_sls.cli.worker import child_command
 from taskq_sls.core.states import State
-from taskq_sls.operations.dead_letters import Progress
+from taskq_sls.operations.dead_letters import SweepProgress
 from taskq_sls.operations.overview import Overview, QueueStats, Running
 from taskq_sls.results.records import TaskRecord
 from taskq_sls.results.workers import WorkerReport
@@ -142,8 +142,8 @@ def test_progress_is_drawn_over_itself_and_wiped_at_the_end(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stderr", screen)
 
     with ProgressBar("sent") as bar:
-        bar(Progress(10, 40, 9, 1))
-        bar(Progress(40, 40, 39, 1))
+        bar(SweepProgress(10, 40, 9, 1))
+        bar(SweepProgress(40, 40, 39, 1))
 
     assert "10 of 40 looked at, 9 sent, 1 kept" in screen.getvalue()
     assert "#" * 30 + "] 40 of 40" in screen.getvalue()
@@ -152,7 +152,7 @@ def test_progress_is_drawn_over_itself_and_wiped_at_the_end(monkeypatch: pytest.
 
 def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar("sent") as bar:
-        bar(Progress(10, 40, 9, 1))
+        bar(SweepProgress(10, 40, 9, 1))
     assert capsys.readouterr().err == ""
     assert bar.last.done == 9
 
@@ -259,6 +259,6 @@ def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("taskq_sls.cli.prompts._columns", lambda: 40)
 
     with ProgressBar("sent") as bar:
-        bar(Progress(10, 40, 9, 1))
+        bar(SweepProgress(10, 40, 9, 1))
 
     assert all(len(line) < 40 for line in screen.getvalue().replace("\x1b[K", "").split("\r"))

@@ -16,7 +16,7 @@ from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
 from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letter_view import Selection
-from taskq_sls.operations.dead_letters import Progress
+from taskq_sls.operations.dead_letters import SweepProgress
 from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.redrive import Redriven, redrive
 from taskq_sls.results.records import AttemptEnd, KeyLock
@@ -192,11 +192,11 @@ def test_a_rate_must_be_above_0(yard: Graveyard, rate: float) -> None:
 def test_progress_is_told(yard: Graveyard) -> None:
     for number in range(15):
         yard.die(f"task-{number}")
-    told: list[Progress] = []
+    told: list[SweepProgress] = []
 
     again(yard, on_progress=told.append)
 
-    assert told == [Progress(10, 15, 10, 0), Progress(15, 15, 15, 0)]
+    assert told == [SweepProgress(10, 15, 10, 0), SweepProgress(15, 15, 15, 0)]
 
 
 # -- what SQS itself moved ------------------------------------------------------------------------------------------

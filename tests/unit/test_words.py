@@ -83,7 +83,8 @@ def test_no_variable_is_called_one():
 
 def test_no_two_classes_have_the_same_name():
     places = defaultdict(list)
-    for file in FILES:
+    # The HTTP API's models are named for its readers: their names are those of the OpenAPI document's schemas.
+    for file in (file for file in FILES if file.parent.name != "models" and file.name != "problems.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(file.relative_to(LIBRARY)))

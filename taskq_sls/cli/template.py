@@ -113,8 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
     text = render_plan(plan, _command(app_target(arguments.app), options))
     if arguments.check is not None:
         return _check(arguments.check, text)
-    for text in plan.notes(SystemClock().time()):
-        note(text)
+    for warning in plan.notes(SystemClock().time()):
+        note(warning)
     folder = Path() if arguments.output is None else arguments.output.parent
     for option, file in _missing_handlers(plan, folder / options.code_uri):
         note(f"there is no {file}, which {option} names: unless the build makes it, Lambda cannot start that function")

@@ -17,6 +17,7 @@ from taskq_sls.core.queues import Queue
 from taskq_sls.core.settings import Settings
 from taskq_sls.deploy.provision import Provisioned, provision, provision_table
 from taskq_sls.errors import AwsError, ConfigError
+from tests.support.emulators import create_bare_table, delete_tables
 
 SETTINGS = Settings("shop", "shop-tasks", bucket="shop-payloads")
 QUEUES = [Queue("default"), Queue("slow", function_timeout=600, max_receive_count=7), Queue("ledger.fifo")]
@@ -41,8 +42,7 @@ def aws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         port = BlockingAws(ManualClock())
         yield port
         if request.param == "dynalite":
-            for table in call(port, "dynamodb", "list_tables")["TableNames"]:
-                call(port, "dynamodb", "delete_table", TableName=table)
+            delete_tables(port)
 
 
 def call(aws: BlockingAws, service: str, operation: str, **params: Any) -> dict[str, Any]:
@@ -206,20 +206,8 @@ def test_the_table_has_both_indexes_and_a_time_to_live(aws: BlockingAws) -> None
     assert ttl == {"AttributeName": "ttl", "TimeToLiveStatus": "ENABLED"}
 
 
-def create_table(aws: BlockingAws, partition: str = "pk") -> None:
-    call(
-        aws,
-        "dynamodb",
-        "create_table",
-        TableName="shop-tasks",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in (partition, "sk")],
-        KeySchema=[{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-    )
-
-
 def test_a_table_without_indexes_and_time_to_live_gets_them(aws: BlockingAws) -> None:
-    create_table(aws)
+    create_bare_table(aws, "shop-tasks")
     done = drive(provision_table(aws, "shop-tasks"))
     assert done.action == "updated"
     assert done.detail == "added index by-status, index by-task, time to live on 'ttl'"
@@ -229,13 +217,13 @@ def test_a_table_without_indexes_and_time_to_live_gets_them(aws: BlockingAws) ->
 
 
 def test_a_table_with_other_keys_is_refused(aws: BlockingAws) -> None:
-    create_table(aws, partition="id")
+    create_bare_table(aws, "shop-tasks", partition="id")
     with pytest.raises(ConfigError, match=r"table 'shop-tasks' has the keys id, sk, not pk, sk; .*TASKQ_TABLE"):
         run(aws)
 
 
 def test_a_time_to_live_on_another_attribute_is_refused(aws: BlockingAws) -> None:
-    create_table(aws)
+    create_bare_table(aws, "shop-tasks")
     other = {"Enabled": True, "AttributeName": "expires"}
     call(aws, "dynamodb", "update_time_to_live", TableName="shop-tasks", TimeToLiveSpecification=other)
     with pytest.raises(ConfigError, match="time to live on 'expires', not 'ttl'"):
@@ -274,7 +262,7 @@ def test_an_index_that_somebody_else_just_added_is_found(aws: BlockingAws, code:
                 raise AwsError(operation, code, message)
             return await self.client.call(operation, **params)
 
-    create_table(aws)
+    create_bare_table(aws, "shop-tasks")
     racing = RacingAws(aws, Racing)
     assert actions(run(racing))["shop-tasks"] == "exists"
     assert racing.raced
@@ -287,7 +275,7 @@ def test_an_index_that_is_refused_is_an_error(aws: BlockingAws) -> None:
                 raise AwsError(operation, "LimitExceededException", "Subscriber limit exceeded", transient=True)
             return await self.client.call(operation, **params)
 
-    create_table(aws)
+    create_bare_table(aws, "shop-tasks")
     with pytest.raises(AwsError, match="Subscriber limit exceeded"):
         run(RacingAws(aws, Refusing))
 

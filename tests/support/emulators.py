@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
+
+from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.core.flow import drive
+from taskq_sls.errors import AwsError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +74,40 @@ import("fauxqs").then(async ({startFauxqs}) => {
 });
 """
 """Its clock stands still until a line moves it, in milliseconds. Either program ends with its standard input."""
+
+
+def create_bare_table(aws: BlockingAws, name: str, partition: str = "pk") -> None:
+    """A table with a partition key, a sort key and nothing else, ready for use.
+
+    Dynalite, as DynamoDB, answers before a new table exists, and cannot be told to do otherwise.
+    """
+    dynamodb = aws.client("dynamodb")
+    drive(
+        dynamodb.call(
+            "create_table",
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in (partition, "sk")],
+            KeySchema=[{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+    )
+    while drive(dynamodb.call("describe_table", TableName=name))["Table"]["TableStatus"] != "ACTIVE":
+        time.sleep(0.01)
+
+
+def delete_tables(aws: BlockingAws) -> None:
+    """Delete every table of the endpoint, and wait until none is left: a name can be used again only then.
+
+    A change that is under way makes dynalite write a table that was just deleted once more, so each is deleted when it
+    is active, as often as it is there.
+    """
+    dynamodb = aws.client("dynamodb")
+    while names := drive(dynamodb.call("list_tables"))["TableNames"]:
+        for name in names:
+            with contextlib.suppress(AwsError):
+                if drive(dynamodb.call("describe_table", TableName=name))["Table"]["TableStatus"] == "ACTIVE":
+                    drive(dynamodb.call("delete_table", TableName=name))
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What only DynamoDB can show: the items, the number of calls, races between calls, missing tables."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -28,6 +29,7 @@ from taskq_sls.results.base import Query
 from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
 from taskq_sls.results.dynamodb.table import MAX_EMPTY_ANSWERS
 from taskq_sls.results.records import CancelAnswer, Claimed, Refused
+from tests.support.emulators import create_bare_table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -257,16 +259,10 @@ async def test_a_missing_table_is_named_with_where_it_was_looked_for_and_the_fix
 
 
 async def test_a_missing_index_is_named_with_the_fix(blocking_aws: BlockingAws) -> None:
-    port = blocking_aws
-    await port.client("dynamodb").call(
-        "create_table",
-        TableName="without-indexes",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-    )
-    results = DynamoResults(port.client("dynamodb"), port.flow, "without-indexes", port.describe)
-    with pytest.raises(MissingResource, match=r"'without-indexes' lacks an index .*by-status.*taskq provision"):
+    port, name = blocking_aws, f"without-indexes-{uuid4()}"
+    create_bare_table(port, name)
+    results = DynamoResults(port.client("dynamodb"), port.flow, name, port.describe)
+    with pytest.raises(MissingResource, match=rf"'{name}' lacks an index .*by-status.*taskq provision"):
         await results.list(Query(status=State.FAILED), now=NOW)
 
 

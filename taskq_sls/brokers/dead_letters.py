@@ -60,7 +60,7 @@ class DeadLetterCopy(NamedTuple):
 
 def dead_letter_copy(delivery: Delivery, dead_letter: DeadLetter, now: float) -> DeadLetterCopy | EntryError:
     """The copy of a delivery, or an error if SQS would refuse its body: one refused entry can fail a whole batch."""
-    body = dead_letter_body(delivery.body)
+    body = dead_letter_body(delivery.body if dead_letter.body is None else dead_letter.body)
     if (refused := body_refusal(body)) is not None:
         return refused
     room = MAX_BODY_BYTES - utf8_bytes(body)

@@ -16,14 +16,16 @@ from ..core.clock import Clock, SystemClock
 from ..core.context import TaskContext
 from ..core.naming import check_task_name, task_name
 from ..core.number_checks import is_whole
+from ..core.observers import Observers
 from ..core.options import APP_OPTIONS, TASK_OPTIONS, OptionCheck, TaskOptions
 from ..core.queues import Queue, dead_letter_name, physical_name
 from ..core.redaction import Names, redact_arguments
+from ..core.retry import check_receives
 from ..core.settings import Settings
 from ..core.threads import ThreadPool
-from ..engine.attempt import Engine, Observers
+from ..engine.attempt import Engine
 from ..engine.executor import Executor
-from ..engine.policies import observers
+from ..engine.policies import Observer, observers
 from ..errors import ConfigError
 from ..middleware import Middleware, StructuredLogging
 from ..results.base import ResultBackend
@@ -315,8 +317,6 @@ class App(ByName):
         where = f"task {resolved}"
         middlewares = (*self.middleware, *checked_middleware(where, middleware))
         merged = self._defaults.merged(where, options, TASK_OPTIONS, declared_options(middlewares))
-        from ..engine.settling import check_receives  # not for producers, which only send
-
         check_receives(where, merged.retry, self._runtime.check_queue(where, merged))
         return define(
             self._runtime,
@@ -526,7 +526,7 @@ class App(ByName):
             payloads=lambda: services.payloads,
             can_schedule=lambda: services.schedules is not None and services.schedules.creates,
             state=state,
-            observers=Observers(observers(meter)),
+            observers=Observers(Observer, observers(meter)),
         )
         return Executor(engine, self.threads.limit, meter)
 

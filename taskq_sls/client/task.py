@@ -13,6 +13,7 @@ from ..core.coroutine_functions import mark_coroutine_function
 from ..core.flow import call_sync
 from ..core.message import Message, new_id
 from ..core.options import CALL_OPTIONS, TaskOptions
+from ..core.retry import check_receives
 from ..engine.attempt import CompiledTask, Definition
 from ..errors import ArgumentsError, ConfigError
 from ..results.records import KeyLock
@@ -165,8 +166,6 @@ class Enqueuer(ByName, Generic[P, R]):
         merged = self._options.merged(f"task {self.name}", options, CALL_OPTIONS, {})
         queue = self._runtime.check_queue(f"task {self.name}", merged)
         if self._definition.plan is not None and merged.queue != self._options.queue:
-            from ..engine.settling import check_receives  # few enqueues choose another queue
-
             check_receives(f"task {self.name}", merged.retry, queue)
         return Enqueuer(self._runtime, self._definition, merged)
 

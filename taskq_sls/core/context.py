@@ -18,6 +18,12 @@ NO_STATE: Any = object()
 _current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("taskq_current_task", default=None)
 
 
+def uncancel(task: asyncio.Task[Any]) -> None:
+    """Take all cancellations of a task back, so that it can wait again."""
+    while task.cancelling():
+        task.uncancel()
+
+
 class Progress(NamedTuple):
     """How far a running task says it is."""
 

@@ -48,13 +48,16 @@ class RetryIn(NamedTuple):
 class DeadLetter(NamedTuple):
     """Copy the message with the reason to the dead-letter queue, and only then delete it.
 
-    `recorded`: the table holds the failure, so a message without a dead-letter queue is deleted without a copy.
+    Args:
+        recorded: the table holds the failure, so a message without a dead-letter queue is deleted without a copy.
+        body: the message to copy; None for the one that was delivered.
     """
 
     reason: str
     error: ErrorInfo | None = None
     attempts: int = 0
     recorded: bool = False
+    body: str | None = None
 
 
 class Release(NamedTuple):
@@ -72,3 +75,10 @@ Outcome = Done | RetryIn | DeadLetter | Release | Lost
 
 DONE = Done()
 LOST = Lost()
+
+_LEAVING = (Done, DeadLetter)
+
+
+def leaves_queue(outcome: Outcome) -> bool:
+    """True if the message leaves the queue, so that the next of its FIFO group may run."""
+    return isinstance(outcome, _LEAVING)

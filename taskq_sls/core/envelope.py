@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 MAX_LABELS_BYTES = 4_096
@@ -22,13 +21,6 @@ MIN_TIME = 1e-6
 
 MAX_TEXT: Mapping[str, int] = {"task": 200, "parent": 100, "unique_key": 200, "payload": 1_024}
 """Most characters of fields that are parts of keys, or are recorded."""
-
-# The parser reads a number that is too large for a float as infinity. Such a number has an exponent of three digits,
-# or a run of digits so long that it shows in every 64th character.
-_LARGE_EXPONENT = re.compile(r"[eE](?<=[0-9][eE])\+?[0-9]{3,}(?=[\s,\]}])")
-_LONG_NUMBER = re.compile(r"[0-9]{2}")
-_LONG_BODY = 150
-_STEP = 64
 
 
 def label_problem(labels: Mapping[Any, Any], most: int | None = MAX_LABELS_BYTES) -> str | None:
@@ -58,22 +50,6 @@ def time_problem(value: float) -> str | None:
     if value == 0 or MIN_TIME <= value < MAX_TIME:
         return None
     return f"neither 0 nor from {MIN_TIME:f} to {MAX_TIME - 1}"
-
-
-def holds_infinity(body: str, values: Iterable[Any]) -> bool:
-    """True if a value that was read from `body` is, or contains, a number too large for a float."""
-    if _LARGE_EXPONENT.search(body) is None and (len(body) < _LONG_BODY or _LONG_NUMBER.search(body[::_STEP]) is None):
-        return False
-    return any(map(_infinite, values))
-
-
-def _infinite(value: Any) -> bool:
-    kind = type(value)
-    if kind is float:
-        return value in (float("inf"), float("-inf"))
-    if kind is dict:
-        return any(map(_infinite, value.values()))
-    return kind is list and any(map(_infinite, value))
 
 
 def _utf8_bytes(text: str) -> int:

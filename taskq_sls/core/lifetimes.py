@@ -9,3 +9,7 @@ RETENTION = 14 * DAY
 
 MIN_RESULT_TTL = RETENTION + DAY
 """Shortest life of a record, in seconds, so that it outlives every message that could ask for it."""
+
+MAX_VISIBILITY_STEP = 11 * 3600
+"""Longest visibility timeout that is asked for, in seconds: SQS counts its 12 hours from the receive. A retry that is due
+later takes several steps."""

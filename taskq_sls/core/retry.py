@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
-from .lifetimes import DAY, RETENTION
+from .lifetimes import DAY, MAX_VISIBILITY_STEP, RETENTION
 from .number_checks import MAX_FLOAT, is_number, is_whole
+from .queues import Queue
 
 Jitter = Literal["full", "equal", "none"]
 
@@ -155,3 +156,20 @@ def _inside(error: BaseException | None, whole: tuple[type[BaseException], ...] 
         yield (each := waiting.pop())
         if isinstance(each, BaseExceptionGroup) and not isinstance(each, whole):
             waiting.extend(each.exceptions)
+
+
+def check_receives(where: str, retry: Retry, queue: Queue) -> None:
+    """Refuse more attempts than the queue has receives: SQS would move the message while its task waits for a retry.
+
+    Raises:
+        ConfigError: it has not enough of them.
+    """
+    needed, most = retry.receives(MAX_VISIBILITY_STEP), queue.receives_for_attempts
+    if needed > most:
+        wait = f" and waits above {MAX_VISIBILITY_STEP // 3600} h" if needed > retry.max_attempts else ""
+        raise ConfigError(
+            f"{where}: max_attempts={retry.max_attempts}{wait} take {needed} receives, and queue {queue.name!r} has "
+            f"{most} for attempts, of max_receive_count={queue.receives_before_redrive} (a tenth is kept for receives that are "
+            "no attempts): SQS would move the message to the dead-letter queue before the last one. Lower max_attempts, or "
+            "raise Queue(max_receive_count=...), up to 1,000"
+        )

@@ -26,7 +26,7 @@ class ThreadLimiter:
         return len(self._waiting)
 
     def drain(self) -> None:
-        """Refuse every task that waits, and every one that comes."""
+        """Refuse every task that waits, and every one that comes, until `draining` is False again."""
         self.draining = True
         for task in self._waiting:
             task.cancel()

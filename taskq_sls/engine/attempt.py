@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.context import Execution, Progress, TaskContext
-from ..core.delivery import Delivery, Outcome
+from ..core.delivery import Delivery, RetryIn
 from ..core.fault_log import FaultLog
+from ..core.lifetimes import MAX_VISIBILITY_STEP, RETENTION
 from ..core.message import Message
+from ..core.observers import Observers
 from ..core.options import TaskOptions
+from ..core.redaction import mask_values, secret_values
+from ..core.retry import RETENTION_MARGIN_SECONDS
+from ..errors import ArgumentsError
 from ..middleware.compose import Onion
+from ..results.records import Call, Claim, Fence
 from ..serialization import JsonSignature, Signature
 
 if TYPE_CHECKING:
@@ -23,9 +28,17 @@ if TYPE_CHECKING:
     from ..core.flow import Flow
     from ..payloads.base import PayloadStore
     from ..results.base import ResultBackend
-    from ..results.records import AttemptEnd, Claim, Fence
 
 logger = logging.getLogger("taskq_sls.task")
+
+MAX_RECORDED_BODY = 4_000
+"""Characters of a message whose arguments may be small enough to be recorded: a longer one is not searched for them."""
+
+MIN_SCHEDULE_WAIT_SECONDS = 60.0
+"""Seconds between two tries to make the schedule of a message that its queue will drop before long."""
+
+DEADLINE_LEASE_SECONDS = 10.0
+"""Time that a Lambda lease lasts beyond the function's deadline."""
 
 
 class CompiledTask(NamedTuple):
@@ -55,9 +68,6 @@ class CompiledTask(NamedTuple):
         return self.options.record in ("started", "queued")
 
 
-FindTask = Callable[[str], CompiledTask | None]
-
-
 class Definition(NamedTuple):
     """A task as it was registered.
 
@@ -78,58 +88,67 @@ class Definition(NamedTuple):
 class Attempt:
     """One delivery on its way through the engine.
 
+    Args:
+        now: epoch seconds; the lease begins here.
+        deadline: epoch seconds at which the process will be killed (Lambda), or None.
+        thread_wait: seconds that a sync task waited for a thread.
+
     Attributes:
         context: the attempt as users see it.
         execution: the state that the attempt shares with its context, its hooks and its function.
-        deadline: epoch seconds at which the process will be killed (Lambda), or None.
         fence: compared with the record by each write of the attempt; None before the claim, and without one.
         lease_until: epoch seconds at which the lease ends.
         leased_at: when the lease last began, by the monotonic clock.
         progress_saved: the progress that the table has.
         started_at: when the function was entered, in epoch seconds; 0 before.
-        thread_wait: seconds that a sync task waited for a thread.
     """
-
-    __slots__ = (
-        "claim",
-        "compiled",
-        "context",
-        "deadline",
-        "delivery",
-        "execution",
-        "fence",
-        "lease_until",
-        "leased_at",
-        "message",
-        "progress_saved",
-        "started_at",
-        "thread_wait",
-    )
 
     def __init__(
         self,
+        engine: Engine,
         delivery: Delivery,
         message: Message,
         compiled: CompiledTask,
-        claim: Claim,
-        state: object,
-        deadline: float | None,
+        now: float,
+        deadline: float | None = None,
+        thread_wait: float = 0.0,
     ) -> None:
         options = compiled.options
         timeout = options.timeout
         self.delivery = delivery
         self.message = message
         self.compiled = compiled
-        self.claim = claim
         self.deadline = stop_at = deadline
         self.fence: Fence | None = None
-        self.lease_until = self.leased_at = self.started_at = self.thread_wait = 0.0
+        self.lease_until = self.leased_at = self.started_at = 0.0
+        self.thread_wait = thread_wait
         self.progress_saved: Progress | None = None
+        call: Call | None = None
+        if options.record_arguments and message.payload is None and len(delivery.body) <= MAX_RECORDED_BODY:
+            call = compiled.signature.shown(message.args, message.kwargs)
+        # Positional, since keywords cost a microsecond per attempt.
+        self.claim = Claim(
+            message.id,
+            message.run,
+            compiled.name,
+            delivery.queue,
+            engine.new_owner(),
+            now,
+            now + engine.visibility_timeout(delivery.queue) if deadline is None else deadline + DEADLINE_LEASE_SECONDS,
+            options.retry.max_attempts,
+            (now if message.not_before is None else max(now, message.not_before)) + options.result_ttl,
+            message.enqueued_at or delivery.sent_at,
+            message.labels,
+            message.parent,
+            message.unique_key,
+            call,
+            compiled.aliases,
+        )
         self.execution = execution = Execution()
         execution.call = message.args, message.kwargs
         if timeout is not None:
             execution.stuck_after = options.stuck_after
-            stop_at = claim.now + timeout if deadline is None else min(deadline, claim.now + timeout)
+            stop_at = now + timeout if deadline is None else min(deadline, now + timeout)
         self.context = TaskContext(
             message.id,
             compiled.name,
@@ -139,107 +158,27 @@ class Attempt:
             deadline=stop_at,
             depth=message.depth,
             parent=message.parent,
-            state=state,
+            state=engine.state,
             timeout=timeout,
             options=options.extra,
             scheduled_for=None if message.schedule is None else message.schedule.get("at"),
             _execution=execution,
         )
 
-
-class Observer:
-    """A policy beside the engine. Override the hooks that it needs.
-
-    Hooks are called on the event loop and return at once. An exception in a hook is logged, and changes no outcome.
-    """
-
-    def admit(self, engine: Engine, attempt: Attempt) -> Awaitable[Outcome | None] | None:
-        """Decide if an attempt that was just claimed may start. Called last before its function.
-
-        Returns:
-            None to let it start, or an awaitable of None or of an outcome: the message's, if the attempt must not start.
-            The outcome must be durable then (`recording.record` or `recording.release`).
-        """
-
-    def attempt_started(self, attempt: Attempt) -> None:
-        """The function is about to be entered."""
-
-    def attempt_failing(self, attempt: Attempt, end: AttemptEnd) -> None:
-        """The attempt has no result, and its end is not stored yet: a retry, a failure, a cancel or an expiry.
-
-        Called again, with a failure, if the record has no room for the retry or for the result.
-        """
-
-    def attempt_ended(self, attempt: Attempt, end: AttemptEnd) -> None:
-        """The end is stored. `attempt.started_at` is 0 if the task ended without this delivery's attempt."""
-
-    def attempt_dropped(self, attempt: Attempt, reason: str) -> None:
-        """The attempt has no end: ``released`` to the queue, or ``lease_lost`` to another holder."""
-
-    def message_done(self, engine: Engine, message: Message) -> Awaitable[None] | None:
-        """The task is over, and its message leaves the queue."""
-
-
-class Observers:
-    """The hooks of all observers, by hook: one that nobody overrides costs nothing."""
-
-    def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self._hooks: dict[str, tuple[Callable[..., Any], ...]] = {}
-        for name, default in vars(Observer).items():
-            if not name.startswith("_"):
-                overridden = [each for each in observers if getattr(type(each), name) is not default]
-                self._hooks[name] = tuple(getattr(each, name) for each in overridden)
-
-    def notify(self, name: str, *args: object) -> None:
-        """Call plain hooks."""
-        for hook in self._hooks[name]:
-            try:
-                hook(*args)
-            except Exception:
-                _log_fault(hook)
-
-    def ask(self, name: str, engine: Engine, subject: Attempt | Message) -> Awaitable[Any] | None:
-        """Call hooks that may answer with an awaitable, up to the first value that is not None.
-
-        Returns:
-            None if no hook answers, as for most attempts; else an awaitable of the value.
-        """
-        hooks = self._hooks[name]
-        for hook in hooks:
-            try:
-                answer = hook(engine, subject)
-            except Exception:
-                _log_fault(hook)
-            else:
-                if answer is not None:
-                    return self._first_value(hook, answer, hooks[hooks.index(hook) + 1 :], engine, subject)
+    def decode_arguments(self) -> ArgumentsError | None:
+        """Decode the arguments of the function; return the error if they do not fit it."""
+        execution, message, signature = self.execution, self.message, self.compiled.signature
+        try:
+            execution.args, execution.kwargs = signature.decode(message.args, message.kwargs)
+        except ArgumentsError as error:
+            return error
+        if signature.redact:
+            args = [
+                {name: arg} for name, arg in zip(signature.positions(len(message.args)), message.args, strict=False)
+            ]
+            secrets = set(secret_values([args, message.kwargs, message.labels], signature.redact))
+            execution.mask = lambda text: mask_values(text, secrets)
         return None
-
-    @staticmethod
-    async def _first_value(
-        hook: Callable[..., Any],
-        answer: Awaitable[Any] | None,
-        others: Sequence[Callable[..., Any]],
-        engine: Engine,
-        subject: Attempt | Message,
-    ) -> Any:
-        while True:
-            try:
-                if answer is not None and (value := await answer) is not None:
-                    return value
-            except Exception:
-                _log_fault(hook)
-            if not others:
-                return None
-            (hook, *others), answer = others, None
-            try:
-                answer = hook(engine, subject)
-            except Exception:
-                _log_fault(hook)
-
-
-def _log_fault(hook: Callable[..., Any]) -> None:
-    logger.exception("%s raised, and is ignored", hook.__qualname__, extra={"action": "observer_fault"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -262,27 +201,21 @@ class Engine:
         pid: of the process that runs attempts; another one is a fork that a function made.
     """
 
-    find_task: FindTask
+    find_task: Callable[[str], CompiledTask | None]
     results: ResultBackend
     flow: Flow
     clock: Clock
     visibility_timeout: Callable[[str], float]
-    task_names: Callable[[], Iterable[str]] = tuple
-    max_receives: Callable[[str], float] = lambda queue: math.inf
-    payloads: Callable[[], PayloadStore | None] = lambda: None
-    can_schedule: Callable[[], bool] = lambda: False
-    state: object = None
-    observers: Observers = field(default_factory=Observers)
+    task_names: Callable[[], Iterable[str]]
+    max_receives: Callable[[str], float]
+    payloads: Callable[[], PayloadStore | None]
+    can_schedule: Callable[[], bool]
+    state: object
+    observers: Observers
     failing_queues: set[str] = field(default_factory=set)
-    claim_faults: FaultLog = field(
-        default_factory=lambda: FaultLog(logger, "the state table cannot be reached", "claim_fault")
-    )
-    record_faults: FaultLog = field(
-        default_factory=lambda: FaultLog(logger, "ends of attempts cannot be stored", "finish_delayed")
-    )
-    payload_faults: FaultLog = field(
-        default_factory=lambda: FaultLog(logger, "the arguments of large messages cannot be fetched", "payload_fault")
-    )
+    claim_faults: FaultLog = field(init=False)
+    record_faults: FaultLog = field(init=False)
+    payload_faults: FaultLog = field(init=False)
     pid: int = field(default_factory=os.getpid)
     # An owner token is unique: random for the engine, counted for the attempt. Drawing each at random would release
     # the GIL in the middle of every attempt. A running driver makes the engine, so that neither a fork nor a restored
@@ -290,6 +223,41 @@ class Engine:
     _token: str = field(default_factory=lambda: os.urandom(8).hex() + "-")
     _serial: Iterator[int] = field(default_factory=itertools.count)
 
+    def __post_init__(self) -> None:
+        self.claim_faults = FaultLog(logger, "the state table cannot be reached", "claim_fault")
+        self.record_faults = FaultLog(logger, "ends of attempts cannot be stored", "finish_delayed")
+        self.payload_faults = FaultLog(logger, "the arguments of large messages cannot be fetched", "payload_fault")
+
     def new_owner(self) -> str:
         """An owner token for one attempt."""
         return f"{self._token}{next(self._serial):x}"
+
+    def is_last_receive(self, delivery: Delivery) -> bool:
+        """True if SQS will move the message to the dead-letter queue in place of another receive."""
+        return delivery.receive_count >= self.max_receives(delivery.queue)
+
+    def exceeds_retention(self, delivery: Delivery, delay: float) -> bool:
+        """True if the queue drops the message before `delay` seconds have passed, and no schedule could bring it."""
+        return delay > self._seconds_kept(delivery, self.clock.time()) and not self.can_schedule()
+
+    @staticmethod
+    def _seconds_kept(delivery: Delivery, now: float) -> float:
+        return delivery.sent_at + RETENTION - RETENTION_MARGIN_SECONDS - now
+
+    def retry_in(self, delivery: Delivery, message: Message, attempt: int, delay: float, reason: str) -> RetryIn:
+        """The wait for a start in `delay` seconds; by a schedule if the queue cannot keep the message so long.
+
+        Args:
+            attempt: the last one that was started.
+        """
+        # In a FIFO queue the message keeps its place as long as it can.
+        keeps = delay <= MAX_VISIBILITY_STEP or delivery.queue.endswith(".fifo")
+        now = self.clock.time()
+        seconds_kept = self._seconds_kept(delivery, now)
+        if (keeps and delay <= seconds_kept) or not self.can_schedule():
+            return RetryIn(delay, reason)
+        from ..scheduler.delays import late_retry  # few tasks wait that long
+
+        later = late_retry(delivery, message, attempt, now + delay, now)
+        # If the schedule cannot be made, the message comes again while there is time to try anew.
+        return RetryIn(min(delay, max(MIN_SCHEDULE_WAIT_SECONDS, seconds_kept)), reason, later)

@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from ..core.delivery import Delivery, Outcome, Release
+from ..core.delivery import DeadLetter, Delivery, Outcome, Release, leaves_queue
 from ..core.message import Message, decode
-from ..core.redaction import mask_values, secret_values
 from ..core.thread_limiter import ThreadLimiter
 from ..errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
-from ..results.records import Call, Claim
 from .attempt import Attempt, CompiledTask, Engine
-from .claiming import (
-    claim,
-    fail_after_last_receive,
-    poison_outcome,
-    reject_arguments,
-    reject_unknown_task,
-    unknown_task,
-)
+from .claiming import claim, reject_arguments
+from .policies.poison import fail_after_last_receive, poison_outcome, reject_unknown_task, unknown_task
 from .recording import record, release
 from .running import run
-from .settling import is_last_receive, leaves_queue, retry_in
 
 if TYPE_CHECKING:
     from ..metrics.meter import Meter
-    from ..serialization.signature import Signature
 
 logger = logging.getLogger("taskq_sls.task")
 
 EARLY_START_TOLERANCE_SECONDS = 0.5
 """How long before its `not_before` a message is still started: clocks differ a little."""
-
-MAX_RECORDED_BODY = 4_000
-"""Characters of a message whose arguments may be small enough to be recorded: a longer one is not searched for them."""
-
-DEADLINE_LEASE_SECONDS = 10.0
-"""Time that a Lambda lease lasts beyond the function's deadline."""
 
 
 class StartControl(Protocol):
@@ -86,36 +69,26 @@ class Executor:
             control: decides if the attempt may still start; None if it always may.
         """
         engine = self._engine
+        exact = True
         try:
             message = decode(delivery.body)
             if message.schedule is not None and not message.id:
-                message = self._firing(message, delivery)
+                from ..scheduler.firing import receive  # an app without schedules does not need it
+
+                message, exact = receive(message, delivery.sent_at)
         except UndecodableMessage as error:
             return poison_outcome(engine, delivery, error.reason, str(error))
-        problem = ""
-        try:
-            task = engine.find_task(message.task)
-        except ConfigError as error:  # an annotation that still names nothing
-            task, problem = None, str(error)
-        outcome: Outcome
+        task, problem = self._find_task(message.task)
         if task is None:
-            problem = problem or unknown_task(message.task, engine.task_names())
             outcome = await reject_unknown_task(engine, delivery, message, problem)
-        elif (waited := 0.0 if task.is_async else await self.threads.acquire()) is None:
-            outcome = Release(0)
         else:
-            try:
-                outcome = await self._attempt(delivery, message, task, deadline, control, waited)
-            finally:
-                if not task.is_async:
-                    self.threads.release()
-        leaves = leaves_queue(outcome)
-        if not leaves and task is not None and is_last_receive(engine, delivery):
-            outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
-            leaves = leaves_queue(outcome)
-        if leaves and (asked := engine.observers.ask("message_done", engine, message)):
-            await asked
-        return outcome
+            attempt = self._attempt if task.is_async else self._attempt_with_thread
+            outcome = await attempt(delivery, message, task, deadline, control)
+            if not leaves_queue(outcome) and engine.is_last_receive(delivery):
+                outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
+        if leaves_queue(outcome):
+            await engine.observers.ask("message_done", engine, message)
+        return outcome if exact else self._dated(outcome, delivery, message)
 
     async def _attempt(
         self,
@@ -124,36 +97,47 @@ class Executor:
         task: CompiledTask,
         deadline: float | None,
         control: StartControl | None,
-        thread_wait: float,
+        thread_wait: float = 0.0,
     ) -> Outcome:
         """The life of an attempt: claim, run, record."""
         engine = self._engine
         if control is not None and not control.may_start(task):
             return Release(0)
+        problem: PayloadMissing | ArgumentsError | Release | None = None
         now = engine.clock.time()
         if message.not_before is not None and message.not_before > now + EARLY_START_TOLERANCE_SECONDS:
-            return retry_in(engine, delivery, message, message.attempt, message.not_before - now, "early")
-        problem: PayloadMissing | ArgumentsError | None = None
+            return engine.retry_in(delivery, message, message.attempt, message.not_before - now, "early")
         if message.payload is not None:
             from ..payloads.claim_check import load_message  # hardly any message is that large
 
-            loaded = await load_message(engine.payloads, message, engine.payload_faults)
-            if isinstance(loaded, Release):
-                return loaded
-            if isinstance(loaded, PayloadMissing):
-                problem = loaded
-            else:
-                message = loaded
+            message, problem = await load_message(engine.payloads, message, engine.payload_faults)
             now = engine.clock.time()  # the lease begins after the fetch
-        attempt = _new_attempt(engine, delivery, message, task, now, deadline)
-        attempt.thread_wait = thread_wait
-        if problem is None:
-            problem = _decode_arguments(attempt)
+        attempt = Attempt(engine, delivery, message, task, now, deadline, thread_wait)
+        problem = problem or attempt.decode_arguments()
         if problem is not None:
-            return await reject_arguments(engine, attempt, problem)
+            return problem if isinstance(problem, Release) else await reject_arguments(engine, attempt, problem)
         refused = await claim(engine, attempt)
-        if refused is None and (asked := engine.observers.ask("admit", engine, attempt)):
-            refused = await asked
+        return await self._run(attempt, control) if refused is None else refused
+
+    async def _attempt_with_thread(
+        self,
+        delivery: Delivery,
+        message: Message,
+        task: CompiledTask,
+        deadline: float | None,
+        control: StartControl | None,
+    ) -> Outcome:
+        if (waited := await self.threads.acquire()) is None:
+            return Release(0)
+        try:
+            return await self._attempt(delivery, message, task, deadline, control, waited)
+        finally:
+            self.threads.release()
+
+    async def _run(self, attempt: Attempt, control: StartControl | None) -> Outcome:
+        """Run a claimed attempt, and record its end; or release it if it may not start any more."""
+        engine, task = self._engine, attempt.compiled
+        refused: Outcome | None = await engine.observers.ask("admit", engine, attempt)
         if refused is not None:
             return refused
         if control is not None and not control.may_enter(task) and not await control.wait_to_enter(task):
@@ -170,6 +154,14 @@ class Executor:
         finally:
             del self.running[attempt.claim.owner]
 
+    def _find_task(self, name: str) -> tuple[CompiledTask | None, str]:
+        """The task; or None, and the reason."""
+        try:
+            task = self._engine.find_task(name)
+        except ConfigError as error:  # an annotation that still names nothing
+            return None, str(error)
+        return task, "" if task is not None else unknown_task(name, self._engine.task_names())
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         # Asking for the running loop is a system call, for each task.
         loop = self._loop
@@ -177,12 +169,12 @@ class Executor:
             loop = self._loop = asyncio.get_running_loop()
         return loop
 
-    def _firing(self, message: Message, delivery: Delivery) -> Message:
-        """The message of a scheduled run, with the id and the times that follow from schedule and scheduled time."""
-        from ..scheduler.firing import receive  # an app without schedules does not need it
+    def _dated(self, outcome: Outcome, delivery: Delivery, message: Message) -> Outcome:
+        """The outcome of a scheduled run whose clock omitted the scheduled time. Logs that once.
 
-        message, exact = receive(message, delivery.sent_at)
-        if not exact and not self._logged_missing_time:
+        Its dead-letter copy, which is sent later, gets the time: else it would be another task.
+        """
+        if not self._logged_missing_time:
             self._logged_missing_time = True
             logger.warning(
                 "the clock of schedule %s omits the scheduled time from its messages; the minute in which each was sent "
@@ -190,15 +182,11 @@ class Executor:
                 (message.schedule or {}).get("name"),
                 extra={"action": "scheduled_time_missing"},
             )
-        return message
+        if not isinstance(outcome, DeadLetter):
+            return outcome
+        from ..scheduler.firing import dated  # few clocks leave the time out
 
-    def drain(self) -> None:
-        """Start nothing more, and release everything that waits for a thread or for its claim."""
-        self.threads.drain()
-
-    def resume(self) -> None:
-        """Start tasks again after `drain`."""
-        self.threads.draining = False
+        return outcome._replace(body=dated(delivery.body, delivery.sent_at))
 
     def stop(self, attempt: Attempt, reason: str) -> None:
         """Make a running attempt end: ``cancelled``, ``lease_lost``, ``shutdown`` or ``deadline``.
@@ -212,50 +200,3 @@ class Executor:
         execution.stop_reason = reason
         if execution.asyncio_task is not None and (reason != "cancelled" or attempt.compiled.killable):
             execution.asyncio_task.cancel()
-
-
-def _new_attempt(
-    engine: Engine, delivery: Delivery, message: Message, task: CompiledTask, now: float, deadline: float | None
-) -> Attempt:
-    options = task.options
-    call: Call | None = None
-    if options.record_arguments and message.payload is None and len(delivery.body) <= MAX_RECORDED_BODY:
-        call = task.signature.shown(message.args, message.kwargs)
-    # Positional, since keywords cost a microsecond per attempt.
-    claim = Claim(
-        message.id,
-        message.run,
-        task.name,
-        delivery.queue,
-        engine.new_owner(),
-        now,
-        now + engine.visibility_timeout(delivery.queue) if deadline is None else deadline + DEADLINE_LEASE_SECONDS,
-        options.retry.max_attempts,
-        (now if message.not_before is None else max(now, message.not_before)) + options.result_ttl,
-        message.enqueued_at or delivery.sent_at,
-        message.labels,
-        message.parent,
-        message.unique_key,
-        call,
-        task.aliases,
-    )
-    return Attempt(delivery, message, task, claim, engine.state, deadline)
-
-
-def _decode_arguments(attempt: Attempt) -> ArgumentsError | None:
-    """Decode the arguments of the function; return the error if they do not fit it."""
-    execution, message, signature = attempt.execution, attempt.message, attempt.compiled.signature
-    try:
-        execution.args, execution.kwargs = signature.decode(message.args, message.kwargs)
-    except ArgumentsError as error:
-        return error
-    if signature.redact:
-        execution.mask = _mask_of(signature, message)
-    return None
-
-
-def _mask_of(signature: Signature, message: Message) -> Callable[[str], str]:
-    """A function that removes the values of redacted arguments and labels from a text, such as that of an exception."""
-    args = [{name: value} for name, value in zip(signature.positions(len(message.args)), message.args, strict=False)]
-    values = set(secret_values([args, message.kwargs, message.labels], signature.redact))
-    return lambda text: mask_values(text, values)

@@ -44,12 +44,9 @@ def new_end(
     next_in: float | None = None,
 ) -> AttemptEnd:
     """The end of an attempt, now. A RETRYING task is due `next_in` seconds from now."""
-    now = due = engine.clock.time()
-    next_at = None
-    if next_in is not None:
-        due = next_at = now + next_in
-    if (not_before := attempt.message.not_before) is not None and not_before > due:
-        due = not_before
+    now = engine.clock.time()
+    next_at = None if next_in is None else now + next_in
+    due = max(next_at or now, attempt.message.not_before or 0.0)
     # Positional, since keywords cost a microsecond per attempt.
     return AttemptEnd(
         state,
@@ -70,43 +67,44 @@ async def record(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Out
 
     LOST if the end could not be stored: the message stays. The function is never run again for that.
     """
-    fence, results = attempt.fence, engine.results
-    if fence is not None or (end.state is not RETRYING and attempt.compiled.options.record != "none"):
+    if attempt.fence is not None or (end.state is not RETRYING and attempt.compiled.options.record != "none"):
         try:
             if oversize(end.result_json):
                 end = await _offload_result(engine, attempt, end)
-            if fence is None:
-                number = attempt.context.attempt
-                write = functools.partial(results.put_finished, attempt.claim, number, end)
-                await _retry_until(engine, write, _give_up_at(attempt, end), _may_pass)
-            else:
-                try:
-                    state = await results.finish(fence, end)
-                except Exception as error:
-                    if not _may_pass(error):
-                        raise
-                    write_end = functools.partial(results.finish, fence, end)
-                    state = await _retry_until(engine, write_end, _give_up_at(attempt, end), _may_pass)
-                if state is None:
-                    engine.observers.notify("attempt_dropped", attempt, "lease_lost")
-                    return LOST
-                if state is not end.state:
-                    end = end._replace(state=state)
+            state = await _store(engine, attempt, end)
         except Exception as error:
-            if isinstance(error, PayloadTooLarge | ResultError):
-                return await _record_too_large(engine, attempt, end, outcome, ResultError(str(error)))
-            number = attempt.context.attempt
-            if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
-                refusal = ResultError(f"the end of attempt {number} does not fit its record: {error}")
-                return await _record_too_large(engine, attempt, end, outcome, refusal)
-            text = "%s: the end of attempt %d could not be stored, its message stays: %s"
-            extra = fields(attempt.context, "finish_fault")
-            logger.error(text, attempt.context.task, number, error, extra=extra)
+            return await _not_stored(engine, attempt, end, outcome, error)
+        if state is None:
+            engine.observers.notify("attempt_dropped", attempt, "lease_lost")
             return LOST
-        if engine.record_faults.active:
-            engine.record_faults.recovered()
+        if state is not end.state:
+            end = end._replace(state=state)
+        engine.record_faults.recovered()
     engine.observers.notify("attempt_ended", attempt, end)
     return DONE if end.state is CANCELLED else outcome
+
+
+async def _store(engine: Engine, attempt: Attempt, end: AttemptEnd) -> State | None:
+    """The state that the record has now; None if the lease is lost."""
+    fence, results = attempt.fence, engine.results
+    if fence is None:
+        write = functools.partial(results.put_finished, attempt.claim, attempt.context.attempt, end)
+        await _retry_until(engine, write, _give_up_at(attempt, end), _may_pass)
+        return end.state
+    return await _retry_until(engine, lambda: results.finish(fence, end), _give_up_at(attempt, end), _may_pass)
+
+
+async def _not_stored(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome, error: Exception) -> Outcome:
+    """The outcome after a fault that did not pass. An end that is too large is recorded in another form."""
+    number = attempt.context.attempt
+    if isinstance(error, PayloadTooLarge | ResultError):
+        return await _record_too_large(engine, attempt, end, outcome, ResultError(str(error)))
+    if isinstance(error, AwsError) and is_item_too_large(error.code, error.message):
+        refusal = ResultError(f"the end of attempt {number} does not fit its record: {error}")
+        return await _record_too_large(engine, attempt, end, outcome, refusal)
+    text = "%s: the end of attempt %d could not be stored, its message stays: %s"
+    logger.error(text, attempt.context.task, number, error, extra=fields(attempt.context, "finish_fault"))
+    return LOST
 
 
 async def _record_too_large(
@@ -191,11 +189,12 @@ async def _retry_until(
     may_pass: Callable[[Exception], bool] = _is_transient,
 ) -> T:
     """Repeat a write over faults that may pass, up to `until` (epoch seconds)."""
-    backoff = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+    backoff: Backoff | None = None
     while True:
         try:
             return await write()
         except Exception as error:
+            backoff = backoff or Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
             delay = backoff.next()
             if not may_pass(error) or engine.clock.time() + delay > until:
                 raise

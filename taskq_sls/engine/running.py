@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import cast
 
-from ..core.context import _current
+from ..core.context import _current, uncancel
 from ..core.delivery import DONE, DeadLetter, Outcome
 from ..core.error_info import error_info
 from ..core.forks import end_fork
-from ..core.message import ErrorInfo
 from ..core.states import FAILED, RETRYING, SUCCEEDED, State
 from ..errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
 from ..results.records import AttemptEnd
 from .attempt import Attempt, Engine
 from .recording import new_end
-from .settling import exceeds_retention, is_last_receive, retry_in
 
 Ending = tuple[AttemptEnd, Outcome]
+
+_STOPPED: dict[str | None, BaseException] = {
+    "shutdown": AttemptStopped("the attempt was stopped because its worker shut down"),
+    "deadline": TaskTimeout("the attempt was stopped by the deadline of its Lambda function"),
+}
+"""The error of a stopped attempt, by the reason of the stop."""
 
 
 async def run(engine: Engine, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> Ending | None:
@@ -32,23 +37,22 @@ async def run(engine: Engine, attempt: Attempt, loop: asyncio.AbstractEventLoop)
     """
     engine.observers.notify("attempt_started", attempt)
     execution = attempt.execution
-    execution.asyncio_task = task = asyncio.current_task(loop)
+    execution.asyncio_task = task = cast("asyncio.Task[object]", asyncio.current_task(loop))
     token = _current.set(attempt.context)
     result: object = None
     error: BaseException | None = None
     try:
         result = await attempt.compiled.onion(attempt.context)
     except BaseException as raised:  # even SystemExit is only the end of an attempt
-        if isinstance(raised, asyncio.CancelledError) and execution.stop_reason is None and task and task.cancelling():
+        if isinstance(raised, asyncio.CancelledError) and execution.stop_reason is None and task.cancelling():
             raise
         error = raised
     finally:
         execution.asyncio_task = None
         _current.reset(token)
-        if execution.stop_reason is not None and task is not None:
-            # Our own stop has done its work; the code below must be able to wait.
-            while task.cancelling():
-                task.uncancel()
+        # Our own stop has done its work; the code below must be able to wait.
+        if execution.stop_reason is not None:
+            uncancel(task)
     if os.getpid() != engine.pid:  # the function forked; the child's event loop shares the selector with ours
         end_fork(error)
     # From here on no stop can interrupt: the end must become durable.
@@ -65,36 +69,35 @@ async def run(engine: Engine, attempt: Attempt, loop: asyncio.AbstractEventLoop)
 
 
 def _failure(engine: Engine, attempt: Attempt, error: BaseException) -> Ending | None:
-    """The end of an attempt whose function raised: a retry, or the last one."""
+    """The end of an attempt whose function raised, or was stopped."""
     retry = attempt.compiled.options.retry
     stop_reason = attempt.execution.stop_reason
     if stop_reason == "lease_lost":
         return None
     if isinstance(error, asyncio.CancelledError):
-        if stop_reason == "shutdown":
-            if retry.max_attempts > 1:
-                return None
-            # At most once: a function that was entered is not started again.
-            error = AttemptStopped("the attempt was stopped because its worker shut down")
-        elif stop_reason == "cancelled":
+        if stop_reason == "cancelled":
             return new_end(engine, attempt, State.CANCELLED, reason="cancelled"), DONE
-        elif stop_reason == "deadline":
-            error = TaskTimeout("the attempt was stopped by the deadline of its Lambda function")
-    info = _masked(attempt, error_info(error))
+        # At most once: a function that was entered is not started again.
+        if stop_reason == "shutdown" and retry.max_attempts > 1:
+            return None
+        error = _STOPPED.get(stop_reason, error)
+    return _retry_or_fail(engine, attempt, error)
+
+
+def _retry_or_fail(engine: Engine, attempt: Attempt, error: BaseException) -> Ending:
+    retry = attempt.compiled.options.retry
+    info, mask = error_info(error), attempt.execution.mask
+    if mask is not None:
+        info = info._replace(message=mask(info.message), traceback=mask(info.traceback))
     number, delivery = attempt.context.attempt, attempt.delivery
     reason = "result" if isinstance(error, ResultError) else retry.refuses(number, error)
     delay = retry.delay(number, error)
-    if reason is None and exceeds_retention(engine, delivery, delay):
+    if reason is None and engine.exceeds_retention(delivery, delay):
         reason = "retention"
     if reason is None:
-        again = retry_in(engine, delivery, attempt.message, number, delay, "failed")
-        if again.later is not None or not is_last_receive(engine, delivery):
+        again = engine.retry_in(delivery, attempt.message, number, delay, "failed")
+        if again.later is not None or not engine.is_last_receive(delivery):
             return new_end(engine, attempt, RETRYING, error=info, next_in=delay), again
         reason = "receives"  # SQS would move the message, and its record would wait for ever
     letter = DeadLetter(reason, info, number, recorded=attempt.compiled.options.record != "none")
     return new_end(engine, attempt, FAILED, error=info, reason=reason), letter
-
-
-def _masked(attempt: Attempt, info: ErrorInfo) -> ErrorInfo:
-    mask = attempt.execution.mask
-    return info if mask is None else info._replace(message=mask(info.message), traceback=mask(info.traceback))

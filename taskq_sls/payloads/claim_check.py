@@ -86,20 +86,19 @@ async def fetch_message(store: PayloadStore | None, message: Message) -> Message
 
 async def load_message(
     payloads: Callable[[], PayloadStore | None], message: Message, faults: FaultLog
-) -> Message | PayloadMissing | Release:
-    """`fetch_message` for an executor: PayloadMissing if a retry cannot help, Release for other faults."""
+) -> tuple[Message, PayloadMissing | Release | None]:
+    """The message with its arguments; or without, and PayloadMissing if a retry cannot help, Release for other faults."""
     try:
         complete = await fetch_message(payloads(), message)
     except PayloadMissing as missing:
-        return missing
+        return message, missing
     except Exception as error:
         if isinstance(error, AwsError) and not error.transient:
-            return PayloadMissing(str(error))
+            return message, PayloadMissing(str(error))
         faults.failed(error)
-        return Release(outage_seconds())
-    if faults.active:
-        faults.recovered()
-    return complete
+        return message, Release(outage_seconds())
+    faults.recovered()
+    return complete, None
 
 
 async def fetch_result(store: PayloadStore | None, record: TaskRecord) -> TaskRecord:

@@ -13,7 +13,19 @@ from ..core.number_checks import is_number, is_whole
 from ..core.states import State
 from ..errors import ConfigError
 from .layout import INDEXED_STATES, MAX_MILLISECOND, time_bound
-from .records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
+from .records import (
+    AttemptEnd,
+    CancelAnswer,
+    Claim,
+    Claimed,
+    Fence,
+    KeyLock,
+    Refused,
+    Renewed,
+    TaskRecord,
+    of_another_task,
+    replaceable,
+)
 
 if TYPE_CHECKING:
     from ..metrics.counters import MetricStore
@@ -254,3 +266,23 @@ async def free_unique_key(results: ResultBackend, task: str, key: str, id: str, 
             error,
             extra={"action": "unique_key_fault", "task_id": id, "task": task},
         )
+
+
+async def end_unclaimed(results: ResultBackend, claim: Claim, end: AttemptEnd, *, create: bool) -> bool | None:
+    """End the record of a task that no attempt holds. False: an attempt holds it. None: there is nothing to end.
+
+    Args:
+        create: make a record if there is none, so that a handle learns of the end.
+    """
+    record = await results.get(claim.id, now=claim.now)
+    if record is None and create:
+        await results.put_queued(claim)
+        record = await results.get(claim.id, now=claim.now)
+    if record is None or of_another_task(record, claim):
+        return None
+    if create and replaceable(record, claim):
+        fence = Fence(claim.id, claim.run, 1, claim.owner)
+        return await results.claim(claim) == Claimed(1) and await results.finish(fence, end) is not None
+    if record.run != claim.run or record.status.terminal:
+        return None
+    return await results.close_idle(record, end)

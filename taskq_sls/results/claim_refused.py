@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..core.delivery import DONE, DeadLetter, Outcome, RetryIn
+from ..core.lifetimes import RETENTION
 from ..core.message import ErrorInfo
+from ..core.retry import RETENTION_MARGIN_SECONDS
 from ..core.states import State
 from .records import TAKEOVER_GRACE, AttemptEnd, Claim, TaskRecord, abandoned, of_another_task
 
@@ -26,11 +28,12 @@ class RefusalDecision(NamedTuple):
     cancel: bool = False
 
 
-def decide(record: TaskRecord, claim: Claim, visibility_timeout: float) -> RefusalDecision:
+def decide(record: TaskRecord, claim: Claim, visibility_timeout: float, sent_at: float) -> RefusalDecision:
     """Read the record that refused a claim.
 
     Args:
         visibility_timeout: of the queue, in seconds. A live holder renews its lease three times in that time.
+        sent_at: when the message was sent, epoch seconds.
     """
     if of_another_task(record, claim):
         return RefusalDecision(_refused("id_taken", id_taken_by(record, claim.task)))
@@ -56,6 +59,11 @@ def decide(record: TaskRecord, claim: Claim, visibility_timeout: float) -> Refus
     if record.cancel_requested:
         # A cancel was requested while it ran, and then it was released: nothing has ended it yet.
         return RefusalDecision(DONE, cancel=True)
+    if record.status is State.RETRYING and claim.now > sent_at + RETENTION - RETENTION_MARGIN_SECONDS / 2:
+        # The retry is due after its message is gone, and nothing could bring it: the task ends now.
+        letter = DeadLetter("retention", record.error, record.attempt, recorded=True)
+        end = AttemptEnd(State.FAILED, claim.now, claim.ttl, error=record.error, reason="retention")
+        return RefusalDecision(letter, end)
     due = record.next_at if record.next_at is not None else claim.now
     return RefusalDecision(RetryIn(max(1.0, due - claim.now), "early"))
 

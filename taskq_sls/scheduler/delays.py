@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ..core.delivery import Delivery
+from ..core.delivery import Delivery, RetryIn
 from ..core.message import Message
 from ..core.schedule_spec import ScheduleSpec
 from .firing import PLACEHOLDER, delay_name
+from .store import ScheduleStore
+
+logger = logging.getLogger("taskq_sls.delivery")
 
 MINUTE_SECONDS = 60
 """EventBridge Scheduler's precision: it fires within the minute that is named (user guide)."""
@@ -70,3 +75,25 @@ def late_retry(delivery: Delivery, message: Message, attempt: int, due: float, n
 def literal(body: str) -> str:
     """The same JSON, escaped so that a clock replaces nothing in it: an argument may contain a placeholder."""
     return body.replace(PLACEHOLDER, "\\u003c" + PLACEHOLDER[1:])
+
+
+async def reschedule(schedules: ScheduleStore | None, entries: Sequence[tuple[Delivery, RetryIn]]) -> list[bool]:
+    """Make the schedules that bring messages again; for each entry, True if its original may be deleted now.
+
+    A schedule that exists already counts as made. A message without one stays in its queue, and is hidden instead.
+    """
+    made = []
+    for delivery, outcome in entries:
+        made.append(schedules is not None and outcome.later is not None)
+        try:
+            if schedules is not None and outcome.later is not None:
+                await schedules.create(outcome.later)
+        except Exception as error:
+            made[-1] = False
+            logger.warning(
+                "message %s could not be rescheduled, and is hidden instead: %s",
+                delivery.message_id,
+                error,
+                extra={"action": "schedule_fault", "queue": delivery.queue},
+            )
+    return made

@@ -19,7 +19,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ..core.envelope import MAX_TIME
 from ..core.message import Message, decode
-from ..core.number_checks import is_number
 from ..core.schedule_spec import DELAY
 from ..errors import ArgumentsError, UndecodableMessage
 
@@ -211,7 +210,7 @@ def _parse_time(at: object) -> float:
 
 
 def _seconds(field: str, value: object) -> float:
-    if is_number(value, 0) and value < 1e10:
+    if type(value) in (int, float) and isinstance(value, int | float) and 0 <= value < 1e10:
         return value
     raise _unusable(field, value)
 

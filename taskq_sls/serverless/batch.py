@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from ..core.clock import Clock
-from ..core.delivery import LOST, Delivery, Outcome, Release
+from ..core.delivery import LOST, Delivery, Outcome, Release, leaves_queue
 from ..engine.attempt import CompiledTask
 from ..engine.executor import Executor
-from ..engine.settling import fifo_groups, leaves_queue
 from .loop import IdleSelector
 
 logger = logging.getLogger("taskq_sls.serverless")
@@ -70,8 +69,8 @@ class RecordBatch:
         if not deliveries:
             return []
         self._first = deliveries[0]
-        self._executor.resume()
-        chained = fifo_groups(deliveries, lambda queue: queue.endswith(".fifo"))
+        self._executor.threads.draining = False
+        chained = fifo_groups(deliveries)
         self._waiting = iter(chained)
         loop = asyncio.get_running_loop()  # once: it is a system call
         self._running = {loop.create_task(self._run_chain(chain)) for chain in islice(self._waiting, self._concurrency)}
@@ -132,7 +131,7 @@ class RecordBatch:
 
     def _stop_all(self) -> None:
         self._stopping = True
-        self._executor.drain()
+        self._executor.threads.drain()
         for attempt in list(self._executor.running.values()):
             self._executor.stop(attempt, "deadline")
 
@@ -157,6 +156,22 @@ class RecordBatch:
         finally:
             if start.running:
                 start.end()
+
+
+def fifo_groups(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
+    """Split a batch into chains that run one message after the other: a FIFO group each, or a single message."""
+    by_group: dict[tuple[str, str], list[Delivery]] = {}
+    result: list[list[Delivery]] = []
+    for delivery in deliveries:
+        if delivery.group is None or not delivery.queue.endswith(".fifo"):
+            result.append([delivery])
+            continue
+        key = (delivery.queue, delivery.group)
+        if key not in by_group:
+            by_group[key] = []
+            result.append(by_group[key])
+        by_group[key].append(delivery)
+    return result
 
 
 def _margin(given: float | None, remaining: float) -> float:

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from ..brokers.settling import change_visibility, hide_faults, send_to_dlq, visibility_seconds
 from ..client.services import Services
 from ..core.clock import Clock
 from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
-from ..engine.settling import change_visibility, hide_faults, reschedule, send_to_dlq, visibility_seconds
 
 logger = logging.getLogger("taskq_sls.serverless")
 
@@ -57,6 +57,8 @@ class RecordSettler:
             copying = send_to_dlq(self._services.broker, letters)
             stay += [delivery.message_id for delivery, _ in await self._not_done(letters, copying, deadline)]
         if later:
+            from ..scheduler.delays import reschedule  # few tasks wait that long
+
             scheduling = reschedule(self._services.schedules, later)
             left = await self._not_done(later, scheduling, deadline)
             stay += [delivery.message_id for delivery, _ in left]

@@ -10,16 +10,17 @@ from typing import Any
 from ..app import TaskQ
 from ..brokers.base import Answer, Outgoing
 from ..brokers.memory import MemoryBroker
+from ..brokers.settling import send_to_dlq, visibility_seconds
 from ..client.schedule_sync import adeclared_specs
 from ..client.services import ServiceFactory, Services
 from ..core.clock import ManualClock
-from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn
+from ..core.delivery import DeadLetter, Delivery, Done, Outcome, Release, RetryIn, leaves_queue
 from ..core.flow import AsyncFlow, BlockingFlow
 from ..core.queues import dead_letter_name
-from ..engine.settling import leaves_queue, reschedule, send_to_dlq, visibility_seconds
 from ..errors import TaskQError
 from ..payloads.memory import MemoryPayloads
 from ..results.memory import MemoryResults
+from ..scheduler.delays import reschedule
 from ..scheduler.firing import SCHEDULED_TIME, firing_id, scheduled_time
 from ..scheduler.memory import MemorySchedules
 

@@ -9,13 +9,14 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client.services import Services
-from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
+from ..core.context import uncancel
+from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn, leaves_queue
 from ..engine.executor import Executor
-from ..engine.settling import GroupLocks, fifo_groups
 from ..errors import AwsError, TaskQError
 from .attempt_watches import STUCK_CHECK_SECONDS, SaturationWatch, StuckWatch
 from .event_loop import in_new_thread
@@ -73,10 +74,10 @@ class WorkerRun:
         self._slots = Slots(worker.concurrency, {queue.name: queue.weight for queue in worker.queues})
         self._in_flight = InFlight()
         self._settler = Settler(services.broker, self._in_flight, lambda: services.schedules)
-        self._locks = GroupLocks()
+        self._groups = FifoGroups()
         self._stopping = False
         self._ending = False
-        self._running: dict[asyncio.Task[None], list[Delivery]] = {}
+        self._running: dict[asyncio.Task[None], Delivery] = {}
         self._retry_due = 0.0
         app = worker.app
         app.threads.limit = worker.threads
@@ -179,7 +180,7 @@ class WorkerRun:
         for poller in self._pollers:
             poller.stop()
         self._slots.close()
-        self._executor.drain()
+        self._executor.threads.drain()
         polling = sum(poller.polling for poller in self._pollers)
         if self._running or polling:
             logger.info(
@@ -246,33 +247,32 @@ class WorkerRun:
     def _deliver(self, deliveries: list[Delivery]) -> None:
         self._worker.has_received = True
         self._in_flight.add(deliveries)
-        for chain in fifo_groups(deliveries, self._is_fifo):
-            left = list(chain)
-            task = asyncio.create_task(self._run_chain(chain, left))
-            self._running[task] = left
-            task.add_done_callback(self._chain_ended)
+        for delivery in deliveries:
+            if _is_fifo(delivery):
+                self._groups.enter(delivery)
+            task = asyncio.create_task(self._handle(delivery))
+            self._running[task] = delivery
+            task.add_done_callback(self._handled)
 
-    async def _run_chain(self, chain: list[Delivery], left: list[Delivery]) -> None:
-        """Process and settle messages one after the other, and remove each settled one from `left`."""
-
-        async def settle(delivery: Delivery, outcome: Outcome) -> None:
-            left.remove(delivery)
-            await self._settle(delivery, outcome)
-
-        if len(chain) == 1 and not self._is_fifo(chain[0].queue):
-            await settle(chain[0], Release(0) if self._stopping else await self._process(chain[0]))
+    async def _handle(self, delivery: Delivery) -> None:
+        if _is_fifo(delivery):
+            await self._groups.run(delivery, self._process, self._settle, lambda: self._stopping)
         else:
-            await self._locks.run_chain(chain, self._process, settle, lambda: self._stopping)
+            await self._settle(delivery, Release(0) if self._stopping else await self._process(delivery))
 
-    def _chain_ended(self, task: asyncio.Task[None]) -> None:
-        """Free the slots of messages that were not settled, and let them be redelivered.
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        """Free the slot of a message, and let it be redelivered if it was not settled.
 
         This is also called for a task that was cancelled before its first step.
         """
-        for delivery in self._running.pop(task, ()):
+        delivery = self._running.pop(task)
+        self._slots.release(delivery.queue)
+        if _is_fifo(delivery):
+            self._groups.leave(delivery)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
             self._in_flight.discard(delivery)
-            self._slots.release(delivery.queue)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if error is not None:
             logger.error("messages were not settled", exc_info=error, extra={"action": "process_fault"})
 
     async def _process(self, delivery: Delivery) -> Outcome:
@@ -283,8 +283,7 @@ class WorkerRun:
             if self._ending or task is None:
                 raise
             # A task has cancelled itself. Its slot must become free, and its message must be redelivered.
-            while task.cancelling():
-                task.uncancel()
+            uncancel(task)
             logger.error(
                 "message %s: its task cancelled itself", delivery.message_id, extra={"action": "process_fault"}
             )
@@ -296,11 +295,10 @@ class WorkerRun:
             logger.exception("message %s was not processed", delivery.message_id, extra={"action": "process_fault"})
             outcome = LOST
         if not isinstance(outcome, Release):
-            self._count(outcome)
+            self._count()
         return outcome
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._slots.release(delivery.queue)
         retry_delay = outcome.delay if isinstance(outcome, RetryIn) and outcome.reason == "failed" else None
         if retry_delay is not None and retry_delay <= MAX_BURST_RETRY_SECONDS:
             self._retry_due = max(self._retry_due, time.monotonic() + retry_delay + 1.5)
@@ -310,16 +308,13 @@ class WorkerRun:
             self._in_flight.discard(delivery)
             logger.exception("message %s was not settled", delivery.message_id, extra={"action": "settle_fault"})
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self) -> None:
         worker = self._worker
         worker.done += 1
         if worker.max_tasks is not None and worker.done >= worker.max_tasks:
             worker.ask_to_end(RECYCLE)
         if worker.max_memory is not None and worker.done % 10 == 0 and resident_bytes() > worker.max_memory:
             worker.ask_to_end(RECYCLE)
-
-    def _is_fifo(self, queue: str) -> bool:
-        return queue.endswith(".fifo")
 
     # -- burst and health ---------------------------------------------------------------------------------------
 
@@ -381,3 +376,57 @@ def resident_bytes() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class FifoGroups:
+    """Runs the messages of a FIFO group one after the other, in the order in which they came.
+
+    After a message that stays in the queue, those that wait are released untouched. SQS delivers nothing of a group while
+    a message of it is in flight, so one of another poll can only come after a visibility timeout has ended too early.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def enter(self, delivery: Delivery) -> None:
+        """Put a message at the end of its group. It must `leave` in the end."""
+        self._groups.setdefault(_group_key(delivery), _Group()).messages += 1
+
+    def leave(self, delivery: Delivery) -> None:
+        """Forget a message, and its group if that was the last one."""
+        group = self._groups[_group_key(delivery)]
+        group.messages -= 1
+        if group.messages == 0:
+            del self._groups[_group_key(delivery)]
+
+    async def run(
+        self,
+        delivery: Delivery,
+        process: Callable[[Delivery], Awaitable[Outcome]],
+        settle: Callable[[Delivery, Outcome], Awaitable[None]],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Process and settle a message in its turn."""
+        group = self._groups[_group_key(delivery)]
+        async with group.lock:
+            outcome: Outcome = Release(0)
+            if not group.blocked and not stopping():
+                group.blocked = True  # also if this raises
+                outcome = await process(delivery)
+            group.blocked = not leaves_queue(outcome)
+            await settle(delivery, outcome)
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.messages = 0
+        self.blocked = False
+
+
+def _is_fifo(delivery: Delivery) -> bool:
+    return delivery.queue.endswith(".fifo")
+
+
+def _group_key(delivery: Delivery) -> tuple[str, str]:
+    return delivery.queue, delivery.group or delivery.message_id

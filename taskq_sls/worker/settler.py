@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
+from ..brokers.settling import change_visibility, hide_faults, send_to_dlq, visibility_seconds
 from ..core.delivery import DONE, DeadLetter, Delivery, Done, Outcome, Release, RetryIn
 from ..core.fault_log import FaultLog
-from ..engine.settling import change_visibility, hide_faults, reschedule, send_to_dlq, visibility_seconds
 from ..errors import AwsError
+from ..scheduler.delays import reschedule
 from .in_flight import InFlight
 
 if TYPE_CHECKING:

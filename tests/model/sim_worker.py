@@ -20,12 +20,12 @@ from taskq_sls.core.context import TaskContext
 from taskq_sls.core.delivery import Delivery, Outcome, Release
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow
 from taskq_sls.engine.attempt import Attempt
-from taskq_sls.engine.settling import GroupLocks, fifo_groups
 from taskq_sls.errors import TaskQError
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import Fence
 from taskq_sls.worker.heartbeat import Heartbeat
 from taskq_sls.worker.in_flight import InFlight
+from taskq_sls.worker.session import FifoGroups
 from taskq_sls.worker.settler import Settler
 from tests.model.ledger import Run
 
@@ -87,7 +87,7 @@ class SimWorker:
         self._broker = view
         self._in_flight = InFlight()
         self._settler = Settler(view, self._in_flight)
-        self._locks = GroupLocks()
+        self._groups = FifoGroups()
         results_view = _seen_from(self, results, ResultBackend)
         services = Services(AsyncFlow(clock), lambda: view, lambda: results_view, _nothing)
         self.executor = app.executor(services, self)
@@ -137,7 +137,7 @@ class SimWorker:
     async def stop(self, grace: float) -> None:
         """SIGTERM: fetch no more, finish what runs, give back the rest."""
         self.stopping = True
-        self.executor.drain()
+        self.executor.threads.drain()
         if self._work:
             await asyncio.wait(list(self._work), timeout=grace)
         for attempt in list(self.executor.running.values()):
@@ -194,8 +194,15 @@ class SimWorker:
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         self._in_flight.add(deliveries)
-        for chain in fifo_groups(deliveries, _is_fifo):
-            self._spawn(self._locks.run_chain(chain, self._process, self._settle, lambda: self.stopping), self._work)
+        for delivery in deliveries:
+            self._groups.enter(delivery)
+            self._spawn(self._handle(delivery), self._work)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._groups.run(delivery, self._process, self._settle, lambda: self.stopping)
+        finally:
+            self._groups.leave(delivery)
 
     async def _process(self, delivery: Delivery) -> Outcome:
         if self.stopping:
@@ -240,10 +247,6 @@ class BeatFlow(BlockingFlow):
 
 async def _nothing() -> None:
     return
-
-
-def _is_fifo(queue: str) -> bool:
-    return queue.endswith(".fifo")
 
 
 def _seen_from(worker: SimWorker, inner: Any, interface: type) -> Any:

@@ -13,10 +13,10 @@ import pytest
 
 from taskq_sls import EnqueueError, Queue, Retry, State, TaskContext, TaskQ
 from taskq_sls.brokers.base import Outgoing
+from taskq_sls.brokers.settling import send_to_dlq, visibility_seconds
 from taskq_sls.client.services import Services
 from taskq_sls.core.delivery import DeadLetter, Delivery, Done, Lost, Outcome, Release, RetryIn
 from taskq_sls.core.flow import BlockingFlow, drive
-from taskq_sls.engine.settling import send_to_dlq, visibility_seconds
 from taskq_sls.errors import AwsError, TaskQError
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.testing import AdversarialBroker, Faults, FaultyResults, ManualClock, in_memory

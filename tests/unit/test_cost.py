@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cost
-from taskq_sls.engine.claiming import POISON_DELAY, POISON_MAX_DELAY, POISON_RECEIVES
+from taskq_sls.engine.policies.poison import POISON_DELAY, POISON_MAX_DELAY, POISON_RECEIVES
 from taskq_sls.results.dynamodb import backend as dynamodb
 
 ROOT = Path(__file__).parents[2]

@@ -565,7 +565,7 @@ async def test_sync_tasks_that_wait_for_a_thread_are_given_back_at_drain_without
     second = asyncio.create_task(rig.process(delivery(job, id="b")))
     await asyncio.sleep(0)
     assert rig.found("b") is None
-    executor.drain()
+    executor.threads.drain()
     assert await second == Release(0)
     go.set()
     assert await first == Done()

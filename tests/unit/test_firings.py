@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rig import NOW, Rig, delivery
 
-from taskq_sls import State, TaskContext
+from taskq_sls import Retry, State, TaskContext
 from taskq_sls.core.delivery import DONE, DeadLetter, Delivery, Release, RetryIn
 from taskq_sls.scheduler.firing import SCHEDULED_TIME, dated, firing_id, scheduled_time
 
@@ -42,6 +42,19 @@ async def test_two_messages_of_one_firing_make_one_task(rig: Rig) -> None:
     assert ran == ["x"]
     record = rig.record(firing_id("shop", "d-shop.nightly", AT))
     assert (record.status, record.attempt) == (State.SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize("at", [SCHEDULED_TIME, scheduled_time(AT)])
+async def test_a_dead_letter_of_a_firing_has_its_time_even_if_the_clock_left_it_out(rig: Rig, at: str) -> None:
+    @rig.task(retry=Retry(max_attempts=1))
+    def nightly() -> None:
+        raise ValueError
+
+    sent = firing(nightly, at=at)
+    outcome = await rig.process(sent)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.body == (dated(sent.body, sent.sent_at) if at == SCHEDULED_TIME else None)
+    assert SCHEDULED_TIME not in (outcome.body or sent.body)
 
 
 async def test_two_scheduled_times_make_two_tasks(rig: Rig) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn
-from taskq_sls.engine.settling import GroupLocks, fifo_groups, leaves_queue
+from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn, leaves_queue
+from taskq_sls.serverless.batch import fifo_groups
+from taskq_sls.worker.session import FifoGroups
 
 
 def delivery(body: str, group: str | None = "g", queue: str = "ledger.fifo") -> Delivery:
@@ -15,10 +16,6 @@ def delivery(body: str, group: str | None = "g", queue: str = "ledger.fifo") -> 
 
 def bodies(of: list[list[Delivery]]) -> list[list[str]]:
     return [[one.body for one in chain] for chain in of]
-
-
-def is_fifo(queue: str) -> bool:
-    return queue.endswith(".fifo")
 
 
 class Run:
@@ -37,22 +34,32 @@ class Run:
         self.settled.append((one.body, outcome))
 
 
+async def in_turn(run: Run, bodies: str, stopping: Callable[[], bool] = lambda: False) -> FifoGroups:
+    groups, deliveries = FifoGroups(), [delivery(body) for body in bodies]
+    for one in deliveries:
+        groups.enter(one)
+    await asyncio.gather(*(groups.run(one, run.process, run.done, stopping) for one in deliveries))
+    for one in deliveries:
+        groups.leave(one)
+    return groups
+
+
 def test_a_fifo_batch_becomes_a_chain_per_group_in_order() -> None:
     batch = [delivery("a1", "a"), delivery("b1", "b"), delivery("a2", "a"), delivery("b2", "b"), delivery("a3", "a")]
 
-    assert bodies(fifo_groups(batch, is_fifo)) == [["a1", "a2", "a3"], ["b1", "b2"]]
+    assert bodies(fifo_groups(batch)) == [["a1", "a2", "a3"], ["b1", "b2"]]
 
 
 def test_groups_of_the_same_name_in_two_queues_are_two_chains() -> None:
     batch = [delivery("1", "g", "x.fifo"), delivery("2", "g", "y.fifo")]
 
-    assert bodies(fifo_groups(batch, is_fifo)) == [["1"], ["2"]]
+    assert bodies(fifo_groups(batch)) == [["1"], ["2"]]
 
 
 def test_a_group_on_a_standard_queue_orders_nothing() -> None:
     batch = [delivery("1", "tenant", "default"), delivery("2", "tenant", "default")]
 
-    assert bodies(fifo_groups(batch, is_fifo)) == [["1"], ["2"]]
+    assert bodies(fifo_groups(batch)) == [["1"], ["2"]]
 
 
 def test_only_what_leaves_the_queue_lets_the_next_of_its_group_run() -> None:
@@ -65,7 +72,7 @@ async def test_a_failing_head_gives_the_rest_of_its_chain_back_untouched() -> No
     retry = RetryIn(5, "failed")
     run = Run(lambda body: retry if body == "2" else DONE)
 
-    await GroupLocks().run_chain([delivery(body) for body in "1234"], run.process, run.done, lambda: False)
+    await in_turn(run, "1234")
 
     assert run.started == ["1", "2"]
     assert run.settled == [("1", DONE), ("2", retry), ("3", Release(0)), ("4", Release(0))]
@@ -74,7 +81,7 @@ async def test_a_failing_head_gives_the_rest_of_its_chain_back_untouched() -> No
 async def test_a_dead_letter_does_not_stop_its_group() -> None:
     run = Run(lambda body: DeadLetter("exhausted") if body == "1" else DONE)
 
-    await GroupLocks().run_chain([delivery("1"), delivery("2")], run.process, run.done, lambda: False)
+    await in_turn(run, "12")
 
     assert run.started == ["1", "2"]
 
@@ -82,13 +89,13 @@ async def test_a_dead_letter_does_not_stop_its_group() -> None:
 async def test_a_driver_that_stops_gives_back_what_has_not_started() -> None:
     run = Run()
 
-    await GroupLocks().run_chain([delivery(body) for body in "123"], run.process, run.done, lambda: bool(run.started))
+    await in_turn(run, "123", lambda: bool(run.started))
 
     assert run.settled == [("1", DONE), ("2", Release(0)), ("3", Release(0))]
 
 
-async def test_three_chains_of_one_group_never_overlap() -> None:
-    locks = GroupLocks()
+async def test_three_messages_of_one_group_never_overlap() -> None:
+    groups = FifoGroups()
     gates = {name: asyncio.Event() for name in "123"}
     active: list[str] = []
     most = 0
@@ -105,7 +112,10 @@ async def test_three_chains_of_one_group_never_overlap() -> None:
         return
 
     def start(body: str) -> asyncio.Task[None]:
-        return asyncio.create_task(locks.run_chain([delivery(body)], process, done, lambda: False))
+        groups.enter(delivery(body))
+        task = asyncio.create_task(groups.run(delivery(body), process, done, lambda: False))
+        task.add_done_callback(lambda task: groups.leave(delivery(body)))
+        return task
 
     first, second = start("1"), start("2")
     await asyncio.sleep(0)
@@ -121,10 +131,20 @@ async def test_three_chains_of_one_group_never_overlap() -> None:
     assert most == 1
 
 
-async def test_locks_of_groups_that_are_done_are_forgotten() -> None:
-    locks, run = GroupLocks(), Run()
+async def test_a_head_whose_processing_fails_gives_the_rest_of_its_group_back() -> None:
+    def fail(body: str) -> Outcome:
+        raise RuntimeError("a fault")
 
-    for number in range(5):
-        await locks.run_chain([delivery("x", f"group-{number}")], run.process, run.done, lambda: False)
+    run, groups, deliveries = Run(fail), FifoGroups(), [delivery("1"), delivery("2")]
+    for one in deliveries:
+        groups.enter(one)
+    turns = [groups.run(one, run.process, run.done, lambda: False) for one in deliveries]
 
-    assert locks._locks == {}
+    assert isinstance((await asyncio.gather(*turns, return_exceptions=True))[0], RuntimeError)
+    assert run.settled == [("2", Release(0))]
+
+
+async def test_groups_whose_messages_have_left_are_forgotten() -> None:
+    groups = await in_turn(Run(), "12345")
+
+    assert groups._groups == {}

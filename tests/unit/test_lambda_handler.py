@@ -21,11 +21,11 @@ from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import Clock, ManualClock, SystemClock
 from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.flow import drive
+from taskq_sls.core.lifetimes import MAX_VISIBILITY_STEP
 from taskq_sls.core.message import Message
 from taskq_sls.core.queues import physical_name
 from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.core.states import State
-from taskq_sls.engine.settling import MAX_VISIBILITY_STEP
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.local_aws.context import LambdaContext
 from taskq_sls.results.memory import MemoryResults

@@ -7,9 +7,9 @@ from rig import NOW, Rig, delivery
 
 from taskq_sls import Queue, Retry, RetryLater, State, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Outcome, RetryIn
-from taskq_sls.core.lifetimes import RETENTION
+from taskq_sls.core.lifetimes import MAX_VISIBILITY_STEP, RETENTION
 from taskq_sls.core.message import decode
-from taskq_sls.engine.settling import MAX_VISIBILITY_STEP, reschedule
+from taskq_sls.scheduler.delays import reschedule
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.testing import in_memory

@@ -14,7 +14,8 @@ from taskq_sls import Retry, State
 from taskq_sls.client import app as app_module
 from taskq_sls.core.delivery import Done, Outcome, Release, RetryIn
 from taskq_sls.core.message import Message
-from taskq_sls.engine.attempt import Attempt, Engine, Observer
+from taskq_sls.engine.attempt import Attempt, Engine
+from taskq_sls.engine.policies.base import Observer
 from taskq_sls.results.records import AttemptEnd
 
 HOOKS = ["admit", "attempt_started", "attempt_failing", "attempt_ended", "attempt_dropped", "message_done"]

@@ -116,7 +116,7 @@ async def test_a_retry_that_is_early_at_its_last_receive_ends_its_task() -> None
 
 async def test_a_message_released_at_its_last_receive_ends_its_task() -> None:
     rig = Narrow()
-    (await rig.executor()).drain()
+    (await rig.executor()).threads.drain()
     outcome = await rig.run(rig.job, receive_count=4)
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, rig.record().reason) == ("receives", "receives")

@@ -420,16 +420,17 @@ def test_a_firing_goes_to_the_queue_it_was_meant_for_and_makes_the_task_of_its_t
 
 @pytest.mark.parametrize("by_sqs", [False, True], ids=["copied", "moved"])
 def test_a_firing_whose_clock_left_the_time_out_is_redriven_as_the_task_it_was(yard: Graveyard, by_sqs: bool) -> None:
+    from taskq_sls.brokers.settling import send_to_dlq
     from taskq_sls.core.delivery import DeadLetter, Delivery
-    from taskq_sls.engine.settling import send_to_dlq
-    from taskq_sls.scheduler.firing import firing_id
+    from taskq_sls.scheduler.firing import dated, firing_id
 
     delivery = Delivery("default", FIRING, "receipt", "sqs-1", 3, NOW + 5)
     yard.clock.travel(600)
     if by_sqs:
         yard.broker._queue("default-dlq").add(FIRING, NOW + 5, group=None, dedup=FIRING, attributes={})
     else:
-        assert drive(send_to_dlq(yard.broker, [(delivery, DeadLetter("exhausted"))])) == [True]
+        letter = DeadLetter("exhausted", body=dated(FIRING, NOW + 5))  # as the engine makes it
+        assert drive(send_to_dlq(yard.broker, [(delivery, letter)])) == [True]
     yard.clock.travel(3_600)
 
     again(yard)

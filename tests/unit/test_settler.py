@@ -11,11 +11,12 @@ import pytest
 
 from taskq_sls.brokers.base import Answer, EntryError, Outgoing
 from taskq_sls.brokers.memory import MemoryBroker
+from taskq_sls.brokers.settling import visibility_seconds
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Release, RetryIn
+from taskq_sls.core.lifetimes import MAX_VISIBILITY_STEP
 from taskq_sls.core.queues import Queue
 from taskq_sls.core.schedule_spec import ScheduleSpec
-from taskq_sls.engine.settling import MAX_VISIBILITY_STEP, visibility_seconds
 from taskq_sls.errors import AwsError
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.memory import MemorySchedules

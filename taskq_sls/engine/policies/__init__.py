@@ -1,10 +1,10 @@
-"""Policies beside the engine, one observer a file."""
+"""Policies beside the engine, one a file."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..attempt import Observer
+from .base import Observer as Observer
 from .log_lines import LogLines
 from .overlap import ScheduleOverlap
 from .unique_keys import UniqueKeys

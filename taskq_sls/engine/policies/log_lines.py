@@ -7,7 +7,8 @@ import logging
 from ...core.states import CANCELLED, FAILED, RETRYING, State
 from ...middleware.logging import fields
 from ...results.records import AttemptEnd
-from ..attempt import Attempt, Observer
+from ..attempt import Attempt
+from .base import Observer
 
 logger = logging.getLogger("taskq_sls.task")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...metrics.meter import Meter
 from ...results.records import AttemptEnd
-from ..attempt import Attempt, Observer
+from ..attempt import Attempt
+from .base import Observer
 
 
 class AttemptMetrics(Observer):

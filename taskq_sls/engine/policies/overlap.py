@@ -9,8 +9,9 @@ from ...core.backoff import outage_seconds
 from ...core.delivery import DONE, Outcome, Release
 from ...core.states import CANCELLED
 from ...middleware.logging import fields
-from ..attempt import Attempt, Engine, Observer
+from ..attempt import Attempt, Engine
 from ..recording import new_end, record, release
+from .base import Observer
 
 logger = logging.getLogger("taskq_sls.task")
 

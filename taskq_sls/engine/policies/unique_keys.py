@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 
 from ...core.message import Message
 from ...results.base import free_unique_key
-from ..attempt import Engine, Observer
+from ..attempt import Engine
+from .base import Observer
 
 
 class UniqueKeys(Observer):

@@ -10,6 +10,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+generation = 0
+"""Differs between a process and those that it forks. Asking for the process id is a system call."""
+
 
 def end_fork(error: BaseException | None) -> NoReturn:
     """End a forked process as a program ends, by itself or with an exception. No exit handler runs."""
@@ -49,6 +52,8 @@ def _before() -> None:
 
 
 def _in_child() -> None:
+    global generation
+    generation += 1
     if _reset:
         signal.set_wakeup_fd(-1)
     for number in _reset:

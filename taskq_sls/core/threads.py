@@ -18,8 +18,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from . import forks
 from .fault_log import FaultLog
-from .forks import end_fork
 from .interrupts import Interruptible, TaskInterrupted, spare_locks
 
 logger = logging.getLogger("taskq_sls.worker")
@@ -76,15 +76,15 @@ class _ThreadJob(Interruptible):
             self.start_token.pop()
         except IndexError:
             return
-        process = os.getpid()
+        process = forks.generation
         try:
             try:
                 self.begin()
                 self.value = self.context.run(self.function, *self.args)
             except BaseException as error:
                 self.error = error
-            if os.getpid() != process:  # else it would run the next functions here too
-                end_fork(self.error)
+            if forks.generation != process:  # else it would run the next functions here too
+                forks.end_fork(self.error)
             self.end()
         except TaskInterrupted as late:
             # Raised after the function's last line. Its value counts; an error that was not stored yet is lost.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core import forks
 from ..core.context import Execution, Progress, TaskContext
 from ..core.delivery import Delivery, RetryIn
 from ..core.fault_log import FaultLog
@@ -198,7 +199,7 @@ class Engine:
 
     Attributes:
         failing_queues: logical names of queues whose last claim failed over a fault that may pass.
-        pid: of the process that runs attempts; another one is a fork that a function made.
+        process: `forks.generation` of the process that runs attempts; another one is a fork that a function made.
     """
 
     find_task: Callable[[str], CompiledTask | None]
@@ -216,7 +217,7 @@ class Engine:
     claim_faults: FaultLog = field(init=False)
     record_faults: FaultLog = field(init=False)
     payload_faults: FaultLog = field(init=False)
-    pid: int = field(default_factory=os.getpid)
+    process: int = field(default_factory=lambda: forks.generation)
     # An owner token is unique: random for the engine, counted for the attempt. Drawing each at random would release
     # the GIL in the middle of every attempt. A running driver makes the engine, so that neither a fork nor a restored
     # snapshot can share its tokens.

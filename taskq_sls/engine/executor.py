@@ -12,7 +12,7 @@ from ..core.thread_limiter import ThreadLimiter
 from ..errors import ArgumentsError, ConfigError, PayloadMissing, UndecodableMessage
 from .attempt import Attempt, CompiledTask, Engine
 from .claiming import claim, reject_arguments
-from .policies.poison import fail_after_last_receive, poison_outcome, reject_unknown_task, unknown_task
+from .policies.poison import fail_after_last_receive, poison_outcome, reject_unknown_task
 from .recording import record, release
 from .running import run
 
@@ -39,7 +39,7 @@ class StartControl(Protocol):
 
 
 class Executor:
-    """Runs deliveries, for a driver.
+    """Runs deliveries, for a driver. Made on the event loop that it runs on.
 
     Args:
         threads: sync tasks that can run at once; further ones wait unclaimed.
@@ -52,7 +52,7 @@ class Executor:
 
     def __init__(self, engine: Engine, threads: int = 32, meter: Meter | None = None) -> None:
         self._engine = engine
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.get_running_loop()  # once: it is a system call
         self._logged_missing_time = False
         self.threads = ThreadLimiter(threads)
         self.running: dict[str, Attempt] = {}
@@ -78,13 +78,17 @@ class Executor:
                 message, exact = receive(message, delivery.sent_at)
         except UndecodableMessage as error:
             return poison_outcome(engine, delivery, error.reason, str(error))
-        task, problem = self._find_task(message.task)
+        problem = ""
+        try:
+            task = engine.find_task(message.task)
+        except ConfigError as error:  # an annotation that still names nothing
+            task, problem = None, str(error)
         if task is None:
             outcome = await reject_unknown_task(engine, delivery, message, problem)
         else:
             attempt = self._attempt if task.is_async else self._attempt_with_thread
             outcome = await attempt(delivery, message, task, deadline, control)
-            if not leaves_queue(outcome) and engine.is_last_receive(delivery):
+            if not leaves_queue(outcome):
                 outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
         if leaves_queue(outcome):
             await engine.observers.ask("message_done", engine, message)
@@ -149,25 +153,10 @@ class Executor:
         attempt.started_at = now
         self.running[attempt.claim.owner] = attempt
         try:
-            ending = await run(engine, attempt, self._running_loop())
+            ending = await run(engine, attempt, self._loop)
             return await (release(engine, attempt) if ending is None else record(engine, attempt, *ending))
         finally:
             del self.running[attempt.claim.owner]
-
-    def _find_task(self, name: str) -> tuple[CompiledTask | None, str]:
-        """The task; or None, and the reason."""
-        try:
-            task = self._engine.find_task(name)
-        except ConfigError as error:  # an annotation that still names nothing
-            return None, str(error)
-        return task, "" if task is not None else unknown_task(name, self._engine.task_names())
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        # Asking for the running loop is a system call, for each task.
-        loop = self._loop
-        if loop is None or not loop.is_running():
-            loop = self._loop = asyncio.get_running_loop()
-        return loop
 
     def _dated(self, outcome: Outcome, delivery: Delivery, message: Message) -> Outcome:
         """The outcome of a scheduled run whose clock omitted the scheduled time. Logs that once.

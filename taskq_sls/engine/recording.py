@@ -71,7 +71,11 @@ async def record(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Out
         try:
             if oversize(end.result_json):
                 end = await _offload_result(engine, attempt, end)
-            state = await _store(engine, attempt, end)
+            write = _write(engine, attempt, end)
+            try:
+                state = await write()
+            except Exception as error:
+                state = await _retry_until(engine, write, _give_up_at(attempt, end), _may_pass, error)
         except Exception as error:
             return await _not_stored(engine, attempt, end, outcome, error)
         if state is None:
@@ -84,14 +88,16 @@ async def record(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Out
     return DONE if end.state is CANCELLED else outcome
 
 
-async def _store(engine: Engine, attempt: Attempt, end: AttemptEnd) -> State | None:
-    """The state that the record has now; None if the lease is lost."""
-    fence, results = attempt.fence, engine.results
-    if fence is None:
-        write = functools.partial(results.put_finished, attempt.claim, attempt.context.attempt, end)
-        await _retry_until(engine, write, _give_up_at(attempt, end), _may_pass)
+def _write(engine: Engine, attempt: Attempt, end: AttemptEnd) -> Callable[[], Awaitable[State | None]]:
+    """A function that stores the end. It returns the state that the record has then; None if the lease is lost."""
+    if attempt.fence is not None:
+        return functools.partial(engine.results.finish, attempt.fence, end)
+
+    async def put() -> State:
+        await engine.results.put_finished(attempt.claim, attempt.context.attempt, end)
         return end.state
-    return await _retry_until(engine, lambda: results.finish(fence, end), _give_up_at(attempt, end), _may_pass)
+
+    return put
 
 
 async def _not_stored(engine: Engine, attempt: Attempt, end: AttemptEnd, outcome: Outcome, error: Exception) -> Outcome:
@@ -187,16 +193,22 @@ async def _retry_until(
     write: Callable[[], Awaitable[T]],
     until: float,
     may_pass: Callable[[Exception], bool] = _is_transient,
+    error: Exception | None = None,
 ) -> T:
-    """Repeat a write over faults that may pass, up to `until` (epoch seconds)."""
-    backoff: Backoff | None = None
+    """Repeat a write over faults that may pass, up to `until` (epoch seconds).
+
+    Args:
+        error: the fault of the first try; None if this is to make it.
+    """
+    backoff = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
     while True:
-        try:
-            return await write()
-        except Exception as error:
-            backoff = backoff or Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+        if error is not None:
             delay = backoff.next()
             if not may_pass(error) or engine.clock.time() + delay > until:
-                raise
+                raise error
             engine.record_faults.failed(error)
-        await engine.flow.sleep(delay)
+            await engine.flow.sleep(delay)
+        try:
+            return await write()
+        except Exception as fault:
+            error = fault

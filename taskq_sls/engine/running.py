@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import cast
 
+from ..core import forks
 from ..core.context import _current, uncancel
 from ..core.delivery import DONE, DeadLetter, Outcome
 from ..core.error_info import error_info
-from ..core.forks import end_fork
 from ..core.states import FAILED, RETRYING, SUCCEEDED, State
 from ..errors import ArgumentsError, AttemptStopped, ResultError, TaskTimeout
 from ..results.records import AttemptEnd
@@ -53,15 +52,15 @@ async def run(engine: Engine, attempt: Attempt, loop: asyncio.AbstractEventLoop)
         # Our own stop has done its work; the code below must be able to wait.
         if execution.stop_reason is not None:
             uncancel(task)
-    if os.getpid() != engine.pid:  # the function forked; the child's event loop shares the selector with ours
-        end_fork(error)
+    if forks.generation != engine.process:  # the function forked; the child's event loop shares the selector with ours
+        forks.end_fork(error)
     # From here on no stop can interrupt: the end must become durable.
     if error is None:
         try:
             result_json = attempt.compiled.signature.encode_result(result)
             return new_end(engine, attempt, SUCCEEDED, result_json=result_json), DONE
         except (ArgumentsError, ResultError) as refused:
-            error = refused if isinstance(refused, ResultError) else ResultError(str(refused))
+            error = ResultError(str(refused))
     ending = _failure(engine, attempt, error)
     if ending is not None:
         engine.observers.notify("attempt_failing", attempt, ending[0])

@@ -63,7 +63,7 @@ async def reject_unknown_task(
 
     So its handle learns of the end, and a redrive can open the next run: it opens a failed task only.
     """
-    outcome = poison_outcome(engine, delivery, reason, detail)
+    outcome = poison_outcome(engine, delivery, reason, detail or unknown_task(message.task, engine.task_names()))
     if not isinstance(outcome, DeadLetter):
         return outcome
     try:
@@ -81,12 +81,14 @@ async def reject_unknown_task(
 async def fail_after_last_receive(
     engine: Engine, delivery: Delivery, message: Message, task: CompiledTask, outcome: Outcome
 ) -> Outcome:
-    """End a task whose message was received for the last time, and is not done.
+    """End a task whose message, which stays in the queue, was received for the last time.
 
     SQS would move it without a reason, and its record would wait for ever. A task that runs elsewhere goes on, and so
     does one that a schedule brings again.
     """
-    if not isinstance(outcome, RetryIn | Release) or (isinstance(outcome, RetryIn) and outcome.later is not None):
+    if not engine.is_last_receive(delivery) or not isinstance(outcome, RetryIn | Release):
+        return outcome
+    if isinstance(outcome, RetryIn) and outcome.later is not None:
         return outcome
     why = f"hidden: {outcome.reason}" if isinstance(outcome, RetryIn) else "released"
     text = (

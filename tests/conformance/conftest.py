@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_fixtures import (  # noqa: F401  # fixtures are found here by name
+from tests.support.broker_fixtures import (  # noqa: F401  # fixtures are found here by name
     broker_bench,
     broker_clients,
     broker_clock,

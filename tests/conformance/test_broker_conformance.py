@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from broker_fixtures import BrokerBench
 
 from taskq_sls.brokers import dead_letters
 from taskq_sls.brokers.base import MAX_BODY_BYTES, MAX_VISIBILITY, EntryError, Outgoing, QueueDepth
 from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.message import ErrorInfo, Message, decode
 from taskq_sls.errors import MissingResource, PayloadTooLarge
+from tests.support.broker_fixtures import BrokerBench
 
 
 def bodies(deliveries: list[Delivery]) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from broker_fixtures import set_aws_environment
 from moto import mock_aws
 
 from taskq_sls.aws.aio import AsyncAws
@@ -21,6 +20,7 @@ from taskq_sls.payloads.base import PayloadStore
 from taskq_sls.payloads.layout import message_key
 from taskq_sls.payloads.memory import MemoryPayloads
 from taskq_sls.payloads.s3 import S3Payloads
+from tests.support.broker_fixtures import set_aws_environment
 
 PORTS: dict[str, Callable[..., Any]] = {"blocking": BlockingAws, "threaded": ThreadedAws, "async": AsyncAws}
 

@@ -10,12 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from rig import Rig, delivery, until
 
 from taskq_sls import TaskContext, TaskQ, TaskQError, current_task
 from taskq_sls.core.context import running_task
 from taskq_sls.core.delivery import Done
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import EngineHarness, delivery, until
 
 
 def helper() -> str:
@@ -52,16 +52,16 @@ def test_outside_of_a_task_there_is_none_and_the_error_says_so() -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_each_of_fifty_tasks_at_once_sees_its_own_context_and_none_is_left_behind(kind: str) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
     if kind == "sync":
 
-        @rig.task(name="job")
+        @harness.task(name="job")
         def job() -> list[str]:
             return [helper() for _ in range(100)]
     else:
 
-        @rig.task(name="job")
+        @harness.task(name="job")
         async def job() -> list[str]:
             seen = []
             for _ in range(20):
@@ -70,23 +70,23 @@ async def test_each_of_fifty_tasks_at_once_sees_its_own_context_and_none_is_left
             return seen
 
     ids = [f"task-{number}" for number in range(50)]
-    assert await asyncio.gather(*(rig.process(delivery(job, id=id)) for id in ids)) == [Done()] * 50
+    assert await asyncio.gather(*(harness.process(delivery(job, id=id)) for id in ids)) == [Done()] * 50
     for id in ids:
-        assert set(json.loads(rig.record(id).result_json or "")) == {id}
+        assert set(json.loads(harness.record(id).result_json or "")) == {id}
     assert running_task() is None
 
 
 async def test_tasks_in_one_driver_task_leave_no_context_to_each_other() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> str:
         return helper()
 
     for number in range(3):
-        await rig.process(delivery(job, id=f"task-{number}"))
+        await harness.process(delivery(job, id=f"task-{number}"))
         assert running_task() is None
-        assert rig.record(f"task-{number}").result_json == f'"task-{number}"'
+        assert harness.record(f"task-{number}").result_json == f'"task-{number}"'
 
 
 def declare(source: str, names: dict[str, Any]) -> None:
@@ -126,22 +126,22 @@ def test_the_context_is_recognised_where_it_is_imported_for_type_checkers_only(f
 async def test_a_sync_task_can_look_whether_it_was_cancelled() -> None:
     import threading
 
-    rig = Rig()
+    harness = EngineHarness()
     begun = threading.Event()
 
-    @rig.task
+    @harness.task
     def job(ctx: TaskContext) -> str:
         begun.set()
         while not ctx.cancelled:
             pass
         return "stopped early"
 
-    driver = asyncio.create_task(rig.run(job))
+    driver = asyncio.create_task(harness.run(job))
     await until(begun.is_set)
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await driver == Done()
-    assert rig.record().result_json == '"stopped early"'
+    assert harness.record().result_json == '"stopped early"'
 
 
 async def test_a_sync_task_can_end_itself_where_it_was_cancelled() -> None:
@@ -149,21 +149,21 @@ async def test_a_sync_task_can_end_itself_where_it_was_cancelled() -> None:
 
     from taskq_sls import State
 
-    rig = Rig()
+    harness = EngineHarness()
     begun = threading.Event()
 
-    @rig.task
+    @harness.task
     def job(ctx: TaskContext) -> str:
         begun.set()
         while True:
             ctx.raise_if_cancelled()
 
-    driver = asyncio.create_task(rig.run(job))
+    driver = asyncio.create_task(harness.run(job))
     await until(begun.is_set)
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await driver == Done()
-    assert rig.record().status is State.CANCELLED
+    assert harness.record().status is State.CANCELLED
 
 
 def test_a_context_shows_what_it_is_of() -> None:

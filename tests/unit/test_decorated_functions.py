@@ -12,13 +12,13 @@ from datetime import date
 from typing import Any
 
 import pytest
-from rig import Rig, delivery
 from starlette.background import BackgroundTask
 
 from taskq_sls import ArgumentsError, ConfigError, Middleware, Retry, State, TaskContext, TaskQ
 from taskq_sls.core.delivery import DeadLetter
 from taskq_sls.testing import in_memory
 from tests.support import process_functions as functions
+from tests.support.engine_harness import EngineHarness, delivery
 
 
 def passed_on(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,7 +123,7 @@ class Plain(Middleware):
 @pytest.mark.parametrize("kind", ["wrapped", "bare", "object", "partial", "partial object"])
 async def test_the_body_of_an_async_function_runs_however_it_is_hidden(kind: str, hooks: int) -> None:
     plain = Plain()
-    rig = Rig(middleware=[plain] * hooks)
+    harness = EngineHarness(middleware=[plain] * hooks)
 
     async def body(number: int) -> int:
         await asyncio.sleep(0)
@@ -136,14 +136,14 @@ async def test_the_body_of_an_async_function_runs_however_it_is_hidden(kind: str
         "partial": functools.partial(body),
         "partial object": functools.partial(Called()),
     }[kind]
-    await rig.run(rig.task(name="job")(hidden), 6)
-    assert (rig.record().status, rig.record().result_json) == (State.SUCCEEDED, "7")
+    await harness.run(harness.task(name="job")(hidden), 6)
+    assert (harness.record().status, harness.record().result_json) == (State.SUCCEEDED, "7")
     assert plain.seen == [(7, False)] * hooks
 
 
 @pytest.mark.parametrize("hooks", [0, 1])
 async def test_errors_and_time_limits_reach_a_hidden_async_function(hooks: int) -> None:
-    rig = Rig(middleware=[Plain()] * hooks, retry=Retry(max_attempts=1))
+    harness = EngineHarness(middleware=[Plain()] * hooks, retry=Retry(max_attempts=1))
     ended: list[str] = []
 
     async def body(kind: str) -> None:
@@ -156,10 +156,10 @@ async def test_errors_and_time_limits_reach_a_hidden_async_function(hooks: int) 
         finally:
             ended.append(kind)
 
-    task = rig.task(name="job", timeout=0.2)(passed_on(body))
+    task = harness.task(name="job", timeout=0.2)(passed_on(body))
     errors = []
     for kind in ("exit", "timeout", "long"):
-        outcome = await rig.process(delivery(task, kind, id=kind))
+        outcome = await harness.process(delivery(task, kind, id=kind))
         assert isinstance(outcome, DeadLetter)
         assert outcome.error is not None
         errors.append(outcome.error.type)
@@ -168,14 +168,14 @@ async def test_errors_and_time_limits_reach_a_hidden_async_function(hooks: int) 
 
 
 async def test_a_hidden_async_function_runs_in_a_child_process_too() -> None:
-    rig = Rig()
-    task = rig.task(run_in="process")(functions.hidden_async)
+    harness = EngineHarness()
+    task = harness.task(run_in="process")(functions.hidden_async)
     try:
-        await rig.run(task, 6)
+        await harness.run(task, 6)
     finally:
-        assert rig.app.children is not None
-        rig.app.children.close()
-    assert rig.record().result_json == "7"
+        assert harness.app.children is not None
+        harness.app.children.close()
+    assert harness.record().result_json == "7"
 
 
 def test_in_memory_a_process_task_runs_a_hidden_async_function() -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from rig import NOW
 
 from taskq_sls import ConfigError, Queue, State, TaskQ
 from taskq_sls.brokers.memory import MemoryBroker
@@ -19,6 +18,7 @@ from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import NOW
 
 DAY = 86_400.0
 

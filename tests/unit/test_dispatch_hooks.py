@@ -9,14 +9,14 @@ import zlib
 from typing import Any
 
 import pytest
-from faults import FaultyBroker, throttled
-from rig import until
 
 from taskq_sls import ArgumentsError, ConfigError, EnqueueError, Middleware, MissingResource, Queue, TaskQ
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import SuspendedError
 from taskq_sls.testing import InMemory, in_memory
+from tests.support.engine_harness import until
+from tests.support.faulty_backends import FaultyBroker, throttled
 
 
 class Async(Middleware):

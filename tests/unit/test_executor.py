@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from faults import denied, refused, throttled
-from rig import HOLD, NOW, Rig, delivery, message, until
 
 from taskq_sls import ConfigError, MissingResource, Retry, State, TaskContext, TaskFailed
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, Release, RetryIn
 from taskq_sls.errors import AwsError
 from taskq_sls.results.records import Claim
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import HOLD, NOW, EngineHarness, delivery, message, until
+from tests.support.faulty_backends import denied, refused, throttled
 
 ONCE = Retry(max_attempts=1)
 
@@ -36,23 +36,23 @@ ONCE = Retry(max_attempts=1)
     ],
 )
 class TestPoison:
-    def rig(self) -> Rig:
-        rig = Rig()
+    def harness(self) -> EngineHarness:
+        harness = EngineHarness()
 
-        @rig.task(name="job")
+        @harness.task(name="job")
         def job(a: int) -> None:
             raise AssertionError("must not run")
 
-        return rig
+        return harness
 
     async def test_it_backs_off_from_30_seconds_doubling_to_15_minutes(self, body: str, reason: str) -> None:
-        rig = self.rig()
-        outcomes = [await rig.process(delivery(body, receive_count=count)) for count in range(1, 10)]
+        harness = self.harness()
+        outcomes = [await harness.process(delivery(body, receive_count=count)) for count in range(1, 10)]
         assert outcomes == [RetryIn(delay, reason) for delay in (30, 60, 120, 240, 480, 900, 900, 900, 900)]
-        assert rig.found("a") is None
+        assert harness.found("a") is None
 
     async def test_it_is_dead_lettered_after_ten_receives_with_the_reason(self, body: str, reason: str) -> None:
-        outcome = await self.rig().process(delivery(body, receive_count=10))
+        outcome = await self.harness().process(delivery(body, receive_count=10))
         assert isinstance(outcome, DeadLetter)
         assert outcome.reason == reason
         assert outcome.error is not None
@@ -60,51 +60,51 @@ class TestPoison:
 
 
 async def test_arguments_that_do_not_fit_end_in_a_failed_record() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job(a: int) -> None: ...
 
-    outcome = await rig.process(delivery(job, "text", receive_count=10))
+    outcome = await harness.process(delivery(job, "text", receive_count=10))
     assert isinstance(outcome, DeadLetter)
     assert outcome.recorded
-    record = rig.record()
+    record = harness.record()
     assert (record.status, record.reason) == (State.FAILED, "arguments")
     assert record.error is not None
     assert "'a'" in record.error.message
 
 
 async def test_arguments_that_fit_again_after_a_deploy_are_run() -> None:
-    rig = Rig()
-    assert isinstance(await rig.process(delivery("job", 1, receive_count=9)), RetryIn)
+    harness = EngineHarness()
+    assert isinstance(await harness.process(delivery("job", 1, receive_count=9)), RetryIn)
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job(a: int) -> None: ...
 
-    assert await rig.process(delivery("job", 1, receive_count=12)) == Done()
+    assert await harness.process(delivery("job", 1, receive_count=12)) == Done()
 
 
 async def test_a_task_whose_annotation_never_comes_to_exist_kills_no_driver() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job(a: Nowhere) -> None: ...  # noqa: F821  # that is what is tested
 
-    assert await rig.process(delivery("job", 1)) == RetryIn(30, "unknown_task")
+    assert await harness.process(delivery("job", 1)) == RetryIn(30, "unknown_task")
 
 
 # -- failures -----------------------------------------------------------------------------------------------------
 
 
 async def test_an_exception_becomes_a_retry_with_the_error_in_the_record() -> None:
-    rig = Rig(retry=Retry(backoff=7, jitter="none"))
+    harness = EngineHarness(retry=Retry(backoff=7, jitter="none"))
 
-    @rig.task
+    @harness.task
     def job() -> None:
         raise ValueError("no such width")
 
-    assert await rig.run(job) == RetryIn(7, "failed")
-    record = rig.record()
+    assert await harness.run(job) == RetryIn(7, "failed")
+    record = harness.record()
     assert (record.status, record.attempt, record.next_at) == (State.RETRYING, 1, NOW + 7)
     assert record.error is not None
     assert record.error[:2] == ("ValueError", "no such width")
@@ -115,24 +115,24 @@ async def test_an_exception_becomes_a_retry_with_the_error_in_the_record() -> No
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_leaving_the_process_is_a_failed_attempt(error: BaseException, kind: str) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
     if kind == "sync":
 
-        @rig.task
+        @harness.task
         def job() -> None:
             raise error
     else:
 
-        @rig.task
+        @harness.task
         async def job() -> None:
             raise error
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert isinstance(outcome, DeadLetter)
     assert outcome.error is not None
     assert outcome.error.type == type(error).__name__
-    assert rig.record().status is State.FAILED
+    assert harness.record().status is State.FAILED
 
 
 async def test_an_exception_that_cannot_be_shown_is_a_failed_attempt_all_the_same() -> None:
@@ -140,13 +140,13 @@ async def test_an_exception_that_cannot_be_shown_is_a_failed_attempt_all_the_sam
         def __str__(self) -> str:
             raise RuntimeError("I will not say")
 
-    rig = Rig(retry=ONCE)
+    harness = EngineHarness(retry=ONCE)
 
-    @rig.task
+    @harness.task
     def job() -> None:
         raise Mute
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert isinstance(outcome, DeadLetter)
     assert outcome.error is not None
     assert "cannot be shown" in outcome.error.message
@@ -154,34 +154,34 @@ async def test_an_exception_that_cannot_be_shown_is_a_failed_attempt_all_the_sam
 
 
 async def test_a_cancellation_of_the_tasks_own_making_is_a_failed_attempt() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> None:
         waiter = asyncio.get_running_loop().create_future()
         waiter.cancel()
         await waiter
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert isinstance(outcome, DeadLetter)
-    assert rig.record().status is State.FAILED
+    assert harness.record().status is State.FAILED
 
 
 async def test_the_callers_own_cancellation_passes_through() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     begun = asyncio.Event()
 
-    @rig.task
+    @harness.task
     async def job() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    driver = asyncio.create_task(rig.run(job))
+    driver = asyncio.create_task(harness.run(job))
     await begun.wait()
     driver.cancel()
     with pytest.raises(asyncio.CancelledError):
         await driver
-    assert rig.record().status is State.RUNNING
+    assert harness.record().status is State.RUNNING
 
 
 # -- results ------------------------------------------------------------------------------------------------------
@@ -194,32 +194,32 @@ class Point:
 
 
 async def test_a_result_is_stored_by_its_annotation() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     def job() -> Point:
         return Point(1, 2)
 
-    assert await rig.run(job) == Done()
-    assert rig.record().result_json == '{"x":1,"y":2}'
+    assert await harness.run(job) == Done()
+    assert harness.record().result_json == '{"x":1,"y":2}'
 
 
 @pytest.mark.parametrize("result", [object(), float("nan"), "\ud800", {1: "a"}, "x" * 400_000])
 async def test_a_result_that_cannot_be_stored_fails_the_task_and_is_not_retried(result: Any) -> None:
-    rig = Rig()
+    harness = EngineHarness()
     runs: list[int] = []
 
-    @rig.task
+    @harness.task
     def job():  # type: ignore[no-untyped-def]  # no annotation: plain JSON
         runs.append(1)
         return result
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert isinstance(outcome, DeadLetter)
     assert outcome.reason == "result"
-    record = rig.record()
+    record = harness.record()
     assert (record.status, record.reason, record.result_json) == (State.FAILED, "result", None)
-    assert isinstance(await rig.process(delivery(job, receive_count=2)), DeadLetter)
+    assert isinstance(await harness.process(delivery(job, receive_count=2)), DeadLetter)
     assert runs == [1]
 
 
@@ -230,148 +230,148 @@ async def test_a_result_that_cannot_be_stored_fails_the_task_and_is_not_retried(
     "error", [throttled(), denied(), MissingResource("no table"), json.JSONDecodeError("no JSON", "rubbish", 0)]
 )
 async def test_a_table_out_of_reach_gives_the_message_back_and_costs_no_attempt(error: Exception) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     def job() -> None: ...
 
-    rig.results.fail("claim", error, times=20)
+    harness.results.fail("claim", error, times=20)
     for _ in range(20):
-        outcome = await rig.run(job)
+        outcome = await harness.run(job)
         assert isinstance(outcome, Release)
         assert 5 <= outcome.delay <= 60
-    assert await rig.run(job) == Done()
-    assert rig.record().attempt == 1
+    assert await harness.run(job) == Done()
+    assert harness.record().attempt == 1
 
 
 @pytest.mark.parametrize("record", ["started", "queued"])
 async def test_a_claim_that_the_table_refuses_for_good_is_poison_with_its_reason(record: Any) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(record=record)
+    @harness.task(record=record)
     def job() -> None: ...
 
-    rig.results.fail("claim", refused(), times=10)
+    harness.results.fail("claim", refused(), times=10)
     if record == "queued":
-        now = rig.clock.time()
+        now = harness.clock.time()
         claim = Claim("task-1", 0, job.name, "default", "", now, now, 3, now + 9e6, now)
-        await rig.results.put_queued(claim)
+        await harness.results.put_queued(claim)
     for receive in range(1, 10):
-        outcome = await rig.process(delivery(job, receive_count=receive))
+        outcome = await harness.process(delivery(job, receive_count=receive))
         assert outcome == RetryIn(min(900, 30 * 2 ** (receive - 1)), "claim_refused")
-    outcome = await rig.process(delivery(job, receive_count=10))
+    outcome = await harness.process(delivery(job, receive_count=10))
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded) == ("claim_refused", record == "queued")
     assert outcome.error is not None
     assert "no such attribute" in outcome.error.message
-    found = rig.found()
+    found = harness.found()
     assert (found and found.reason) == ("claim_refused" if record == "queued" else None)
-    assert not (await rig.executor()).failing_queues  # the table answers
+    assert not (await harness.executor()).failing_queues  # the table answers
 
 
 async def test_a_refused_claim_is_dead_lettered_although_its_record_cannot_be_ended_either() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     def job() -> None: ...
 
-    rig.results.fail("claim", refused())
-    rig.results.fail("get", refused())
-    outcome = await rig.process(delivery(job, receive_count=10))
+    harness.results.fail("claim", refused())
+    harness.results.fail("get", refused())
+    outcome = await harness.process(delivery(job, receive_count=10))
     assert isinstance(outcome, DeadLetter)
     assert not outcome.recorded
 
 
 async def test_queues_whose_claims_fail_are_known_until_one_succeeds() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     def job() -> None: ...
 
-    rig.results.fail("claim", times=2)
-    failing = (await rig.executor()).failing_queues
+    harness.results.fail("claim", times=2)
+    failing = (await harness.executor()).failing_queues
     for _ in range(2):
-        await rig.run(job)
+        await harness.run(job)
         assert failing == {"default"}
-    assert await rig.run(job) == Done()
+    assert await harness.run(job) == Done()
     assert failing == set()
 
 
 async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     def job() -> None: ...
 
-    rig.results.fail("claim", times=3)
+    harness.results.fail("claim", times=3)
     with caplog.at_level(logging.INFO, "taskq_sls.task"):
         for _ in range(4):
-            await rig.run(job)
+            await harness.run(job)
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert [action for action in actions if action.startswith("claim")] == ["claim_fault", "claim_fault_over"]
 
 
 async def test_a_finish_is_retried_over_faults_and_the_function_does_not_run_again() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     runs: list[int] = []
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         runs.append(1)
         return 7
 
-    rig.results.fail("finish", times=6)
-    assert await rig.run(job) == Done()
-    assert rig.record().result_json == "7"
-    assert (runs, rig.results.calls.count("finish")) == ([1], 7)
-    assert rig.clock.time() > NOW
+    harness.results.fail("finish", times=6)
+    assert await harness.run(job) == Done()
+    assert harness.record().result_json == "7"
+    assert (runs, harness.results.calls.count("finish")) == ([1], 7)
+    assert harness.clock.time() > NOW
 
 
 async def test_a_finish_whose_answer_was_lost_is_done() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         return 7
 
-    rig.results.fail("finish", after=True)
-    assert await rig.run(job) == Done()
-    assert rig.record().status is State.SUCCEEDED
+    harness.results.fail("finish", after=True)
+    assert await harness.run(job) == Done()
+    assert harness.record().status is State.SUCCEEDED
 
 
 async def test_a_finish_that_cannot_be_stored_within_15_minutes_leaves_the_message() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         return 7
 
-    rig.results.fail("finish", times=1_000)
-    assert await rig.run(job) == Lost()
-    assert 14 * 60 <= rig.clock.time() - NOW <= 16 * 60
+    harness.results.fail("finish", times=1_000)
+    assert await harness.run(job) == Lost()
+    assert 14 * 60 <= harness.clock.time() - NOW <= 16 * 60
 
 
 async def test_in_lambda_a_finish_is_retried_until_the_deadline() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         return 7
 
-    rig.results.fail("finish", times=1_000)
-    assert await rig.process(delivery(job), deadline=NOW + 20) == Lost()
-    assert rig.clock.time() <= NOW + 25
+    harness.results.fail("finish", times=1_000)
+    assert await harness.process(delivery(job), deadline=NOW + 20) == Lost()
+    assert harness.clock.time() <= NOW + 25
 
 
 async def test_a_finish_that_is_refused_for_good_leaves_the_message() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         return 7
 
-    rig.results.fail("finish", refused())
-    assert await rig.run(job) == Lost()
+    harness.results.fail("finish", refused())
+    assert await harness.run(job) == Lost()
 
 
 def item_too_large() -> AwsError:
@@ -381,57 +381,57 @@ def item_too_large() -> AwsError:
 
 
 async def test_a_record_without_room_for_the_result_ends_the_task_once() -> None:
-    rig, runs = Rig(), []
+    harness, runs = EngineHarness(), []
 
-    @rig.task
+    @harness.task
     async def job() -> str:
         runs.append(1)
         return "large"
 
-    rig.results.fail("finish", item_too_large())
-    outcome = await rig.run(job)
+    harness.results.fail("finish", item_too_large())
+    outcome = await harness.run(job)
 
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded) == ("result", True)
-    record = rig.record()
+    record = harness.record()
     assert (record.status, record.reason, record.result_json) == (State.FAILED, "result", None)
     assert record.error is not None
     assert "Item size" in record.error.message
-    assert isinstance(await rig.process(delivery(job, receive_count=2)), DeadLetter)
+    assert isinstance(await harness.process(delivery(job, receive_count=2)), DeadLetter)
     assert runs == [1]
 
 
 async def test_a_record_without_room_for_a_retry_ends_the_task() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> None:
         raise ValueError("no")
 
-    rig.results.fail("finish", item_too_large())
-    outcome = await rig.run(job)
+    harness.results.fail("finish", item_too_large())
+    outcome = await harness.run(job)
 
     assert isinstance(outcome, DeadLetter)
-    assert (outcome.reason, rig.record().status, rig.record().reason) == ("result", State.FAILED, "result")
+    assert (outcome.reason, harness.record().status, harness.record().reason) == ("result", State.FAILED, "result")
 
 
 @pytest.mark.parametrize(("refusals", "recorded"), [(2, True), (3, False)])
 async def test_a_full_record_keeps_the_failure_without_its_text_or_none_of_it(refusals: int, recorded: bool) -> None:
-    rig, runs = Rig(), []
+    harness, runs = EngineHarness(), []
 
-    @rig.task
+    @harness.task
     async def job() -> str:
         runs.append(1)
         return "large"
 
-    rig.results.fail("finish", item_too_large(), times=refusals)
-    outcome = await rig.run(job)
+    harness.results.fail("finish", item_too_large(), times=refusals)
+    outcome = await harness.run(job)
 
     assert isinstance(outcome, DeadLetter)  # so its message goes, and nothing runs it again
     assert (outcome.reason, outcome.recorded, len(runs)) == ("result", recorded, 1)
     assert outcome.error is not None
     assert "Item size" in outcome.error.message
-    assert rig.record().status is (State.FAILED if recorded else State.RUNNING)
+    assert harness.record().status is (State.FAILED if recorded else State.RUNNING)
 
 
 @pytest.mark.parametrize(
@@ -440,16 +440,16 @@ async def test_a_full_record_keeps_the_failure_without_its_text_or_none_of_it(re
 async def test_a_result_waits_for_rights_that_are_gone_for_a_while_and_its_function_is_not_run_again(
     error: Exception,
 ) -> None:
-    rig, runs = Rig(), []
+    harness, runs = EngineHarness(), []
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         runs.append(1)
         return 7
 
-    rig.results.fail("finish", error, times=5)
-    assert await rig.run(job) == Done()
-    assert (rig.record().status, rig.record().result_json, len(runs)) == (State.SUCCEEDED, "7", 1)
+    harness.results.fail("finish", error, times=5)
+    assert await harness.run(job) == Done()
+    assert (harness.record().status, harness.record().result_json, len(runs)) == (State.SUCCEEDED, "7", 1)
 
 
 # -- stops --------------------------------------------------------------------------------------------------------
@@ -459,10 +459,10 @@ class Stopping:
     """A task that runs until it is stopped."""
 
     def __init__(self, **options: Any) -> None:
-        self.rig = Rig(**options)
+        self.harness = EngineHarness(**options)
         self.begun = asyncio.Event()
 
-        @self.rig.task
+        @self.harness.task
         async def job() -> None:
             self.begun.set()
             await asyncio.Event().wait()
@@ -470,9 +470,9 @@ class Stopping:
         self.job = job
 
     async def stop(self, *reasons: str) -> Any:
-        driver = asyncio.create_task(self.rig.run(self.job))
+        driver = asyncio.create_task(self.harness.run(self.job))
         await self.begun.wait()
-        executor = await self.rig.executor()
+        executor = await self.harness.executor()
         [attempt] = executor.running.values()
         for reason in reasons:
             executor.stop(attempt, reason)
@@ -485,28 +485,28 @@ class Stopping:
 async def test_an_attempt_stopped_by_shutdown_is_given_back_and_does_not_count() -> None:
     stopping = Stopping()
     assert await stopping.stop("shutdown") == Release(0)
-    record = stopping.rig.record()
+    record = stopping.harness.record()
     assert (record.status, record.attempt, record.lease_until) == (State.QUEUED, 0, None)
 
 
 async def test_an_attempt_is_given_back_only_when_its_record_says_so() -> None:
     """Else the next holder would meet a live lease at once, and the attempt would count."""
     stopping = Stopping()
-    stopping.rig.results.fail("release", refused())
+    stopping.harness.results.fail("release", refused())
     assert await stopping.stop("shutdown") == Lost()
-    assert stopping.rig.record().status is State.RUNNING
+    assert stopping.harness.record().status is State.RUNNING
 
 
 async def test_an_attempt_stopped_by_a_cancel_ends_cancelled() -> None:
     stopping = Stopping()
     assert await stopping.stop("cancelled") == Done()
-    assert stopping.rig.record().status is State.CANCELLED
+    assert stopping.harness.record().status is State.CANCELLED
 
 
 async def test_an_attempt_whose_lease_was_lost_writes_nothing() -> None:
     stopping = Stopping()
     assert await stopping.stop("lease_lost") == Lost()
-    assert stopping.rig.results.calls == ["claim"]
+    assert stopping.harness.results.calls == ["claim"]
 
 
 @pytest.mark.parametrize("later", ["cancelled", "shutdown", "deadline"])
@@ -514,137 +514,137 @@ async def test_no_later_stop_reason_replaces_a_lost_lease(later: str) -> None:
     """Another holder runs the task: a cancel, a release or a retry written now would be a second fate of it."""
     stopping = Stopping()
     assert await stopping.stop("lease_lost", later) == Lost()
-    assert stopping.rig.results.calls == ["claim"]
+    assert stopping.harness.results.calls == ["claim"]
 
 
 async def test_an_attempt_stopped_by_the_deadline_of_lambda_counts() -> None:
     stopping = Stopping(retry=Retry(backoff=3, jitter="none"))
     assert await stopping.stop("deadline") == RetryIn(3, "failed")
-    record = stopping.rig.record()
+    record = stopping.harness.record()
     assert (record.status, record.attempt) == (State.RETRYING, 1)
     assert record.error is not None
     assert record.error.type.endswith("TaskTimeout")
 
 
 async def test_a_stop_that_comes_while_the_end_is_being_stored_does_not_interrupt_it() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> int:
         return 7
 
-    executor = await rig.executor()
-    real = type(rig.results).finish
+    executor = await harness.executor()
+    real = type(harness.results).finish
 
     async def finish(*arguments: Any) -> Any:
         for attempt in executor.running.values():
             executor.stop(attempt, "cancelled")
         await asyncio.sleep(0)
-        return await real(rig.results, *arguments)
+        return await real(harness.results, *arguments)
 
-    rig.results.finish = finish  # type: ignore[method-assign]  # a stop in the middle of the write
-    assert await rig.run(job) == Done()
-    assert rig.record().status is State.SUCCEEDED
+    harness.results.finish = finish  # type: ignore[method-assign]  # a stop in the middle of the write
+    assert await harness.run(job) == Done()
+    assert harness.record().status is State.SUCCEEDED
 
 
 async def test_sync_tasks_that_wait_for_a_thread_are_given_back_at_drain_without_a_claim() -> None:
     import threading
 
-    rig = Rig()
-    rig.app.threads.limit = 1
+    harness = EngineHarness()
+    harness.app.threads.limit = 1
     begun, go = threading.Event(), threading.Event()
 
-    @rig.task
+    @harness.task
     def job() -> None:
         begun.set()
         go.wait(60)
 
-    executor = await rig.executor()
-    first = asyncio.create_task(rig.process(delivery(job, id="a")))
+    executor = await harness.executor()
+    first = asyncio.create_task(harness.process(delivery(job, id="a")))
     await until(begun.is_set)
-    second = asyncio.create_task(rig.process(delivery(job, id="b")))
+    second = asyncio.create_task(harness.process(delivery(job, id="b")))
     await asyncio.sleep(0)
-    assert rig.found("b") is None
+    assert harness.found("b") is None
     executor.threads.drain()
     assert await second == Release(0)
     go.set()
     assert await first == Done()
-    assert rig.found("b") is None
-    assert await rig.process(delivery(job, id="c")) == Release(0)
+    assert harness.found("b") is None
+    assert await harness.process(delivery(job, id="c")) == Release(0)
 
 
 # -- what the function sees ---------------------------------------------------------------------------------------
 
 
 async def test_the_context_says_which_attempt_of_which_task_this_is() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     seen: list[Any] = []
 
-    @rig.task(timeout=20)
+    @harness.task(timeout=20)
     async def job(ctx: TaskContext) -> None:
         seen.append((ctx.id, ctx.task, ctx.queue, ctx.attempt, ctx.run, dict(ctx.labels), ctx.deadline, ctx.depth))
 
-    await rig.run(job, labels={"order": "7"}, depth=2, run=1)
+    await harness.run(job, labels={"order": "7"}, depth=2, run=1)
     assert seen == [("task-1", job.name, "default", 1, 1, {"order": "7"}, NOW + 20, 2)]
 
 
 async def test_the_deadline_is_the_earlier_one_of_timeout_and_lambda() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     seen: list[float | None] = []
 
-    @rig.task(timeout=20)
+    @harness.task(timeout=20)
     async def short(ctx: TaskContext) -> None:
         seen.append(ctx.deadline)
 
-    @rig.task
+    @harness.task
     async def free(ctx: TaskContext) -> None:
         seen.append(ctx.deadline)
 
-    await rig.process(delivery(short, id="a"), NOW + 5)
-    await rig.process(delivery(short, id="b"), NOW + 50)
-    await rig.process(delivery(free, id="c"), NOW + 50)
-    await rig.process(delivery(free, id="d"))
+    await harness.process(delivery(short, id="a"), NOW + 5)
+    await harness.process(delivery(short, id="b"), NOW + 50)
+    await harness.process(delivery(free, id="c"), NOW + 50)
+    await harness.process(delivery(free, id="d"))
     assert seen == [NOW + 5, NOW + 20, NOW + 50, None]
 
 
 async def test_a_lease_lasts_as_long_as_the_hold_and_in_lambda_beyond_the_deadline() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     seen: list[float | None] = []
 
-    @rig.task
+    @harness.task
     async def job(ctx: TaskContext) -> None:
-        seen.append(rig.record(ctx.id).lease_until)
+        seen.append(harness.record(ctx.id).lease_until)
 
-    await rig.process(delivery(job, id="a"))
-    await rig.process(delivery(job, id="b"), NOW + 100)
+    await harness.process(delivery(job, id="a"))
+    await harness.process(delivery(job, id="b"), NOW + 100)
     assert seen == [NOW + HOLD, NOW + 110]
 
 
 async def test_progress_that_no_heartbeat_took_along_is_stored_at_the_end() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job(ctx: TaskContext) -> None:
         ctx.progress(3, 10, "three")
 
-    await rig.run(job)
-    assert rig.record().progress == (3, 10, "three")
+    await harness.run(job)
+    assert harness.record().progress == (3, 10, "three")
 
 
 # -- before the start ---------------------------------------------------------------------------------------------
 
 
 async def test_a_message_that_came_early_is_hidden_until_its_time_exactly() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> None: ...
 
     early = delivery(job, not_before=NOW + 42.25)
-    assert await rig.process(early) == RetryIn(42.25, "early")
-    assert rig.found() is None
-    rig.clock.travel(42.25)
-    assert await rig.process(early) == Done()
+    assert await harness.process(early) == RetryIn(42.25, "early")
+    assert harness.found() is None
+    harness.clock.travel(42.25)
+    assert await harness.process(early) == Done()
 
 
 def test_a_delayed_task_starts_at_its_time_however_early_its_message_came() -> None:
@@ -687,67 +687,67 @@ def test_a_failed_task_is_dead_lettered_with_what_happened_and_its_handle_tells(
 
 
 async def test_a_message_is_read_by_its_alias_and_recorded_under_the_tasks_name() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="new", aliases=["old"])
+    @harness.task(name="new", aliases=["old"])
     async def job() -> None: ...
 
-    assert await rig.process(delivery(message("old").encode())) == Done()
-    assert rig.record().task == "new"
+    assert await harness.process(delivery(message("old").encode())) == Done()
+    assert harness.record().task == "new"
 
 
 # -- a task whose code has gone ---------------------------------------------------------------------------------
 
 
-async def left_retrying() -> Rig:
+async def left_retrying() -> EngineHarness:
     """A task that failed once, and whose function is then nowhere to be found."""
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job() -> None:
         raise OSError
 
-    await rig.run(job)
-    assert rig.record().status is State.RETRYING
-    rig.app.registry._tasks.clear()
-    rig.clock.travel(3600)
-    return rig
+    await harness.run(job)
+    assert harness.record().status is State.RETRYING
+    harness.app.registry._tasks.clear()
+    harness.clock.travel(3600)
+    return harness
 
 
 async def test_a_task_whose_code_has_gone_ends_failed_with_its_dead_letter_so_that_a_redrive_runs_it() -> None:
-    rig = await left_retrying()
-    outcome = await rig.process(delivery("job", receive_count=10))
+    harness = await left_retrying()
+    outcome = await harness.process(delivery("job", receive_count=10))
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded) == ("unknown_task", True)
-    assert (rig.record().status, rig.record().reason) == (State.FAILED, "unknown_task")
+    assert (harness.record().status, harness.record().reason) == (State.FAILED, "unknown_task")
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job() -> None: ...
 
-    assert await rig.run(job, run=1) == Done()
-    assert rig.record().status is State.SUCCEEDED
+    assert await harness.run(job, run=1) == Done()
+    assert harness.record().status is State.SUCCEEDED
 
 
 async def test_while_another_worker_runs_a_task_that_is_not_known_here_its_message_waits() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     inner = []
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None:
-        task = rig.app.registry._tasks.pop("job")
-        inner.append(await rig.process(delivery("job", receive_count=10)))
-        rig.app.registry._tasks["job"] = task
+        task = harness.app.registry._tasks.pop("job")
+        inner.append(await harness.process(delivery("job", receive_count=10)))
+        harness.app.registry._tasks["job"] = task
 
-    assert await rig.run(job) == Done()
+    assert await harness.run(job) == Done()
     assert inner == [RetryIn(900, "unknown_task")]
-    assert rig.record().status is State.SUCCEEDED
+    assert harness.record().status is State.SUCCEEDED
 
 
 async def test_where_the_record_cannot_be_read_the_message_of_an_unknown_task_stays() -> None:
-    rig = await left_retrying()
-    rig.results.fail("get", times=1)
-    assert await rig.process(delivery("job", receive_count=10)) == RetryIn(900, "unknown_task")
-    assert rig.record().status is State.RETRYING
+    harness = await left_retrying()
+    harness.results.fail("get", times=1)
+    assert await harness.process(delivery("job", receive_count=10)) == RetryIn(900, "unknown_task")
+    assert harness.record().status is State.RETRYING
 
 
 def test_outcomes_of_different_kinds_are_never_equal() -> None:

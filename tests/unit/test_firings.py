@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from rig import NOW, Rig, delivery
 
 from taskq_sls import Retry, State, TaskContext
 from taskq_sls.core.delivery import DONE, DeadLetter, Delivery, Release, RetryIn
 from taskq_sls.scheduler.firing import SCHEDULED_TIME, dated, firing_id, scheduled_time
+from tests.support.engine_harness import NOW, EngineHarness, delivery
 
 AT = NOW // 60 * 60 - 60
 """A scheduled time: the full minute before the message is received."""
@@ -26,48 +26,50 @@ def firing(task: Any, *args: Any, at: str = scheduled_time(AT), queue: str = "de
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def harness() -> EngineHarness:
+    return EngineHarness()
 
 
-async def test_two_messages_of_one_firing_make_one_task(rig: Rig) -> None:
+async def test_two_messages_of_one_firing_make_one_task(harness: EngineHarness) -> None:
     ran = []
 
-    @rig.task
+    @harness.task
     def nightly(word: str) -> None:
         ran.append(word)
 
-    assert await rig.process(firing(nightly, "x")) == DONE
-    assert await rig.process(firing(nightly, "x")) == DONE
+    assert await harness.process(firing(nightly, "x")) == DONE
+    assert await harness.process(firing(nightly, "x")) == DONE
     assert ran == ["x"]
-    record = rig.record(firing_id("shop", "d-shop.nightly", AT))
+    record = harness.record(firing_id("shop", "d-shop.nightly", AT))
     assert (record.status, record.attempt) == (State.SUCCEEDED, 1)
 
 
 @pytest.mark.parametrize("at", [SCHEDULED_TIME, scheduled_time(AT)])
-async def test_a_dead_letter_of_a_firing_has_its_time_even_if_the_clock_left_it_out(rig: Rig, at: str) -> None:
-    @rig.task(retry=Retry(max_attempts=1))
+async def test_a_dead_letter_of_a_firing_has_its_time_even_if_the_clock_left_it_out(
+    harness: EngineHarness, at: str
+) -> None:
+    @harness.task(retry=Retry(max_attempts=1))
     def nightly() -> None:
         raise ValueError
 
     sent = firing(nightly, at=at)
-    outcome = await rig.process(sent)
+    outcome = await harness.process(sent)
     assert isinstance(outcome, DeadLetter)
     assert outcome.body == (dated(sent.body, sent.sent_at) if at == SCHEDULED_TIME else None)
     assert SCHEDULED_TIME not in (outcome.body or sent.body)
 
 
-async def test_two_scheduled_times_make_two_tasks(rig: Rig) -> None:
+async def test_two_scheduled_times_make_two_tasks(harness: EngineHarness) -> None:
     ran = []
 
-    @rig.task
+    @harness.task
     def nightly() -> None:
         ran.append(1)
 
-    await rig.process(firing(nightly))
-    await rig.process(firing(nightly, at=scheduled_time(AT - 60)))
-    await rig.process(firing(nightly, name="d-shop.other"))
-    await rig.process(firing(nightly, group="shop-staging"))
+    await harness.process(firing(nightly))
+    await harness.process(firing(nightly, at=scheduled_time(AT - 60)))
+    await harness.process(firing(nightly, name="d-shop.other"))
+    await harness.process(firing(nightly, group="shop-staging"))
     assert len(ran) == 4
 
 
@@ -80,30 +82,30 @@ def test_ids_of_firings_are_uuids_that_sort_by_time_and_differ_by_group_name_and
 
 
 @pytest.mark.parametrize("offset", ["Z", "+00:00", ""])
-async def test_the_time_may_be_written_as_any_clock_writes_it(rig: Rig, offset: str) -> None:
-    @rig.task
+async def test_the_time_may_be_written_as_any_clock_writes_it(harness: EngineHarness, offset: str) -> None:
+    @harness.task
     def nightly() -> None: ...
 
-    await rig.process(firing(nightly, at=scheduled_time(AT)[:-1] + offset))
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
+    await harness.process(firing(nightly, at=scheduled_time(AT)[:-1] + offset))
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
 
 
 async def test_a_clock_that_leaves_the_time_out_is_named_once_and_the_minute_of_sending_stands_for_it(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    harness: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     ran = []
 
-    @rig.task
+    @harness.task
     def nightly() -> None:
         ran.append(1)
 
     sent = firing(nightly, at=SCHEDULED_TIME)
     with caplog.at_level(logging.WARNING):
-        await rig.process(sent)
-        await rig.process(sent._replace(message_id="again", sent_at=NOW + 5))
-        await rig.process(sent._replace(message_id="next", sent_at=NOW + 60))
+        await harness.process(sent)
+        await harness.process(sent._replace(message_id="again", sent_at=NOW + 5))
+        await harness.process(sent._replace(message_id="next", sent_at=NOW + 60))
     assert len(ran) == 2
-    assert rig.record(firing_id("shop", "d-shop.nightly", NOW // 60 * 60)).status is State.SUCCEEDED
+    assert harness.record(firing_id("shop", "d-shop.nightly", NOW // 60 * 60)).status is State.SUCCEEDED
     said = [one for one in caplog.records if getattr(one, "action", "") == "scheduled_time_missing"]
     assert len(said) == 1
     assert "d-shop.nightly" in said[0].getMessage()
@@ -139,25 +141,27 @@ def test_only_a_firing_that_can_be_read_is_given_the_time_it_lacks(body: str) ->
         {"expires_in": "x"},
     ],
 )
-async def test_a_schedule_field_that_makes_no_sense_is_poison_and_never_lost(rig: Rig, fields: dict[str, Any]) -> None:
-    @rig.task
+async def test_a_schedule_field_that_makes_no_sense_is_poison_and_never_lost(
+    harness: EngineHarness, fields: dict[str, Any]
+) -> None:
+    @harness.task
     def nightly() -> None: ...
 
     sent = firing(nightly, **fields)
-    assert isinstance(await rig.process(sent), RetryIn)
-    last = await rig.process(sent._replace(receive_count=10))
+    assert isinstance(await harness.process(sent), RetryIn)
+    last = await harness.process(sent._replace(receive_count=10))
     assert isinstance(last, DeadLetter)
     assert last.reason == "undecodable"
 
 
-async def test_jitter_puts_each_firing_off_by_the_same_part_of_it_for_every_delivery(rig: Rig) -> None:
-    @rig.task
+async def test_jitter_puts_each_firing_off_by_the_same_part_of_it_for_every_delivery(harness: EngineHarness) -> None:
+    @harness.task
     def nightly() -> None: ...
 
     waits = []
     for minute in range(20):
-        outcome = await rig.process(firing(nightly, at=scheduled_time(AT + minute * 60), jitter=3600))
-        again = await rig.process(firing(nightly, at=scheduled_time(AT + minute * 60), jitter=3600))
+        outcome = await harness.process(firing(nightly, at=scheduled_time(AT + minute * 60), jitter=3600))
+        again = await harness.process(firing(nightly, at=scheduled_time(AT + minute * 60), jitter=3600))
         assert outcome == again
         if isinstance(outcome, RetryIn):
             assert outcome.reason == "early"
@@ -166,100 +170,104 @@ async def test_jitter_puts_each_firing_off_by_the_same_part_of_it_for_every_deli
     assert all(0 <= wait <= 3600 for wait in waits)
 
 
-async def test_a_firing_that_comes_too_late_expires(rig: Rig) -> None:
-    @rig.task
+async def test_a_firing_that_comes_too_late_expires(harness: EngineHarness) -> None:
+    @harness.task
     def nightly() -> None:
         raise AssertionError("must not run")
 
-    assert await rig.process(firing(nightly, expires_in=10)) == DONE
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.EXPIRED
+    assert await harness.process(firing(nightly, expires_in=10)) == DONE
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).status is State.EXPIRED
 
 
-async def test_a_task_can_ask_for_its_scheduled_time(rig: Rig) -> None:
+async def test_a_task_can_ask_for_its_scheduled_time(harness: EngineHarness) -> None:
     seen = []
 
-    @rig.task
+    @harness.task
     def nightly(ctx: TaskContext) -> None:
         seen.append(ctx.scheduled_for)
 
-    await rig.process(firing(nightly))
-    await rig.run(nightly)
+    await harness.process(firing(nightly))
+    await harness.run(nightly)
     assert seen == [datetime.fromtimestamp(AT, UTC), None]
 
 
 # -- overlap ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_firing_is_skipped_while_the_one_before_runs(rig: Rig) -> None:
+async def test_a_firing_is_skipped_while_the_one_before_runs(harness: EngineHarness) -> None:
     outcomes = []
 
-    @rig.task
+    @harness.task
     async def nightly() -> None:
         if not outcomes:
             outcomes.append(None)
-            outcomes[0] = await rig.process(firing(nightly, at=scheduled_time(AT), overlap="skip"))
+            outcomes[0] = await harness.process(firing(nightly, at=scheduled_time(AT), overlap="skip"))
 
-    assert await rig.process(firing(nightly, at=scheduled_time(AT - 60), overlap="skip")) == DONE
+    assert await harness.process(firing(nightly, at=scheduled_time(AT - 60), overlap="skip")) == DONE
     assert outcomes == [DONE]
-    skipped = rig.record(firing_id("shop", "d-shop.nightly", AT))
+    skipped = harness.record(firing_id("shop", "d-shop.nightly", AT))
     assert (skipped.status, skipped.reason) == (State.CANCELLED, "overlap")
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT - 60)).status is State.SUCCEEDED
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT - 60)).status is State.SUCCEEDED
 
 
-async def test_the_next_firing_runs_when_the_one_before_has_ended(rig: Rig) -> None:
-    @rig.task
+async def test_the_next_firing_runs_when_the_one_before_has_ended(harness: EngineHarness) -> None:
+    @harness.task
     def nightly() -> None: ...
 
     for minute in range(3):
-        await rig.process(firing(nightly, at=scheduled_time(AT - 60 * minute), overlap="skip"))
-        assert rig.record(firing_id("shop", "d-shop.nightly", AT - 60 * minute)).status is State.SUCCEEDED
+        await harness.process(firing(nightly, at=scheduled_time(AT - 60 * minute), overlap="skip"))
+        assert harness.record(firing_id("shop", "d-shop.nightly", AT - 60 * minute)).status is State.SUCCEEDED
 
 
-async def test_a_firing_that_waits_for_its_retry_keeps_the_next_ones_out(rig: Rig) -> None:
-    @rig.task
+async def test_a_firing_that_waits_for_its_retry_keeps_the_next_ones_out(harness: EngineHarness) -> None:
+    @harness.task
     def nightly() -> None:
         raise OSError
 
     first = firing(nightly, at=scheduled_time(AT - 60), overlap="skip")
-    assert isinstance(await rig.process(first), RetryIn)
-    assert await rig.process(firing(nightly, overlap="skip")) == DONE
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).reason == "overlap"
-    rig.clock.travel(3600)
-    assert isinstance(await rig.process(first), RetryIn | DeadLetter)  # and is not kept out by its own lock
+    assert isinstance(await harness.process(first), RetryIn)
+    assert await harness.process(firing(nightly, overlap="skip")) == DONE
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).reason == "overlap"
+    harness.clock.travel(3600)
+    assert isinstance(await harness.process(first), RetryIn | DeadLetter)  # and is not kept out by its own lock
 
 
-async def test_a_firing_that_vanished_without_freeing_the_lock_does_not_keep_the_schedule_silent(rig: Rig) -> None:
-    @rig.task
+async def test_a_firing_that_vanished_without_freeing_the_lock_does_not_keep_the_schedule_silent(
+    harness: EngineHarness,
+) -> None:
+    @harness.task
     def nightly() -> None: ...
 
     first = firing(nightly, at=scheduled_time(AT - 60), overlap="skip")
-    rig.results.fail("free_key", times=1)
-    await rig.process(first)
-    assert await rig.process(firing(nightly, overlap="skip")) == DONE
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
+    harness.results.fail("free_key", times=1)
+    await harness.process(first)
+    assert await harness.process(firing(nightly, overlap="skip")) == DONE
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
 
 
-async def test_where_the_lock_cannot_be_reached_the_firing_comes_again_and_no_attempt_is_used_up(rig: Rig) -> None:
-    @rig.task
+async def test_where_the_lock_cannot_be_reached_the_firing_comes_again_and_no_attempt_is_used_up(
+    harness: EngineHarness,
+) -> None:
+    @harness.task
     def nightly() -> None: ...
 
-    rig.results.fail("lock_key", times=1)
-    outcome = await rig.process(firing(nightly, overlap="skip"))
+    harness.results.fail("lock_key", times=1)
+    outcome = await harness.process(firing(nightly, overlap="skip"))
     assert isinstance(outcome, Release)
     assert 5 <= outcome.delay <= 60
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).attempt == 0
-    assert await rig.process(firing(nightly, overlap="skip")) == DONE
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).attempt == 1
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).attempt == 0
+    assert await harness.process(firing(nightly, overlap="skip")) == DONE
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).attempt == 1
 
 
-async def test_firings_that_may_overlap_do(rig: Rig) -> None:
+async def test_firings_that_may_overlap_do(harness: EngineHarness) -> None:
     outcomes = []
 
-    @rig.task
+    @harness.task
     async def nightly() -> None:
         if not outcomes:
             outcomes.append(None)
-            outcomes[0] = await rig.process(firing(nightly))
+            outcomes[0] = await harness.process(firing(nightly))
 
-    await rig.process(firing(nightly, at=scheduled_time(AT - 60)))
-    assert rig.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED
+    await harness.process(firing(nightly, at=scheduled_time(AT - 60)))
+    assert harness.record(firing_id("shop", "d-shop.nightly", AT)).status is State.SUCCEEDED

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from faults import FaultyResults, denied
 
 from taskq_sls import (
     ConfigError,
@@ -32,6 +31,7 @@ from taskq_sls.core.message import ErrorInfo
 from taskq_sls.errors import TaskError
 from taskq_sls.results.records import Claim
 from taskq_sls.testing import InMemory, in_memory
+from tests.support.faulty_backends import FaultyResults, denied
 
 
 def shop(**options: Any) -> tuple[TaskQ, Any, InMemory]:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from faults import FaultyBroker
-from rig import Rig, delivery
 
 from taskq_sls import Queue, State, TaskContext
 from taskq_sls.brokers.base import Answer, EntryError, Outgoing
@@ -21,6 +19,8 @@ from taskq_sls.errors import AwsError
 from taskq_sls.worker import heartbeat as heartbeat_module
 from taskq_sls.worker.heartbeat import Heartbeat
 from taskq_sls.worker.in_flight import InFlight
+from tests.support.engine_harness import EngineHarness, delivery
+from tests.support.faulty_backends import FaultyBroker
 
 HOLD = 6
 
@@ -33,14 +33,14 @@ class Machine:
         monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: self.now)
 
 
-async def beating(rig: Rig, in_flight: InFlight, visibility_timeout: int = HOLD) -> Heartbeat:
-    services = Services(BlockingFlow(rig.clock), lambda: rig.broker, lambda: rig.results, _nothing)
+async def beating(harness: EngineHarness, in_flight: InFlight, visibility_timeout: int = HOLD) -> Heartbeat:
+    services = Services(BlockingFlow(harness.clock), lambda: harness.broker, lambda: harness.results, _nothing)
     return Heartbeat(
-        await rig.executor(),
+        await harness.executor(),
         in_flight,
         {"default": visibility_timeout},
         services,
-        rig.clock,
+        harness.clock,
         lambda context, reason: None,
     )
 
@@ -49,9 +49,9 @@ async def beating(rig: Rig, in_flight: InFlight, visibility_timeout: int = HOLD)
 async def test_a_beat_that_takes_longer_than_its_interval_warns(
     takes: float, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig, machine, in_flight = Rig(), Machine(monkeypatch), InFlight()
-    await rig.broker.send([Outgoing("default", "held", "a")])
-    in_flight.add(await rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
+    harness, machine, in_flight = EngineHarness(), Machine(monkeypatch), InFlight()
+    await harness.broker.send([Outgoing("default", "held", "a")])
+    in_flight.add(await harness.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
     extend = FaultyBroker.extend
 
     async def slowly(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
@@ -59,7 +59,7 @@ async def test_a_beat_that_takes_longer_than_its_interval_warns(
         return await extend(broker, batch, seconds)
 
     monkeypatch.setattr(FaultyBroker, "extend", slowly)
-    heartbeat = await beating(rig, in_flight)
+    heartbeat = await beating(harness, in_flight)
     machine.now += HOLD / 3
     heartbeat._check()
     assert [record.levelno for record in caplog.records if record.action == "heartbeat_slow"] == (  # type: ignore[attr-defined]  # all of ours have one
@@ -68,23 +68,23 @@ async def test_a_beat_that_takes_longer_than_its_interval_warns(
 
 
 async def test_progress_told_many_times_between_two_looks_is_one_write_and_none_without_news() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     told, end = asyncio.Event(), asyncio.Event()
 
-    @rig.task
+    @harness.task
     async def job(ctx: TaskContext) -> None:
         for done in range(1, 101):
             ctx.progress(done, 100)
         told.set()
         await end.wait()
 
-    running: asyncio.Task[Any] = asyncio.create_task(rig.process(delivery(job)))
+    running: asyncio.Task[Any] = asyncio.create_task(harness.process(delivery(job)))
     await told.wait()
-    heartbeat = await beating(rig, InFlight())
+    heartbeat = await beating(harness, InFlight())
     for _ in range(3):
         heartbeat._check()
-    assert rig.results.calls == ["claim", "renew"]
-    assert rig.record().progress == (100, 100, None)
+    assert harness.results.calls == ["claim", "renew"]
+    assert harness.record().progress == (100, 100, None)
     end.set()
     assert await running == Done()
 
@@ -93,13 +93,13 @@ class Running:
     """Attempts that wait in their function, each beyond a third of its lease, under a heartbeat."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.rig = Rig(queues=[Queue("default", visibility_timeout=HOLD)])
+        self.harness = EngineHarness(queues=[Queue("default", visibility_timeout=HOLD)])
         self.machine = Machine(monkeypatch)
         self.end = asyncio.Event()
         self.contexts: dict[str, TaskContext] = {}
         self.outcomes: list[asyncio.Task[Any]] = []
 
-        @self.rig.task(name="job")
+        @self.harness.task(name="job")
         async def job(ctx: TaskContext) -> None:
             self.contexts[ctx.id] = ctx
             await self.end.wait()
@@ -108,19 +108,19 @@ class Running:
 
     async def start(self, *ids: str, after: float = HOLD) -> Heartbeat:
         for id in ids:
-            self.outcomes.append(asyncio.create_task(self.rig.process(delivery(self.job, id=id))))
+            self.outcomes.append(asyncio.create_task(self.harness.process(delivery(self.job, id=id))))
         while len(self.contexts) < len(ids):  # noqa: ASYNC110  # tasks tell nobody that they have begun
             await asyncio.sleep(0)
-        heartbeat = await beating(self.rig, InFlight())
+        heartbeat = await beating(self.harness, InFlight())
         self.pass_time(after)
         return heartbeat
 
     def pass_time(self, seconds: float) -> None:
         self.machine.now += seconds
-        self.rig.clock.travel(seconds)
+        self.harness.clock.travel(seconds)
 
     def lease(self, id: str) -> float:
-        return self.rig.record(id).lease_until or 0.0
+        return self.harness.record(id).lease_until or 0.0
 
     async def finish(self) -> list[Any]:
         self.end.set()
@@ -132,7 +132,7 @@ async def test_an_attempt_that_cannot_be_renewed_keeps_no_other_from_its_renewal
 ) -> None:
     running = Running(monkeypatch)
     heartbeat = await running.start("bad", "good")
-    renew = type(running.rig.results).renew
+    renew = type(running.harness.results).renew
     before = running.lease("bad")
 
     async def refuse(results: Any, fence: Any, **more: Any) -> Any:
@@ -140,12 +140,12 @@ async def test_an_attempt_that_cannot_be_renewed_keeps_no_other_from_its_renewal
             raise TypeError("an odd fault")
         return await renew(results, fence, **more)
 
-    monkeypatch.setattr(type(running.rig.results), "renew", refuse)
+    monkeypatch.setattr(type(running.harness.results), "renew", refuse)
     running.pass_time(HOLD)
     heartbeat._check()
     assert heartbeat.live(running.machine.now)
     assert running.lease("bad") == before
-    assert running.lease("good") == running.rig.clock.time() + HOLD
+    assert running.lease("good") == running.harness.clock.time() + HOLD
     assert await running.finish() == [Done(), Done()]
 
 
@@ -158,13 +158,13 @@ async def test_progress_that_the_table_refuses_does_not_end_the_lease(
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
     running.contexts["task-1"].progress(1, 10)
-    running.rig.results.fail("renew", refusal)
+    running.harness.results.fail("renew", refusal)
     heartbeat._check()
-    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert running.lease("task-1") == running.harness.clock.time() + HOLD
     assert heartbeat.live(running.machine.now)
     assert [record.action for record in caplog.records if record.levelno >= logging.WARNING] == ["progress_fault"]  # type: ignore[attr-defined]  # all of ours have one
     heartbeat._check()
-    assert running.rig.results.calls.count("renew") == 2  # the refused progress is not tried again
+    assert running.harness.results.calls.count("renew") == 2  # the refused progress is not tried again
     assert await running.finish() == [Done()]
 
 
@@ -175,9 +175,9 @@ async def test_progress_of_other_types_fails_neither_a_beat_nor_the_end_of_its_a
     heartbeat = await running.start("task-1")
     running.contexts["task-1"]._execution.progress = Progress(1, 10, 5)  # type: ignore[arg-type]  # past the check of `progress`
     heartbeat._check()
-    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert running.lease("task-1") == running.harness.clock.time() + HOLD
     assert await running.finish() == [Done()]
-    assert running.rig.record().status is State.SUCCEEDED
+    assert running.harness.record().status is State.SUCCEEDED
 
 
 async def test_a_queue_that_cannot_be_extended_keeps_no_lease_from_its_renewal(
@@ -185,15 +185,15 @@ async def test_a_queue_that_cannot_be_extended_keeps_no_lease_from_its_renewal(
 ) -> None:
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
-    await running.rig.broker.send([Outgoing("default", "held", "a")])
-    heartbeat._in_flight.add(await running.rig.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
+    await running.harness.broker.send([Outgoing("default", "held", "a")])
+    heartbeat._in_flight.add(await running.harness.broker.receive("default", max_messages=1, wait=0, visibility=HOLD))
 
     async def refuse(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
         raise ValueError("rubbish")
 
     monkeypatch.setattr(FaultyBroker, "extend", refuse)
     heartbeat._check()
-    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert running.lease("task-1") == running.harness.clock.time() + HOLD
     assert await running.finish() == [Done()]
 
 
@@ -204,15 +204,15 @@ async def test_a_wall_clock_that_is_set_back_ends_neither_renewals_nor_the_sight
     heartbeat = await running.start("task-1")
     stopped: list[str] = []
     monkeypatch.setattr(heartbeat, "_stop_attempt", lambda context, reason: stopped.append(reason))
-    true_time = running.rig.clock.time()
-    running.rig.clock._now -= 3_600
+    true_time = running.harness.clock.time()
+    running.harness.clock._now -= 3_600
     for _ in range(3):
         heartbeat._check()
         # To a worker whose clock was not set the lease has not ended.
         assert running.lease("task-1") == true_time + HOLD
         running.pass_time(HOLD / 3)
         true_time += HOLD / 3
-    await running.rig.results.cancel("task-1", task="job", queue="default", now=true_time, ttl=true_time + 9e6)
+    await running.harness.results.cancel("task-1", task="job", queue="default", now=true_time, ttl=true_time + 9e6)
     heartbeat._check()
     assert stopped == ["cancelled"]
     assert await running.finish() == [Done()]
@@ -222,9 +222,9 @@ async def test_an_attempt_is_renewed_at_once_after_the_machine_has_slept(monkeyp
     running = Running(monkeypatch)
     heartbeat = await running.start("task-1")
     heartbeat._check()
-    running.rig.clock.travel(HOLD)  # the monotonic clock stands still
+    running.harness.clock.travel(HOLD)  # the monotonic clock stands still
     heartbeat._check()
-    assert running.lease("task-1") == running.rig.clock.time() + HOLD
+    assert running.lease("task-1") == running.harness.clock.time() + HOLD
     assert await running.finish() == [Done()]
 
 
@@ -237,9 +237,9 @@ async def _nothing() -> None:
 async def test_a_heartbeat_that_failed_is_repeated_long_before_the_next_one_would_be(
     fault: Exception | EntryError, visibility_timeout: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, machine, in_flight = Rig(), Machine(monkeypatch), InFlight()
-    await rig.broker.send([Outgoing("default", "held", "a")])
-    in_flight.add(await rig.broker.receive("default", max_messages=1, wait=0, visibility=visibility_timeout))
+    harness, machine, in_flight = EngineHarness(), Machine(monkeypatch), InFlight()
+    await harness.broker.send([Outgoing("default", "held", "a")])
+    in_flight.add(await harness.broker.receive("default", max_messages=1, wait=0, visibility=visibility_timeout))
     extended: list[float] = []
 
     async def fail(broker: FaultyBroker, batch: Sequence[Delivery], seconds: int) -> list[Answer]:
@@ -249,7 +249,7 @@ async def test_a_heartbeat_that_failed_is_repeated_long_before_the_next_one_woul
         return [fault] * len(batch)
 
     monkeypatch.setattr(FaultyBroker, "extend", fail)
-    heartbeat = await beating(rig, in_flight, visibility_timeout)
+    heartbeat = await beating(harness, in_flight, visibility_timeout)
     machine.now = first = machine.now + visibility_timeout / 3
     heartbeat._check()
     machine.now = second = first + min(5.0, visibility_timeout / 12)
@@ -268,7 +268,7 @@ async def test_a_lease_is_renewed_when_a_third_of_it_has_passed_by_either_clock(
 
     def pass_time(seconds: float) -> None:
         if clock != "monotonic":
-            running.rig.clock.travel(seconds)
+            running.harness.clock.travel(seconds)
         if clock != "wall":
             running.machine.now += seconds
 

@@ -8,10 +8,8 @@ import math
 from typing import Any
 
 import pytest
-from graveyard import Graveyard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from rig import NOW, Rig
 
 from taskq_sls import Queue, Retry, RetryLater, TaskQ
 from taskq_sls.brokers.dead_letters import ATTEMPTS, DEAD_LETTERED_AT
@@ -21,6 +19,8 @@ from taskq_sls.operations.dead_letter_view import RETRY_ATTEMPTS, SCHEDULED_TIME
 from taskq_sls.operations.dead_letters import list_dead_letters, purge
 from taskq_sls.operations.redrive import redrive
 from taskq_sls.scheduler.memory import MemorySchedules
+from tests.support.dead_letter_app import DeadLetterApp
+from tests.support.engine_harness import NOW, EngineHarness
 
 NUMBERS = ["0", "-1", "1", "1e-200", "5e-324", "1e400", "-1e400", "1.5", "253402300799", "253402300800", "9" * 400]
 TEXTS = ["", "a", "\\u0000", "x" * 3_000, "p" * 450_000, "<aws.scheduler.scheduled-time>", "\x1b]52;c;eA==\x07"]
@@ -71,8 +71,8 @@ ENVELOPES = st.fixed_dictionaries(
 ).map(as_json)
 
 
-class Hostile(Rig):
-    """A rig with a scheduler, and a task that takes anything and asks for a retry by schedule."""
+class Hostile(EngineHarness):
+    """A harness with a scheduler, and a task that takes anything and asks for a retry by schedule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,11 +102,11 @@ FAR = f'"not_before":{NOW + 400 * 86_400}'
 @example('{"task":"shop:later","id":"a","parent":"' + "p" * 450_000 + '"}', 1)
 def test_any_envelope_has_an_outcome_that_can_be_recorded(body: str, receives: int) -> None:
     async def check() -> None:
-        rig = Hostile()
-        outcome: Outcome = await rig.process(Delivery("default", body, "receipt", "message-1", receives, NOW))
+        harness = Hostile()
+        outcome: Outcome = await harness.process(Delivery("default", body, "receipt", "message-1", receives, NOW))
         assert isinstance(outcome, Done | RetryIn | DeadLetter | Release)
-        for id in rig.results._rows:
-            record = rig.record(id)
+        for id in harness.results._rows:
+            record = harness.record(id)
             numbers = (record.enqueued_at, record.ttl, record.updated_at, record.next_at)
             assert all(number is None or number == 0 or 1e-100 < number < 1e12 for number in numbers)
             assert len(json.dumps([record.labels, record.parent, record.unique_key, record.call])) < 20_000
@@ -140,13 +140,13 @@ def test_any_dead_letter_is_shown_with_plain_numbers(body: str, attributes: dict
     ],
 )
 def test_one_hostile_message_does_not_stop_the_tools(body: str, attributes: dict[str, str]) -> None:
-    yard = Graveyard()
-    yard.die("good")
-    yard.put("default-dlq", body, attributes=attributes)
-    listed = yard.do(list_dead_letters(yard.app, yard.services))
+    shop = DeadLetterApp()
+    shop.die("good")
+    shop.put("default-dlq", body, attributes=attributes)
+    listed = shop.do(list_dead_letters(shop.app, shop.services))
     assert {view.id for view in listed.dead_letters} >= {"good"}
     assert len(listed.dead_letters) == 2
     assert json.dumps([group.newest for group in listed.groups], allow_nan=False)
-    sent = yard.do(redrive(yard.app, yard.services, dry_run=True))
+    sent = shop.do(redrive(shop.app, shop.services, dry_run=True))
     assert len(sent.redriven) == 2
-    assert len(yard.do(purge(yard.app, yard.services)).purged) == 2
+    assert len(shop.do(purge(shop.app, shop.services)).purged) == 2

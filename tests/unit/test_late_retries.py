@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from rig import NOW, Rig, delivery
 
 from taskq_sls import Queue, Retry, RetryLater, State, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Outcome, RetryIn
@@ -13,13 +12,14 @@ from taskq_sls.scheduler.delays import reschedule
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import NOW, EngineHarness, delivery
 
 DAY = 86_400.0
 HOUR = 3_600.0
 
 
-class Late(Rig):
-    """A rig with a task that asks for its retry `wait` seconds later."""
+class Late(EngineHarness):
+    """A harness with a task that asks for its retry `wait` seconds later."""
 
     def __init__(self, wait: float, *, scheduler: bool = True, **options: object) -> None:
         queues = [Queue("default"), Queue("ledger.fifo")]
@@ -41,19 +41,19 @@ class Late(Rig):
         self.job = job
 
 
-async def settled(rig: Late, outcome: Outcome) -> bool:
+async def settled(harness: Late, outcome: Outcome) -> bool:
     assert isinstance(outcome, RetryIn)
-    return (await reschedule(rig.schedules, [(delivery(rig.job), outcome)]))[0]
+    return (await reschedule(harness.schedules, [(delivery(harness.job), outcome)]))[0]
 
 
 async def test_a_retry_within_the_twelve_hours_of_sqs_stays_in_its_queue() -> None:
-    rig = Late(MAX_VISIBILITY_STEP)
-    assert await rig.run(rig.job) == RetryIn(MAX_VISIBILITY_STEP, "failed")
+    harness = Late(MAX_VISIBILITY_STEP)
+    assert await harness.run(harness.job) == RetryIn(MAX_VISIBILITY_STEP, "failed")
 
 
 async def test_a_longer_wait_becomes_a_one_time_schedule_named_after_task_run_and_attempt() -> None:
-    rig = Late(2 * DAY)
-    outcome = await rig.run(rig.job)
+    harness = Late(2 * DAY)
+    outcome = await harness.run(harness.job)
     assert isinstance(outcome, RetryIn)
     spec = outcome.later
     assert spec is not None
@@ -62,33 +62,33 @@ async def test_a_longer_wait_becomes_a_one_time_schedule_named_after_task_run_an
     message = decode(spec.body)
     assert (message.id, message.attempt, message.run) == ("task-1", 1, 0)
     assert message.not_before == pytest.approx(NOW + 2 * DAY, abs=0.01)
-    record = rig.record()
+    record = harness.record()
     assert (record.status, record.next_at) == (State.RETRYING, NOW + 2 * DAY)
 
 
 async def test_the_original_goes_only_when_the_schedule_stands_and_a_conflict_counts_as_standing() -> None:
-    rig = Late(2 * DAY)
-    outcome = await rig.run(rig.job)
-    assert await settled(rig, outcome)
-    assert await settled(rig, outcome)
+    harness = Late(2 * DAY)
+    outcome = await harness.run(harness.job)
+    assert await settled(harness, outcome)
+    assert await settled(harness, outcome)
 
 
 async def test_where_the_schedule_cannot_be_made_the_message_is_hidden_instead() -> None:
-    rig = Late(2 * DAY)
-    outcome = await rig.run(rig.job)
+    harness = Late(2 * DAY)
+    outcome = await harness.run(harness.job)
     assert isinstance(outcome, RetryIn)
-    assert await reschedule(None, [(delivery(rig.job), outcome)]) == [False]
+    assert await reschedule(None, [(delivery(harness.job), outcome)]) == [False]
 
 
 async def test_without_a_scheduler_the_wait_hops() -> None:
-    rig = Late(2 * DAY, scheduler=False)
-    assert await rig.run(rig.job) == RetryIn(2 * DAY, "failed")
+    harness = Late(2 * DAY, scheduler=False)
+    assert await harness.run(harness.job) == RetryIn(2 * DAY, "failed")
 
 
 async def test_a_message_that_comes_before_its_retry_is_due_goes_to_the_same_schedule() -> None:
-    rig = Late(2 * DAY)
-    first = await rig.run(rig.job)
-    again = await rig.run(rig.job)
+    harness = Late(2 * DAY)
+    first = await harness.run(harness.job)
+    again = await harness.run(harness.job)
     assert isinstance(first, RetryIn)
     assert isinstance(again, RetryIn)
     assert again.later is not None
@@ -97,18 +97,18 @@ async def test_a_message_that_comes_before_its_retry_is_due_goes_to_the_same_sch
 
 
 async def test_a_retry_later_than_the_queue_keeps_its_message_goes_by_schedule() -> None:
-    rig = Late(2 * HOUR)
-    old = delivery(rig.job)._replace(sent_at=NOW - RETENTION + 2 * HOUR)
-    outcome = await rig.process(old)
+    harness = Late(2 * HOUR)
+    old = delivery(harness.job)._replace(sent_at=NOW - RETENTION + 2 * HOUR)
+    outcome = await harness.process(old)
     assert isinstance(outcome, RetryIn)
     assert outcome.later is not None
-    assert rig.record().status is State.RETRYING
+    assert harness.record().status is State.RETRYING
 
 
 async def test_and_ends_failed_without_a_scheduler() -> None:
-    rig = Late(2 * HOUR, scheduler=False)
-    old = delivery(rig.job)._replace(sent_at=NOW - RETENTION + 2 * HOUR)
-    outcome = await rig.process(old)
+    harness = Late(2 * HOUR, scheduler=False)
+    old = delivery(harness.job)._replace(sent_at=NOW - RETENTION + 2 * HOUR)
+    outcome = await harness.process(old)
     assert isinstance(outcome, DeadLetter)
     assert outcome.reason == "retention"
 
@@ -122,39 +122,39 @@ class WithoutRole(MemorySchedules):
 
 
 async def test_a_scheduler_that_cannot_make_schedules_counts_as_none() -> None:
-    rig = Late(20 * DAY)
-    rig.app = TaskQ(
+    harness = Late(20 * DAY)
+    harness.app = TaskQ(
         "shop",
-        clock=rig.clock,
-        broker=rig.broker,
-        results=rig.results,
-        schedule_store=WithoutRole(rig.clock, "shop"),
+        clock=harness.clock,
+        broker=harness.broker,
+        results=harness.results,
+        schedule_store=WithoutRole(harness.clock, "shop"),
     )
 
-    @rig.app.task
+    @harness.app.task
     def job() -> None:
         raise RetryLater(20 * DAY)
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert isinstance(outcome, DeadLetter)
-    assert (outcome.reason, rig.record().reason) == ("retention", "retention")
+    assert (outcome.reason, harness.record().reason) == ("retention", "retention")
 
 
 async def test_in_a_fifo_queue_a_message_keeps_its_place_as_long_as_the_queue_keeps_it() -> None:
-    rig = Late(2 * DAY, queue="ledger.fifo", group="g")
-    first = delivery(rig.job, queue="ledger.fifo")._replace(group="g")
-    assert await rig.process(first) == RetryIn(2 * DAY, "failed")
+    harness = Late(2 * DAY, queue="ledger.fifo", group="g")
+    first = delivery(harness.job, queue="ledger.fifo")._replace(group="g")
+    assert await harness.process(first) == RetryIn(2 * DAY, "failed")
 
 
 async def test_the_record_outlives_the_wait() -> None:
-    rig = Late(60 * DAY)
-    await rig.run(rig.job)
-    assert rig.record().ttl >= NOW + 60 * DAY + RETENTION + DAY
+    harness = Late(60 * DAY)
+    await harness.run(harness.job)
+    assert harness.record().ttl >= NOW + 60 * DAY + RETENTION + DAY
 
 
 async def test_without_a_record_the_attempts_travel_in_the_message() -> None:
-    rig = Late(2 * DAY, record="none")
-    outcome = await rig.process(delivery(rig.job, receive_count=2))
+    harness = Late(2 * DAY, record="none")
+    outcome = await harness.process(delivery(harness.job, receive_count=2))
     assert isinstance(outcome, RetryIn)
     assert outcome.later is not None
     assert decode(outcome.later.body).attempt == 2
@@ -186,22 +186,22 @@ def test_in_memory_a_late_retry_runs_when_its_time_comes_and_its_cancel_removes_
 
 
 async def test_where_no_schedule_can_be_made_to_the_last_the_task_ends_failed_before_its_message_is_dropped() -> None:
-    rig = Late(20 * DAY)
-    first = await rig.run(rig.job)
+    harness = Late(20 * DAY)
+    first = await harness.run(harness.job)
     assert isinstance(first, RetryIn)
-    rig.clock.travel(RETENTION - 2 * HOUR)
-    again = await rig.run(rig.job)
+    harness.clock.travel(RETENTION - 2 * HOUR)
+    again = await harness.run(harness.job)
     assert isinstance(again, RetryIn)
     assert again.later is not None
     assert again.delay == pytest.approx(HOUR, abs=1)  # it comes once more while something can be done
-    rig.clock.travel(HOUR + 1)
-    again = await rig.run(rig.job)
+    harness.clock.travel(HOUR + 1)
+    again = await harness.run(harness.job)
     assert isinstance(again, RetryIn)
     assert again.later is not None
     assert again.delay == 60
-    rig.clock.travel(HOUR / 2)
-    last = await rig.run(rig.job)
+    harness.clock.travel(HOUR / 2)
+    last = await harness.run(harness.job)
     assert isinstance(last, DeadLetter)
     assert (last.reason, last.recorded) == ("retention", True)
-    assert (rig.record().status, rig.record().reason) == (State.FAILED, "retention")
-    assert rig.record().error is not None
+    assert (harness.record().status, harness.record().reason) == (State.FAILED, "retention")
+    assert harness.record().error is not None

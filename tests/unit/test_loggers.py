@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from rig import Rig
 
 import taskq_sls
 from taskq_sls import Retry
 from taskq_sls.core.loggers import NAMES
 from taskq_sls.logs import JsonFormatter
+from tests.support.engine_harness import EngineHarness
 
 
 class Broken(logging.Handler):
@@ -115,13 +115,13 @@ def test_texts_of_any_length_are_cut_in_the_librarys_lines_and_say_so(
 async def test_a_task_whose_exception_has_a_long_text_writes_little(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(retry=Retry(max_attempts=1))
+    @harness.task(retry=Retry(max_attempts=1))
     def fail() -> None:
         raise ValueError("x" * 200_000)
 
-    await rig.run(fail)
+    await harness.run(fail)
     lines = [JsonFormatter().format(record) for record in caplog.records]
     assert "ValueError: xxx" in "".join(lines)
     assert sum(map(len, lines)) < 50_000

@@ -10,17 +10,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from rig import Rig, delivery
 
 from taskq_sls import Middleware
 from taskq_sls.worker.watchdog import MAX_COUNTED_SECONDS, LoopWatch, log_call
+from tests.support.engine_harness import EngineHarness, delivery
 
 
 class Stage:
     """An executor on the event loop of another thread, which its tasks block until the end of the test."""
 
     def __init__(self) -> None:
-        self.rig = Rig()
+        self.harness = EngineHarness()
         self.entered, self.release = threading.Event(), threading.Event()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
@@ -29,7 +29,7 @@ class Stage:
         self.now = time.monotonic()
 
     async def _begin(self) -> LoopWatch:
-        executor = await self.rig.executor()
+        executor = await self.harness.executor()
         return LoopWatch(asyncio.get_running_loop(), executor.running.values)
 
     def on_loop(self, coroutine: Any) -> Any:
@@ -41,7 +41,7 @@ class Stage:
         self.release.wait(60)
 
     def start(self, task: Any) -> Any:
-        return self.on_loop(self.rig.process(delivery(task)))
+        return self.on_loop(self.harness.process(delivery(task)))
 
     def look(self) -> float:
         """One look, a second after the one before; the seconds that the loop has stood still."""
@@ -80,7 +80,7 @@ def stalls(stage: Stage) -> bool:
 
 
 def test_a_task_that_blocks_the_loop_in_its_own_code_does_not_stall_it(stage: Stage) -> None:
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         stage.block()
 
@@ -94,7 +94,7 @@ def test_nor_does_a_task_that_it_has_made(stage: Stage, how: str) -> None:
     async def part() -> None:
         stage.block()
 
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         if how == "gather":
             await asyncio.gather(part(), asyncio.sleep(0))
@@ -116,7 +116,7 @@ def test_nor_does_a_hook_around_it(stage: Stage) -> None:
             stage.block()
             return await call_next(context)
 
-    @stage.rig.task(middleware=[Hook()])
+    @stage.harness.task(middleware=[Hook()])
     async def job() -> None: ...
 
     stage.start(job)
@@ -124,7 +124,7 @@ def test_nor_does_a_hook_around_it(stage: Stage) -> None:
 
 
 def test_a_callback_that_blocks_the_loop_stalls_it(stage: Stage) -> None:
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         asyncio.get_running_loop().call_soon(stage.block)
         await asyncio.sleep(60)
@@ -142,16 +142,16 @@ def test_a_task_that_has_outlived_its_attempt_stalls_it(stage: Stage) -> None:
         await ended.wait()
         stage.block()
 
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         left.append(asyncio.create_task(later()))
 
-    @stage.rig.task
+    @stage.harness.task
     async def other() -> None:
         other_runs.set()
         await other_may_end.wait()
 
-    stage.on_loop(stage.rig.process(delivery(other, id="task-2")))
+    stage.on_loop(stage.harness.process(delivery(other, id="task-2")))
     assert other_runs.wait(60)
     stage.start(job).result(60)
     stage.loop.call_soon_threadsafe(ended.set)
@@ -223,7 +223,7 @@ def locked(stage: Stage) -> Iterator[None]:
 
 @pytest.mark.usefixtures("locked")
 def test_our_own_code_that_waits_for_the_lock_of_a_handler_stalls_the_loop(stage: Stage) -> None:
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         stage.entered.set()
 
@@ -235,7 +235,7 @@ def test_our_own_code_that_waits_for_the_lock_of_a_handler_stalls_the_loop(stage
 
 @pytest.mark.usefixtures("locked")
 def test_a_task_whose_log_call_waits_for_the_lock_of_a_handler_stalls_the_loop(stage: Stage) -> None:
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         stage.entered.set()
         logging.getLogger("rows").warning("never written")
@@ -259,7 +259,7 @@ def test_a_task_that_logs_without_end_does_not_stall_the_loop(stage: Stage) -> N
     rows.addHandler(Slow())
     rows.propagate = False
 
-    @stage.rig.task
+    @stage.harness.task
     async def job() -> None:
         while not stage.release.is_set():
             rows.warning("row")

@@ -7,7 +7,6 @@ import logging
 from typing import Any
 
 import pytest
-from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, Retry, TaskQ
 from taskq_sls.core.clock import ManualClock
@@ -17,6 +16,7 @@ from taskq_sls.errors import AwsError
 from taskq_sls.metrics.counters import EMPTY, HOUR, MINUTE, CounterKey, Counters, MemoryMetrics
 from taskq_sls.metrics.meter import LONGEST_PAUSE, MOST_KEPT, Meter
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import NOW, EngineHarness, delivery
 
 MOMENT = int(NOW)
 
@@ -70,24 +70,24 @@ def fault() -> AwsError:
 # -- what is counted --------------------------------------------------------------------------------------------------
 
 
-async def counted(rig: Rig, **options: Any) -> Counters:
-    meter = (await rig.executor()).meter
+async def counted(harness: EngineHarness, **options: Any) -> Counters:
+    meter = (await harness.executor()).meter
     assert meter is not None
-    await meter.flush(rig.clock.time(), everything=True)
-    return await rig.app.metrics.atotals(**options)
+    await meter.flush(harness.clock.time(), everything=True)
+    return await harness.app.metrics.atotals(**options)
 
 
 async def test_a_success_is_counted_with_its_duration_and_its_wait() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="work")
+    @harness.task(name="work")
     async def work() -> None:
-        rig.clock.travel(0.3)
+        harness.clock.travel(0.3)
 
-    rig.clock.travel(2)  # since the enqueue
-    await rig.run(work)
+    harness.clock.travel(2)  # since the enqueue
+    await harness.run(work)
 
-    counters = await counted(rig, task="work", queue="default")
+    counters = await counted(harness, task="work", queue="default")
     assert (counters.started, counters.succeeded, counters.ended) == (1, 1, 1)
     assert (counters.duration, counters.longest, counters.timed) == (pytest.approx(0.3), pytest.approx(0.3), 1)
     assert (counters.waits, counters.wait) == (1, pytest.approx(2))
@@ -95,91 +95,91 @@ async def test_a_success_is_counted_with_its_duration_and_its_wait() -> None:
 
 
 async def test_a_delayed_task_waits_from_the_time_it_was_wanted_for() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="work")
+    @harness.task(name="work")
     async def work() -> None: ...
 
-    rig.clock.travel(70)
-    await rig.run(work, not_before=NOW + 60)
-    assert (await counted(rig)).wait == pytest.approx(10)
+    harness.clock.travel(70)
+    await harness.run(work, not_before=NOW + 60)
+    assert (await counted(harness)).wait == pytest.approx(10)
 
 
 async def test_a_retry_and_its_end_are_counted_and_only_the_first_attempt_has_waited() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="work", retry=Retry(max_attempts=2, backoff=1, jitter="none"))
+    @harness.task(name="work", retry=Retry(max_attempts=2, backoff=1, jitter="none"))
     async def work() -> None:
         raise ValueError
 
-    await rig.run(work)
-    rig.clock.travel(30)
-    await rig.process(delivery(work, receive_count=2))
+    await harness.run(work)
+    harness.clock.travel(30)
+    await harness.process(delivery(work, receive_count=2))
 
-    counters = await counted(rig)
+    counters = await counted(harness)
     assert (counters.started, counters.retried, counters.failed, counters.succeeded) == (2, 1, 1, 0)
     assert (counters.waits, counters.timed, counters.ended) == (1, 2, 1)
 
 
 @pytest.mark.parametrize("record", ["none", "finished", "started"])
 async def test_every_level_of_recording_is_counted(record: str) -> None:
-    rig = Rig(metrics=True)
+    harness = EngineHarness(metrics=True)
 
-    @rig.task(name="work", record=record)
+    @harness.task(name="work", record=record)
     async def work() -> None: ...
 
-    await rig.run(work)
-    assert ((await counted(rig)).started, (await counted(rig)).succeeded) == (1, 1)
+    await harness.run(work)
+    assert ((await counted(harness)).started, (await counted(harness)).succeeded) == (1, 1)
 
 
 @pytest.mark.parametrize("record", ["none", "started"])
 async def test_a_task_that_came_too_late_is_counted_as_expired_and_not_as_started(record: str) -> None:
-    rig = Rig(metrics=True)
+    harness = EngineHarness(metrics=True)
 
-    @rig.task(name="work", record=record)
+    @harness.task(name="work", record=record)
     async def work() -> None: ...
 
-    rig.clock.travel(10)
-    await rig.run(work, expires_at=NOW + 5)
-    assert await counted(rig) == Counters(expired=1)
+    harness.clock.travel(10)
+    await harness.run(work, expires_at=NOW + 5)
+    assert await counted(harness) == Counters(expired=1)
 
 
 async def test_arguments_that_do_not_fit_are_a_failure_without_a_start() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="work")
+    @harness.task(name="work")
     async def work(count: int) -> None: ...
 
-    await rig.process(delivery(work, "many", receive_count=10))
-    assert await counted(rig) == Counters(failed=1)
+    await harness.process(delivery(work, "many", receive_count=10))
+    assert await counted(harness) == Counters(failed=1)
 
 
 async def test_a_task_whose_worker_died_at_its_last_attempt_is_a_failure() -> None:
-    rig = Rig()
-    results = rig.results
+    harness = EngineHarness()
+    results = harness.results
 
-    @rig.task(name="work", retry=Retry(max_attempts=1))
+    @harness.task(name="work", retry=Retry(max_attempts=1))
     async def work() -> None:
         results.fail("finish", AwsError("update_item", "ValidationException", "no", status=400))
 
-    await rig.run(work)  # its end could not be stored
-    assert (await counted(rig)).ended == 0
-    rig.clock.travel(120)
-    await rig.process(delivery(work, receive_count=2))
-    counters = await counted(rig)
+    await harness.run(work)  # its end could not be stored
+    assert (await counted(harness)).ended == 0
+    harness.clock.travel(120)
+    await harness.process(delivery(work, receive_count=2))
+    counters = await counted(harness)
     assert (counters.started, counters.failed) == (1, 1)
 
 
 async def test_a_cancel_that_came_while_the_task_failed_is_counted_as_that() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="work")
+    @harness.task(name="work")
     async def work() -> None:
-        await rig.results.cancel("task-1", task="work", queue="default", now=rig.clock.time(), ttl=NOW + 10**6)
+        await harness.results.cancel("task-1", task="work", queue="default", now=harness.clock.time(), ttl=NOW + 10**6)
         raise ValueError
 
-    await rig.run(work)
-    counters = await counted(rig)
+    await harness.run(work)
+    counters = await counted(harness)
     assert (counters.cancelled, counters.retried, counters.timed) == (1, 0, 1)
 
 
@@ -361,14 +361,14 @@ async def test_counters_that_cannot_be_written_for_long_do_not_fill_the_memory(s
 
 
 async def test_without_metrics_nothing_is_counted() -> None:
-    rig = Rig(metrics=False)
+    harness = EngineHarness(metrics=False)
 
-    @rig.task(name="work")
+    @harness.task(name="work")
     async def work() -> None: ...
 
-    await rig.run(work)
-    assert (await rig.executor()).meter is None
-    assert await rig.app.metrics.atotals() == EMPTY
+    await harness.run(work)
+    assert (await harness.executor()).meter is None
+    assert await harness.app.metrics.atotals() == EMPTY
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import threading
 from typing import Any, ClassVar
 
 import pytest
-from rig import Rig, delivery
 
 from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ, current_task
 from taskq_sls.core.delivery import DeadLetter, Done, Release, RetryIn
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import EngineHarness, delivery
 
 ONCE = Retry(max_attempts=1)
 
@@ -39,16 +39,16 @@ class Plain(Async):
             self.log.append(f"{self.name} out")
 
 
-def make(rig: Rig, kind: str, body: Any, **options: Any) -> Any:
+def make(harness: EngineHarness, kind: str, body: Any, **options: Any) -> Any:
     """A sync or async task that calls `body`."""
     if kind == "sync":
 
-        @rig.task(name="job", **options)
+        @harness.task(name="job", **options)
         def job():  # type: ignore[no-untyped-def]  # plain JSON
             return body()
     else:
 
-        @rig.task(name="job", **options)
+        @harness.task(name="job", **options)
         async def job():  # type: ignore[no-untyped-def]  # plain JSON
             await asyncio.sleep(0)
             return body()
@@ -65,10 +65,10 @@ async def test_hooks_of_the_app_lie_around_those_of_the_task(
     kind: str, timeout: float | None, outer: Any, inner: Any
 ) -> None:
     log: list[str] = []
-    rig = Rig(middleware=[outer("app", log), outer("app2", log)])
-    job = make(rig, kind, lambda: log.append("run") or 7, middleware=[inner("task", log)], timeout=timeout)
-    assert await rig.run(job) == Done()
-    assert rig.record().result_json == "7"
+    harness = EngineHarness(middleware=[outer("app", log), outer("app2", log)])
+    job = make(harness, kind, lambda: log.append("run") or 7, middleware=[inner("task", log)], timeout=timeout)
+    assert await harness.run(job) == Done()
+    assert harness.record().result_json == "7"
     assert log == ["app in", "app2 in", "task in", "run", "task out", "app2 out", "app out"]
 
 
@@ -90,11 +90,11 @@ async def test_a_hook_that_raises_is_a_failed_attempt_and_never_a_delete(kind: s
                     call_next(context)
                 raise RuntimeError(f"broken {when}")
 
-    rig = Rig(middleware=[Bad("bad", [])], retry=Retry(max_attempts=2, backoff=0))
-    job = make(rig, kind, lambda: 7)
-    assert await rig.run(job) == RetryIn(0, "failed")
-    assert rig.record().status is State.RETRYING
-    last = await rig.run(job)
+    harness = EngineHarness(middleware=[Bad("bad", [])], retry=Retry(max_attempts=2, backoff=0))
+    job = make(harness, kind, lambda: 7)
+    assert await harness.run(job) == RetryIn(0, "failed")
+    assert harness.record().status is State.RETRYING
+    last = await harness.run(job)
     assert isinstance(last, DeadLetter)
     assert last.error is not None
     assert last.error.message == f"broken {when}"
@@ -107,12 +107,12 @@ async def test_whatever_the_function_raises_passes_through_the_hooks(
     kind: str, hook: Any, error: BaseException
 ) -> None:
     log: list[str] = []
-    rig = Rig(middleware=[hook("hook", log)], retry=ONCE)
+    harness = EngineHarness(middleware=[hook("hook", log)], retry=ONCE)
 
     def fail() -> None:
         raise error
 
-    outcome = await rig.run(make(rig, kind, fail))
+    outcome = await harness.run(make(harness, kind, fail))
     assert isinstance(outcome, DeadLetter)
     assert outcome.error is not None
     assert outcome.error.type == type(error).__name__
@@ -124,9 +124,9 @@ async def test_a_hook_may_change_what_the_task_returns() -> None:
         async def execute(self, context: TaskContext, call_next: Any) -> Any:
             return 2 * await call_next(context)
 
-    rig = Rig(middleware=[Doubled()])
-    await rig.run(make(rig, "sync", lambda: 21))
-    assert rig.record().result_json == "42"
+    harness = EngineHarness(middleware=[Doubled()])
+    await harness.run(make(harness, "sync", lambda: 21))
+    assert harness.record().result_json == "42"
 
 
 async def test_a_hook_that_answers_for_the_function_keeps_it_from_running() -> None:
@@ -134,9 +134,9 @@ async def test_a_hook_that_answers_for_the_function_keeps_it_from_running() -> N
         async def execute(self, context: TaskContext, call_next: Any) -> Any:
             return "cached"
 
-    rig = Rig(middleware=[Cached()])
-    assert await rig.run(make(rig, "sync", lambda: pytest.fail("must not run"))) == Done()
-    assert rig.record().result_json == '"cached"'
+    harness = EngineHarness(middleware=[Cached()])
+    assert await harness.run(make(harness, "sync", lambda: pytest.fail("must not run"))) == Done()
+    assert harness.record().result_json == '"cached"'
 
 
 async def test_plain_hooks_that_lie_on_a_plain_function_share_its_thread_even_with_a_time_limit() -> None:
@@ -147,8 +147,8 @@ async def test_plain_hooks_that_lie_on_a_plain_function_share_its_thread_even_wi
             threads.append(str(threading.get_ident()))
             return call_next(context)
 
-    rig = Rig(middleware=[Where(), Where()])
-    await rig.run(make(rig, "sync", lambda: threads.append(str(threading.get_ident())), timeout=30))
+    harness = EngineHarness(middleware=[Where(), Where()])
+    await harness.run(make(harness, "sync", lambda: threads.append(str(threading.get_ident())), timeout=30))
     assert len(threads) == 3
     assert len(set(threads)) == 1
     assert threads[0] != str(threading.get_ident())
@@ -156,11 +156,11 @@ async def test_plain_hooks_that_lie_on_a_plain_function_share_its_thread_even_wi
 
 async def test_more_tasks_than_threads_can_run_inside_plain_hooks_around_async_hooks() -> None:
     log: list[str] = []
-    rig = Rig(middleware=[Plain("a", log), Async("b", log), Plain("c", log), Async("d", log)])
-    rig.app.threads.limit = 2
-    job = make(rig, "sync", lambda: 7)
+    harness = EngineHarness(middleware=[Plain("a", log), Async("b", log), Plain("c", log), Async("d", log)])
+    harness.app.threads.limit = 2
+    job = make(harness, "sync", lambda: 7)
     outcomes = await asyncio.wait_for(
-        asyncio.gather(*(rig.process(delivery(job, id=f"task-{number}")) for number in range(20))), 30
+        asyncio.gather(*(harness.process(delivery(job, id=f"task-{number}")) for number in range(20))), 30
     )
     assert outcomes == [Done()] * 20
 
@@ -168,17 +168,17 @@ async def test_more_tasks_than_threads_can_run_inside_plain_hooks_around_async_h
 @pytest.mark.parametrize(("reason", "outcome"), [("shutdown", Release(0)), ("cancelled", Done())])
 async def test_an_async_task_under_a_plain_hook_can_be_stopped(reason: str, outcome: Any) -> None:
     log: list[str] = []
-    rig = Rig(middleware=[Plain("hook", log)])
+    harness = EngineHarness(middleware=[Plain("hook", log)])
     begun = asyncio.Event()
 
-    @rig.task
+    @harness.task
     async def job() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    driver = asyncio.create_task(rig.run(job))
+    driver = asyncio.create_task(harness.run(job))
     await begun.wait()
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), reason)
     assert await asyncio.wait_for(driver, 10) == outcome
     assert log == ["hook in", "hook out"]
@@ -204,12 +204,12 @@ class SetsPlain(Middleware):
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("hooks", [[SetsAsync()], [SetsPlain()], [SetsPlain(), Async("x", [])]], ids=len)
 async def test_context_variables_set_in_hooks_reach_the_function_and_leak_nowhere(kind: str, hooks: Any) -> None:
-    rig = Rig(middleware=hooks)
-    job = make(rig, kind, lambda: [request.get(), current_task().id])
-    tasks = [asyncio.create_task(rig.process(delivery(job, id=f"task-{number}"))) for number in range(50)]
+    harness = EngineHarness(middleware=hooks)
+    job = make(harness, kind, lambda: [request.get(), current_task().id])
+    tasks = [asyncio.create_task(harness.process(delivery(job, id=f"task-{number}"))) for number in range(50)]
     assert await asyncio.gather(*tasks) == [Done()] * 50
     for number in range(50):
-        assert rig.record(f"task-{number}").result_json == f'["task-{number}","task-{number}"]'
+        assert harness.record(f"task-{number}").result_json == f'["task-{number}","task-{number}"]'
     with pytest.raises(LookupError):
         request.get()
 
@@ -289,17 +289,17 @@ def test_a_middleware_must_be_an_instance() -> None:
 
 
 async def test_each_event_of_an_attempt_is_one_structured_line(caplog: pytest.LogCaptureFixture) -> None:
-    rig = Rig(retry=Retry(max_attempts=2, backoff=0))
+    harness = EngineHarness(retry=Retry(max_attempts=2, backoff=0))
     ends = iter([ValueError("no"), None])
 
     def body() -> None:
         if (error := next(ends)) is not None:
             raise error
 
-    job = make(rig, "sync", body)
+    job = make(harness, "sync", body)
     with caplog.at_level("DEBUG", "taskq_sls.task"):
-        await rig.run(job)
-        await rig.run(job)
+        await harness.run(job)
+        await harness.run(job)
     lines = [(record.action, record.task_id, record.task_name, record.attempt) for record in caplog.records]  # type: ignore[attr-defined]  # extra
     assert lines == [
         ("task_started", "task-1", "job", 1),

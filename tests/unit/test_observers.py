@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from rig import Rig, delivery, until
 
 from taskq_sls import Retry, State
 from taskq_sls.client import app as app_module
@@ -17,6 +16,7 @@ from taskq_sls.core.message import Message
 from taskq_sls.engine.attempt import Attempt, Engine
 from taskq_sls.engine.policies.base import Observer
 from taskq_sls.results.records import AttemptEnd
+from tests.support.engine_harness import EngineHarness, delivery, until
 
 HOOKS = ["admit", "attempt_started", "attempt_failing", "attempt_ended", "attempt_dropped", "message_done"]
 
@@ -58,40 +58,40 @@ def observe(monkeypatch: pytest.MonkeyPatch) -> Callable[[Observer], None]:
 
 async def test_an_observer_sees_the_start_and_the_stored_end(observe: Callable[[Observer], None]) -> None:
     observe(seen := Seen())
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> None: ...
 
-    assert await rig.run(job) == Done()
+    assert await harness.run(job) == Done()
     succeeded = State.SUCCEEDED
     assert seen.hooks == ["admit", "started", ("ended", succeeded, None), "done"]
 
 
 async def test_an_observer_sees_a_retry_and_its_reason_in_the_end(observe: Callable[[Observer], None]) -> None:
     observe(seen := Seen())
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(retry=Retry(max_attempts=1))
+    @harness.task(retry=Retry(max_attempts=1))
     async def job() -> None:
         raise ValueError
 
-    await rig.run(job)
+    await harness.run(job)
     assert seen.hooks[2:] == [("failing", State.FAILED), ("ended", State.FAILED, "exhausted"), "done"]
 
 
 async def test_an_observer_sees_no_end_of_an_attempt_that_is_released(observe: Callable[[Observer], None]) -> None:
     observe(seen := Seen())
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> None:
-        executor = await rig.executor()
+        executor = await harness.executor()
         [attempt] = executor.running.values()
         executor.stop(attempt, "shutdown")
         await asyncio.sleep(60)
 
-    assert await rig.run(job) == Release(0)
+    assert await harness.run(job) == Release(0)
     assert seen.hooks == ["admit", "started", ("dropped", "released")]
 
 
@@ -99,16 +99,16 @@ async def test_an_observer_sees_no_end_of_an_attempt_whose_end_another_holder_re
     observe: Callable[[Observer], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observe(seen := Seen())
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task
+    @harness.task
     async def job() -> None: ...
 
     async def refused(*args: Any) -> None:
         return None
 
-    monkeypatch.setattr(rig.results, "finish", refused)
-    await rig.run(job)
+    monkeypatch.setattr(harness.results, "finish", refused)
+    await harness.run(job)
     assert seen.hooks == ["admit", "started", ("dropped", "lease_lost")]
 
 
@@ -116,18 +116,18 @@ async def test_an_observer_learns_how_long_a_sync_task_waited_for_a_thread(obser
     import threading
 
     observe(seen := Seen())
-    rig = Rig()
-    rig.app.threads.limit = 1
+    harness = EngineHarness()
+    harness.app.threads.limit = 1
     go = threading.Event()
 
-    @rig.task
+    @harness.task
     def job() -> None:
         go.wait(60)
 
-    executor = await rig.executor()
-    first = asyncio.create_task(rig.process(delivery(job, id="first")))
+    executor = await harness.executor()
+    first = asyncio.create_task(harness.process(delivery(job, id="first")))
     await until(lambda: executor.running)
-    second = asyncio.create_task(rig.process(delivery(job, id="second")))
+    second = asyncio.create_task(harness.process(delivery(job, id="second")))
     await until(lambda: executor.threads.waiting)
     await asyncio.sleep(0.02)
     go.set()
@@ -144,24 +144,24 @@ async def test_an_observer_that_raises_changes_nothing(
         raise RuntimeError("a fault of the observer")
 
     observe(type("Broken", (Observer,), {hook: fail})())
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(retry=Retry(max_attempts=2, jitter="none"))
+    @harness.task(retry=Retry(max_attempts=2, jitter="none"))
     async def job(how: str) -> None:
         if how == "fail":
             raise ValueError
         if how == "stop":
-            executor = await rig.executor()
+            executor = await harness.executor()
             executor.stop(*executor.running.values(), "shutdown")
             await asyncio.sleep(60)
 
     with caplog.at_level(logging.ERROR):
-        assert await rig.run(job, "succeed", id="succeed") == Done()
-        assert await rig.run(job, "fail", id="fail") == RetryIn(1.0, "failed")
-        assert await rig.run(job, "stop", id="stop") == Release(0)
-    assert rig.record("succeed").status is State.SUCCEEDED
-    assert rig.record("fail").status is State.RETRYING
-    assert rig.record("stop").status is State.QUEUED
+        assert await harness.run(job, "succeed", id="succeed") == Done()
+        assert await harness.run(job, "fail", id="fail") == RetryIn(1.0, "failed")
+        assert await harness.run(job, "stop", id="stop") == Release(0)
+    assert harness.record("succeed").status is State.SUCCEEDED
+    assert harness.record("fail").status is State.RETRYING
+    assert harness.record("stop").status is State.QUEUED
     assert {"observer_fault"} == {getattr(record, "action", None) for record in caplog.records}
 
 
@@ -173,14 +173,14 @@ async def test_an_observer_can_keep_a_claimed_attempt_from_starting(observe: Cal
             return release(engine, attempt)
 
     observe(Never())
-    rig = Rig()
+    harness = EngineHarness()
     ran = False
 
-    @rig.task
+    @harness.task
     async def job() -> None:
         nonlocal ran
         ran = True
 
-    assert await rig.run(job) == Release(0)
+    assert await harness.run(job) == Release(0)
     assert not ran
-    assert rig.record().status is State.QUEUED
+    assert harness.record().status is State.QUEUED

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults import throttled
-from rig import HOLD, NOW, Rig, delivery
 
 from taskq_sls import (
     ConfigError,
@@ -38,6 +36,8 @@ from taskq_sls.payloads.layout import DAY, LIFETIMES, message_key, result_key
 from taskq_sls.payloads.memory import MemoryPayloads
 from taskq_sls.results.limits import MAX_RESULT_BYTES
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import HOLD, NOW, EngineHarness, delivery
+from tests.support.faulty_backends import throttled
 
 BIG = "x" * MAX_BODY_BYTES
 
@@ -78,8 +78,8 @@ def payloads() -> FaultyPayloads:
 
 
 @pytest.fixture
-def rig(payloads: FaultyPayloads) -> Rig:
-    return Rig(payloads=payloads, retry=Retry(max_attempts=3))
+def harness(payloads: FaultyPayloads) -> EngineHarness:
+    return EngineHarness(payloads=payloads, retry=Retry(max_attempts=3))
 
 
 def bodies(memory: Any, queue: str = "default") -> list[dict[str, Any]]:
@@ -229,23 +229,25 @@ def test_a_task_by_name_and_hooks_around_dispatch_carry_large_arguments() -> Non
     assert seen == [len(BIG)]
 
 
-def test_the_object_is_there_before_the_message_is(rig: Rig, payloads: FaultyPayloads) -> None:
+def test_the_object_is_there_before_the_message_is(harness: EngineHarness, payloads: FaultyPayloads) -> None:
     there: list[list[str]] = []
 
     def look(message: Outgoing) -> None:
         there.append(payloads.stored())
 
-    rig.broker.refuse = look
+    harness.broker.refuse = look
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job(text: str) -> None: ...
 
     job.enqueue(BIG)
     assert [len(keys) for keys in there] == [1]
 
 
-def test_an_object_that_is_not_accepted_fails_its_own_entry_alone(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="job")
+def test_an_object_that_is_not_accepted_fails_its_own_entry_alone(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
+    @harness.task(name="job")
     def job(text: str) -> None: ...
 
     payloads.put_faults = [denied("put_object")]
@@ -253,17 +255,19 @@ def test_an_object_that_is_not_accepted_fails_its_own_entry_alone(rig: Rig, payl
         job.enqueue_many([("a",), (BIG,), ("b",)])
     assert [entry.index for entry in caught.value.failed] == [1]
     assert len(caught.value.sent) == 2
-    assert [json.loads(one.body)["args"] for one in rig.broker.messages("default")] == [["a"], ["b"]]
+    assert [json.loads(one.body)["args"] for one in harness.broker.messages("default")] == [["a"], ["b"]]
 
 
-def test_a_bucket_that_does_not_exist_is_said_and_nothing_is_sent(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="job")
+def test_a_bucket_that_does_not_exist_is_said_and_nothing_is_sent(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
+    @harness.task(name="job")
     def job(text: str) -> None: ...
 
     payloads.put_faults = [MissingResource("S3 bucket 'shop-payloads' does not exist")]
     with pytest.raises(MissingResource, match="shop-payloads"):
         job.enqueue_many([("a",), (BIG,)])
-    assert rig.broker.messages("default") == []
+    assert harness.broker.messages("default") == []
 
 
 def test_sending_twice_with_one_id_overwrites_nothing(app: TaskQ) -> None:
@@ -277,9 +281,9 @@ def test_sending_twice_with_one_id_overwrites_nothing(app: TaskQ) -> None:
 
 
 def test_own_backends_and_a_bucket_without_payloads_are_an_error_once_it_is_needed() -> None:
-    rig = Rig(bucket="shop-payloads")
+    harness = EngineHarness(bucket="shop-payloads")
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job(text: str) -> None: ...
 
     job.enqueue("small")
@@ -298,14 +302,16 @@ def stored(payloads: MemoryPayloads, content: bytes, key: str = KEY) -> str:
     return key
 
 
-async def test_a_message_is_run_with_the_arguments_of_its_object(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="add")
+async def test_a_message_is_run_with_the_arguments_of_its_object(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
+    @harness.task(name="add")
     async def add(a: int, b: int = 0) -> int:
         return a + b
 
     stored(payloads, b'{"args": [1], "kwargs": {"b": 2}}')
-    assert await rig.run(add, payload=KEY) == DONE
-    assert rig.record().result_json == "3"
+    assert await harness.run(add, payload=KEY) == DONE
+    assert harness.record().result_json == "3"
 
 
 @pytest.mark.parametrize(
@@ -321,114 +327,122 @@ async def test_a_message_is_run_with_the_arguments_of_its_object(rig: Rig, paylo
         b'{"args": [NaN], "kwargs": {}}',
     ],
 )
-async def test_an_object_that_holds_no_arguments_is_poison(rig: Rig, payloads: FaultyPayloads, content: bytes) -> None:
-    @rig.task(name="job")
+async def test_an_object_that_holds_no_arguments_is_poison(
+    harness: EngineHarness, payloads: FaultyPayloads, content: bytes
+) -> None:
+    @harness.task(name="job")
     async def job(*args: Any) -> None: ...
 
     stored(payloads, content)
-    assert await rig.run(job, payload=KEY) == RetryIn(30, "payload_missing")
-    assert rig.found() is None
+    assert await harness.run(job, payload=KEY) == RetryIn(30, "payload_missing")
+    assert harness.found() is None
 
 
-async def test_a_message_whose_object_is_gone_backs_off_and_is_given_up_at_the_tenth_receive(rig: Rig) -> None:
-    @rig.task(name="job")
+async def test_a_message_whose_object_is_gone_backs_off_and_is_given_up_at_the_tenth_receive(
+    harness: EngineHarness,
+) -> None:
+    @harness.task(name="job")
     async def job() -> None: ...
 
-    assert await rig.run(job, payload=KEY, receive_count=3) == RetryIn(120, "payload_missing")
-    outcome = await rig.run(job, payload=KEY, receive_count=10)
+    assert await harness.run(job, payload=KEY, receive_count=3) == RetryIn(120, "payload_missing")
+    outcome = await harness.run(job, payload=KEY, receive_count=10)
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded) == ("payload_missing", True)
     assert outcome.error is not None
     assert KEY in outcome.error.message
-    assert (rig.record().status, rig.record().reason) == (State.FAILED, "payload_missing")
+    assert (harness.record().status, harness.record().reason) == (State.FAILED, "payload_missing")
 
 
 async def test_a_duplicate_of_a_task_that_has_ended_is_done_although_its_object_is_gone(
-    rig: Rig, payloads: FaultyPayloads
+    harness: EngineHarness, payloads: FaultyPayloads
 ) -> None:
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> int:
         return 1
 
     stored(payloads, b'{"args": [], "kwargs": {}}')
-    assert await rig.run(job, payload=KEY) == DONE
+    assert await harness.run(job, payload=KEY) == DONE
     payloads.remove(KEY)
-    assert await rig.run(job, payload=KEY, receive_count=10) == DONE
-    assert rig.record().status is State.SUCCEEDED
+    assert await harness.run(job, payload=KEY, receive_count=10) == DONE
+    assert harness.record().status is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("key", ["results/16d/other/0-owner.json", "../secret", "x"])
-async def test_a_message_cannot_have_other_objects_read(rig: Rig, payloads: FaultyPayloads, key: str) -> None:
-    @rig.task(name="job")
+async def test_a_message_cannot_have_other_objects_read(
+    harness: EngineHarness, payloads: FaultyPayloads, key: str
+) -> None:
+    @harness.task(name="job")
     async def job() -> None: ...
 
     stored(payloads, b'{"args": [], "kwargs": {}}', key)
-    assert await rig.run(job, payload=key) == RetryIn(30, "payload_missing")
+    assert await harness.run(job, payload=key) == RetryIn(30, "payload_missing")
 
 
 async def test_an_app_without_a_bucket_backs_off_from_a_pointer() -> None:
-    rig = Rig(bucket=None)
+    harness = EngineHarness(bucket=None)
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None: ...
 
-    assert await rig.run(job, payload=KEY) == RetryIn(30, "payload_missing")
+    assert await harness.run(job, payload=KEY) == RetryIn(30, "payload_missing")
 
 
 @pytest.mark.parametrize("fault", [throttled("get_object"), MissingResource("no such bucket")])
 async def test_a_bucket_that_cannot_be_reached_gives_the_message_back_and_uses_no_attempt(
-    rig: Rig, payloads: FaultyPayloads, fault: Exception, caplog: pytest.LogCaptureFixture
+    harness: EngineHarness, payloads: FaultyPayloads, fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None: ...
 
     caplog.set_level("INFO")
     stored(payloads, b'{"args": [], "kwargs": {}}')
     payloads.get_faults = [fault, fault]
     for _ in range(2):
-        outcome = await rig.run(job, payload=KEY)
+        outcome = await harness.run(job, payload=KEY)
         assert isinstance(outcome, Release)
         assert 5 <= outcome.delay <= 60
-    assert rig.results.calls == []
+    assert harness.results.calls == []
     assert [getattr(one, "action", "") for one in caplog.records].count("payload_fault") == 1
-    assert await rig.run(job, payload=KEY) == DONE
-    assert rig.record().attempt == 1
+    assert await harness.run(job, payload=KEY) == DONE
+    assert harness.record().attempt == 1
     assert [getattr(one, "action", "") for one in caplog.records].count("payload_fault_over") == 1
 
 
-async def test_a_refusal_that_stays_is_the_message_s_own_trouble(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="job")
+async def test_a_refusal_that_stays_is_the_message_s_own_trouble(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
+    @harness.task(name="job")
     async def job() -> None: ...
 
     payloads.get_faults = [denied("get_object")]
-    assert await rig.run(job, payload=KEY) == RetryIn(30, "payload_missing")
+    assert await harness.run(job, payload=KEY) == RetryIn(30, "payload_missing")
 
 
-async def test_the_lease_begins_when_the_fetch_has_ended(rig: Rig, payloads: FaultyPayloads) -> None:
+async def test_the_lease_begins_when_the_fetch_has_ended(harness: EngineHarness, payloads: FaultyPayloads) -> None:
     leases: list[float | None] = []
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None:
-        leases.append(rig.record().lease_until)
+        leases.append(harness.record().lease_until)
 
     stored(payloads, b'{"args": [], "kwargs": {}}')
     get = payloads.get
 
     async def slow_get(key: str) -> bytes:
-        rig.clock.travel(40)
+        harness.clock.travel(40)
         return await get(key)
 
     payloads.get = slow_get  # type: ignore[method-assign]  # a slow bucket
-    await rig.run(job, payload=KEY)
+    await harness.run(job, payload=KEY)
     assert leases == [NOW + 40 + HOLD]
 
 
-async def test_an_early_message_is_put_off_without_a_fetch(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="job")
+async def test_an_early_message_is_put_off_without_a_fetch(harness: EngineHarness, payloads: FaultyPayloads) -> None:
+    @harness.task(name="job")
     async def job() -> None: ...
 
     payloads.get_faults = [throttled("get_object")]
-    assert await rig.run(job, payload=KEY, not_before=NOW + 60) == RetryIn(60, "early")
+    assert await harness.run(job, payload=KEY, not_before=NOW + 60) == RetryIn(60, "early")
 
 
 # -- dead letters and lifetimes ---------------------------------------------------------------------------------
@@ -555,83 +569,87 @@ def test_without_a_bucket_a_large_result_fails_the_task_and_says_the_fix(app: Ta
 
 
 async def test_a_large_result_is_put_before_the_record_says_that_it_is_there(
-    rig: Rig, payloads: FaultyPayloads
+    harness: EngineHarness, payloads: FaultyPayloads
 ) -> None:
-    @rig.task(name="make")
+    @harness.task(name="make")
     async def make() -> str:
         return "x" * 400_000
 
-    rig.results.fail("finish", throttled(), times=1)
-    finish = rig.results.finish
+    harness.results.fail("finish", throttled(), times=1)
+    finish = harness.results.finish
     there: list[int] = []
 
     async def watched(*args: Any) -> Any:
         there.append(len(payloads.stored()))
         return await finish(*args)
 
-    rig.results.finish = watched  # type: ignore[method-assign]  # looks, then does it
-    assert await rig.run(make) == DONE
+    harness.results.finish = watched  # type: ignore[method-assign]  # looks, then does it
+    assert await harness.run(make) == DONE
     assert there == [1, 1]
 
 
 async def test_a_put_is_repeated_over_faults_that_pass_and_the_function_is_not(
-    rig: Rig, payloads: FaultyPayloads
+    harness: EngineHarness, payloads: FaultyPayloads
 ) -> None:
     runs: list[int] = []
 
-    @rig.task(name="make")
+    @harness.task(name="make")
     async def make() -> str:
         runs.append(1)
         return "x" * 400_000
 
     payloads.put_faults = [throttled("put_object")] * 3
-    assert await rig.run(make) == DONE
+    assert await harness.run(make) == DONE
     assert runs == [1]
-    assert rig.record().status is State.SUCCEEDED
+    assert harness.record().status is State.SUCCEEDED
 
 
 async def test_a_put_that_cannot_be_made_before_the_deadline_leaves_message_and_lease(
-    rig: Rig, payloads: FaultyPayloads
+    harness: EngineHarness, payloads: FaultyPayloads
 ) -> None:
-    @rig.task(name="make")
+    @harness.task(name="make")
     async def make() -> str:
         return "x" * 400_000
 
     payloads.put_faults = [throttled("put_object")] * 100
-    assert await rig.process(delivery(make), deadline=NOW + 20) == LOST
-    assert rig.record().status is State.RUNNING
-    assert rig.clock.time() <= NOW + 20
+    assert await harness.process(delivery(make), deadline=NOW + 20) == LOST
+    assert harness.record().status is State.RUNNING
+    assert harness.clock.time() <= NOW + 20
 
 
-async def test_a_put_that_is_refused_ends_the_task_with_reason_result(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="make")
+async def test_a_put_that_is_refused_ends_the_task_with_reason_result(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
+    @harness.task(name="make")
     async def make() -> str:
         return "x" * 400_000
 
     payloads.put_faults = [denied("put_object")]
-    outcome = await rig.run(make)
+    outcome = await harness.run(make)
     assert isinstance(outcome, DeadLetter)
-    assert outcome.reason == rig.record().reason == "result"
-    error = rig.record().error
+    assert outcome.reason == harness.record().reason == "result"
+    error = harness.record().error
     assert error is not None
     assert "could not be put into the bucket" in error.message
 
 
-async def test_a_zombie_does_not_overwrite_the_winner_s_result(rig: Rig, payloads: FaultyPayloads) -> None:
+async def test_a_zombie_does_not_overwrite_the_winner_s_result(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
     inner: list[Any] = []
 
-    @rig.task(name="make")
+    @harness.task(name="make")
     async def make() -> str:
         if not inner:
             inner.append("started")
-            rig.clock.travel(HOLD + 10)
-            inner.append(await rig.run(make))  # another worker takes it over and wins
+            harness.clock.travel(HOLD + 10)
+            inner.append(await harness.run(make))  # another worker takes it over and wins
             return "zombie" * 100_000
         return "winner" * 100_000
 
-    await rig.run(make)
+    await harness.run(make)
     assert inner == ["started", DONE]
-    record = await rig.app.results.aget("task-1")
+    record = await harness.app.results.aget("task-1")
     assert record is not None
     assert record.result == "winner" * 100_000
     assert len(payloads.stored()) == 2
@@ -685,18 +703,20 @@ def test_a_reader_without_a_bucket_is_told_to_set_one(app: TaskQ) -> None:
                 read()
 
 
-async def test_waiting_looks_again_at_a_result_that_cannot_be_read_now(rig: Rig, payloads: FaultyPayloads) -> None:
-    @rig.task(name="make")
+async def test_waiting_looks_again_at_a_result_that_cannot_be_read_now(
+    harness: EngineHarness, payloads: FaultyPayloads
+) -> None:
+    @harness.task(name="make")
     async def make() -> str:
         return "x" * 400_000
 
     handle = await make.with_options(id="task-1").aenqueue()
-    assert await rig.run(make) == DONE
+    assert await harness.run(make) == DONE
     payloads.get_faults = [throttled("get_object")]
     assert len(await handle.aresult(5)) == 400_000
 
     other = await make.with_options(id="task-2").aenqueue()
-    assert await rig.run(make, id="task-2") == DONE
+    assert await harness.run(make, id="task-2") == DONE
     payloads.gets, payloads.get_faults = 0, [throttled("get_object")]
     assert [len(one) for one in await await_all([handle, other], 5)] == [400_000, 400_000]
     assert payloads.gets == 3  # what was read is not read again
@@ -706,14 +726,14 @@ async def test_waiting_looks_again_at_a_result_that_cannot_be_read_now(rig: Rig,
 
 
 def test_a_lambda_function_runs_large_messages_and_returns_large_results(payloads: FaultyPayloads) -> None:
-    rig = Rig(payloads=payloads)
+    harness = EngineHarness(payloads=payloads)
 
-    @rig.task(name="echo")
+    @harness.task(name="echo")
     def echo(text: str) -> str:
         return text
 
     handle = echo.enqueue(BIG)
-    [stored_message] = rig.broker.messages("default")
+    [stored_message] = harness.broker.messages("default")
     record = {
         "messageId": "m-1",
         "receiptHandle": "r-1",
@@ -723,7 +743,7 @@ def test_a_lambda_function_runs_large_messages_and_returns_large_results(payload
         "eventSource": "aws:sqs",
         "eventSourceARN": "arn:aws:sqs:eu-west-1:1:shop-default",
     }
-    handler = rig.app.lambda_handler()
+    handler = harness.app.lambda_handler()
     lost = {**record, "messageId": "m-2", "body": Message("b", "echo", payload=KEY).encode()}
     assert handler({"Records": [record, lost]}) == {"batchItemFailures": [{"itemIdentifier": "m-2"}]}
     assert handle.result(1) == BIG

@@ -7,7 +7,6 @@ import json
 import logging
 
 import pytest
-from faults import FaultyResults, denied
 
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import ManualClock
@@ -16,6 +15,7 @@ from taskq_sls.core.queues import Queue
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.worker.poller import ClaimOutage, Poller
 from taskq_sls.worker.slots import Slots
+from tests.support.faulty_backends import FaultyResults, denied
 
 
 class SlowBroker(MemoryBroker):

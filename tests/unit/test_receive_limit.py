@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from graveyard import Graveyard
-from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, Queue, Retry, State, TaskFailed, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, Release, RetryIn
@@ -14,6 +12,8 @@ from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
 from taskq_sls.operations.dead_letters import list_dead_letters
 from taskq_sls.results.records import Claim, KeyLock
+from tests.support.dead_letter_app import DeadLetterApp
+from tests.support.engine_harness import NOW, EngineHarness, delivery
 
 HOUR = 3_600.0
 
@@ -74,8 +74,8 @@ class TestDeclarations:
             job.with_options(queue="narrow")
 
 
-class Narrow(Rig):
-    """A rig whose queue allows four receives."""
+class Narrow(EngineHarness):
+    """A harness whose queue allows four receives."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(queues=[Queue("default", max_receive_count=4)])
@@ -88,18 +88,18 @@ class Narrow(Rig):
 
 
 async def test_a_failure_at_the_last_receive_is_final_and_its_record_says_so() -> None:
-    rig = Narrow()
-    outcome = await rig.run(rig.job, receive_count=4)
+    harness = Narrow()
+    outcome = await harness.run(harness.job, receive_count=4)
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded, outcome.attempts) == ("receives", True, 1)
-    assert (rig.record().status, rig.record().reason) == (State.FAILED, "receives")
+    assert (harness.record().status, harness.record().reason) == (State.FAILED, "receives")
 
 
 @pytest.mark.parametrize("record", ["started", "queued"])
 async def test_a_message_that_is_early_at_its_last_receive_ends_its_task(record: str) -> None:
-    rig = Narrow(record=record)
-    handle = await rig.job.with_options(id="task-1").aenqueue()
-    outcome = await rig.run(rig.job, receive_count=4, not_before=NOW + 600)
+    harness = Narrow(record=record)
+    handle = await harness.job.with_options(id="task-1").aenqueue()
+    outcome = await harness.run(harness.job, receive_count=4, not_before=NOW + 600)
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded) == ("receives", True)
     with pytest.raises(TaskFailed, match=r"received 4 times.*early"):
@@ -107,66 +107,66 @@ async def test_a_message_that_is_early_at_its_last_receive_ends_its_task(record:
 
 
 async def test_a_retry_that_is_early_at_its_last_receive_ends_its_task() -> None:
-    rig = Narrow()
-    assert isinstance(await rig.run(rig.job, receive_count=3), RetryIn)
-    outcome = await rig.run(rig.job, receive_count=4)
+    harness = Narrow()
+    assert isinstance(await harness.run(harness.job, receive_count=3), RetryIn)
+    outcome = await harness.run(harness.job, receive_count=4)
     assert isinstance(outcome, DeadLetter)
-    assert (rig.record().status, rig.record().reason) == (State.FAILED, "receives")
+    assert (harness.record().status, harness.record().reason) == (State.FAILED, "receives")
 
 
 async def test_a_message_released_at_its_last_receive_ends_its_task() -> None:
-    rig = Narrow()
-    (await rig.executor()).threads.drain()
-    outcome = await rig.run(rig.job, receive_count=4)
+    harness = Narrow()
+    (await harness.executor()).threads.drain()
+    outcome = await harness.run(harness.job, receive_count=4)
     assert isinstance(outcome, DeadLetter)
-    assert (outcome.reason, rig.record().reason) == ("receives", "receives")
+    assert (outcome.reason, harness.record().reason) == ("receives", "receives")
 
 
 async def test_a_task_that_runs_elsewhere_is_not_ended_at_the_last_receive() -> None:
-    rig = Narrow()
-    await rig.results.claim(Claim("task-1", 0, "job", "default", "o", NOW, NOW + 60, 3, NOW + 20 * DAY, NOW))
-    assert isinstance(await rig.run(rig.job, receive_count=4), RetryIn)
-    assert rig.record().status is State.RUNNING
+    harness = Narrow()
+    await harness.results.claim(Claim("task-1", 0, "job", "default", "o", NOW, NOW + 60, 3, NOW + 20 * DAY, NOW))
+    assert isinstance(await harness.run(harness.job, receive_count=4), RetryIn)
+    assert harness.record().status is State.RUNNING
 
 
 async def test_without_the_table_the_last_receive_is_left_to_sqs() -> None:
-    rig = Narrow()
-    rig.results.fail("claim", times=2)
-    rig.results.fail("get", times=1)
-    assert isinstance(await rig.run(rig.job, receive_count=4), Release)
+    harness = Narrow()
+    harness.results.fail("claim", times=2)
+    harness.results.fail("get", times=1)
+    assert isinstance(await harness.run(harness.job, receive_count=4), Release)
 
 
 async def test_a_message_that_cannot_be_read_is_dead_lettered_before_sqs_moves_it() -> None:
-    rig = Narrow()
-    assert isinstance(await rig.process(delivery("{}", receive_count=3)), RetryIn)
-    outcome = await rig.process(delivery("{}", receive_count=4))
+    harness = Narrow()
+    assert isinstance(await harness.process(delivery("{}", receive_count=3)), RetryIn)
+    outcome = await harness.process(delivery("{}", receive_count=4))
     assert isinstance(outcome, DeadLetter)
     assert outcome.reason == "undecodable"
 
 
 async def test_a_task_that_ends_at_its_last_receive_is_done() -> None:
-    rig = Narrow()
+    harness = Narrow()
 
-    @rig.task(name="fine")
+    @harness.task(name="fine")
     def fine() -> None: ...
 
-    assert await rig.run(fine, receive_count=4) == Done()
+    assert await harness.run(fine, receive_count=4) == Done()
 
 
 def test_a_listing_ends_the_tasks_whose_messages_sqs_moved_and_frees_their_keys() -> None:
-    yard = Graveyard()
+    shop = DeadLetterApp()
     claim = Claim("a", 0, "shop:resize", "default", "o", NOW, NOW, 3, NOW + 20 * DAY, NOW, unique_key="k")
-    yard.do(yard.results.put_queued(claim))
-    yard.do(yard.results.lock_key(KeyLock("shop:resize", "k", "a", "default", NOW, NOW + DAY)))
-    yard.put("default-dlq", Message("a", "shop:resize", ["a.png"], enqueued_at=NOW, unique_key="k").encode())
-    yard.do(yard.results.put_queued(claim._replace(id="b", task="shop:crop", unique_key=None)))
-    yard.put("default-dlq", Message("b", "shop:resize", ["b.png"], enqueued_at=NOW).encode())
+    shop.do(shop.results.put_queued(claim))
+    shop.do(shop.results.lock_key(KeyLock("shop:resize", "k", "a", "default", NOW, NOW + DAY)))
+    shop.put("default-dlq", Message("a", "shop:resize", ["a.png"], enqueued_at=NOW, unique_key="k").encode())
+    shop.do(shop.results.put_queued(claim._replace(id="b", task="shop:crop", unique_key=None)))
+    shop.put("default-dlq", Message("b", "shop:resize", ["b.png"], enqueued_at=NOW).encode())
 
-    yard.do(list_dead_letters(yard.app, yard.services))
-    assert yard.record("a").status is State.QUEUED, "others only look"
-    yard.do(list_dead_letters(yard.app, yard.services, end_moved=True))
+    shop.do(list_dead_letters(shop.app, shop.services))
+    assert shop.record("a").status is State.QUEUED, "others only look"
+    shop.do(list_dead_letters(shop.app, shop.services, end_moved=True))
 
-    assert (yard.record("a").status, yard.record("a").reason) == (State.FAILED, "redriven")
+    assert (shop.record("a").status, shop.record("a").reason) == (State.FAILED, "redriven")
     mine = KeyLock("shop:resize", "k", "other", "default", NOW, NOW + DAY)
-    assert yard.do(yard.results.lock_key(mine)) == mine
-    assert yard.record("b").status is State.QUEUED, "its id belongs to another task"
+    assert shop.do(shop.results.lock_key(mine)) == mine
+    assert shop.record("b").status is State.QUEUED, "its id belongs to another task"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from faults import FaultyResults, denied, refused, throttled
-from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, MissingResource, Retry, State, TaskContext, TaskExpired, TaskFailed, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.testing import InMemory, in_memory
+from tests.support.engine_harness import NOW, EngineHarness, delivery
+from tests.support.faulty_backends import FaultyResults, denied, refused, throttled
 
 LEVELS = ("none", "finished", "started", "queued")
 
@@ -143,12 +143,12 @@ def test_the_level_of_a_task_wins_over_that_of_the_app() -> None:
 # -- without a claim ----------------------------------------------------------------------------------------------
 
 
-def counted(level: str, *ends: Any, **options: Any) -> tuple[Rig, Any, list[int]]:
-    rig = Rig(record=level, **options)
+def counted(level: str, *ends: Any, **options: Any) -> tuple[EngineHarness, Any, list[int]]:
+    harness = EngineHarness(record=level, **options)
     attempts: list[int] = []
     remaining = list(ends)
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job(ctx: TaskContext) -> str:
         attempts.append(ctx.attempt)
         end = remaining.pop(0) if remaining else "done"
@@ -156,23 +156,25 @@ def counted(level: str, *ends: Any, **options: Any) -> tuple[Rig, Any, list[int]
             raise end
         return str(end)
 
-    return rig, job, attempts
+    return harness, job, attempts
 
 
 async def test_at_finished_duplicates_run_again_and_the_last_write_wins() -> None:
-    rig, job, attempts = counted("finished", "first", "second")
-    assert await rig.run(job) == Done()
-    assert await rig.run(job) == Done()
+    harness, job, attempts = counted("finished", "first", "second")
+    assert await harness.run(job) == Done()
+    assert await harness.run(job) == Done()
     assert len(attempts) == 2
-    assert rig.record().result_json == '"second"'
+    assert harness.record().result_json == '"second"'
 
 
 @pytest.mark.parametrize("level", ["none", "finished"])
 async def test_attempts_are_bounded_by_the_receive_count(level: str) -> None:
-    rig, job, attempts = counted(level, *[ValueError("no")] * 3, retry=Retry(max_attempts=3, backoff=4, jitter="none"))
-    assert await rig.process(delivery(job, receive_count=1)) == RetryIn(4, "failed")
-    assert await rig.process(delivery(job, receive_count=2)) == RetryIn(8, "failed")
-    last = await rig.process(delivery(job, receive_count=3))
+    harness, job, attempts = counted(
+        level, *[ValueError("no")] * 3, retry=Retry(max_attempts=3, backoff=4, jitter="none")
+    )
+    assert await harness.process(delivery(job, receive_count=1)) == RetryIn(4, "failed")
+    assert await harness.process(delivery(job, receive_count=2)) == RetryIn(8, "failed")
+    last = await harness.process(delivery(job, receive_count=3))
     assert isinstance(last, DeadLetter)
     assert (last.reason, last.attempts, last.recorded) == ("exhausted", 3, level == "finished")
     assert attempts == [1, 2, 3]
@@ -180,41 +182,41 @@ async def test_attempts_are_bounded_by_the_receive_count(level: str) -> None:
 
 @pytest.mark.parametrize("level", ["none", "finished"])
 async def test_a_message_is_never_given_up_on_its_receive_count_alone(level: str) -> None:
-    rig, job, attempts = counted(level, retry=Retry(max_attempts=3))
-    assert await rig.process(delivery(job, receive_count=50)) == Done()
+    harness, job, attempts = counted(level, retry=Retry(max_attempts=3))
+    assert await harness.process(delivery(job, receive_count=50)) == Done()
     assert attempts == [50]
 
 
 async def test_at_finished_a_retry_is_not_written() -> None:
-    rig, job, _ = counted("finished", ValueError("no"))
-    assert isinstance(await rig.run(job), RetryIn)
-    assert rig.results.calls == []
+    harness, job, _ = counted("finished", ValueError("no"))
+    assert isinstance(await harness.run(job), RetryIn)
+    assert harness.results.calls == []
 
 
 async def test_at_finished_an_end_that_cannot_be_stored_leaves_the_message() -> None:
-    rig, job, _ = counted("finished")
-    rig.results.fail("put_finished", refused())
-    assert await rig.run(job) == Lost()
+    harness, job, _ = counted("finished")
+    harness.results.fail("put_finished", refused())
+    assert await harness.run(job) == Lost()
 
 
 async def test_at_finished_the_end_is_stored_over_faults_without_running_again() -> None:
-    rig, job, attempts = counted("finished")
-    rig.results.fail("put_finished", times=4)
-    assert await rig.run(job) == Done()
+    harness, job, attempts = counted("finished")
+    harness.results.fail("put_finished", times=4)
+    assert await harness.run(job) == Done()
     assert attempts == [1]
 
 
 @pytest.mark.parametrize("level", ["none", "finished"])
 async def test_a_task_too_old_at_its_first_receive_expires(level: str) -> None:
-    rig, job, attempts = counted(level)
-    rig.clock.travel(11)
-    assert await rig.process(delivery(job, expires_at=NOW + 10)) == Done()
-    assert await rig.process(delivery(job, id="other", expires_at=NOW + 10, receive_count=2)) == Done()
+    harness, job, attempts = counted(level)
+    harness.clock.travel(11)
+    assert await harness.process(delivery(job, expires_at=NOW + 10)) == Done()
+    assert await harness.process(delivery(job, id="other", expires_at=NOW + 10, receive_count=2)) == Done()
     assert attempts == [2]
     if level == "finished":
-        assert rig.record().status is State.EXPIRED
+        assert harness.record().status is State.EXPIRED
     else:
-        assert rig.found() is None
+        assert harness.found() is None
 
 
 @pytest.mark.parametrize("level", ["finished", "started", "queued"])
@@ -230,15 +232,15 @@ def test_an_expired_task_tells_its_handle(level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_arguments_that_do_not_fit_are_recorded_where_anything_is(level: str) -> None:
-    rig = Rig(record=level)
+    harness = EngineHarness(record=level)
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     def job(a: int) -> None: ...
 
-    outcome = await rig.process(delivery(job, "text", receive_count=10))
+    outcome = await harness.process(delivery(job, "text", receive_count=10))
     assert isinstance(outcome, DeadLetter)
     assert outcome.recorded == (level != "none")
-    record = rig.found()
+    record = harness.found()
     assert (record is None) == (level == "none")
     if record is not None:
         assert (record.status, record.reason) == (State.FAILED, "arguments")

@@ -7,7 +7,6 @@ import logging
 from typing import Any
 
 import pytest
-from rig import Rig
 
 from taskq_sls import ConfigError, TaskQ
 from taskq_sls.core.context import TaskContext
@@ -16,6 +15,7 @@ from taskq_sls.errors import AwsError
 from taskq_sls.results.workers import MemoryWorkers, RunningTask, WorkerReport
 from taskq_sls.worker import reporting
 from taskq_sls.worker.reporting import MAX_NAMED_BYTES, REPORT_INTERVAL_SECONDS, Reporter, oldest_tasks
+from tests.support.engine_harness import EngineHarness
 
 
 class Monotonic:
@@ -35,40 +35,40 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
     return time
 
 
-def rigged(*, record: str = "started") -> Rig:
-    rig = Rig()
+def rigged(*, record: str = "started") -> EngineHarness:
+    harness = EngineHarness()
 
-    @rig.task(name="shop:work", record=record)
+    @harness.task(name="shop:work", record=record)
     async def work() -> None: ...
 
-    return rig
+    return harness
 
 
-def reporter_of(rig: Rig, **options: Any) -> Reporter:
-    executor = asyncio.run(rig.executor())
-    return Reporter(rig.app.worker(**options), executor, rig.app.services.blocking(), lambda: False)
+def reporter_of(harness: EngineHarness, **options: Any) -> Reporter:
+    executor = asyncio.run(harness.executor())
+    return Reporter(harness.app.worker(**options), executor, harness.app.services.blocking(), lambda: False)
 
 
-def reports(rig: Rig) -> list[WorkerReport]:
-    return drive(rig.results.workers.alive("shop", now=rig.clock.time()))
+def reports(harness: EngineHarness) -> list[WorkerReport]:
+    return drive(harness.results.workers.alive("shop", now=harness.clock.time()))
 
 
 def test_a_worker_says_who_it_is_and_what_it_does(time: Monotonic) -> None:
-    rig = rigged()
+    harness = rigged()
 
-    reporter_of(rig, concurrency=7).report_if_due()
+    reporter_of(harness, concurrency=7).report_if_due()
 
-    (one,) = reports(rig)
+    (one,) = reports(harness)
     assert (one.concurrency, one.queues, one.running, one.stopping) == (7, ("default",), 0, False)
     assert one.host
     assert one.pid
     assert one.version
-    assert one.started_at == rig.clock.time()
+    assert one.started_at == harness.clock.time()
 
 
 def test_it_reports_once_a_minute_and_no_more(time: Monotonic, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = rigged()
-    reporter = reporter_of(rig)
+    harness = rigged()
+    reporter = reporter_of(harness)
     beats: list[float] = []
     beat = MemoryWorkers.beat
 
@@ -85,40 +85,40 @@ def test_it_reports_once_a_minute_and_no_more(time: Monotonic, monkeypatch: pyte
 
 
 def test_it_is_gone_after_a_clean_stop(time: Monotonic) -> None:
-    rig = rigged()
-    reporter = reporter_of(rig)
+    harness = rigged()
+    reporter = reporter_of(harness)
     reporter.report_if_due()
 
     reporter.unregister()
 
-    assert reports(rig) == []
+    assert reports(harness) == []
 
 
 @pytest.mark.parametrize("options", [{"report": False}, {}])
 def test_it_can_be_switched_off_for_a_worker_or_for_the_app(time: Monotonic, options: dict[str, Any]) -> None:
-    rig = rigged()
-    rig.app.report = bool(options)
-    reporter = reporter_of(rig, **options)
+    harness = rigged()
+    harness.app.report = bool(options)
+    reporter = reporter_of(harness, **options)
 
     reporter.report_if_due()
     reporter.unregister()
 
-    assert reports(rig) == []
+    assert reports(harness) == []
 
 
 def test_an_app_that_records_nothing_is_not_asked_for_a_table(time: Monotonic) -> None:
-    rig = rigged(record="none")
+    harness = rigged(record="none")
 
-    reporter_of(rig).report_if_due()
+    reporter_of(harness).report_if_due()
 
-    assert reports(rig) == []
+    assert reports(harness) == []
 
 
 def test_a_fault_is_logged_once_and_the_next_minute_tries_again(
     time: Monotonic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig = rigged()
-    reporter = reporter_of(rig)
+    harness = rigged()
+    reporter = reporter_of(harness)
     beat = MemoryWorkers.beat
 
     async def denied(self: MemoryWorkers, report: WorkerReport) -> None:
@@ -135,7 +135,7 @@ def test_a_fault_is_logged_once_and_the_next_minute_tries_again(
 
     monkeypatch.setattr(MemoryWorkers, "beat", beat)
     reporter.report_if_due()
-    assert len(reports(rig)) == 1
+    assert len(reports(harness)) == 1
 
 
 def test_the_first_tasks_are_named_as_long_as_the_item_stays_small() -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import Rig, delivery, until
 
 from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Release, RetryIn
@@ -25,6 +24,7 @@ from taskq_sls.engine.processes import process as process_module
 from taskq_sls.testing import in_memory
 from tests.support import logging_functions
 from tests.support import process_functions as functions
+from tests.support.engine_harness import EngineHarness, delivery, until
 
 ONCE = Retry(max_attempts=1)
 PLAIN = Retry(max_attempts=2, backoff=9, jitter="none")
@@ -33,37 +33,37 @@ SHORT = 1.0
 
 
 @pytest.fixture
-async def make_rig() -> AsyncIterator[Callable[..., Rig]]:
+async def make_rig() -> AsyncIterator[Callable[..., EngineHarness]]:
     """Rigs whose children are ended; none may be left."""
-    made: list[Rig] = []
+    made: list[EngineHarness] = []
 
-    def make(**options: Any) -> Rig:
-        made.append(Rig(**options))
+    def make(**options: Any) -> EngineHarness:
+        made.append(EngineHarness(**options))
         return made[-1]
 
     yield make
-    for rig in made:
-        assert rig.app.children is None or not rig.app.children._busy
-        if rig.app.children is not None:
-            rig.app.children.close()
+    for harness in made:
+        assert harness.app.children is None or not harness.app.children._busy
+        if harness.app.children is not None:
+            harness.app.children.close()
 
 
 @pytest.fixture
-def rig(make_rig: Callable[..., Rig]) -> Rig:
+def harness(make_rig: Callable[..., EngineHarness]) -> EngineHarness:
     return make_rig()
 
 
-def in_process(rig: Rig, function: Any, **options: Any) -> Any:
-    return rig.task(run_in="process", **options)(function)
+def in_process(harness: EngineHarness, function: Any, **options: Any) -> Any:
+    return harness.task(run_in="process", **options)(function)
 
 
-async def result_of(rig: Rig, task: Any, *args: Any, id: str = "task-1") -> Any:
-    assert await rig.process(delivery(task, *args, id=id)) == DONE
-    return json.loads(rig.record(id).result_json or "null")
+async def result_of(harness: EngineHarness, task: Any, *args: Any, id: str = "task-1") -> Any:
+    assert await harness.process(delivery(task, *args, id=id)) == DONE
+    return json.loads(harness.record(id).result_json or "null")
 
 
-async def error_of(rig: Rig, task: Any, *args: Any, id: str = "task-1") -> Any:
-    outcome = await rig.process(delivery(task, *args, id=id))
+async def error_of(harness: EngineHarness, task: Any, *args: Any, id: str = "task-1") -> Any:
+    outcome = await harness.process(delivery(task, *args, id=id))
     assert isinstance(outcome, DeadLetter)
     return outcome.error
 
@@ -77,68 +77,74 @@ def exists(process: int) -> bool:
 # -- where it runs ----------------------------------------------------------------------------------------------
 
 
-async def test_a_task_runs_in_a_child_that_is_kept_for_the_next_one(rig: Rig) -> None:
-    task = in_process(rig, functions.process_id)
-    first = await result_of(rig, task, id="a")
+async def test_a_task_runs_in_a_child_that_is_kept_for_the_next_one(harness: EngineHarness) -> None:
+    task = in_process(harness, functions.process_id)
+    first = await result_of(harness, task, id="a")
     assert first != os.getpid()
-    assert await result_of(rig, task, id="b") == first
+    assert await result_of(harness, task, id="b") == first
 
 
-async def test_tasks_at_the_same_time_have_a_child_each(rig: Rig, tmp_path: Path) -> None:
-    task = in_process(rig, functions.hold)
+async def test_tasks_at_the_same_time_have_a_child_each(harness: EngineHarness, tmp_path: Path) -> None:
+    task = in_process(harness, functions.hold)
     go = tmp_path / "go"
     places = [tmp_path / name for name in "abc"]
-    running = [asyncio.create_task(rig.process(delivery(task, str(place), str(go), id=place.name))) for place in places]
+    running = [
+        asyncio.create_task(harness.process(delivery(task, str(place), str(go), id=place.name))) for place in places
+    ]
     await until(lambda: all(place.exists() for place in places))
     go.touch()
     assert await asyncio.gather(*running) == [DONE] * 3
     assert len({place.read_text() for place in places}) == 3
 
 
-async def test_no_more_children_run_than_there_may_be_threads(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
-    rig = make_rig()
-    rig.app.threads.limit = 1
-    task = in_process(rig, functions.hold)
+async def test_no_more_children_run_than_there_may_be_threads(
+    make_rig: Callable[..., EngineHarness], tmp_path: Path
+) -> None:
+    harness = make_rig()
+    harness.app.threads.limit = 1
+    task = in_process(harness, functions.hold)
     first, second, go = tmp_path / "a", tmp_path / "b", tmp_path / "go"
     running = [
-        asyncio.create_task(rig.process(delivery(task, str(place), str(go), id=place.name)))
+        asyncio.create_task(harness.process(delivery(task, str(place), str(go), id=place.name)))
         for place in (first, second)
     ]
     await until(first.exists)
-    assert rig.found("b") is None
+    assert harness.found("b") is None
     go.touch()
     assert await asyncio.gather(*running) == [DONE, DONE]
     assert first.read_text() == second.read_text()
 
 
-async def test_children_without_a_task_end_after_a_while(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = in_process(rig, functions.process_id)
-    child = await result_of(rig, task)
-    assert rig.app.children is not None
+async def test_children_without_a_task_end_after_a_while(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = in_process(harness, functions.process_id)
+    child = await result_of(harness, task)
+    assert harness.app.children is not None
     monkeypatch.setattr("taskq_sls.engine.processes.pool.IDLE_SECONDS", -1.0)
     assert exists(child)
-    rig.app.children._close_idle(asyncio.get_running_loop())
+    harness.app.children._close_idle(asyncio.get_running_loop())
     assert not exists(child)
 
 
-async def test_a_child_that_died_without_a_task_is_replaced_and_fails_nobody(rig: Rig) -> None:
-    task = in_process(rig, functions.process_id)
-    child = await result_of(rig, task, id="a")
+async def test_a_child_that_died_without_a_task_is_replaced_and_fails_nobody(harness: EngineHarness) -> None:
+    task = in_process(harness, functions.process_id)
+    child = await result_of(harness, task, id="a")
     os.kill(child, signal.SIGKILL)
     await until(lambda: not exists(child))
-    assert await result_of(rig, task, id="b") != child
+    assert await result_of(harness, task, id="b") != child
 
 
-async def test_arguments_and_results_travel_by_the_annotations(rig: Rig) -> None:
-    task = in_process(rig, functions.pass_on)
+async def test_arguments_and_results_travel_by_the_annotations(harness: EngineHarness) -> None:
+    task = in_process(harness, functions.pass_on)
     placed = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
     sent = task.plan.signature.encode((functions.Order(7, placed, {"gift"}),), {})[0]
-    await rig.process(delivery(task, *sent))
-    decoded = task.plan.signature.decode_result(rig.record().result_json)
+    await harness.process(delivery(task, *sent))
+    decoded = task.plan.signature.decode_result(harness.record().result_json)
     assert decoded == functions.Order(7, placed, {"gift", "seen"})
 
 
-async def test_arguments_and_results_may_be_larger_than_a_pipe(rig: Rig) -> None:
+async def test_arguments_and_results_may_be_larger_than_a_pipe(harness: EngineHarness) -> None:
     half = "x" * 1_000_000
     seen: list[int] = []
 
@@ -148,28 +154,28 @@ async def test_arguments_and_results_may_be_larger_than_a_pipe(rig: Rig) -> None
             seen.append(len(value))
             return "short"
 
-    task = in_process(rig, functions.size_of, middleware=[Shorten()])
-    assert await result_of(rig, task, half) == "short"
+    task = in_process(harness, functions.size_of, middleware=[Shorten()])
+    assert await result_of(harness, task, half) == "short"
     assert seen == [2_000_000]
 
 
-async def test_a_result_that_cannot_travel_is_not_tried_again(rig: Rig) -> None:
-    outcome = await rig.run(in_process(rig, functions.unfit))
+async def test_a_result_that_cannot_travel_is_not_tried_again(harness: EngineHarness) -> None:
+    outcome = await harness.run(in_process(harness, functions.unfit))
     assert isinstance(outcome, DeadLetter)
     assert outcome.reason == "result"
 
 
-async def test_decorators_below_and_above_count_as_in_a_thread(rig: Rig) -> None:
-    assert await result_of(rig, in_process(rig, functions.inside), 7, id="a") == ["around", 7]
+async def test_decorators_below_and_above_count_as_in_a_thread(harness: EngineHarness) -> None:
+    assert await result_of(harness, in_process(harness, functions.inside), 7, id="a") == ["around", 7]
     inner = functions.outside.__wrapped__  # type: ignore[attr-defined]  # made by functools.wraps
-    assert await result_of(rig, in_process(rig, inner), 7, id="b") == 7
+    assert await result_of(harness, in_process(harness, inner), 7, id="b") == 7
 
 
 # -- errors -----------------------------------------------------------------------------------------------------
 
 
-async def test_an_exception_arrives_with_its_type_message_and_traceback(rig: Rig) -> None:
-    error = await error_of(rig, in_process(rig, functions.fail_with, retry=ONCE), "own")
+async def test_an_exception_arrives_with_its_type_message_and_traceback(harness: EngineHarness) -> None:
+    error = await error_of(harness, in_process(harness, functions.fail_with, retry=ONCE), "own")
     assert (error.type, error.message) == ("tests.support.process_functions.OutOfStock", "no chair is left")
     assert "in fail_with" in error.traceback
     assert "child.py" not in error.traceback
@@ -188,15 +194,17 @@ async def test_an_exception_arrives_with_its_type_message_and_traceback(rig: Rig
         ("exit", {}, "not_retryable"),
     ],
 )
-async def test_retry_rules_decide_on_the_real_class(rig: Rig, kind: str, retry: dict[str, Any], expected: Any) -> None:
+async def test_retry_rules_decide_on_the_real_class(
+    harness: EngineHarness, kind: str, retry: dict[str, Any], expected: Any
+) -> None:
     rule = Retry(max_attempts=2, backoff=9, jitter="none", **retry)
     for number, run_in in enumerate(("process", "thread")):
-        task = rig.task(run_in=run_in, name=run_in, retry=rule)(functions.fail_with)
-        outcome = await rig.process(delivery(task, kind, id=f"task-{number}"))
+        task = harness.task(run_in=run_in, name=run_in, retry=rule)(functions.fail_with)
+        outcome = await harness.process(delivery(task, kind, id=f"task-{number}"))
         assert getattr(outcome, "reason", None) == expected if isinstance(expected, str) else outcome == expected
 
 
-async def test_a_hook_sees_the_real_exception_with_its_attributes(rig: Rig) -> None:
+async def test_a_hook_sees_the_real_exception_with_its_attributes(harness: EngineHarness) -> None:
     seen: list[BaseException] = []
 
     class Watch(Middleware):
@@ -207,9 +215,9 @@ async def test_a_hook_sees_the_real_exception_with_its_attributes(rig: Rig) -> N
                 seen.append(error)
                 raise
 
-    task = in_process(rig, functions.fail_with, middleware=[Watch()])
-    await rig.process(delivery(task, "own", id="a"))
-    await rig.process(delivery(task, "local", id="b"))
+    task = in_process(harness, functions.fail_with, middleware=[Watch()])
+    await harness.process(delivery(task, "own", id="a"))
+    await harness.process(delivery(task, "local", id="b"))
     own, local = seen
     assert type(own) is functions.OutOfStock
     assert own.item == "chair"
@@ -220,60 +228,60 @@ async def test_a_hook_sees_the_real_exception_with_its_attributes(rig: Rig) -> N
 
 
 @pytest.mark.parametrize(("how", "says"), [("exit", "exit status 3"), ("segfault", "signal SIGSEGV")])
-async def test_a_child_that_crashes_fails_its_attempt_alone(rig: Rig, how: str, says: str) -> None:
-    task = in_process(rig, functions.crash, retry=PLAIN)
-    assert await rig.process(delivery(task, how)) == RetryIn(9, "failed")
-    error = rig.record().error
+async def test_a_child_that_crashes_fails_its_attempt_alone(harness: EngineHarness, how: str, says: str) -> None:
+    task = in_process(harness, functions.crash, retry=PLAIN)
+    assert await harness.process(delivery(task, how)) == RetryIn(9, "failed")
+    error = harness.record().error
     assert error is not None
     assert error.type == "taskq_sls.errors.TaskCrashed"
     assert says in error.message
-    assert await result_of(rig, in_process(rig, functions.process_id), id="next")
+    assert await result_of(harness, in_process(harness, functions.process_id), id="next")
 
 
-async def test_a_crash_is_seen_although_a_fork_of_the_child_lives_on(rig: Rig, tmp_path: Path) -> None:
+async def test_a_crash_is_seen_although_a_fork_of_the_child_lives_on(harness: EngineHarness, tmp_path: Path) -> None:
     place = tmp_path / "fork"
-    task = in_process(rig, functions.crash_and_leave_a_fork, retry=ONCE)
+    task = in_process(harness, functions.crash_and_leave_a_fork, retry=ONCE)
     try:
         async with asyncio.timeout(20):
-            error = await error_of(rig, task, str(place))
+            error = await error_of(harness, task, str(place))
         assert "exit status 4" in error.message
     finally:
         os.kill(int(place.read_text()), signal.SIGKILL)
 
 
 async def test_a_function_that_is_not_there_in_a_fresh_interpreter_fails_with_the_reason(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(functions.process_id, "__qualname__", "sometimes")
-    error = await error_of(rig, in_process(rig, functions.process_id, retry=ONCE))
+    error = await error_of(harness, in_process(harness, functions.process_id, retry=ONCE))
     assert "process_functions:sometimes cannot be found in a fresh interpreter" in error.message
 
 
 # -- being stopped ----------------------------------------------------------------------------------------------
 
 
-async def test_a_time_limit_ends_a_function_that_waits_in_c_and_tells_where_it_was(rig: Rig) -> None:
-    await result_of(rig, in_process(rig, functions.process_id), id="warm")
-    error = await error_of(rig, in_process(rig, functions.sleep, timeout=1.5, retry=ONCE))
+async def test_a_time_limit_ends_a_function_that_waits_in_c_and_tells_where_it_was(harness: EngineHarness) -> None:
+    await result_of(harness, in_process(harness, functions.process_id), id="warm")
+    error = await error_of(harness, in_process(harness, functions.sleep, timeout=1.5, retry=ONCE))
     assert error.type == "taskq_sls.errors.TaskTimeout"
     assert "timeout of 1.5 s" in error.message
     assert "# where it was" in error.traceback
 
 
 async def test_a_time_limit_kills_a_function_that_ignores_everything(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_module, "KILL_SECONDS", 0.1)
-    task = in_process(rig, functions.deaf, timeout=SHORT, retry=ONCE)
-    error = await error_of(rig, task, str(tmp_path / "began"))
+    task = in_process(harness, functions.deaf, timeout=SHORT, retry=ONCE)
+    error = await error_of(harness, task, str(tmp_path / "began"))
     assert error.type == "taskq_sls.errors.TaskTimeout"
 
 
-async def test_what_a_task_has_started_ends_with_it(rig: Rig, tmp_path: Path) -> None:
+async def test_what_a_task_has_started_ends_with_it(harness: EngineHarness, tmp_path: Path) -> None:
     place = tmp_path / "child"
-    running = asyncio.create_task(rig.run(in_process(rig, functions.with_a_child), str(place)))
+    running = asyncio.create_task(harness.run(in_process(harness, functions.with_a_child), str(place)))
     await until(place.exists)
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "lease_lost")
     assert await running == LOST
     await until(lambda: not exists(int(place.read_text())))
@@ -284,16 +292,16 @@ async def test_what_a_task_has_started_ends_with_it(rig: Rig, tmp_path: Path) ->
     [("cancelled", DONE, State.CANCELLED), ("shutdown", Release(0), State.QUEUED), ("lease_lost", LOST, State.RUNNING)],
 )
 async def test_a_stopped_attempt_ends_as_its_reason_says_and_may_tidy_up(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, outcome: Any, state: State
+    harness: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, outcome: Any, state: State
 ) -> None:
     monkeypatch.setattr(process_module, "NOTICE_SECONDS", 0.01)
     place = tmp_path / "began"
-    running = asyncio.create_task(rig.run(in_process(rig, functions.tidy), str(place)))
+    running = asyncio.create_task(harness.run(in_process(harness, functions.tidy), str(place)))
     await until(place.exists)
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), reason)
     assert await running == outcome
-    assert rig.record().status is state
+    assert harness.record().status is state
     assert place.with_suffix(".tidy").exists()
     assert not exists(int(place.read_text()))
 
@@ -302,34 +310,34 @@ async def test_a_stopped_attempt_ends_as_its_reason_says_and_may_tidy_up(
     ("function", "state"), [(functions.polite, State.CANCELLED), (functions.stubborn, State.SUCCEEDED)]
 )
 async def test_a_cancelled_task_is_told_before_it_is_killed(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any, state: State
+    harness: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any, state: State
 ) -> None:
     monkeypatch.setattr(process_module, "NOTICE_SECONDS", 60.0)
     place = tmp_path / "began"
-    running = asyncio.create_task(rig.run(in_process(rig, function), str(place)))
+    running = asyncio.create_task(harness.run(in_process(harness, function), str(place)))
     await until(place.exists)
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await running == DONE
-    assert rig.record().status is state
+    assert harness.record().status is state
 
 
-async def test_a_child_that_was_asked_to_end_gets_no_further_task(rig: Rig, tmp_path: Path) -> None:
+async def test_a_child_that_was_asked_to_end_gets_no_further_task(harness: EngineHarness, tmp_path: Path) -> None:
     place = tmp_path / "began"
-    task = in_process(rig, functions.process_id)
-    child = await result_of(rig, task, id="before")
-    running = asyncio.create_task(rig.run(in_process(rig, functions.stubborn), str(place)))
+    task = in_process(harness, functions.process_id)
+    child = await result_of(harness, task, id="before")
+    running = asyncio.create_task(harness.run(in_process(harness, functions.stubborn), str(place)))
     await until(place.exists)
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     await running
     assert not exists(child)
-    assert await result_of(rig, task, id="after") != child
+    assert await result_of(harness, task, id="after") != child
 
 
-async def test_a_signal_that_does_not_come_from_the_worker_ends_no_task(rig: Rig, tmp_path: Path) -> None:
+async def test_a_signal_that_does_not_come_from_the_worker_ends_no_task(harness: EngineHarness, tmp_path: Path) -> None:
     place, go = tmp_path / "began", tmp_path / "go"
-    running = asyncio.create_task(rig.run(in_process(rig, functions.hold), str(place), str(go)))
+    running = asyncio.create_task(harness.run(in_process(harness, functions.hold), str(place), str(go)))
     await until(place.exists)
     os.kill(int(place.read_text()), signal.SIGTERM)
     go.touch()
@@ -337,16 +345,16 @@ async def test_a_signal_that_does_not_come_from_the_worker_ends_no_task(rig: Rig
 
 
 async def test_a_driver_that_ends_kills_what_still_runs(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_module, "KILL_SECONDS", 600)
     place = tmp_path / "began"
-    running = asyncio.create_task(rig.run(in_process(rig, functions.deaf), str(place)))
+    running = asyncio.create_task(harness.run(in_process(harness, functions.deaf), str(place)))
     await until(place.exists)
-    executor = await rig.executor()
-    assert rig.app.children is not None
+    executor = await harness.executor()
+    assert harness.app.children is not None
     executor.stop(next(iter(executor.running.values())), "lease_lost")
-    rig.app.children.kill()
+    harness.app.children.kill()
     async with asyncio.timeout(60):
         assert await running == LOST
 
@@ -354,41 +362,41 @@ async def test_a_driver_that_ends_kills_what_still_runs(
 # -- what it can know and say -----------------------------------------------------------------------------------
 
 
-async def test_the_context_is_the_same_as_in_a_thread(rig: Rig) -> None:
+async def test_the_context_is_the_same_as_in_a_thread(harness: EngineHarness) -> None:
     class Depth(Middleware):
         options = {"colour": str}
 
     found = []
     for run_in in ("process", "thread"):
-        task = rig.task(run_in=run_in, name="look", timeout=60, middleware=[Depth()], colour="red")(functions.look)
-        found.append(await result_of(rig, task, id=run_in))
-        rig.app.registry._tasks.clear()
+        task = harness.task(run_in=run_in, name="look", timeout=60, middleware=[Depth()], colour="red")(functions.look)
+        found.append(await result_of(harness, task, id=run_in))
+        harness.app.registry._tasks.clear()
     assert found[0][1:] == found[1][1:]
     assert found[0][0] == "process"
     assert found[0][-1] == {"colour": "red"}
 
 
-async def test_progress_is_told_while_the_task_runs(rig: Rig, tmp_path: Path) -> None:
+async def test_progress_is_told_while_the_task_runs(harness: EngineHarness, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    running = asyncio.create_task(rig.run(in_process(rig, functions.report), str(go)))
-    executor = await rig.executor()
+    running = asyncio.create_task(harness.run(in_process(harness, functions.report), str(go)))
+    executor = await harness.executor()
     await until(lambda: [attempt.execution.progress for attempt in executor.running.values()] == [(1, 2, "half")])
     go.touch()
     await running
-    assert rig.record().progress == (2, 2, None)
+    assert harness.record().progress == (2, 2, None)
 
 
-async def test_the_lifespans_state_is_refused_with_the_reason(rig: Rig) -> None:
-    error = await error_of(rig, in_process(rig, functions.read_state, retry=ONCE))
+async def test_the_lifespans_state_is_refused_with_the_reason(harness: EngineHarness) -> None:
+    error = await error_of(harness, in_process(harness, functions.read_state, retry=ONCE))
     assert error.type == "taskq_sls.errors.TaskQError"
     assert "stays in the worker's own process" in error.message
 
 
 async def test_log_records_go_to_the_parents_handlers_with_the_tasks_id(
-    rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    harness: EngineHarness, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO)
-    await rig.run(in_process(rig, functions.speak))
+    await harness.run(in_process(harness, functions.speak))
     [record] = [record for record in caplog.records if record.name == "shop.tasks"]
     assert record.getMessage() == "look at this"
     assert (record.levelname, record.size, record.task_id, record.attempt) == (  # type: ignore[attr-defined]  # extra
@@ -405,17 +413,17 @@ async def test_log_records_go_to_the_parents_handlers_with_the_tasks_id(
 
 
 async def test_a_module_that_sets_up_logging_has_its_records_written_once_by_the_parent(
-    rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    harness: EngineHarness, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO)
-    await rig.run(in_process(rig, logging_functions.speak))
+    await harness.run(in_process(harness, logging_functions.speak))
     said = [record.getMessage() for record in caplog.records if record.name.startswith("shop.")]
     assert said == ["look at this", "and at that"]
     assert "look at" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["async", "plain"])
-async def test_hooks_run_in_the_parent_around_it(rig: Rig, kind: str) -> None:
+async def test_hooks_run_in_the_parent_around_it(harness: EngineHarness, kind: str) -> None:
     seen: list[Any] = []
 
     class Async(Middleware):
@@ -428,8 +436,8 @@ async def test_hooks_run_in_the_parent_around_it(rig: Rig, kind: str) -> None:
             seen.append(os.getpid())
             return call_next(context)
 
-    task = in_process(rig, functions.process_id, timeout=60, middleware=[Async() if kind == "async" else Plain()])
-    assert await result_of(rig, task) != os.getpid()
+    task = in_process(harness, functions.process_id, timeout=60, middleware=[Async() if kind == "async" else Plain()])
+    assert await result_of(harness, task) != os.getpid()
     assert seen == [os.getpid()]
 
 
@@ -516,7 +524,7 @@ def test_a_hard_timeout_is_twice_the_timeout_unless_given() -> None:
 
 
 async def test_an_attempt_can_be_stuck_only_while_its_function_ignores_its_limit() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     seen: list[float | None] = []
 
     class Outside(Middleware):
@@ -524,7 +532,7 @@ async def test_an_attempt_can_be_stuck_only_while_its_function_ignores_its_limit
             await call_next(context)
             seen.append(context._execution.stuck_at)
 
-    @rig.task(timeout=0.05, hard_timeout=90.05, middleware=[Outside()])
+    @harness.task(timeout=0.05, hard_timeout=90.05, middleware=[Outside()])
     async def job(ctx: TaskContext) -> None:
         seen.append(ctx._execution.stuck_at)
         with contextlib.suppress(asyncio.CancelledError):
@@ -532,15 +540,15 @@ async def test_an_attempt_can_be_stuck_only_while_its_function_ignores_its_limit
         assert ctx._execution.stuck_at is not None
         seen.append(ctx._execution.stuck_at - asyncio.get_running_loop().time())
 
-    assert await rig.run(job) == DONE
+    assert await harness.run(job) == DONE
     assert seen == [None, pytest.approx(90, abs=10), None]
 
 
 async def test_an_attempt_is_not_stuck_because_another_task_blocked_the_loop() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     told_in_time: list[bool] = []
 
-    @rig.task(timeout=0.05, hard_timeout=1.05, retry=Retry(max_attempts=1))
+    @harness.task(timeout=0.05, hard_timeout=1.05, retry=Retry(max_attempts=1))
     async def job(ctx: TaskContext) -> None:
         try:
             await asyncio.sleep(60)
@@ -549,7 +557,7 @@ async def test_an_attempt_is_not_stuck_because_another_task_blocked_the_loop() -
             told_in_time.append(ctx._execution.stuck_at > asyncio.get_running_loop().time())
             raise
 
-    running = asyncio.create_task(rig.run(job))
+    running = asyncio.create_task(harness.run(job))
     await asyncio.sleep(0)
     time.sleep(1.2)  # noqa: ASYNC251  # another task that blocks the loop
     await running
@@ -578,9 +586,9 @@ def test_in_memory_it_runs_in_this_process_and_has_no_state_either(monkeypatch: 
 
 
 def test_in_lambda_it_runs_in_a_child_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig()
-    task = in_process(rig, functions.process_id)
-    handler = rig.app.lambda_handler()
+    harness = EngineHarness()
+    task = in_process(harness, functions.process_id)
+    handler = harness.app.lambda_handler()
     record = {
         "messageId": "m-1",
         "receiptHandle": "r",
@@ -590,7 +598,7 @@ def test_in_lambda_it_runs_in_a_child_too(monkeypatch: pytest.MonkeyPatch) -> No
         "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:shop-default",
     }
     assert handler({"Records": [record]}) == {"batchItemFailures": []}
-    child = json.loads(rig.record().result_json or "0")
+    child = json.loads(harness.record().result_json or "0")
     assert child != os.getpid()
     handler.close()
     assert not exists(child)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BeforeValidator
-from rig import Rig, delivery
 
 from taskq_sls import ArgumentsError, ConfigError, Retry, TaskQ, rate
 from taskq_sls.core import error_info as error_text
@@ -17,6 +16,7 @@ from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.safe_text import class_name, repr_of, text_of
 from taskq_sls.serialization import compile_signature
 from taskq_sls.testing import in_memory
+from tests.support.engine_harness import EngineHarness, delivery
 
 
 class Text(str):
@@ -144,15 +144,15 @@ def test_what_can_be_shown_is_shown() -> None:
 
 @pytest.mark.parametrize("error", HOSTILE, ids=lambda error: type(error).__name__)
 async def test_an_attempt_that_raises_one_fails_and_is_retried(error: BaseException) -> None:
-    rig = Rig(retry=Retry(max_attempts=2, backoff=0))
+    harness = EngineHarness(retry=Retry(max_attempts=2, backoff=0))
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None:
         raise error
 
-    assert isinstance(await rig.run(job), RetryIn)
-    rig.clock.travel(1)
-    assert isinstance(await rig.process(delivery(job, receive_count=2)), DeadLetter)
+    assert isinstance(await harness.run(job), RetryIn)
+    harness.clock.travel(1)
+    assert isinstance(await harness.process(delivery(job, receive_count=2)), DeadLetter)
 
 
 class Hostile:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from rig import NOW, Rig, delivery
 
 from taskq_sls import ConfigError, Queue, Retry, State, TaskFailed, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, RetryIn
@@ -17,6 +16,7 @@ from taskq_sls.results.records import CancelAnswer
 from taskq_sls.scheduler.firing import firing_id
 from taskq_sls.testing import in_memory
 from tests.support.api import Served, served
+from tests.support.engine_harness import NOW, EngineHarness, delivery
 
 EXPORT_ID = "export-2026-11-30"
 
@@ -105,48 +105,48 @@ def test_cancelling_the_second_task_leaves_the_first_alone() -> None:
 
 
 async def test_a_record_under_a_former_name_is_claimed_by_the_moved_task() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="old:job")
+    @harness.task(name="old:job")
     def old() -> None:
         raise OSError
 
-    assert isinstance(await rig.run(old), RetryIn)
-    rig.app.registry._tasks.clear()
+    assert isinstance(await harness.run(old), RetryIn)
+    harness.app.registry._tasks.clear()
 
-    @rig.task(name="new:job", aliases=["older:job", "old:job"])
+    @harness.task(name="new:job", aliases=["older:job", "old:job"])
     def new() -> str:
         return "moved"
 
-    rig.clock.travel(60)
-    assert await rig.process(delivery("old:job", receive_count=2)) == Done()
-    assert (rig.record().status, rig.record().attempt, rig.record().task) == (State.SUCCEEDED, 2, "old:job")
+    harness.clock.travel(60)
+    assert await harness.process(delivery("old:job", receive_count=2)) == Done()
+    assert (harness.record().status, harness.record().attempt, harness.record().task) == (State.SUCCEEDED, 2, "old:job")
 
 
 async def test_a_redrive_of_another_tasks_failure_is_not_opened_by_the_second_task() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="shop:second")
+    @harness.task(name="shop:second")
     def second() -> None: ...
 
-    await rig.process(delivery("shop:gone", receive_count=10))
-    assert (rig.record().status, rig.record().task) == (State.FAILED, "shop:gone")
-    outcome = await rig.run(second, run=1)
+    await harness.process(delivery("shop:gone", receive_count=10))
+    assert (harness.record().status, harness.record().task) == (State.FAILED, "shop:gone")
+    outcome = await harness.run(second, run=1)
     assert isinstance(outcome, DeadLetter)
-    assert (outcome.reason, outcome.recorded, rig.record().task) == ("id_taken", False, "shop:gone")
+    assert (outcome.reason, outcome.recorded, harness.record().task) == ("id_taken", False, "shop:gone")
 
 
 @pytest.mark.parametrize("recorded", [False, True])
 async def test_an_unknown_task_ends_where_its_handle_looks(recorded: bool) -> None:
-    rig = Rig()
-    handle = rig.app.ref("shop:exprot", record="queued" if recorded else "started").with_options(id="task-1")
+    harness = EngineHarness()
+    handle = harness.app.ref("shop:exprot", record="queued" if recorded else "started").with_options(id="task-1")
     sent = await handle.aenqueue()
 
-    @rig.task(name="shop:export")
+    @harness.task(name="shop:export")
     def export() -> None: ...
 
     for receive in range(1, 11):
-        outcome = await rig.process(delivery("shop:exprot", receive_count=receive))
+        outcome = await harness.process(delivery("shop:exprot", receive_count=receive))
 
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.recorded) == ("unknown_task", True)
@@ -158,31 +158,31 @@ async def test_an_unknown_task_ends_where_its_handle_looks(recorded: bool) -> No
 
 
 async def test_an_unknown_task_does_not_end_the_task_that_owns_its_id() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="shop:first")
+    @harness.task(name="shop:first")
     def first() -> None:
         raise OSError
 
-    await rig.run(first)
-    outcome = await rig.process(delivery("shop:forged", receive_count=10))
+    await harness.run(first)
+    outcome = await harness.process(delivery("shop:forged", receive_count=10))
     assert isinstance(outcome, DeadLetter)
-    assert (outcome.recorded, rig.record().status) == (False, State.RETRYING)
+    assert (outcome.recorded, harness.record().status) == (False, State.RETRYING)
 
 
 async def test_a_run_far_ahead_is_dead_lettered_and_later_redrives_still_run() -> None:
-    rig, ran = Rig(), []
+    harness, ran = EngineHarness(), []
 
-    @rig.task(name="shop:job")
+    @harness.task(name="shop:job")
     def job() -> None:
         ran.append(1)
 
-    await rig.process(delivery("shop:gone", receive_count=10))
-    rig.results._rows["task-1"].task = "shop:job"
-    forged = await rig.run(job, run=90_000)
+    await harness.process(delivery("shop:gone", receive_count=10))
+    harness.results._rows["task-1"].task = "shop:job"
+    forged = await harness.run(job, run=90_000)
     assert isinstance(forged, DeadLetter)
     assert (forged.reason, ran) == ("run_ahead", [])
-    assert await rig.run(job, run=1) == Done()
+    assert await harness.run(job, run=1) == Done()
     assert ran == [1]
 
 

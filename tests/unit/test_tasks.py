@@ -7,11 +7,11 @@ import functools
 from typing import Any
 
 import pytest
-from faults import FaultyBroker
 
 from taskq_sls import ArgumentsError, ConfigError, PayloadTooLarge, Queue, TaskContext, TaskQ
 from taskq_sls.core.message import decode
 from taskq_sls.testing import in_memory
+from tests.support.faulty_backends import FaultyBroker
 
 
 @pytest.fixture

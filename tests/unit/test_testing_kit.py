@@ -239,7 +239,7 @@ async def test_a_task_may_wait_for_another_with_a_timeout() -> None:
 
 
 def test_a_finish_that_has_to_wait_does_not_let_the_hold_pass() -> None:
-    from faults import FaultyResults
+    from tests.support.faulty_backends import FaultyResults
 
     app = shop()
 

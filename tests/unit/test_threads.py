@@ -12,11 +12,11 @@ import weakref
 from typing import Any
 
 import pytest
-from rig import until
 
 from taskq_sls.core import threads as threads_module
 from taskq_sls.core.interrupts import TaskInterrupted
 from taskq_sls.core.threads import ThreadPool, default_threads
+from tests.support.engine_harness import until
 
 
 def count(spins: int) -> int:

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from rig import Rig, delivery
 
 from taskq_sls import Middleware, Retry, State, TaskContext
 from taskq_sls.core.delivery import DeadLetter, Done, RetryIn
+from tests.support.engine_harness import EngineHarness, delivery
 
 SHORT = 0.05
 LONG_ENOUGH_TO_BEGIN = 1.0
@@ -26,45 +26,45 @@ def failed_by_time(outcome: Any, limit: float = SHORT) -> bool:
 
 
 async def test_an_async_task_is_cancelled_and_its_traceback_shows_where_it_was() -> None:
-    rig = Rig(retry=ONCE)
+    harness = EngineHarness(retry=ONCE)
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def job() -> None:
         await asyncio.sleep(60)  # where it was
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert failed_by_time(outcome)
     assert "# where it was" in outcome.error.traceback
 
 
 async def test_a_timeout_is_a_failed_attempt_like_any_other() -> None:
-    rig = Rig(retry=Retry(max_attempts=2, backoff=9, jitter="none"))
+    harness = EngineHarness(retry=Retry(max_attempts=2, backoff=9, jitter="none"))
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def job() -> None:
         await asyncio.sleep(60)
 
-    assert await rig.run(job) == RetryIn(9, "failed")
-    assert rig.record().status is State.RETRYING
+    assert await harness.run(job) == RetryIn(9, "failed")
+    assert harness.record().status is State.RETRYING
 
 
 async def test_a_sync_task_in_a_pure_python_loop_is_interrupted_and_its_traceback_shows_where_it_was() -> None:
-    rig = Rig(retry=ONCE)
+    harness = EngineHarness(retry=ONCE)
 
-    @rig.task(timeout=LONG_ENOUGH_TO_BEGIN)
+    @harness.task(timeout=LONG_ENOUGH_TO_BEGIN)
     def job() -> None:
         while True:
             pass  # where it was
 
-    outcome = await rig.run(job)
+    outcome = await harness.run(job)
     assert failed_by_time(outcome, LONG_ENOUGH_TO_BEGIN)
     assert "in job" in outcome.error.traceback
 
 
 async def test_a_sync_task_that_catches_exceptions_is_interrupted_all_the_same() -> None:
-    rig = Rig(retry=ONCE)
+    harness = EngineHarness(retry=ONCE)
 
-    @rig.task(timeout=LONG_ENOUGH_TO_BEGIN)
+    @harness.task(timeout=LONG_ENOUGH_TO_BEGIN)
     def job() -> None:
         while True:
             try:
@@ -73,38 +73,38 @@ async def test_a_sync_task_that_catches_exceptions_is_interrupted_all_the_same()
             except Exception:
                 continue
 
-    assert failed_by_time(await rig.run(job), LONG_ENOUGH_TO_BEGIN)
+    assert failed_by_time(await harness.run(job), LONG_ENOUGH_TO_BEGIN)
 
 
 async def test_a_task_within_its_limit_is_left_alone() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(timeout=60)
+    @harness.task(timeout=60)
     async def job() -> int:
         await asyncio.sleep(0)
         return 7
 
-    assert await rig.run(job) == Done()
+    assert await harness.run(job) == Done()
 
 
 async def test_a_result_that_comes_although_the_limit_struck_is_kept_sync() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     def job() -> int:
         time.sleep(4 * SHORT)  # in C: nothing can interrupt it
         return 7
 
     # Whether the interrupt strikes before the return is the interpreter's choice; the record tells which it was.
-    outcome = await rig.run(job)
-    state = rig.record().status
+    outcome = await harness.run(job)
+    state = harness.record().status
     assert (outcome == Done()) == (state is State.SUCCEEDED)
 
 
 async def test_a_result_that_comes_although_the_limit_struck_is_kept() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def job() -> int:
         try:
             await asyncio.sleep(60)
@@ -112,16 +112,16 @@ async def test_a_result_that_comes_although_the_limit_struck_is_kept() -> None:
             pass
         return 7
 
-    driver = asyncio.create_task(rig.run(job))
+    driver = asyncio.create_task(harness.run(job))
     assert await driver == Done()
     assert driver.cancelling() == 0
-    assert rig.record().result_json == "7"
+    assert harness.record().result_json == "7"
 
 
 async def test_a_task_that_swallows_its_cancellation_and_waits_on_may_end_by_itself() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def job() -> int:
         try:
             await asyncio.sleep(60)
@@ -129,17 +129,17 @@ async def test_a_task_that_swallows_its_cancellation_and_waits_on_may_end_by_its
             await asyncio.sleep(SHORT)
         return 7
 
-    assert await rig.run(job) == Done()
-    assert rig.record().result_json == "7"
+    assert await harness.run(job) == Done()
+    assert harness.record().result_json == "7"
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_an_own_error_in_place_of_the_cancellation_leaves_no_trace_for_the_next_attempt(kind: str) -> None:
-    rig = Rig(retry=ONCE)
+    harness = EngineHarness(retry=ONCE)
 
     if kind == "async":
 
-        @rig.task(timeout=SHORT)
+        @harness.task(timeout=SHORT)
         async def own_error() -> None:
             try:
                 await asyncio.sleep(60)
@@ -147,7 +147,7 @@ async def test_an_own_error_in_place_of_the_cancellation_leaves_no_trace_for_the
                 raise ValueError("mine") from None
     else:
 
-        @rig.task(timeout=LONG_ENOUGH_TO_BEGIN)
+        @harness.task(timeout=LONG_ENOUGH_TO_BEGIN)
         def own_error() -> None:
             try:
                 while True:
@@ -155,28 +155,28 @@ async def test_an_own_error_in_place_of_the_cancellation_leaves_no_trace_for_the
             except BaseException:
                 raise ValueError("mine") from None
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def slow() -> None:
         await asyncio.sleep(60)
 
     async def one_after_the_other() -> None:
-        first = await rig.process(delivery(own_error, id="a"))
+        first = await harness.process(delivery(own_error, id="a"))
         assert isinstance(first, DeadLetter)
         assert first.error is not None
         assert first.error.message == "mine"
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
-        assert failed_by_time(await rig.process(delivery(slow, id="b")))
+        assert failed_by_time(await harness.process(delivery(slow, id="b")))
 
     await asyncio.create_task(one_after_the_other())
 
 
 async def test_a_shutdown_after_the_limit_struck_is_a_shutdown() -> None:
-    rig = Rig()
+    harness = EngineHarness()
     struck = asyncio.Event()
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def job() -> None:
         try:
             await asyncio.sleep(60)
@@ -184,19 +184,19 @@ async def test_a_shutdown_after_the_limit_struck_is_a_shutdown() -> None:
             struck.set()
             await asyncio.sleep(60)
 
-    driver = asyncio.create_task(rig.run(job))
+    driver = asyncio.create_task(harness.run(job))
     await struck.wait()
-    executor = await rig.executor()
+    executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "shutdown")
     await driver
-    assert rig.record().status is State.QUEUED
+    assert harness.record().status is State.QUEUED
     assert driver.cancelling() == 0
 
 
 async def test_timeouts_and_groups_inside_the_task_keep_working() -> None:
-    rig = Rig(retry=ONCE)
+    harness = EngineHarness(retry=ONCE)
 
-    @rig.task(timeout=60)
+    @harness.task(timeout=60)
     async def inner_timeout() -> str:
         try:
             async with asyncio.timeout(0.01):
@@ -205,14 +205,14 @@ async def test_timeouts_and_groups_inside_the_task_keep_working() -> None:
             return "inner"
         return "none"
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def outer_timeout() -> None:
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             group.create_task(asyncio.sleep(60))
 
-    assert await rig.process(delivery(inner_timeout, id="a")) == Done()
-    assert rig.record("a").result_json == '"inner"'
-    assert failed_by_time(await rig.process(delivery(outer_timeout, id="b")))
+    assert await harness.process(delivery(inner_timeout, id="a")) == Done()
+    assert harness.record("a").result_json == '"inner"'
+    assert failed_by_time(await harness.process(delivery(outer_timeout, id="b")))
 
 
 async def test_hooks_outside_of_the_limit_see_the_timeout() -> None:
@@ -226,14 +226,14 @@ async def test_hooks_outside_of_the_limit_see_the_timeout() -> None:
                 seen.append(type(error).__name__)
                 raise
 
-    rig = Rig(middleware=[Watch()], retry=ONCE)
+    harness = EngineHarness(middleware=[Watch()], retry=ONCE)
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     def job() -> None:
         while True:
             pass
 
-    assert failed_by_time(await rig.run(job))
+    assert failed_by_time(await harness.run(job))
     assert seen == ["TaskTimeout"]
 
 
@@ -242,10 +242,10 @@ async def test_a_plain_hook_around_a_slow_async_task_sees_the_timeout_too() -> N
         def execute(self, context: TaskContext, call_next: Any) -> Any:
             return call_next(context)
 
-    rig = Rig(middleware=[Passing()], retry=ONCE)
+    harness = EngineHarness(middleware=[Passing()], retry=ONCE)
 
-    @rig.task(timeout=SHORT)
+    @harness.task(timeout=SHORT)
     async def job() -> None:
         await asyncio.sleep(60)
 
-    assert failed_by_time(await rig.run(job))
+    assert failed_by_time(await harness.run(job))

@@ -9,8 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from faults import FaultyBroker, FaultyResults, denied, refused, throttled
-from rig import NOW, Rig, delivery
 
 from taskq_sls import (
     ConfigError,
@@ -33,6 +31,8 @@ from taskq_sls.core.message import Message, dead_letter_body, decode
 from taskq_sls.results.base import RESEND_AFTER_SECONDS
 from taskq_sls.results.records import AttemptEnd, Claim, Fence, KeyLock
 from taskq_sls.testing import InMemory, in_memory
+from tests.support.engine_harness import NOW, EngineHarness, delivery
+from tests.support.faulty_backends import FaultyBroker, FaultyResults, denied, refused, throttled
 
 REFUSED = EntryError("Nope", "not today")
 AMBIGUOUS = EntryError("ReadTimeoutError", "silence", transient=True, ambiguous=True)
@@ -415,74 +415,74 @@ def test_a_cancel_by_somebody_without_the_key_frees_it_when_the_message_comes(sh
 
 
 async def test_a_running_task_that_is_cancelled_frees_its_key() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None:
-        executor = await rig.executor()
+        executor = await harness.executor()
         [attempt] = executor.running.values()
         executor.stop(attempt, "cancelled")
         await asyncio.sleep(60)
 
-    drive(rig.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
-    assert await rig.run(job, unique_key="k") == Done()
-    assert rig.record().status is State.CANCELLED
-    assert rig.results._keys == {}
+    drive(harness.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
+    assert await harness.run(job, unique_key="k") == Done()
+    assert harness.record().status is State.CANCELLED
+    assert harness.results._keys == {}
 
 
 async def test_an_abandoned_task_that_is_closed_frees_its_key() -> None:
-    rig = Rig(retry=Retry(max_attempts=1))
+    harness = EngineHarness(retry=Retry(max_attempts=1))
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None: ...
 
-    drive(rig.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
-    drive(rig.results.claim(Claim("task-1", 0, "job", "default", "gone", NOW, NOW + 60, 1, NOW + 20 * DAY, NOW)))
-    assert isinstance(await rig.run(job, unique_key="k"), RetryIn)
-    assert len(rig.results._keys) == 1
-    rig.clock.travel(65)
-    assert isinstance(await rig.run(job, unique_key="k"), DeadLetter)
-    assert rig.results._keys == {}
+    drive(harness.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
+    drive(harness.results.claim(Claim("task-1", 0, "job", "default", "gone", NOW, NOW + 60, 1, NOW + 20 * DAY, NOW)))
+    assert isinstance(await harness.run(job, unique_key="k"), RetryIn)
+    assert len(harness.results._keys) == 1
+    harness.clock.travel(65)
+    assert isinstance(await harness.run(job, unique_key="k"), DeadLetter)
+    assert harness.results._keys == {}
 
 
 async def test_a_message_given_up_without_its_task_frees_its_key() -> None:
-    rig = Rig()
-    drive(rig.results.lock_key(KeyLock("gone", "k", "task-1", "default", NOW, NOW + DAY)))
-    assert isinstance(await rig.process(delivery("gone", unique_key="k")), RetryIn)
-    assert len(rig.results._keys) == 1
-    assert isinstance(await rig.process(delivery("gone", receive_count=10, unique_key="k")), DeadLetter)
-    assert rig.results._keys == {}
+    harness = EngineHarness()
+    drive(harness.results.lock_key(KeyLock("gone", "k", "task-1", "default", NOW, NOW + DAY)))
+    assert isinstance(await harness.process(delivery("gone", unique_key="k")), RetryIn)
+    assert len(harness.results._keys) == 1
+    assert isinstance(await harness.process(delivery("gone", receive_count=10, unique_key="k")), DeadLetter)
+    assert harness.results._keys == {}
 
 
 async def test_the_key_is_freed_after_the_end_is_written_and_not_when_it_is_not() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None: ...
 
-    drive(rig.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
-    rig.results.fail("finish", refused())
-    assert await rig.run(job, unique_key="k") == Lost()
-    assert len(rig.results._keys) == 1
-    rig.clock.travel(100)
-    rig.results.calls.clear()
-    assert await rig.run(job, unique_key="k") == Done()
-    assert rig.results.calls == ["claim", "finish", "free_key"]
+    drive(harness.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
+    harness.results.fail("finish", refused())
+    assert await harness.run(job, unique_key="k") == Lost()
+    assert len(harness.results._keys) == 1
+    harness.clock.travel(100)
+    harness.results.calls.clear()
+    assert await harness.run(job, unique_key="k") == Done()
+    assert harness.results.calls == ["claim", "finish", "free_key"]
 
 
 async def test_a_key_that_cannot_be_freed_does_not_keep_the_message(caplog: pytest.LogCaptureFixture) -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="job")
+    @harness.task(name="job")
     async def job() -> None: ...
 
-    drive(rig.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
-    rig.results.fail("free_key", throttled("delete_item"))
+    drive(harness.results.lock_key(KeyLock("job", "k", "task-1", "default", NOW, NOW + DAY)))
+    harness.results.fail("free_key", throttled("delete_item"))
     with caplog.at_level(logging.WARNING):
-        assert await rig.run(job, unique_key="k") == Done()
+        assert await harness.run(job, unique_key="k") == Done()
     assert "the unique key 'k' of task job task-1 could not be freed now" in caplog.text
-    assert await rig.run(job, unique_key="k") == Done()  # the duplicate finds the record ended, and frees its key
-    assert rig.results._keys == {}
+    assert await harness.run(job, unique_key="k") == Done()  # the duplicate finds the record ended, and frees its key
+    assert harness.results._keys == {}
 
 
 def test_a_message_under_a_former_name_frees_the_key_of_that_name(shop: Shop) -> None:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from graveyard import Graveyard
 
 from taskq_sls import ConfigError, TaskQ
 from taskq_sls.cli.arguments import refuse_masks
@@ -16,6 +15,7 @@ from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import list_dead_letters
 from taskq_sls.operations.presenters import shown_dead_letter, shown_record
 from taskq_sls.results.records import TaskRecord
+from tests.support.dead_letter_app import DeadLetterApp
 
 REAL = {
     "args": ["a.png", "hunter2", "hunter3"],
@@ -90,9 +90,9 @@ def test_a_record_is_shown_without_hidden_labels_and_fields_of_its_result() -> N
 
 
 def test_a_dead_letter_is_shown_without_what_is_hidden_and_without_its_body() -> None:
-    yard = Graveyard()
-    yard.die("a", "a.png", 7)
-    (one,) = yard.do(list_dead_letters(yard.app, yard.services)).dead_letters
+    shop = DeadLetterApp()
+    shop.die("a", "a.png", 7)
+    (one,) = shop.do(list_dead_letters(shop.app, shop.services)).dead_letters
     plain, veiling = TaskQ("shop"), TaskQ("shop", redact=["width"])
 
     shown = shown_dead_letter(veiling, one, secrets=False)

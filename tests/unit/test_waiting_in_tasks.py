@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from rig import Rig, delivery, until
 
 from taskq_sls import (
     Queue,
@@ -35,6 +34,7 @@ from taskq_sls.testing import in_memory
 from taskq_sls.worker import Worker
 from taskq_sls.worker import attempt_watches as saturation
 from tests.support import process_functions as functions
+from tests.support.engine_harness import EngineHarness, delivery, until
 
 
 def failure(reason: str = "exhausted") -> TaskFailed:
@@ -87,8 +87,8 @@ async def test_waiting_inside_an_async_task_raises_at_once(wait: Callable[[Any],
 
 
 async def test_threads_and_tasks_that_inherit_the_context_of_a_task_are_inside_it() -> None:
-    rig = Rig()
-    handle: TaskHandle[None] = TaskHandle(rig.app._runtime, "7", "child", "default", "started", None)
+    harness = EngineHarness()
+    handle: TaskHandle[None] = TaskHandle(harness.app._runtime, "7", "child", "default", "started", None)
     refused: list[WaitInTask] = []
 
     def wait() -> None:
@@ -101,46 +101,46 @@ async def test_threads_and_tasks_that_inherit_the_context_of_a_task_are_inside_i
             await handle.aresult()
         refused.append(raised.value)
 
-    @rig.task(name="mother")
+    @harness.task(name="mother")
     async def mother() -> None:
         await asyncio.to_thread(wait)
         await asyncio.create_task(await_it())
 
-    await rig.run(mother)
+    await harness.run(mother)
     assert len(refused) == 2
-    assert rig.record().status is State.SUCCEEDED
+    assert harness.record().status is State.SUCCEEDED
 
 
 async def test_a_task_in_a_child_process_is_refused_too() -> None:
-    rig = Rig(retry=Retry(max_attempts=1))
-    task = rig.task(run_in="process")(functions.wait_for_a_task)
+    harness = EngineHarness(retry=Retry(max_attempts=1))
+    task = harness.task(run_in="process")(functions.wait_for_a_task)
     try:
-        outcome = await rig.process(delivery(task))
+        outcome = await harness.process(delivery(task))
     finally:
-        assert rig.app.children is not None
-        rig.app.children.close()
+        assert harness.app.children is not None
+        harness.app.children.close()
     assert isinstance(outcome, DeadLetter)
     assert outcome.error is not None
     assert outcome.error.type == "taskq_sls.errors.WaitInTask"
 
 
 async def test_a_task_may_look_without_waiting_and_wait_where_it_says_so() -> None:
-    rig = Rig()
+    harness = EngineHarness()
 
-    @rig.task(name="child")
+    @harness.task(name="child")
     async def child() -> int:
         return 7
 
-    await rig.run(child, id="child-1")
-    handle: TaskHandle[int] = TaskHandle(rig.app._runtime, "child-1", "child", "default", "started", int)
+    await harness.run(child, id="child-1")
+    handle: TaskHandle[int] = TaskHandle(harness.app._runtime, "child-1", "child", "default", "started", int)
 
-    @rig.task(name="mother")
+    @harness.task(name="mother")
     async def mother() -> list[int]:
         first, second = await handle.aresult(timeout=0), await handle.aresult(allow_wait=True)
         return [first, second, *(await await_all([handle], allow_wait=True))]
 
-    await rig.run(mother)
-    assert rig.record().result_json == "[7,7,7]"
+    await harness.run(mother)
+    assert harness.record().result_json == "[7,7,7]"
 
 
 def test_outside_of_tasks_waiting_needs_no_permission() -> None:

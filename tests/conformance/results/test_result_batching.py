@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from interposed import Interposed
-from record_builders import NOW, a_claim, failed, succeeded
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.core.clock import ManualClock
@@ -17,6 +15,8 @@ from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.dynamodb.batching import BatchingDynamoResults
+from tests.support.interposed import Interposed
+from tests.support.record_builders import NOW, a_claim, failed, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,11 +1,11 @@
 """Claims: who may start an attempt."""
 
 import pytest
-from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import TAKEOVER_GRACE, AttemptEnd, Claimed, Refused
+from tests.support.record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from record_builders import NOW, a_claim
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.core.context import Progress
@@ -17,6 +16,7 @@ from taskq_sls.results.base import Query, ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import AttemptEnd, Claim, Claimed, Fence
+from tests.support.record_builders import NOW, a_claim
 
 IDS = ["a", "b"]
 LIFE = 400.0

@@ -5,8 +5,19 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from interposed import Interposed, interpose
-from record_builders import (
+
+from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.aws.codes import is_item_too_large
+from taskq_sls.core.context import Progress
+from taskq_sls.core.states import State
+from taskq_sls.errors import AwsError, ConfigError, MissingResource
+from taskq_sls.results.base import Query
+from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
+from taskq_sls.results.dynamodb.table import MAX_EMPTY_ANSWERS
+from taskq_sls.results.records import CancelAnswer, Claimed, Refused
+from tests.support.emulators import create_bare_table
+from tests.support.interposed import Interposed, interpose
+from tests.support.record_builders import (
     HOLD,
     NOW,
     TTL,
@@ -19,17 +30,6 @@ from record_builders import (
     start,
     succeeded,
 )
-
-from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.aws.codes import is_item_too_large
-from taskq_sls.core.context import Progress
-from taskq_sls.core.states import State
-from taskq_sls.errors import AwsError, ConfigError, MissingResource
-from taskq_sls.results.base import Query
-from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
-from taskq_sls.results.dynamodb.table import MAX_EMPTY_ANSWERS
-from taskq_sls.results.records import CancelAnswer, Claimed, Refused
-from tests.support.emulators import create_bare_table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

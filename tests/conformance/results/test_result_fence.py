@@ -1,7 +1,6 @@
 """What the holder of an attempt may do, and what it may not any more."""
 
 import pytest
-from record_builders import HOLD, NOW, TTL, a_claim, failed, retrying, run, start, succeeded
 
 from taskq_sls.core.context import Progress
 from taskq_sls.core.message import ErrorInfo
@@ -10,6 +9,7 @@ from taskq_sls.errors import PayloadTooLarge
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.limits import CUT, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, MAX_TRACEBACK_BYTES
 from taskq_sls.results.records import AttemptEnd, Claimed, Renewed, TaskRecord
+from tests.support.record_builders import HOLD, NOW, TTL, a_claim, failed, retrying, run, start, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

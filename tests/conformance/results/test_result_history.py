@@ -1,13 +1,13 @@
 """What a record tells of the call and of the attempts before the present one."""
 
 import pytest
-from record_builders import NOW, a_claim, failed, retrying, run, start, succeeded
 
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.limits import CUT, MAX_CALL_BYTES, MAX_PAST_ERROR_BYTES
 from taskq_sls.results.records import KEPT_ATTEMPTS, PastAttempt, TaskRecord
+from tests.support.record_builders import NOW, a_claim, failed, retrying, run, start, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,14 +1,14 @@
 """Unique keys: who may lock one, who may confirm it, and who may free it."""
 
 import pytest
-from interposed import interpose
-from record_builders import NOW, a_claim, normalise_numbers, start
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import MAX_CONFLICTS, DynamoResults
 from taskq_sls.results.records import KeyLock
+from tests.support.interposed import interpose
+from tests.support.record_builders import NOW, a_claim, normalise_numbers, start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

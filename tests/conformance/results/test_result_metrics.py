@@ -1,11 +1,11 @@
 """What all stores of counters do."""
 
 import pytest
-from record_builders import NOW
 
 from taskq_sls.metrics.counters import BUCKETS, HOUR, LIFETIME_SECONDS, MINUTE, CounterKey, Counters, MetricStore
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults
+from tests.support.record_builders import NOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

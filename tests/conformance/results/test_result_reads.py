@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from record_builders import NOW, TTL, a_claim, failed, retrying, run, start, succeeded
 
 from taskq_sls.core.states import State
 from taskq_sls.errors import ConfigError
 from taskq_sls.results.base import Page, Query, ResultBackend
+from tests.support.record_builders import NOW, TTL, a_claim, failed, retrying, run, start, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,11 +1,11 @@
 """Records written without a claim: queued, cancelled, expired, finished."""
 
 import pytest
-from record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import AttemptEnd, CancelAnswer, Claimed, Refused
+from tests.support.record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,12 +1,12 @@
 """What all stores of worker reports do, and how a task that nobody works on is ended."""
 
 import pytest
-from record_builders import HOLD, NOW, a_claim, failed, retrying, start
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import TAKEOVER_GRACE
 from taskq_sls.results.workers import ALIVE_SECONDS, LOST_SECONDS, RunningTask, WorkerReport, WorkerReports
+from tests.support.record_builders import HOLD, NOW, a_claim, failed, retrying, start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

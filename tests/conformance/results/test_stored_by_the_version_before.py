@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from record_builders import NOW, TTL, a_claim, retrying
 
 from taskq_sls.aws.blocking import BlockingAws
 from taskq_sls.brokers import dead_letters
@@ -26,6 +25,7 @@ from taskq_sls.results.records import Claimed, Fence, KeyLock, PastAttempt, Task
 from taskq_sls.results.workers import RunningTask, WorkerReport
 from taskq_sls.scheduler.firing import receive
 from taskq_sls.scheduler.last_firings_table import TableLastFirings
+from tests.support.record_builders import NOW, TTL, a_claim, retrying
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

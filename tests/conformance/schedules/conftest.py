@@ -9,7 +9,6 @@ import pytest_asyncio
 from moto import mock_aws
 from moto.core.utils import utcfromtimestamp
 from moto.server import ThreadedMotoServer
-from schedule_builders import ROLE
 
 from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.blocking import BlockingAws
@@ -25,6 +24,7 @@ from taskq_sls.scheduler.last_firings import LastFirings, MemoryLastFirings
 from taskq_sls.scheduler.last_firings_table import TableLastFirings
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.scheduler.store import ScheduleStore
+from tests.support.schedule_builders import ROLE
 
 QUEUES = (Queue("default"), Queue("slow"), Queue("ledger.fifo"))
 

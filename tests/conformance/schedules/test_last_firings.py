@@ -1,9 +1,9 @@
 """The behaviour that all stores of last firings share, in memory and in the table."""
 
 import pytest
-from schedule_builders import NOW
 
 from taskq_sls.scheduler.last_firings import LastFirings
+from tests.support.schedule_builders import NOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

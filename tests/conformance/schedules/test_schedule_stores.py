@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from schedule_builders import BODY, NOW, a_spec, all_pages, spec_in
 
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.errors import ConfigError, MissingResource, PayloadTooLarge
 from taskq_sls.scheduler.spec import MAX_INPUT_BYTES, normalize
 from taskq_sls.scheduler.store import ScheduleStore
+from tests.support.schedule_builders import BODY, NOW, a_spec, all_pages, spec_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

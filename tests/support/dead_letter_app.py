@@ -47,7 +47,7 @@ class InterruptibleBroker(MemoryBroker):
         return found
 
 
-class Graveyard:
+class DeadLetterApp:
     """The app ``shop`` with the task ``resize``, over backends in memory and a clock that travels."""
 
     def __init__(self, *, record: str = "started") -> None:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from faults import FaultyBroker, FaultyResults
-
 from taskq_sls import TaskQ, TaskRecord
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import Delivery, Outcome
@@ -15,12 +13,13 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.message import Message
 from taskq_sls.core.queues import Queue
 from taskq_sls.engine.executor import Executor
+from tests.support.faulty_backends import FaultyBroker, FaultyResults
 
 NOW = 1_800_000_000.0
 HOLD = 60.0
 
 
-class Rig:
+class EngineHarness:
     """An app over faulty backends and a clock that travels, and its executor."""
 
     def __init__(self, **options: Any) -> None:

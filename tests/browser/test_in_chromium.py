@@ -49,7 +49,7 @@ def logged_in(page: Page, site: Site) -> None:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_can_be_read_by_assistive_technology_and_fits(browser: Browser, site: Site, look: str):
+def test_every_page_can_be_read_by_assistive_technology_and_fits(browser: Browser, site: Site, look: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     options: dict[str, Any] = LOOKS[look]
@@ -89,7 +89,7 @@ def problems(results: Any) -> list[str]:
     ]
 
 
-def test_the_keyboard_is_enough(tab: Tab):
+def test_the_keyboard_is_enough(tab: Tab) -> None:
     page = tab.open("tasks")
 
     page.keyboard.press("Tab")
@@ -104,7 +104,7 @@ def test_the_keyboard_is_enough(tab: Tab):
 # -- log in and out ---------------------------------------------------------------------------------------------
 
 
-def test_who_is_not_logged_in_comes_back_to_the_page_that_was_asked_for(context: BrowserContext, site: Site):
+def test_who_is_not_logged_in_comes_back_to_the_page_that_was_asked_for(context: BrowserContext, site: Site) -> None:
     page = context.new_page()
 
     page.goto(f"{site.address}/tasks?status=FAILED")
@@ -127,7 +127,7 @@ def test_who_is_not_logged_in_comes_back_to_the_page_that_was_asked_for(context:
 # -- tasks ------------------------------------------------------------------------------------------------------
 
 
-def test_tasks_are_filtered_found_by_id_and_paged(tab: Tab):
+def test_tasks_are_filtered_found_by_id_and_paged(tab: Tab) -> None:
     page = tab.open("tasks")
 
     page.get_by_label("Status").select_option("FAILED")
@@ -143,7 +143,7 @@ def test_tasks_are_filtered_found_by_id_and_paged(tab: Tab):
     page.get_by_role("heading", name="shop:anything", level=1).wait_for()
 
 
-def test_a_list_of_tasks_shows_what_changes_while_it_is_looked_at(tab: Tab):
+def test_a_list_of_tasks_shows_what_changes_while_it_is_looked_at(tab: Tab) -> None:
     page = tab.open("tasks")
     link = page.get_by_role("link", name="waiting", exact=True)
     link.focus()
@@ -157,7 +157,7 @@ def test_a_list_of_tasks_shows_what_changes_while_it_is_looked_at(tab: Tab):
     assert page.evaluate("document.activeElement.textContent") == "waiting", "the focus stays where it was"
 
 
-def test_looking_again_keeps_what_is_open_focused_and_scrolled(tab: Tab):
+def test_looking_again_keeps_what_is_open_focused_and_scrolled(tab: Tab) -> None:
     page = tab.open()
     figures = page.locator("summary").first
     figures.click()
@@ -180,7 +180,7 @@ def test_looking_again_keeps_what_is_open_focused_and_scrolled(tab: Tab):
     assert page.evaluate("scrollY") == before
 
 
-def test_text_that_is_being_marked_is_not_taken_away(tab: Tab):
+def test_text_that_is_being_marked_is_not_taken_away(tab: Tab) -> None:
     page = tab.open("tasks")
     page.evaluate("document.getElementById('live').dataset.every = 1")
     page.get_by_label("Update every").uncheck()
@@ -195,7 +195,7 @@ def test_text_that_is_being_marked_is_not_taken_away(tab: Tab):
     page.get_by_role("row").filter(has_text="waiting").get_by_text("SUCCEEDED").wait_for()
 
 
-def test_a_page_that_nobody_sees_does_not_ask(tab: Tab):
+def test_a_page_that_nobody_sees_does_not_ask(tab: Tab) -> None:
     page = tab.open("tasks")
     page.evaluate(
         "Object.defineProperty(document, 'hidden', {get: () => true});"
@@ -209,7 +209,7 @@ def test_a_page_that_nobody_sees_does_not_ask(tab: Tab):
     assert asked == []
 
 
-def test_what_a_task_was_given_stays_text(tab: Tab):
+def test_what_a_task_was_given_stays_text(tab: Tab) -> None:
     page = tab.page
 
     for path in PAGES.values():
@@ -217,7 +217,7 @@ def test_what_a_task_was_given_stays_text(tab: Tab):
         assert page.title() != "stolen"
 
 
-def test_a_task_is_cancelled_and_another_runs_again(tab: Tab):
+def test_a_task_is_cancelled_and_another_runs_again(tab: Tab) -> None:
     page = tab.open("task?id=waiting")
     page.get_by_role("button", name="Cancel").click()
     expect(page, "The task was cancelled and will not run again.")
@@ -230,7 +230,7 @@ def test_a_task_is_cancelled_and_another_runs_again(tab: Tab):
     tab.keep("task-run-again")
 
 
-def test_the_arguments_of_a_failed_task_are_shown_and_hide_secrets(tab: Tab):
+def test_the_arguments_of_a_failed_task_are_shown_and_hide_secrets(tab: Tab) -> None:
     page = tab.open("task?id=login-1")
 
     shown = page.get_by_role("region", name="Arguments").inner_text()
@@ -243,7 +243,7 @@ def test_the_arguments_of_a_failed_task_are_shown_and_hide_secrets(tab: Tab):
 # -- schedules --------------------------------------------------------------------------------------------------
 
 
-def test_a_schedule_is_paused_and_resumed(tab: Tab):
+def test_a_schedule_is_paused_and_resumed(tab: Tab) -> None:
     page = tab.open("schedules")
     assert page.get_by_role("img", name="runs in the next 24 hours").count() >= 1
 
@@ -256,7 +256,7 @@ def test_a_schedule_is_paused_and_resumed(tab: Tab):
 # -- dead letters -----------------------------------------------------------------------------------------------
 
 
-def test_dead_letters_are_chosen_sent_back_at_a_rate_and_deleted(tab: Tab):
+def test_dead_letters_are_chosen_sent_back_at_a_rate_and_deleted(tab: Tab) -> None:
     page = tab.open("dead-letters")
     page.get_by_role("link", name="exhausted").first.click()
     page.get_by_label("Select login-1").check()
@@ -274,7 +274,7 @@ def test_dead_letters_are_chosen_sent_back_at_a_rate_and_deleted(tab: Tab):
     expect(page, "1 deleted")
 
 
-def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped(tab: Tab):
+def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped(tab: Tab) -> None:
     for number in range(28):
         body = {"task": "shop:login", "args": ["mallory", "x"], "id": f"more-{number}"}
         assert tab.site.api.client.post("/v1/tasks", json=body).status_code == 202
@@ -296,7 +296,7 @@ def test_what_one_request_cannot_send_back_goes_on_by_itself_until_it_is_stopped
     expect(page, "30 in all")
 
 
-def test_the_arguments_of_a_dead_letter_are_edited(tab: Tab):
+def test_the_arguments_of_a_dead_letter_are_edited(tab: Tab) -> None:
     page = tab.open("dead-letters")
     page.get_by_role("link", name="login-2").click()
     page.locator("summary", has_text="Edit the arguments").click()

@@ -26,7 +26,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_the_function_answers_with_nothing_but_its_code_and_boto3(code: Path, sdk: Path):
+def test_the_function_answers_with_nothing_but_its_code_and_boto3(code: Path, sdk: Path) -> None:
     event = json.dumps(function_url("GET", "/v1/health", {}, {}, None))
     program = f"""
 import json, os
@@ -39,13 +39,13 @@ print(json.dumps(handler(json.loads({event!r}))))
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"status": "ok"})
 
 
-def test_it_holds_neither_commands_nor_a_web_server(code: Path):
+def test_it_holds_neither_commands_nor_a_web_server(code: Path) -> None:
     for name in ("cli", "worker", "offline", "template", "testing"):
         assert not (code / "taskq_sls" / name).exists()
     assert not (code / "uvicorn").exists()
 
 
-def test_its_packages_are_what_the_extra_needs_as_the_tests_run_with_it():
+def test_its_packages_are_what_the_extra_needs_as_the_tests_run_with_it() -> None:
     mine, others = pins(build_artifact.API_PACKAGES), pins(build_artifact.PACKAGES)
     extra = [Requirement(text).name for text in PROJECT["project"]["optional-dependencies"]["api"]]
 

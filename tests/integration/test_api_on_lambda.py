@@ -73,7 +73,7 @@ def asking(handler: ApiHandler, front: Front, headers: dict[str, str], **options
     return ask
 
 
-def test_a_task_goes_its_whole_way_behind_every_front(app: TaskQ, front: Front, ask: Ask):
+def test_a_task_goes_its_whole_way_behind_every_front(app: TaskQ, front: Front, ask: Ask) -> None:
     status, sent, headers = ask("POST", "/v1/tasks", {"task": "shop:resize", "args": ["ä.png"], "id": "order/4711"})
     id = sent["id"]
     assert (status, id.endswith("-order/4711")) == (202, True)
@@ -88,7 +88,7 @@ def test_a_task_goes_its_whole_way_behind_every_front(app: TaskQ, front: Front, 
     assert (status, task["status"], task["result"]) == (200, "SUCCEEDED", "ä.png@100")
 
 
-def test_filters_arrive_as_they_were_given_behind_every_front(ask: Ask):
+def test_filters_arrive_as_they_were_given_behind_every_front(ask: Ask) -> None:
     labels = {"tenant": "a b&c=d+e"}
     _, sent, _ = ask("POST", "/v1/tasks", {"task": "shop:resize", "args": ["a.png"], "id": "one", "labels": labels})
 
@@ -99,7 +99,7 @@ def test_filters_arrive_as_they_were_given_behind_every_front(ask: Ask):
     assert [one["id"] for one in page["tasks"]] == [sent["id"]]
 
 
-def test_problems_arrive_as_such_behind_every_front(app: TaskQ, front: Front, ask: Ask):
+def test_problems_arrive_as_such_behind_every_front(app: TaskQ, front: Front, ask: Ask) -> None:
     status, problem, headers = ask("GET", "/v1/tasks/unknown")
     assert (status, problem["type"]) == (404, "urn:taskq:problem:no-record")
     assert headers["content-type"] == "application/problem+json"
@@ -108,14 +108,14 @@ def test_problems_arrive_as_such_behind_every_front(app: TaskQ, front: Front, as
         assert asking(closed, front, {"Authorization": "Bearer tq_wrong"})("GET", "/v1/tasks")[0] == 401
 
 
-def test_several_requests_share_the_clients_of_their_container(ask: Ask):
+def test_several_requests_share_the_clients_of_their_container(ask: Ask) -> None:
     statuses = [ask("GET", "/v1/queues")[0] for _ in range(3)]
 
     assert statuses == [200, 200, 200]
 
 
 @pytest.mark.parametrize("name", [name for name in FRONTS if name != "load balancer"])
-def test_a_front_with_iam_tells_who_calls(app: TaskQ, name: str):
+def test_a_front_with_iam_tells_who_calls(app: TaskQ, name: str) -> None:
     with app.api_handler(auth="iam", iam_scopes=["read"]) as handler:
         signed = asking(handler, FRONTS[name], {"Authorization": "AWS4-HMAC-SHA256 Credential=x"}, iam=True)
         unsigned = asking(handler, FRONTS[name], {})
@@ -128,7 +128,7 @@ def test_a_front_with_iam_tells_who_calls(app: TaskQ, name: str):
         assert unsigned("GET", "/v1/health")[0] == 200
 
 
-def test_a_path_that_the_front_puts_before_all_others_is_left_out(app: TaskQ):
+def test_a_path_that_the_front_puts_before_all_others_is_left_out(app: TaskQ) -> None:
     with app.api_handler(auth="iam", base_path="/tasks-api") as handler:
         ask = asking(handler, FRONTS["HTTP API"], {}, iam=True)
 
@@ -138,7 +138,7 @@ def test_a_path_that_the_front_puts_before_all_others_is_left_out(app: TaskQ):
 @pytest.mark.parametrize(
     ("domain", "start"), [("a1b2c3.execute-api.eu-central-1.amazonaws.com", "/prod"), ("api.example.com", "")]
 )
-def test_the_stage_of_an_http_api_is_left_out(app: TaskQ, domain: str, start: str):
+def test_the_stage_of_an_http_api_is_left_out(app: TaskQ, domain: str, start: str) -> None:
     def staged(method: str, path: str, *arguments: Any, **options: Any) -> dict[str, Any]:
         event = FRONTS["HTTP API"](method, path, *arguments, **options)
         event["requestContext"] |= {"stage": "prod", "domainName": domain}
@@ -153,7 +153,7 @@ def test_the_stage_of_an_http_api_is_left_out(app: TaskQ, domain: str, start: st
         assert ask("GET", "/product/v1/tasks")[0] == 404
 
 
-def test_the_location_behind_a_rest_api_has_its_stage(app: TaskQ):
+def test_the_location_behind_a_rest_api_has_its_stage(app: TaskQ) -> None:
     with app.api_handler(auth="iam", base_path="tasks-api/") as handler:
         ask = asking(handler, FRONTS["REST API"], {}, iam=True)
         sent, headers = ask("POST", "/tasks-api/v1/tasks", {"task": "shop:resize", "args": ["a.png"]})[1:]
@@ -166,7 +166,7 @@ def test_the_location_behind_a_rest_api_has_its_stage(app: TaskQ):
     [{"host": "shop:door"}, {"host": "[::1]:80"}, {"x-forwarded-port": "many"}, {"body": "abcde"}],
     ids=["host", "address", "port", "body"],
 )
-def test_a_request_that_cannot_be_read_is_the_caller_s_fault(app: TaskQ, front: Front, change: dict[str, str]):
+def test_a_request_that_cannot_be_read_is_the_caller_s_fault(app: TaskQ, front: Front, change: dict[str, str]) -> None:
     event = front("POST", "/v1/tasks", {}, {}, "{}")
     for name, value in change.items():
         if name == "body":
@@ -183,7 +183,7 @@ def test_a_request_that_cannot_be_read_is_the_caller_s_fault(app: TaskQ, front: 
     assert answer["headers"]["x-content-type-options"] == "nosniff"
 
 
-def test_headers_of_a_load_balancer_that_gives_them_all_are_answered_likewise(app: TaskQ):
+def test_headers_of_a_load_balancer_that_gives_them_all_are_answered_likewise(app: TaskQ) -> None:
     event = FRONTS["load balancer"]("GET", "/v1/tasks", {}, {"host": "shop:door"}, None)
     event["multiValueHeaders"] = {name: [value] for name, value in event.pop("headers").items()}
     with app.api_handler(auth="iam") as handler:
@@ -195,7 +195,7 @@ def test_headers_of_a_load_balancer_that_gives_them_all_are_answered_likewise(ap
 @pytest.mark.parametrize(("name", "length"), [("function URL", 1_400_000), ("load balancer", 900_000)])
 def test_what_a_front_would_not_carry_is_answered_by_a_problem(
     app: TaskQ, token: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str, length: int
-):
+) -> None:
     # A quote is two bytes in the body, and four in what Lambda gives back.
     record = TaskRecord(
         "a", "shop:resize", "default", State.SUCCEEDED, result_json=json.dumps({"x": '"' * (length // 2)})
@@ -217,12 +217,12 @@ def test_what_a_front_would_not_carry_is_answered_by_a_problem(
 
 
 @pytest.mark.parametrize("event", [{"Records": []}, {}, None, {"requestContext": None}])
-def test_an_event_that_is_no_request_says_what_this_handler_takes(app: TaskQ, event: Any):
+def test_an_event_that_is_no_request_says_what_this_handler_takes(app: TaskQ, event: Any) -> None:
     with app.api_handler(auth="iam") as handler, pytest.raises(ConfigError, match="takes events of a Function URL"):
         handler(event, None)
 
 
-def test_clients_are_made_at_import_in_a_container(app: TaskQ, monkeypatch: pytest.MonkeyPatch):
+def test_clients_are_made_at_import_in_a_container(app: TaskQ, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "api")
 
     with app.api_handler(auth="iam") as handler:
@@ -231,7 +231,7 @@ def test_clients_are_made_at_import_in_a_container(app: TaskQ, monkeypatch: pyte
         assert asking(handler, FRONTS["function URL"], {}, iam=True)("GET", "/v1/tasks")[0] == 200
 
 
-def test_the_reference_app_has_a_handler(monkeypatch: pytest.MonkeyPatch):
+def test_the_reference_app_has_a_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
     import sys
 

@@ -58,7 +58,7 @@ def waiting(app: TaskQ, queue: str = "default") -> list[Message]:
 @pytest.mark.parametrize("bus", [None, "orders"])
 def test_what_the_rule_of_a_route_passes_on_becomes_its_task(
     bench: AwsBench, heard: Callable[..., list[dict[str, Any]]], bus: str | None
-):
+) -> None:
     @bench.app.on_event(
         source="shop.orders", detail_type={"prefix": "Order"}, bus=bus, detail={"total": [{"numeric": [">", 10]}]}
     )
@@ -88,7 +88,7 @@ EVENT: dict[str, Any] = {
 }
 
 
-async def test_an_event_that_comes_twice_is_one_task_that_runs_once(bench: AwsBench):
+async def test_an_event_that_comes_twice_is_one_task_that_runs_once(bench: AwsBench) -> None:
     ran: list[str] = []
 
     @bench.app.on_event(source="aws.s3", detail_type="Object Created", arguments={"key": "detail.object.key"})
@@ -110,7 +110,7 @@ async def test_an_event_that_comes_twice_is_one_task_that_runs_once(bench: AwsBe
     assert record.result == "a.png"
 
 
-def test_on_fifo_an_event_that_comes_twice_is_one_message(bench: AwsBench):
+def test_on_fifo_an_event_that_comes_twice_is_one_message(bench: AwsBench) -> None:
     @bench.app.on_event(source="aws.s3", queue="ledger.fifo", group="photos")
     @bench.app.task(name="store")
     def store(event: dict[str, Any]) -> None: ...
@@ -122,7 +122,7 @@ def test_on_fifo_an_event_that_comes_twice_is_one_message(bench: AwsBench):
     assert [message.id for message in waiting(bench.app, "ledger.fifo")] == [id]
 
 
-def test_two_tasks_of_one_event_go_in_one_request(bench: AwsBench):
+def test_two_tasks_of_one_event_go_in_one_request(bench: AwsBench) -> None:
     for name in ("store", "index"):
         bench.app.on_event(source="aws.s3")(bench.app.task(name=name)(lambda event: None))
     bench.wire.counts.clear()
@@ -132,7 +132,9 @@ def test_two_tasks_of_one_event_go_in_one_request(bench: AwsBench):
     assert bench.wire.counts["SendMessageBatch"] == 1
 
 
-def test_what_the_queue_does_not_accept_is_an_error_and_the_repeat_makes_the_same_task(make_aws_bench: MakeBench):
+def test_what_the_queue_does_not_accept_is_an_error_and_the_repeat_makes_the_same_task(
+    make_aws_bench: MakeBench,
+) -> None:
     bench = make_aws_bench(aws_options={"max_attempts": 1})
 
     @bench.app.on_event(source="aws.s3")

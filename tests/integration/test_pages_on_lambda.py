@@ -58,7 +58,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQ]:
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_pages_are_served_and_their_actions_carried_out_behind_every_front(app: TaskQ, front: str):
+def test_pages_are_served_and_their_actions_carried_out_behind_every_front(app: TaskQ, front: str) -> None:
     token, digest = new_token()
     with app.api_handler(auth="tokens", tokens={"ann": {"hash": digest, "scopes": list(SCOPES)}}) as handler:
         ask = asking(handler, FRONTS[front])

@@ -56,7 +56,7 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
-def test_the_demo_prints_every_result_and_leaves_no_process():
+def test_the_demo_prints_every_result_and_leaves_no_process() -> None:
     demo, mark = start("json", "email", "email.mime", "--processes", "1")
     with ended(demo):
         output, errors = demo.communicate(timeout=90)
@@ -72,7 +72,7 @@ def test_the_demo_prints_every_result_and_leaves_no_process():
     assert processes_with(mark) == []
 
 
-def test_a_failed_task_is_named_with_its_error_and_the_exit_status_is_1():
+def test_a_failed_task_is_named_with_its_error_and_the_exit_status_is_1() -> None:
     demo, mark = start("json", "no_such_package", "--processes", "1")
     with ended(demo):
         _, errors = demo.communicate(timeout=90)
@@ -84,7 +84,7 @@ def test_a_failed_task_is_named_with_its_error_and_the_exit_status_is_1():
     assert processes_with(mark) == []
 
 
-def test_variables_that_name_real_resources_do_not_lead_the_demo_there():
+def test_variables_that_name_real_resources_do_not_lead_the_demo_there() -> None:
     elsewhere = "http://127.0.0.1:9"
     demo, _ = start(
         "json",
@@ -103,7 +103,7 @@ def test_variables_that_name_real_resources_do_not_lead_the_demo_there():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_stops_its_worker_and_server(number: signal.Signals):
+def test_an_interrupted_demo_stops_its_worker_and_server(number: signal.Signals) -> None:
     demo, mark = start("--processes", "1")
     with ended(demo):
         assert demo.stdout is not None

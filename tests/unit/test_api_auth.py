@@ -47,30 +47,30 @@ def authenticator(now: list[float] | None = None, **options: Any) -> Authenticat
 # -- closed -----------------------------------------------------------------------------------------------------
 
 
-def test_without_authentication_there_is_no_api():
+def test_without_authentication_there_is_no_api() -> None:
     with pytest.raises(ConfigError, match=r"never open.*taskq api-token new.*TASKQ_API_AUTH=iam"):
         api_app().api()
 
 
-def test_tokens_that_were_asked_for_must_exist():
+def test_tokens_that_were_asked_for_must_exist() -> None:
     with pytest.raises(ConfigError, match="there is none"):
         api_app().api(auth="tokens")
 
 
-def test_a_way_to_authenticate_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_way_to_authenticate_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKQ_API_AUTH", "iam,none")
 
     with pytest.raises(ConfigError, match=r"'none'.*use iam, tokens, or both"):
         api_app().api()
 
 
-def test_the_environment_configures_it(monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_configures_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKQ_API_AUTH", "iam")
 
     assert authenticator().modes == {"iam"}
 
 
-def test_nothing_but_the_health_check_answers_strangers():
+def test_nothing_but_the_health_check_answers_strangers() -> None:
     with served() as api:
         schema = api.client.get("/v1/openapi.json").json()
         answers = {
@@ -84,7 +84,7 @@ def test_nothing_but_the_health_check_answers_strangers():
     assert set(answers.values()) == {401}, answers
 
 
-def test_every_route_names_the_scope_it_needs():
+def test_every_route_names_the_scope_it_needs() -> None:
     with served() as api:
         router = api.client.app
         without = [
@@ -117,7 +117,7 @@ def _routes(api: Any) -> list[Any]:
         ("sender", "POST", "/v1/schedules", 403),
     ],
 )
-def test_a_token_may_do_what_its_scopes_say(who: str, method: str, path: str, status: int):
+def test_a_token_may_do_what_its_scopes_say(who: str, method: str, path: str, status: int) -> None:
     with served() as api:
         answer = getattr(api, who).request(method, path, json={} if method == "POST" else None)
 
@@ -126,14 +126,14 @@ def test_a_token_may_do_what_its_scopes_say(who: str, method: str, path: str, st
         assert answer.json()["type"] == "urn:taskq:problem:missing-scope"
 
 
-def test_a_dependency_is_named_after_its_scope():
+def test_a_dependency_is_named_after_its_scope() -> None:
     assert needs("admin").__name__ == "needs_admin"
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------
 
 
-def test_several_tokens_are_valid_at_once_so_that_they_can_be_rotated():
+def test_several_tokens_are_valid_at_once_so_that_they_can_be_rotated() -> None:
     old, old_entry = entry(["read"])
     new, new_entry = entry(["read", "enqueue"])
     both = authenticator(tokens={"ci-old": old_entry, "ci-new": new_entry})
@@ -144,7 +144,7 @@ def test_several_tokens_are_valid_at_once_so_that_they_can_be_rotated():
     assert found[1].scopes == {"read", "enqueue"}
 
 
-def test_a_token_ends_at_its_time():
+def test_a_token_ends_at_its_time() -> None:
     now = [datetime(2026, 12, 31, 23, 59, tzinfo=UTC).timestamp()]
     token, expiring = entry(["read"], expires="2027-01-01T00:00:00Z")
     checked = authenticator(now, tokens={"ci": expiring})
@@ -156,7 +156,7 @@ def test_a_token_ends_at_its_time():
         checked.principal(given)
 
 
-def test_a_token_is_kept_as_its_hash_alone():
+def test_a_token_is_kept_as_its_hash_alone() -> None:
     token, configured = entry(["read"])
 
     assert token not in repr(configured) + repr(read_tokens({"ci": configured}))
@@ -177,7 +177,7 @@ def test_a_token_is_kept_as_its_hash_alone():
         ({"ci": {"hash": "sha256:" + "0" * 64, "scopes": ["read"], "expires": "2027-01-01"}}, "with its zone"),
     ],
 )
-def test_malformed_tokens_are_refused_at_the_start_without_being_repeated(given: Any, says: str):
+def test_malformed_tokens_are_refused_at_the_start_without_being_repeated(given: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as error:
         read_tokens(given)
 
@@ -185,7 +185,7 @@ def test_malformed_tokens_are_refused_at_the_start_without_being_repeated(given:
 
 
 @pytest.mark.parametrize("header", ["", "Basic YTpi", "Bearer", "Bearer   ", "tq_abc"])
-def test_what_is_no_bearer_token_is_no_credential(header: str):
+def test_what_is_no_bearer_token_is_no_credential(header: str) -> None:
     _token, configured = entry(["read"])
 
     with pytest.raises(ProblemError, match="a token is needed") as error:
@@ -197,7 +197,7 @@ def test_what_is_no_bearer_token_is_no_credential(header: str):
 # -- wrong tokens -----------------------------------------------------------------------------------------------
 
 
-def test_many_wrong_tokens_have_their_source_refused_for_a_while():
+def test_many_wrong_tokens_have_their_source_refused_for_a_while() -> None:
     now = [1_800_000_000.0]
     token, configured = entry(["read"])
     checked = authenticator(now, tokens={"ci": configured})
@@ -216,7 +216,7 @@ def test_many_wrong_tokens_have_their_source_refused_for_a_while():
     assert checked.principal(connection(good)).name == "ci"
 
 
-def test_an_ipv6_network_is_one_source():
+def test_an_ipv6_network_is_one_source() -> None:
     failures = LoginLimiter()
     for number in range(MAX_FAILURES):
         failures.note(f"2001:db8::{number:x}", 0.0)
@@ -225,7 +225,7 @@ def test_an_ipv6_network_is_one_source():
     assert failures.wait("2001:db8:0:1::1", 1.0) is None
 
 
-def test_the_memory_for_failures_is_bounded():
+def test_the_memory_for_failures_is_bounded() -> None:
     failures = LoginLimiter()
     for number in range(MAX_SOURCES + 10):
         failures.note(f"source-{number}", 0.0)
@@ -233,13 +233,13 @@ def test_the_memory_for_failures_is_bounded():
     assert len(failures._by_source) == MAX_SOURCES
 
 
-def test_behind_a_load_balancer_the_address_is_the_one_that_it_wrote():
+def test_behind_a_load_balancer_the_address_is_the_one_that_it_wrote() -> None:
     given = connection({"x-forwarded-for": "1.2.3.4, 203.0.113.9"}, {"requestContext": {"elb": {}}})
 
     assert source_of(given) == "203.0.113.9"
 
 
-def test_behind_a_load_balancer_a_second_header_hides_nothing():
+def test_behind_a_load_balancer_a_second_header_hides_nothing() -> None:
     event = {"requestContext": {"elb": {}}}
     headers = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-for", b"5.6.7.8, 203.0.113.9")]
 
@@ -249,7 +249,7 @@ def test_behind_a_load_balancer_a_second_header_hides_nothing():
 @pytest.mark.parametrize(
     ("first", "second"), [("203.0.113.9:4711", "203.0.113.9:4712"), ("[2001:db8::1]:1", "[2001:db8::2]:2")]
 )
-def test_a_port_makes_no_other_source(first: str, second: str):
+def test_a_port_makes_no_other_source(first: str, second: str) -> None:
     failures = LoginLimiter()
     for _ in range(MAX_FAILURES):
         failures.note(first, 0.0)
@@ -260,7 +260,7 @@ def test_a_port_makes_no_other_source(first: str, second: str):
 # -- IAM --------------------------------------------------------------------------------------------------------
 
 
-def test_iam_s_word_counts_where_it_was_asked_for():
+def test_iam_s_word_counts_where_it_was_asked_for() -> None:
     checked = authenticator(auth="iam", iam_scopes=["read"])
 
     found = checked.principal(connection(event=FUNCTION_URL))
@@ -268,7 +268,7 @@ def test_iam_s_word_counts_where_it_was_asked_for():
     assert (found.name, found.scopes, found.by) == (ARN, {"read"}, "iam")
 
 
-def test_a_rest_api_tells_the_caller_in_its_identity():
+def test_a_rest_api_tells_the_caller_in_its_identity() -> None:
     event = {"resource": "/", "requestContext": {"identity": {"userArn": ARN}}}
 
     assert iam_identity(event) == ARN
@@ -283,12 +283,12 @@ def test_a_rest_api_tells_the_caller_in_its_identity():
         {"requestContext": {"elb": {}, "identity": {"userArn": ARN}}},
     ],
 )
-def test_a_front_that_was_left_open_does_not_open_the_api(event: Any):
+def test_a_front_that_was_left_open_does_not_open_the_api(event: Any) -> None:
     with pytest.raises(ProblemError, match="takes IAM credentials"):
         authenticator(auth="iam").principal(connection({"authorization": "Bearer x"}, event))
 
 
-def test_without_being_asked_for_iam_s_word_does_not_count():
+def test_without_being_asked_for_iam_s_word_does_not_count() -> None:
     _token, configured = entry(["read"])
 
     with pytest.raises(ProblemError, match="a token is needed"):
@@ -311,14 +311,14 @@ def test_without_being_asked_for_iam_s_word_does_not_count():
         ({"Origin": "https://tasks.example.com", "Sec-Fetch-Site": "cross-site"}, 202),
     ],
 )
-def test_a_change_that_another_site_sends_is_refused(headers: dict[str, str], status: int):
+def test_a_change_that_another_site_sends_is_refused(headers: dict[str, str], status: int) -> None:
     with served(origins=["https://tasks.example.com"]) as api:
         body = {"task": "shop:resize", "args": ["a.png"]}
 
         assert api.client.post("/v1/tasks", json=body, headers=headers).status_code == status
 
 
-def test_the_cookie_of_a_session_is_a_credential_and_changes_nothing_without_an_origin():
+def test_the_cookie_of_a_session_is_a_credential_and_changes_nothing_without_an_origin() -> None:
     with served() as api:
         body = {"task": "shop:resize", "args": ["a.png"]}
         own = {"Origin": "https://api.example.com"}
@@ -330,7 +330,7 @@ def test_the_cookie_of_a_session_is_a_credential_and_changes_nothing_without_an_
         assert api.stranger.post("/v1/tasks", json=body, headers=own).status_code == 202
 
 
-def test_a_form_of_another_site_is_no_request():
+def test_a_form_of_another_site_is_no_request() -> None:
     with served() as api:
         answer = api.client.post("/v1/tasks", data={"task": "shop:resize"})
 
@@ -340,7 +340,7 @@ def test_a_form_of_another_site_is_no_request():
 # -- what is told -----------------------------------------------------------------------------------------------
 
 
-def test_every_answer_has_the_headers_that_protect_it():
+def test_every_answer_has_the_headers_that_protect_it() -> None:
     with served() as api:
         for answer in (api.client.get("/v1/tasks"), api.stranger.get("/v1/tasks"), api.client.get("/v1/none")):
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -350,7 +350,7 @@ def test_every_answer_has_the_headers_that_protect_it():
             assert "access-control-allow-origin" not in answer.headers
 
 
-def test_no_log_line_tells_a_credential(caplog: pytest.LogCaptureFixture):
+def test_no_log_line_tells_a_credential(caplog: pytest.LogCaptureFixture) -> None:
     with served() as api, caplog.at_level(logging.DEBUG):
         api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["ann", "hunter2"]})
         api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["ann", 7_777_777]})

@@ -77,11 +77,13 @@ SHIP = {"task": "shop:ship", "kwargs": {"order": 7, "to": {"street": "a"}, "expr
         ({"task": "shop:nobody"}, False),
     ],
 )
-def test_the_body_of_a_task_is_typed_by_its_annotations(document: dict[str, Any], body: dict[str, Any], valid: bool):
+def test_the_body_of_a_task_is_typed_by_its_annotations(
+    document: dict[str, Any], body: dict[str, Any], valid: bool
+) -> None:
     assert fits(document, body) is valid
 
 
-def test_entries_of_a_batch_are_typed_too_and_tasks_are_told_apart_by_name(document: dict[str, Any]):
+def test_entries_of_a_batch_are_typed_too_and_tasks_are_told_apart_by_name(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
     assert schemas["EnqueueBatch"]["properties"]["tasks"]["items"] == {"$ref": "#/components/schemas/EnqueueAnyTask"}
@@ -93,11 +95,11 @@ def test_entries_of_a_batch_are_typed_too_and_tasks_are_told_apart_by_name(docum
     assert schemas["EnqueueTask_shop_ship"]["description"] == "Ship an order."
 
 
-def test_what_the_schema_accepts_the_api_accepts(api: Served):
+def test_what_the_schema_accepts_the_api_accepts(api: Served) -> None:
     assert api.client.post("/v1/tasks", json=SHIP).status_code == 202
 
 
-def test_without_a_task_that_is_open_to_http_any_task_is_described():
+def test_without_a_task_that_is_open_to_http_any_task_is_described() -> None:
     with served(TaskQ("shop")) as api:
         document = api.client.get("/v1/openapi.json").json()
 
@@ -118,7 +120,7 @@ class Odd(BaseModel):
         raise NotImplementedError("no schema")
 
 
-def test_models_that_take_a_name_or_have_no_schema_leave_the_document_whole():
+def test_models_that_take_a_name_or_have_no_schema_leave_the_document_whole() -> None:
     app = TaskQ("shop")
 
     @app.task(name="shop:open", http=True)

@@ -87,21 +87,21 @@ def target() -> Iterator[Target]:
             yield Target(api, schema, session)
 
 
-def test_the_description_names_the_operations_that_are_tried(target: Target):
+def test_the_description_names_the_operations_that_are_tried(target: Target) -> None:
     paths = target.api.client.get("/v1/openapi.json").json()["paths"]
 
     assert {one["operationId"] for path in paths.values() for one in path.values()} == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_requests_that_fit_the_description_get_the_answers_it_has(target: Target, operation: str):
+def test_requests_that_fit_the_description_get_the_answers_it_has(target: Target, operation: str) -> None:
     statuses = ask(target, operation, GenerationMode.POSITIVE)
 
     assert OPERATIONS[operation] <= set(statuses), statuses
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in WITHOUT_INPUT])
-def test_requests_that_do_not_fit_the_description_do_no_harm(target: Target, operation: str):
+def test_requests_that_do_not_fit_the_description_do_no_harm(target: Target, operation: str) -> None:
     statuses = ask(target, operation, GenerationMode.NEGATIVE)
 
     assert set(statuses) & {400, 404, 405, 422}, statuses

@@ -43,7 +43,7 @@ async def ask(app: RequestGuard, scope: dict[str, Any] | None = None) -> list[di
     return sent
 
 
-async def test_a_request_that_takes_too_long_is_answered_before_the_function_ends():
+async def test_a_request_that_takes_too_long_is_answered_before_the_function_ends() -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.Event().wait()
 
@@ -54,15 +54,15 @@ async def test_a_request_that_takes_too_long_is_answered_before_the_function_end
 
 
 @pytest.mark.parametrize(("remaining", "seconds"), [(300.0, MAX_REQUEST_SECONDS), (11.0, 10.0), (0.5, 0.1)])
-def test_the_time_of_a_request_ends_before_that_of_its_function(remaining: float, seconds: float):
+def test_the_time_of_a_request_ends_before_that_of_its_function(remaining: float, seconds: float) -> None:
     assert seconds_left({"aws.context": Context(remaining)}) == pytest.approx(seconds)
 
 
-def test_without_a_function_the_time_is_that_of_an_http_front():
+def test_without_a_function_the_time_is_that_of_an_http_front() -> None:
     assert seconds_left({}) == MAX_REQUEST_SECONDS < 29
 
 
-async def test_a_fault_is_answered_and_logged_once(caplog: pytest.LogCaptureFixture):
+async def test_a_fault_is_answered_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("what nobody outside may read")
 
@@ -73,7 +73,7 @@ async def test_a_fault_is_answered_and_logged_once(caplog: pytest.LogCaptureFixt
     assert caplog.text.count("RuntimeError: what nobody outside may read") == 1
 
 
-async def test_an_answer_that_has_begun_is_not_begun_again():
+async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
     async def half(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError("too late")
@@ -83,7 +83,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again():
     assert [one["type"] for one in sent] == ["http.response.start"]
 
 
-async def test_headers_that_a_page_sets_itself_are_kept():
+async def test_headers_that_a_page_sets_itself_are_kept() -> None:
     async def page(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"content-security-policy", b"default-src 'self'")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -97,7 +97,7 @@ async def test_headers_that_a_page_sets_itself_are_kept():
     assert b"strict-transport-security" not in headers, "over plain HTTP it means nothing"
 
 
-async def test_what_is_public_is_so_for_looking_only():
+async def test_what_is_public_is_so_for_looking_only() -> None:
     async def never(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError
 
@@ -106,7 +106,7 @@ async def test_what_is_public_is_so_for_looking_only():
     assert start["status"] == 401
 
 
-async def test_a_web_socket_is_closed():
+async def test_a_web_socket_is_closed() -> None:
     async def never(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError
 

@@ -34,7 +34,7 @@ def kind(answer: Any) -> str:
 DAILY = {"task": "shop:resize", "args": ["b.png"], "expression": "cron(0 9 * * ? *)", "timezone": "Europe/Berlin"}
 
 
-def test_a_schedule_is_made_fires_and_tells_what_became_of_its_last_run(api: Served):
+def test_a_schedule_is_made_fires_and_tells_what_became_of_its_last_run(api: Served) -> None:
     created = api.client.post("/v1/schedules", json={**DAILY, "expression": "rate(5 minutes)", "id": "nightly"})
     name = created.json()["name"]
     api.memory.travel(301)
@@ -50,14 +50,14 @@ def test_a_schedule_is_made_fires_and_tells_what_became_of_its_last_run(api: Ser
     assert api.client.get(f"/v1/tasks/{schedule['last_task_id']}").json()["result"]["path"] == "b.png"
 
 
-def test_making_a_schedule_again_with_its_id_makes_no_second_one(api: Served):
+def test_making_a_schedule_again_with_its_id_makes_no_second_one(api: Served) -> None:
     names = {api.client.post("/v1/schedules", json={**DAILY, "id": "nightly"}).json()["name"] for _ in range(2)}
 
     assert len(names) == 1
     assert len(api.client.get("/v1/schedules").json()["schedules"]) == 1
 
 
-def test_a_schedule_is_paused_resumed_and_deleted(api: Served):
+def test_a_schedule_is_paused_resumed_and_deleted(api: Served) -> None:
     name = api.client.post("/v1/schedules", json=DAILY).json()["name"]
 
     def state() -> str:
@@ -72,7 +72,7 @@ def test_a_schedule_is_paused_resumed_and_deleted(api: Served):
     assert kind(api.client.post(f"/v1/schedules/{name}/pause")) == "not-found"
 
 
-def test_declared_schedules_come_first_and_many_come_in_pages(api: Served):
+def test_declared_schedules_come_first_and_many_come_in_pages(api: Served) -> None:
     call_sync("sync", sync(api.app, api.app.services.blocking()))
     for number in range(105):
         assert api.client.post("/v1/schedules", json={**DAILY, "id": str(number)}).status_code == 201
@@ -99,14 +99,14 @@ def test_declared_schedules_come_first_and_many_come_in_pages(api: Served):
         ({"delay": 5}, "body.delay"),
     ],
 )
-def test_what_is_wrong_with_a_schedule_is_named(api: Served, change: dict[str, Any], says: str):
+def test_what_is_wrong_with_a_schedule_is_named(api: Served, change: dict[str, Any], says: str) -> None:
     answer = api.client.post("/v1/schedules", json={**DAILY, **change})
 
     assert kind(answer) == "invalid"
     assert says in answer.json()["detail"]
 
 
-def test_schedules_of_others_in_the_same_group_are_not_touched(api: Served):
+def test_schedules_of_others_in_the_same_group_are_not_touched(api: Served) -> None:
     names = ["d-other.daily-12345678", "r-shop2.daily-12345678", "t-0123456789abcdef"]
     for name in names:
         spec = ScheduleSpec(name, "rate(1 day)", "UTC", "default", '{"task": "other:daily"}')
@@ -119,7 +119,7 @@ def test_schedules_of_others_in_the_same_group_are_not_touched(api: Served):
     assert [call_sync("get", api.memory.schedules.get(name)) is None for name in names] == [False] * 3
 
 
-def test_without_a_scheduler_the_answer_says_what_to_configure(api: Served):
+def test_without_a_scheduler_the_answer_says_what_to_configure(api: Served) -> None:
     api.memory.scheduler = False
     api.app.services = type(api.app.services)(api.memory)
 
@@ -130,7 +130,7 @@ def test_without_a_scheduler_the_answer_says_what_to_configure(api: Served):
 
 
 @pytest.mark.parametrize("cursor", ["x", "runtime", "delays:", "runtime:x"])
-def test_a_cursor_is_one_of_a_page_before(api: Served, cursor: str):
+def test_a_cursor_is_one_of_a_page_before(api: Served, cursor: str) -> None:
     answer = api.client.get("/v1/schedules", params={"cursor": cursor})
 
     assert answer.status_code in (200, 422), answer.text
@@ -139,7 +139,7 @@ def test_a_cursor_is_one_of_a_page_before(api: Served, cursor: str):
 # -- queues and workers -----------------------------------------------------------------------------------------
 
 
-def test_queues_tell_how_full_they_are(api: Served):
+def test_queues_tell_how_full_they_are(api: Served) -> None:
     for number in range(3):
         api.client.post("/v1/tasks", json={"task": "shop:resize", "args": [str(number)]})
     api.client.post("/v1/tasks", json={"task": "shop:resize", "args": ["late"], "delay": 60})
@@ -153,7 +153,7 @@ def test_queues_tell_how_full_they_are(api: Served):
     assert (default["oldest_age"], default["dead_letters"]) == (None, 0)
 
 
-def test_workers_that_report_are_listed(api: Served):
+def test_workers_that_report_are_listed(api: Served) -> None:
     now = api.memory.clock.time()
     report = WorkerReport("shop", "w1", "host", 7, now - 100, now, 2, 10, 8, "0.1.0", ("default",))
     reports = api.memory.results.workers
@@ -168,7 +168,7 @@ def test_workers_that_report_are_listed(api: Served):
     assert metrics["at"] == "2027-01-15T08:00:00Z"
 
 
-def test_metrics_tell_what_failed_last(api: Served):
+def test_metrics_tell_what_failed_last(api: Served) -> None:
     api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "x"]})
     api.memory.run_until_idle()
 
@@ -177,7 +177,7 @@ def test_metrics_tell_what_failed_last(api: Served):
     assert failed["task"] == "shop:login"
 
 
-def test_the_history_of_metrics_counts_by_task_and_minute(api: Served):
+def test_the_history_of_metrics_counts_by_task_and_minute(api: Served) -> None:
     api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "x"]})
     api.client.post("/v1/tasks", json={"task": "shop:resize", "args": ["a.png"]})
     api.memory.run_until_idle()
@@ -195,14 +195,14 @@ def test_the_history_of_metrics_counts_by_task_and_minute(api: Served):
     assert found["step"] == 60
 
 
-def test_a_history_that_makes_no_sense_is_refused(api: Served):
+def test_a_history_that_makes_no_sense_is_refused(api: Served) -> None:
     answer = api.client.get("/v1/metrics/history", params={"since": "2020-01-01T00:00:00Z", "step": 60})
 
     assert answer.status_code == 422
     assert "1,500" in answer.json()["detail"]
 
 
-def test_readiness_names_what_does_not_work(api: Served, monkeypatch: pytest.MonkeyPatch):
+def test_readiness_names_what_does_not_work(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     async def missing(queue: str) -> Any:
         raise MissingResource(f"queue {queue}")
 
@@ -220,7 +220,7 @@ def test_readiness_names_what_does_not_work(api: Served, monkeypatch: pytest.Mon
     assert "queue slow: MissingResource" in answer.json()["detail"]
 
 
-def test_readiness_does_not_wait_for_a_service_that_says_nothing(api: Served, monkeypatch: pytest.MonkeyPatch):
+def test_readiness_does_not_wait_for_a_service_that_says_nothing(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     async def say_nothing(*arguments: Any, **options: Any) -> Any:
         await asyncio.Event().wait()
 
@@ -252,7 +252,7 @@ def test_a_fault_is_told_apart_and_keeps_names_of_accounts_for_the_log(
     fault: Exception,
     status: int,
     name: str,
-):
+) -> None:
     async def fail(*arguments: Any, **options: Any) -> Any:
         raise fault
 
@@ -265,7 +265,9 @@ def test_a_fault_is_told_apart_and_keeps_names_of_accounts_for_the_log(
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry"])
-def test_a_table_that_is_missing_is_no_conflict_of_the_task(api: Served, monkeypatch: pytest.MonkeyPatch, action: str):
+def test_a_table_that_is_missing_is_no_conflict_of_the_task(
+    api: Served, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
     async def missing(*arguments: Any, **options: Any) -> Any:
         raise MissingResource("table arn:aws:secret")
 
@@ -291,7 +293,7 @@ def letters(api: Served, query: str = "") -> Any:
     return api.client.get(f"/v1/dead-letters{query}").json()
 
 
-def test_dead_letters_are_listed_with_their_groups_and_stay(api: Served):
+def test_dead_letters_are_listed_with_their_groups_and_stay(api: Served) -> None:
     ids = bury(api, 2)
     api.app.ref("shop:internal").enqueue("x")
     api.memory.run_until_idle()
@@ -311,7 +313,7 @@ def test_dead_letters_are_listed_with_their_groups_and_stay(api: Served):
     assert kind(api.client.get("/v1/dead-letters?queue=none")) == "invalid"
 
 
-def test_a_dead_letter_is_shown_with_what_may_be_seen_of_its_arguments(api: Served):
+def test_a_dead_letter_is_shown_with_what_may_be_seen_of_its_arguments(api: Served) -> None:
     [id] = bury(api)
     [row] = letters(api)["dead_letters"]
 
@@ -323,7 +325,7 @@ def test_a_dead_letter_is_shown_with_what_may_be_seen_of_its_arguments(api: Serv
     assert kind(api.client.get("/v1/dead-letters/default/none")) == "not-found"
 
 
-def test_dead_letters_are_sent_back_with_other_arguments(api: Served):
+def test_dead_letters_are_sent_back_with_other_arguments(api: Served) -> None:
     ids = bury(api, 2)
     body = {"ids": ids[:1], "args": ["ann", "x"]}
 
@@ -336,7 +338,7 @@ def test_dead_letters_are_sent_back_with_other_arguments(api: Served):
     assert [one["id"] for one in letters(api)["dead_letters"]] == ids[1:]
 
 
-def test_a_redrive_at_a_rate_does_what_one_request_has_time_for(api: Served):
+def test_a_redrive_at_a_rate_does_what_one_request_has_time_for(api: Served) -> None:
     bury(api, 30)
     body = {"everything": True, "rate": 1}
 
@@ -346,7 +348,7 @@ def test_a_redrive_at_a_rate_does_what_one_request_has_time_for(api: Served):
     assert first["more"] is True
 
 
-def test_what_is_chosen_is_deleted_and_nothing_else(api: Served):
+def test_what_is_chosen_is_deleted_and_nothing_else(api: Served) -> None:
     ids = bury(api, 3)
     rows = {one["id"]: one for one in letters(api)["dead_letters"]}
     path = f"/v1/dead-letters/default/{rows[ids[0]]['message_id']}"
@@ -360,7 +362,7 @@ def test_what_is_chosen_is_deleted_and_nothing_else(api: Served):
 
 
 @pytest.mark.parametrize("operation", ["redrive", "purge"])
-def test_a_forgotten_filter_does_not_mean_everything(api: Served, operation: str):
+def test_a_forgotten_filter_does_not_mean_everything(api: Served, operation: str) -> None:
     bury(api)
 
     assert kind(api.client.post(f"/v1/dead-letters/{operation}", json={})) == "invalid"
@@ -368,7 +370,7 @@ def test_a_forgotten_filter_does_not_mean_everything(api: Served, operation: str
     assert len(letters(api)["dead_letters"]) == 1
 
 
-def test_a_hidden_value_is_not_sent_back_in_place_of_the_real_one(api: Served):
+def test_a_hidden_value_is_not_sent_back_in_place_of_the_real_one(api: Served) -> None:
     bury(api)
 
     answer = api.client.post("/v1/dead-letters/redrive", json={"everything": True, "args": ["ann", MASK]})
@@ -377,7 +379,7 @@ def test_a_hidden_value_is_not_sent_back_in_place_of_the_real_one(api: Served):
 
 
 @pytest.mark.parametrize("redact", [[], ["password"]])
-def test_a_body_that_nobody_can_read_is_shown_where_nothing_is_hidden(redact: list[str]):
+def test_a_body_that_nobody_can_read_is_shown_where_nothing_is_hidden(redact: list[str]) -> None:
     app = TaskQ("shop", redact=redact)
     with served(app) as api:
         from taskq_sls.brokers.base import Outgoing
@@ -390,7 +392,7 @@ def test_a_body_that_nobody_can_read_is_shown_where_nothing_is_hidden(redact: li
     assert letter["body"] == (None if redact else "not json: hunter2")
 
 
-def test_an_app_without_any_dead_letter_queue_gets_an_error_and_not_an_empty_list(api: Served):
+def test_an_app_without_any_dead_letter_queue_gets_an_error_and_not_an_empty_list(api: Served) -> None:
     for name in [name for name in api.memory.broker._queues if name.endswith(("-dlq", "-dlq.fifo"))]:
         del api.memory.broker._queues[name]
 
@@ -403,7 +405,7 @@ def test_an_app_without_any_dead_letter_queue_gets_an_error_and_not_an_empty_lis
     assert [(answer.status_code, kind(answer)) for answer in answers] == [(503, "not-configured")] * 3
 
 
-def test_a_dead_letter_queue_that_does_not_exist_is_named(api: Served):
+def test_a_dead_letter_queue_that_does_not_exist_is_named(api: Served) -> None:
     api.memory.broker.add_queues(["schedules-dlq"], dead_letter=False)
     assert api.client.get("/v1/dead-letters").json()["missing"] == []
 
@@ -424,13 +426,13 @@ def test_a_dead_letter_queue_that_does_not_exist_is_named(api: Served):
         ("/v1/tasks", {"task": "shop:resize", "args": ["a.png"], "delay": "60"}),
     ],
 )
-def test_a_value_of_another_type_than_the_schema_s_is_refused(api: Served, path: str, body: dict[str, Any]):
+def test_a_value_of_another_type_than_the_schema_s_is_refused(api: Served, path: str, body: dict[str, Any]) -> None:
     answer = api.client.post(path, json=body)
 
     assert (answer.status_code, kind(answer)) == (422, "invalid")
 
 
-def test_a_whole_number_is_a_number_of_seconds_and_a_time_is_text(api: Served):
+def test_a_whole_number_is_a_number_of_seconds_and_a_time_is_text(api: Served) -> None:
     body = {"older_than": 60, "before": "2027-01-15T08:00:00Z", "dry_run": True}
 
     assert api.client.post("/v1/dead-letters/purge", json=body).status_code == 200

@@ -46,7 +46,7 @@ def kind(answer: Any) -> str:
 # -- sending ----------------------------------------------------------------------------------------------------
 
 
-def test_a_task_is_in_the_queue_when_the_answer_comes(api: Served):
+def test_a_task_is_in_the_queue_when_the_answer_comes(api: Served) -> None:
     answer = api.client.post("/v1/tasks", json={**RESIZE, "labels": {"tenant": "7"}})
 
     [message] = waiting(api)
@@ -56,7 +56,7 @@ def test_a_task_is_in_the_queue_when_the_answer_comes(api: Served):
     assert (message["args"], message["kwargs"], message["labels"]) == (["a.png"], {"width": 200}, {"tenant": "7"})
 
 
-def test_only_tasks_declared_for_http_can_be_sent(api: Served):
+def test_only_tasks_declared_for_http_can_be_sent(api: Served) -> None:
     answer = api.client.post("/v1/tasks", json={"task": "shop:internal"})
     batch = api.client.post("/v1/tasks/batch", json={"tasks": [RESIZE, {"task": "shop:internal"}]})
     schedule = api.client.post("/v1/schedules", json={"task": "shop:internal", "expression": "rate(1 day)"})
@@ -65,7 +65,7 @@ def test_only_tasks_declared_for_http_can_be_sent(api: Served):
     assert waiting(api) == []
 
 
-def test_a_task_that_there_is_not_is_not_found(api: Served):
+def test_a_task_that_there_is_not_is_not_found(api: Served) -> None:
     assert kind(api.client.post("/v1/tasks", json={"task": "shop:none"})) == "not-found"
 
 
@@ -82,7 +82,7 @@ def test_a_task_that_there_is_not_is_not_found(api: Served):
         ({"unique": "maybe"}, "body.unique"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_sent(api: Served, change: dict[str, Any], says: str):
+def test_what_is_wrong_is_named_and_nothing_is_sent(api: Served, change: dict[str, Any], says: str) -> None:
     answer = api.client.post("/v1/tasks", json={**RESIZE, **change})
 
     assert kind(answer) == "invalid"
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_named_and_nothing_is_sent(api: Served, change: dict[st
     assert waiting(api) == []
 
 
-def test_a_body_that_is_not_valid_is_not_repeated(api: Served):
+def test_a_body_that_is_not_valid_is_not_repeated(api: Served) -> None:
     answer = api.client.post("/v1/tasks", json={"task": "shop:login", "kwargs": "hunter2"})
 
     assert kind(answer) == "invalid"
@@ -98,7 +98,7 @@ def test_a_body_that_is_not_valid_is_not_repeated(api: Served):
 
 
 @pytest.mark.parametrize("body", ["{", '{"task": "shop:resize", "args": ["\\ud800"]}', '{"task": "shop:resize", "args": [NaN]}', "[" * 5_000, "\xff"])  # fmt: skip
-def test_a_body_that_no_message_can_carry_is_refused(api: Served, body: str):
+def test_a_body_that_no_message_can_carry_is_refused(api: Served, body: str) -> None:
     headers = {"Content-Type": "application/json"}
     answer = api.client.post("/v1/tasks", content=body.encode("latin-1"), headers=headers)
 
@@ -106,7 +106,7 @@ def test_a_body_that_no_message_can_carry_is_refused(api: Served, body: str):
     assert kind(answer) in ("bad-request", "invalid")
 
 
-def test_a_taken_unique_key_is_answered_as_it_was_asked_for(api: Served):
+def test_a_taken_unique_key_is_answered_as_it_was_asked_for(api: Served) -> None:
     first = api.client.post("/v1/tasks", json={**RESIZE, "unique_key": "a"}).json()
     second = api.client.post("/v1/tasks", json={**RESIZE, "unique_key": "a"}).json()
     third = api.client.post("/v1/tasks", json={**RESIZE, "unique_key": "a", "unique": "raise"})
@@ -116,7 +116,7 @@ def test_a_taken_unique_key_is_answered_as_it_was_asked_for(api: Served):
     assert len(waiting(api)) == 1
 
 
-def test_a_task_of_a_fifo_queue_goes_there_with_its_group(api: Served):
+def test_a_task_of_a_fifo_queue_goes_there_with_its_group(api: Served) -> None:
     api.client.post("/v1/tasks", json={"task": "shop:book", "args": ["7"]})
 
     assert [one.group for one in api.memory.broker.messages("ledger.fifo")] == ["books"]
@@ -125,7 +125,7 @@ def test_a_task_of_a_fifo_queue_goes_there_with_its_group(api: Served):
 # -- batches ----------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_sent_in_the_order_given(api: Served):
+def test_a_batch_is_sent_in_the_order_given(api: Served) -> None:
     tasks = [{"task": "shop:resize", "args": [f"{number}.png"]} for number in range(25)]
 
     answer = api.client.post("/v1/tasks/batch", json={"tasks": tasks})
@@ -135,7 +135,7 @@ def test_a_batch_is_sent_in_the_order_given(api: Served):
     assert [by_id[one["id"]] for one in answer.json()["tasks"]] == [one["args"] for one in tasks]
 
 
-def test_a_batch_with_a_fault_is_not_sent_at_all(api: Served):
+def test_a_batch_with_a_fault_is_not_sent_at_all(api: Served) -> None:
     answer = api.client.post("/v1/tasks/batch", json={"tasks": [RESIZE, {"task": "shop:resize"}]})
 
     assert kind(answer) == "invalid"
@@ -144,12 +144,12 @@ def test_a_batch_with_a_fault_is_not_sent_at_all(api: Served):
 
 
 @pytest.mark.parametrize("tasks", [[], [RESIZE] * (MAX_BATCH_TASKS + 1), [{**RESIZE, "id": "same"}] * 2])
-def test_a_batch_has_its_bounds(api: Served, tasks: list[Any]):
+def test_a_batch_has_its_bounds(api: Served, tasks: list[Any]) -> None:
     assert kind(api.client.post("/v1/tasks/batch", json={"tasks": tasks})) == "invalid"
     assert waiting(api) == []
 
 
-def test_what_no_queue_accepts_is_named(api: Served, monkeypatch: pytest.MonkeyPatch):
+def test_what_no_queue_accepts_is_named(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(messages: Any) -> Any:
         raise AwsError("send_message_batch", "ServiceUnavailable", "account 123456789012", status=503, transient=True)
 
@@ -163,7 +163,7 @@ def test_what_no_queue_accepts_is_named(api: Served, monkeypatch: pytest.MonkeyP
 # -- idempotency ------------------------------------------------------------------------------------------------
 
 
-def test_a_request_that_comes_again_makes_no_second_task(api: Served):
+def test_a_request_that_comes_again_makes_no_second_task(api: Served) -> None:
     answers = [api.client.post("/v1/tasks", json=RESIZE, headers=KEY) for _ in range(3)]
 
     assert len({answer.json()["id"] for answer in answers}) == 1
@@ -171,7 +171,7 @@ def test_a_request_that_comes_again_makes_no_second_task(api: Served):
     assert len(waiting(api)) == 1
 
 
-def test_a_key_belongs_to_one_content(api: Served):
+def test_a_key_belongs_to_one_content(api: Served) -> None:
     api.client.post("/v1/tasks", json=RESIZE, headers=KEY)
 
     answer = api.client.post("/v1/tasks", json={**RESIZE, "args": ["b.png"]}, headers=KEY)
@@ -180,13 +180,13 @@ def test_a_key_belongs_to_one_content(api: Served):
     assert len(waiting(api)) == 1
 
 
-def test_a_key_belongs_to_one_caller(api: Served):
+def test_a_key_belongs_to_one_caller(api: Served) -> None:
     ids = [one.post("/v1/tasks", json=RESIZE, headers=KEY).json()["id"] for one in (api.client, api.sender)]
 
     assert len(set(ids)) == 2
 
 
-def test_a_key_is_remembered_for_a_day_also_when_the_task_is_over(api: Served):
+def test_a_key_is_remembered_for_a_day_also_when_the_task_is_over(api: Served) -> None:
     first = api.client.post("/v1/tasks", json=RESIZE, headers=KEY).json()
     api.memory.run_until_idle()
     api.memory.travel(86_000)
@@ -198,7 +198,7 @@ def test_a_key_is_remembered_for_a_day_also_when_the_task_is_over(api: Served):
     assert len(waiting(api)) == 1
 
 
-def test_a_batch_that_comes_again_has_the_same_ids(api: Served):
+def test_a_batch_that_comes_again_has_the_same_ids(api: Served) -> None:
     batch = {"tasks": [RESIZE, RESIZE]}
     answers = [api.client.post("/v1/tasks/batch", json=batch, headers=KEY).json() for _ in range(2)]
 
@@ -206,7 +206,7 @@ def test_a_batch_that_comes_again_has_the_same_ids(api: Served):
     assert len({one["id"] for one in answers[0]["tasks"]}) == len(waiting(api)) == 2
 
 
-def test_the_key_of_a_request_that_was_not_sent_is_free_again(api: Served, monkeypatch: pytest.MonkeyPatch):
+def test_the_key_of_a_request_that_was_not_sent_is_free_again(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
 
         async def refuse(messages: Any) -> Any:
@@ -220,7 +220,7 @@ def test_the_key_of_a_request_that_was_not_sent_is_free_again(api: Served, monke
     assert len(waiting(api)) == 1
 
 
-def test_a_request_that_broke_off_can_be_repeated_after_a_minute(api: Served, monkeypatch: pytest.MonkeyPatch):
+def test_a_request_that_broke_off_can_be_repeated_after_a_minute(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
 
         async def lost(*arguments: Any, **options: Any) -> bool:
@@ -242,18 +242,18 @@ def test_a_request_that_broke_off_can_be_repeated_after_a_minute(api: Served, mo
 
 
 @pytest.mark.parametrize("more", [{"id": "mine"}, {"unique_key": "mine"}])
-def test_a_key_and_another_name_for_the_task_do_not_go_together(api: Served, more: dict[str, str]):
+def test_a_key_and_another_name_for_the_task_do_not_go_together(api: Served, more: dict[str, str]) -> None:
     assert kind(api.client.post("/v1/tasks", json={**RESIZE, **more}, headers=KEY)) == "invalid"
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201])
-def test_a_key_is_printable_text_of_bounded_length(api: Served, key: str):
+def test_a_key_is_printable_text_of_bounded_length(api: Served, key: str) -> None:
     answer = api.client.post("/v1/tasks", json=RESIZE, headers={"Idempotency-Key": key})
 
     assert kind(answer) == "invalid"
 
 
-def test_a_wrong_request_does_not_take_its_key(api: Served):
+def test_a_wrong_request_does_not_take_its_key(api: Served) -> None:
     api.client.post("/v1/tasks", json={**RESIZE, "args": []}, headers=KEY)
 
     assert api.client.post("/v1/tasks", json=RESIZE, headers=KEY).status_code == 202
@@ -261,7 +261,7 @@ def test_a_wrong_request_does_not_take_its_key(api: Served):
 
 def test_a_task_that_was_sent_is_answered_so_even_where_its_key_could_not_be_confirmed(
     api: Served, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     async def fail(*arguments: Any) -> bool:
         raise AwsError("update_item", "ThrottlingException", "slow down", status=400, transient=True)
 
@@ -278,7 +278,7 @@ def sent(api: Served, **more: Any) -> str:
     return id
 
 
-def test_a_task_is_shown_with_its_result(api: Served):
+def test_a_task_is_shown_with_its_result(api: Served) -> None:
     id = sent(api, labels={"tenant": "7"})
     api.memory.run_until_idle()
 
@@ -291,7 +291,7 @@ def test_a_task_is_shown_with_its_result(api: Served):
 
 
 @pytest.mark.parametrize("id", ["order/4711", "a/cancel", "a:b@c.d=e+f", "retry"])
-def test_ids_with_any_character_can_be_asked_for(api: Served, id: str):
+def test_ids_with_any_character_can_be_asked_for(api: Served, id: str) -> None:
     location = api.client.post("/v1/tasks", json={**RESIZE, "id": id}).headers["location"]
 
     assert api.client.get(location).json()["id"].endswith(f"-{id}")
@@ -299,20 +299,20 @@ def test_ids_with_any_character_can_be_asked_for(api: Served, id: str):
     assert api.client.get(location).json()["status"] == "CANCELLED"
 
 
-def test_a_task_without_a_record_is_told_as_such(api: Served):
+def test_a_task_without_a_record_is_told_as_such(api: Served) -> None:
     answer = api.client.get("/v1/tasks/unknown")
 
     assert kind(answer) == "no-record"
     assert "has not started yet" in answer.json()["detail"]
 
 
-def test_a_wait_ends_with_the_task(api: Served):
+def test_a_wait_ends_with_the_task(api: Served) -> None:
     id = sent(api)
 
     assert api.client.get(f"/v1/tasks/{id}?wait=10").json()["done"] is True
 
 
-def test_a_wait_ends_when_its_time_is_over(api: Served):
+def test_a_wait_ends_when_its_time_is_over(api: Served) -> None:
     id = sent(api, delay=600)
     before = api.memory.clock.time()
 
@@ -322,11 +322,11 @@ def test_a_wait_ends_when_its_time_is_over(api: Served):
     assert api.memory.clock.time() - before < 600, "it did not wait for the task"
 
 
-def test_nobody_waits_longer_than_the_front_does(api: Served):
+def test_nobody_waits_longer_than_the_front_does(api: Served) -> None:
     assert kind(api.client.get(f"/v1/tasks/x?wait={MAX_WAIT_SECONDS + 1}")) == "invalid"
 
 
-def test_failures_are_shown_whole_alone_and_short_in_a_listing():
+def test_failures_are_shown_whole_alone_and_short_in_a_listing() -> None:
     app = TaskQ("shop")
 
     @app.task(name="shop:fail", http=True, retry=Retry(max_attempts=1))
@@ -344,7 +344,7 @@ def test_failures_are_shown_whole_alone_and_short_in_a_listing():
     assert "Traceback" in task["error"]["traceback"]
 
 
-def test_a_listing_has_filters_and_pages(api: Served):
+def test_a_listing_has_filters_and_pages(api: Served) -> None:
     for number in range(7):
         sent(api, id=f"task-{number}", labels={"parity": str(number % 2)})
         api.memory.travel(1)
@@ -372,7 +372,7 @@ def test_a_listing_has_filters_and_pages(api: Served):
     "query",
     ["status=DONE", "limit=0", f"limit={MAX_PAGE_RECORDS + 1}", "cursor=x", "since=yesterday", "since=0001-01-01T00:00:00Z", "label=x"],
 )  # fmt: skip
-def test_a_filter_that_is_none_is_refused(api: Served, query: str):
+def test_a_filter_that_is_none_is_refused(api: Served, query: str) -> None:
     assert kind(api.client.get(f"/v1/tasks?{query}")) == "invalid"
 
 
@@ -390,7 +390,7 @@ def large_app() -> TaskQ:
 
 
 @pytest.mark.parametrize(("size", "state"), [(500_000, "present"), (MAX_ANSWER_BYTES, "too_large")])
-def test_an_answer_fits_through_lambda_s_front(size: int, state: str):
+def test_an_answer_fits_through_lambda_s_front(size: int, state: str) -> None:
     app = large_app()
     with served(app) as api:
         api.memory._bucket = True
@@ -403,7 +403,7 @@ def test_an_answer_fits_through_lambda_s_front(size: int, state: str):
     assert len(json.dumps({"body": answer.text})) < 6_000_000, "Lambda escapes the body once more"
 
 
-def test_a_result_that_is_gone_from_the_bucket_is_told_as_such():
+def test_a_result_that_is_gone_from_the_bucket_is_told_as_such() -> None:
     with served(large_app()) as api:
         api.memory._bucket = True
         id = api.client.post("/v1/tasks", json={"task": "shop:large", "args": [500_000]}).json()["id"]
@@ -416,7 +416,7 @@ def test_a_result_that_is_gone_from_the_bucket_is_told_as_such():
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_request_has_the_size_that_lambda_takes(api: Served, declared: bool):
+def test_a_request_has_the_size_that_lambda_takes(api: Served, declared: bool) -> None:
     body = json.dumps({**RESIZE, "args": ["x" * MAX_REQUEST_BYTES]}).encode()
     headers = {"Content-Type": "application/json"}
     content: Any = body if declared else (body[start : start + 1_000_000] for start in range(0, len(body), 1_000_000))
@@ -427,14 +427,14 @@ def test_a_request_has_the_size_that_lambda_takes(api: Served, declared: bool):
     assert f"the body is above {MAX_REQUEST_BYTES:,} bytes" in answer.json()["detail"]
 
 
-def test_a_message_has_the_size_that_sqs_takes(api: Served):
+def test_a_message_has_the_size_that_sqs_takes(api: Served) -> None:
     assert kind(api.client.post("/v1/tasks", json={**RESIZE, "args": ["x" * 1_100_000]})) == "too-large"
 
 
 # -- cancelling and retrying ------------------------------------------------------------------------------------
 
 
-def test_a_task_is_cancelled_before_it_starts(api: Served):
+def test_a_task_is_cancelled_before_it_starts(api: Served) -> None:
     id = sent(api)
 
     assert api.client.post(f"/v1/tasks/{id}/cancel").json() == {"answer": "cancelled", "status": "CANCELLED"}
@@ -443,13 +443,13 @@ def test_a_task_is_cancelled_before_it_starts(api: Served):
     assert api.client.post(f"/v1/tasks/{id}/retry", json={}).status_code == 202
 
 
-def test_a_task_without_a_record_is_cancelled_by_its_name(api: Served):
+def test_a_task_without_a_record_is_cancelled_by_its_name(api: Served) -> None:
     assert kind(api.client.post("/v1/tasks/early/cancel")) == "no-record"
     answer = api.client.post("/v1/tasks/early/cancel", json={"task": "shop:resize"})
     assert answer.json()["answer"] == "cancelled"
 
 
-def test_a_failed_task_is_run_again_with_its_own_arguments(api: Served):
+def test_a_failed_task_is_run_again_with_its_own_arguments(api: Served) -> None:
     id = api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "x"]}).json()["id"]
     api.memory.run_until_idle()
     assert api.client.get(f"/v1/tasks/{id}").json()["status"] == "FAILED"
@@ -461,7 +461,7 @@ def test_a_failed_task_is_run_again_with_its_own_arguments(api: Served):
     assert api.client.get(f"/v1/tasks/{id}").json()["status"] == "SUCCEEDED"
 
 
-def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others(api: Served):
+def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others(api: Served) -> None:
     id = sent(api)
     api.memory.run_until_idle()
 
@@ -475,7 +475,7 @@ def test_a_task_that_succeeded_is_sent_anew_with_its_arguments_or_others(api: Se
 
 
 @pytest.mark.parametrize("body", [{"args": [2]}, {}], ids=["given", "recorded"])
-def test_a_task_that_is_not_for_http_is_not_sent_anew_whoever_gives_its_arguments(body: dict[str, Any]):
+def test_a_task_that_is_not_for_http_is_not_sent_anew_whoever_gives_its_arguments(body: dict[str, Any]) -> None:
     app = TaskQ("shop")
 
     @app.task(name="shop:internal")
@@ -490,7 +490,7 @@ def test_a_task_that_is_not_for_http_is_not_sent_anew_whoever_gives_its_argument
         assert waiting(api) == []
 
 
-def test_a_hidden_value_is_not_sent_in_place_of_the_real_one(api: Served):
+def test_a_hidden_value_is_not_sent_in_place_of_the_real_one(api: Served) -> None:
     id = api.client.post("/v1/tasks", json={"task": "shop:login", "args": ["mallory", "x"]}).json()["id"]
     api.memory.run_until_idle()
 
@@ -502,7 +502,7 @@ def test_a_hidden_value_is_not_sent_in_place_of_the_real_one(api: Served):
 # -- hidden values ----------------------------------------------------------------------------------------------
 
 
-def test_hidden_values_are_shown_nowhere():
+def test_hidden_values_are_shown_nowhere() -> None:
     app = TaskQ("shop", redact=["card"])
 
     @app.task(name="shop:pay", http=True, retry=Retry(max_attempts=1))

@@ -27,7 +27,7 @@ def resize(path: str) -> str: ...
 """
 
 
-def test_a_token_comes_with_the_entry_that_accepts_it(capsys: pytest.CaptureFixture[str]):
+def test_a_token_comes_with_the_entry_that_accepts_it(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["api-token", "new", "--scopes", "read,enqueue", "--name", "ci", "--expires", "2999-01-01T00:00:00Z"])
 
     told = capsys.readouterr().out
@@ -42,7 +42,7 @@ def test_a_token_comes_with_the_entry_that_accepts_it(capsys: pytest.CaptureFixt
     assert token[1] not in entry[1]
 
 
-def test_no_two_tokens_are_alike(capsys: pytest.CaptureFixture[str]):
+def test_no_two_tokens_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
     tokens = set()
     for _ in range(3):
         main(["api-token", "new", "--scopes", "read", "--json"])
@@ -61,7 +61,7 @@ def test_no_two_tokens_are_alike(capsys: pytest.CaptureFixture[str]):
         ([], "--scopes"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]):
+def test_a_wrong_word_is_told_in_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["api-token", "new", *words]) == 2
 
     told = capsys.readouterr()
@@ -81,7 +81,7 @@ def environment() -> dict[str, str]:
     return {**ours, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-west-1"}
 
 
-def test_the_description_is_printed_without_serving_anything(shop: Path):
+def test_the_description_is_printed_without_serving_anything(shop: Path) -> None:
     command = [sys.executable, "-m", "taskq_sls", "api", "shop_api_tasks:app", "--openapi"]
     done = subprocess.run(command, cwd=shop, env=environment(), capture_output=True, text=True, timeout=60)
 
@@ -90,7 +90,7 @@ def test_the_description_is_printed_without_serving_anything(shop: Path):
     assert document["info"]["title"] == "Tasks of shop"
 
 
-def test_the_api_is_served_to_this_machine_with_a_token_for_this_run(shop: Path):
+def test_the_api_is_served_to_this_machine_with_a_token_for_this_run(shop: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "taskq_sls", "api", "shop_api_tasks:app", "--port", "0"]
     served = subprocess.Popen(command, cwd=shop, env=environment(), stderr=subprocess.PIPE, text=True)
     try:

@@ -52,7 +52,7 @@ def fits(pattern: Fields, event: Fields) -> bool:
         ([{"anything-but": "a"}], ["a", "b"]),
     ],
 )
-def test_a_field_matches(wanted: list[Any], value: object):
+def test_a_field_matches(wanted: list[Any], value: object) -> None:
     assert fits({"detail": {"field": wanted}}, {"detail": {"field": value, "other": 1}})
 
 
@@ -85,23 +85,23 @@ def test_a_field_matches(wanted: list[Any], value: object):
         (["a"], []),
     ],
 )
-def test_a_field_does_not_match(wanted: list[Any], value: object):
+def test_a_field_does_not_match(wanted: list[Any], value: object) -> None:
     assert not fits({"detail": {"field": wanted}}, {"detail": {"field": value}})
 
 
 @pytest.mark.parametrize("wanted", [["a"], [None], [{"anything-but": "a"}], [{"exists": True}], [{"prefix": "a"}]])
-def test_only_exists_false_matches_a_field_that_is_not_there(wanted: list[Any]):
+def test_only_exists_false_matches_a_field_that_is_not_there(wanted: list[Any]) -> None:
     for event in ({"detail": {}}, {}, {"detail": "text"}, {"detail": None}):
         assert not fits({"detail": {"field": wanted}}, event)
         assert fits({"detail": {"field": [{"exists": False}]}}, event)
         assert fits({"detail": {"field": ["a", {"exists": False}]}}, event)
 
 
-def test_an_object_is_no_leaf_and_so_does_not_exist():
+def test_an_object_is_no_leaf_and_so_does_not_exist() -> None:
     assert fits({"detail": {"state": [{"exists": False}]}}, {"detail": {"state": {"inner": 1}}})
 
 
-def test_all_fields_must_match():
+def test_all_fields_must_match() -> None:
     pattern = {"source": ["shop"], "detail": {"kind": ["book"], "price": [{"numeric": ["<", 10]}]}}
 
     assert fits(pattern, {"source": "shop", "detail": {"kind": "book", "price": 9}})
@@ -109,14 +109,14 @@ def test_all_fields_must_match():
     assert not fits(pattern, {"source": "shops", "detail": {"kind": "book", "price": 9}})
 
 
-def test_fields_of_objects_in_a_list_must_match_in_the_same_object():
+def test_fields_of_objects_in_a_list_must_match_in_the_same_object() -> None:
     event = {"people": [[{"first": "Anna", "last": "Smith"}], {"first": "Peter", "last": "Jones"}]}
 
     assert fits({"people": {"first": ["Anna"], "last": ["Smith"]}}, event)
     assert not fits({"people": {"first": ["Anna"], "last": ["Jones"]}}, event)
 
 
-def test_what_stands_inside_one_object_of_a_list_does_not_count_for_another():
+def test_what_stands_inside_one_object_of_a_list_does_not_count_for_another() -> None:
     anna = {"name": "Anna", "pets": [{"kind": "dog"}]}
     peter = {"name": "Peter", "pets": [{"kind": "cat"}]}
 
@@ -124,7 +124,7 @@ def test_what_stands_inside_one_object_of_a_list_does_not_count_for_another():
     assert not fits({"people": {"name": ["Anna"], "pets": {"kind": ["cat"]}}}, {"people": [anna, peter]})
 
 
-def test_a_field_does_not_exist_where_no_object_of_a_list_has_it():
+def test_a_field_does_not_exist_where_no_object_of_a_list_has_it() -> None:
     pattern = {"lines": {"discount": [{"exists": False}]}}
 
     assert fits(pattern, {"lines": [{"sku": 1}, {"sku": 2}]})
@@ -169,12 +169,12 @@ def test_a_field_does_not_exist_where_no_object_of_a_list_has_it():
         ({"a": ["x" * 4096]}, "the pattern has 4106 characters of JSON and EventBridge allows 4096"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused_where_it_is_declared(pattern: Any, says: str):
+def test_what_cannot_be_evaluated_is_refused_where_it_is_declared(pattern: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         check_pattern("here", pattern)
 
 
-def test_a_checked_pattern_is_a_copy_and_tuples_become_lists():
+def test_a_checked_pattern_is_a_copy_and_tuples_become_lists() -> None:
     given = {"a": ("b", {"anything-but": ("c",)}), "d": {"e": ["f"]}}
     checked = check_pattern("here", given)
     before = copy.deepcopy(checked)
@@ -208,7 +208,7 @@ EVENTS = st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, min_size
 
 @settings(max_examples=400, deadline=None)
 @given(PATTERNS, EVENTS)
-def test_what_matches_is_what_moto_s_eventbridge_matches(pattern: Fields, detail: Fields):
+def test_what_matches_is_what_moto_s_eventbridge_matches(pattern: Fields, detail: Fields) -> None:
     pattern, event = {"detail": pattern}, {"detail": detail}
 
     moto = EventPattern.load(json.dumps(pattern)).matches_event(event)  # type: ignore[arg-type]  # a part of an event

@@ -17,7 +17,7 @@ def queue(**options: Any) -> Queue:
     return Queue("images", function_timeout=60, **options)
 
 
-def test_what_is_declared_does_not_change_with_the_list_of_the_caller():
+def test_what_is_declared_does_not_change_with_the_list_of_the_caller() -> None:
     statement = {**READ, "Resource": ["arn:aws:s3:::pictures/*"]}
     variables = {"BUCKET": "pictures"}
     declared = queue(function_policy=[statement], function_environment=variables)
@@ -29,7 +29,7 @@ def test_what_is_declared_does_not_change_with_the_list_of_the_caller():
     assert declared.function_environment == {"BUCKET": "pictures"}
 
 
-def test_queues_with_additions_are_still_values():
+def test_queues_with_additions_are_still_values() -> None:
     assert queue(function_policy=[READ]) == queue(function_policy=[READ]) != queue()
     assert len({queue(function_policy=[READ]), queue(function_policy=[READ])}) == 1
 
@@ -47,7 +47,7 @@ def test_queues_with_additions_are_still_values():
         },
     ],
 )
-def test_statements_of_a_role_are_taken(statement: dict[str, Any]):
+def test_statements_of_a_role_are_taken(statement: dict[str, Any]) -> None:
     assert queue(function_policy=(statement,)).function_policy == (statement,)
 
 
@@ -81,7 +81,7 @@ def test_statements_of_a_role_are_taken(statement: dict[str, Any]):
         ([{**READ, "Condition": {"Null": {"aws:x": None}}}], "contains None; IAM allows"),
     ],
 )
-def test_what_is_no_statement_is_refused_where_it_is_declared(policy: Any, message: str):
+def test_what_is_no_statement_is_refused_where_it_is_declared(policy: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^Queue 'images': .*{message}"):
         queue(function_policy=policy)
 
@@ -107,18 +107,18 @@ def test_what_is_no_statement_is_refused_where_it_is_declared(policy: Any, messa
         ({"LONG": "${Prefix}" * 90}, "has 3,604 bytes"),
     ],
 )
-def test_variables_that_lambda_or_the_library_would_trip_over_are_refused(variables: Any, message: str):
+def test_variables_that_lambda_or_the_library_would_trip_over_are_refused(variables: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^Queue 'images': function_environment.*{message}"):
         queue(function_environment=variables)
 
 
 @pytest.mark.parametrize("additions", [{"function_policy": [READ]}, {"function_environment": {"BUCKET": "x"}}])
-def test_a_queue_without_a_function_has_nothing_to_add_to(additions: dict[str, Any]):
+def test_a_queue_without_a_function_has_nothing_to_add_to(additions: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="it has none; declare function_timeout too"):
         Queue("images", **additions)
 
 
-def test_the_example_of_the_documentation_is_one():
+def test_the_example_of_the_documentation_is_one() -> None:
     text = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
     [example] = re.findall(r"```python\n(Queue\(.*?\n\))\n```", text, re.DOTALL)
 

@@ -28,7 +28,7 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
-def test_a_project_has_all_that_a_deployment_needs(shop: Path):
+def test_a_project_has_all_that_a_deployment_needs(shop: Path) -> None:
     found = {str(path.relative_to(shop)) for path in shop.rglob("*") if path.is_file()}
 
     assert found == {
@@ -50,17 +50,17 @@ def test_a_project_has_all_that_a_deployment_needs(shop: Path):
     }
 
 
-def test_nothing_is_left_to_fill_in(shop: Path):
+def test_nothing_is_left_to_fill_in(shop: Path) -> None:
     for path in shop.rglob("*"):
         if path.is_file():
             assert not re.search(r"\{\{\w+\}\}", path.read_text()), path
 
 
-def test_every_file_that_is_shipped_is_written():
+def test_every_file_that_is_shipped_is_written() -> None:
     assert {path.name for path in SOURCES.iterdir()} == set(FILES.values())
 
 
-def test_the_package_is_named_after_the_project_and_hyphens_are_underscores(tmp_path: Path):
+def test_the_package_is_named_after_the_project_and_hyphens_are_underscores(tmp_path: Path) -> None:
     main(["init", str(tmp_path / "anywhere"), "--name", "my-shop"])
 
     assert 'TaskQ("my-shop"' in (tmp_path / "anywhere" / "my_shop" / "tasks.py").read_text()
@@ -69,13 +69,13 @@ def test_the_package_is_named_after_the_project_and_hyphens_are_underscores(tmp_
 
 
 @pytest.mark.parametrize(("folder", "name"), [("My_Shop", "my-shop"), ("web.shop 2", "web-shop-2")])
-def test_without_a_name_it_is_the_folder_s(folder: str, name: str, tmp_path: Path):
+def test_without_a_name_it_is_the_folder_s(folder: str, name: str, tmp_path: Path) -> None:
     assert main(["init", str(tmp_path / folder)]) == 0
 
     assert tomllib.loads((tmp_path / folder / "pyproject.toml").read_text())["project"]["name"] == name
 
 
-def test_without_a_folder_it_is_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_without_a_folder_it_is_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     (tmp_path / "shop" / ".git").mkdir(parents=True)  # a repository without a file counts as empty
     monkeypatch.chdir(tmp_path / "shop")
 
@@ -85,7 +85,7 @@ def test_without_a_folder_it_is_this_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert capsys.readouterr().out.splitlines()[-3:] == ["  make test", "  make local", "  make deploy"]
 
 
-def test_it_says_the_next_three_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_it_says_the_next_three_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
 
     main(["init", "new/shop"])
@@ -95,7 +95,7 @@ def test_it_says_the_next_three_commands(tmp_path: Path, monkeypatch: pytest.Mon
     assert commands == ["  cd new/shop && make test", "  make local", "  make deploy"]
 
 
-def test_machines_get_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_machines_get_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
 
     main(["init", "shop", "--json"])
@@ -106,7 +106,7 @@ def test_machines_get_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert answer["next"] == ["cd shop && make test", "make local", "make deploy"]
 
 
-def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(tmp_path: Path, capsys):
+def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(tmp_path: Path, capsys) -> None:
     (tmp_path / "notes.txt").write_text("mine")
 
     assert main(["init", str(tmp_path), "--name", "shop"]) == 2
@@ -115,7 +115,7 @@ def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_file_is_no_folder(tmp_path: Path, capsys):
+def test_a_file_is_no_folder(tmp_path: Path, capsys) -> None:
     (tmp_path / "shop").write_text("")
 
     assert main(["init", str(tmp_path / "shop")]) == 2
@@ -123,7 +123,7 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys):
     assert "name a folder that is empty or new" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path, capsys):
+def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
 
     assert main(["init", str(tmp_path / "file" / "shop")]) == 2
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path, ca
     "name",
     ["", "Shop", "my_shop", "2shop", "-shop", "shop-", "my--shop", "s.hop", "größe", "shop\n", "x" * (LONGEST + 1)],
 )
-def test_names_that_no_stack_can_have_are_refused(name: str, tmp_path: Path, capsys):
+def test_names_that_no_stack_can_have_are_refused(name: str, tmp_path: Path, capsys) -> None:
     assert main(["init", str(tmp_path / "new"), f"--name={name}"]) == 2
 
     assert "small letters, digits or single hyphens" in capsys.readouterr().err
@@ -145,19 +145,19 @@ def test_names_that_no_stack_can_have_are_refused(name: str, tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("name", "why"), [("class", "a word of Python"), ("json", "would hide"), ("tests", "would hide"), ("moto", "hide")]
 )
-def test_names_that_no_package_can_have_are_refused(name: str, why: str, tmp_path: Path, capsys):
+def test_names_that_no_package_can_have_are_refused(name: str, why: str, tmp_path: Path, capsys) -> None:
     assert main(["init", str(tmp_path / "new"), "--name", name]) == 2
 
     assert why in capsys.readouterr().err
 
 
-def test_a_folder_whose_name_is_none_for_a_project_needs_one(tmp_path: Path, capsys):
+def test_a_folder_whose_name_is_none_for_a_project_needs_one(tmp_path: Path, capsys) -> None:
     assert main(["init", str(tmp_path / "2026")]) == 2
 
     assert "taken from the folder '2026'" in capsys.readouterr().err
 
 
-def test_the_longest_name_leaves_room_for_every_stage():
+def test_the_longest_name_leaves_room_for_every_stage() -> None:
     config = tomllib.loads(contents("x" * LONGEST)["samconfig.toml"])
     for stage in ("staging", "prod"):
         prefix = config[stage]["global"]["parameters"]["stack_name"]
@@ -165,7 +165,7 @@ def test_the_longest_name_leaves_room_for_every_stage():
         Stack(contents("x" * LONGEST)["template.yaml"], Prefix=prefix)
 
 
-def test_the_stages_set_parameters_that_the_template_has(shop: Path):
+def test_the_stages_set_parameters_that_the_template_has(shop: Path) -> None:
     config = tomllib.loads((shop / "samconfig.toml").read_text())
     for stage, named in (("default", "dev"), ("staging", "staging"), ("prod", "prod")):
         deploy = config[stage]["deploy"]["parameters"]
@@ -178,7 +178,7 @@ def test_the_stages_set_parameters_that_the_template_has(shop: Path):
         assert config[stage]["build"]["parameters"]["build_in_source"] is True, ".venv would be copied per function"
 
 
-def test_the_code_is_built_for_what_the_template_runs_it_on(shop: Path):
+def test_the_code_is_built_for_what_the_template_runs_it_on(shop: Path) -> None:
     makefile = (shop / "Makefile").read_text()
     declared = Stack((shop / "template.yaml").read_text()).template["Parameters"]
 
@@ -186,11 +186,11 @@ def test_the_code_is_built_for_what_the_template_runs_it_on(shop: Path):
     assert f"ARCHITECTURE ?= {declared['Architecture']['Default']}\n" in makefile
 
 
-def test_the_functions_get_a_library_that_is_not_older_than_this_one(shop: Path):
+def test_the_functions_get_a_library_that_is_not_older_than_this_one(shop: Path) -> None:
     assert f"\ntaskq-sls>={__version__}\n" in (shop / "requirements.txt").read_text()
 
 
-def test_making_a_project_leaves_nothing_of_it_in_this_process():
+def test_making_a_project_leaves_nothing_of_it_in_this_process() -> None:
     before = set(sys.modules)
 
     contents("shop")
@@ -198,7 +198,7 @@ def test_making_a_project_leaves_nothing_of_it_in_this_process():
     assert {name for name in set(sys.modules) - before if name.split(".")[0] == "shop"} == set()
 
 
-def test_the_makefile_is_one_that_make_understands(shop: Path):
+def test_the_makefile_is_one_that_make_understands(shop: Path) -> None:
     plan = subprocess.run(
         ["make", "--dry-run", "build-DefaultWorker", "ARTIFACTS_DIR=out", "ARCHITECTURE=x86_64", "TASKQ_SLS=/mine"],
         cwd=shop,

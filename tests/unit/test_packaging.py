@@ -42,7 +42,7 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_an_app_of_plain_tasks_imports_no_aws_library_no_pydantic_and_no_driver():
+def test_an_app_of_plain_tasks_imports_no_aws_library_no_pydantic_and_no_driver() -> None:
     loaded = modules_after(
         """
 from taskq_sls import Queue, Retry, TaskQ
@@ -58,7 +58,7 @@ resize.plan
     assert loaded & rooms == set()
 
 
-def test_a_lambda_function_imports_no_command_no_test_code_and_no_local_stack():
+def test_a_lambda_function_imports_no_command_no_test_code_and_no_local_stack() -> None:
     loaded = modules_after(
         """
 from taskq_sls import TaskQ
@@ -75,35 +75,35 @@ handler = app.lambda_handler()
     )
 
 
-def test_pytest_s_plugin_imports_the_library_only_when_its_fixture_is_used():
+def test_pytest_s_plugin_imports_the_library_only_when_its_fixture_is_used() -> None:
     loaded = modules_after("import taskq_sls.testing.plugin")
 
     assert loaded & (HEAVY - {"pytest"}) == set()
 
 
-def test_the_command_imports_no_local_stack_before_it_is_asked_for():
+def test_the_command_imports_no_local_stack_before_it_is_asked_for() -> None:
     loaded = modules_after("from taskq_sls.cli import main; assert main(['--version']) == 0")
 
     assert loaded & {"moto", "flask", "werkzeug", "aiobotocore", "pytest", "fastapi", "uvicorn"} == set()
 
 
-def test_the_version_is_the_same_everywhere():
+def test_the_version_is_the_same_everywhere() -> None:
     assert taskq_sls.__version__ == metadata.version("taskq-sls")
 
 
 @pytest.mark.parametrize("group", ["console_scripts", "pytest11"])
-def test_entry_points_exist(group: str):
+def test_entry_points_exist(group: str) -> None:
     mine = [one for one in metadata.entry_points(group=group) if one.dist and one.dist.name == "taskq-sls"]
 
     assert len(mine) == 1
     assert mine[0].load()
 
 
-def test_types_are_shipped():
+def test_types_are_shipped() -> None:
     assert (Path(taskq_sls.__file__).parent / "py.typed").exists()
 
 
-def test_every_pin_is_exact_and_names_no_place():
+def test_every_pin_is_exact_and_names_no_place() -> None:
     text = (ROOT / "requirements" / "dev.txt").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
 
@@ -111,7 +111,7 @@ def test_every_pin_is_exact_and_names_no_place():
     assert len(pins()) == len(lines)
 
 
-def test_what_the_package_asks_for_is_pinned_at_a_version_that_fits():
+def test_what_the_package_asks_for_is_pinned_at_a_version_that_fits() -> None:
     asked = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
     pinned = pins()
 
@@ -119,7 +119,7 @@ def test_what_the_package_asks_for_is_pinned_at_a_version_that_fits():
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
-def test_the_pins_are_closed_under_what_they_need():
+def test_the_pins_are_closed_under_what_they_need() -> None:
     """They are installed with --no-deps, so that one that is missing would be noticed only when it is imported."""
     pinned = pins()
     missing = []
@@ -135,7 +135,7 @@ def test_the_pins_are_closed_under_what_they_need():
     assert missing == []
 
 
-def test_the_lowest_python_is_named_everywhere_alike():
+def test_the_lowest_python_is_named_everywhere_alike() -> None:
     lowest = PROJECT["requires-python"].removeprefix(">=")
 
     assert SpecifierSet(PROJECT["requires-python"]).contains(lowest)
@@ -143,6 +143,6 @@ def test_the_lowest_python_is_named_everywhere_alike():
     assert f"({lowest.replace('.', ', ')})" in (ROOT / "Makefile").read_text()
 
 
-def test_the_local_stack_names_the_bound_of_its_extra():
+def test_the_local_stack_names_the_bound_of_its_extra() -> None:
     [moto] = [Requirement(text) for text in PROJECT["optional-dependencies"]["local"] if text.startswith("moto")]
     assert str(moto.specifier) == f">={LOWEST}"

@@ -62,7 +62,7 @@ def end(site: Dashboard, id: str, state: State = State.SUCCEEDED, **more: Any) -
 # -- overview ---------------------------------------------------------------------------------------------------
 
 
-def test_the_overview_shows_queues_workers_failures_and_what_was_counted(site: Dashboard):
+def test_the_overview_shows_queues_workers_failures_and_what_was_counted(site: Dashboard) -> None:
     send(site, "shop:login", "mallory", "hunter2")
     site.api.memory.run_until_idle()
     send(site, "shop:resize", "a.png")
@@ -86,7 +86,7 @@ def test_the_overview_shows_queues_workers_failures_and_what_was_counted(site: D
     assert "shop:resize 1 1 40%" in text, "what fails most"
 
 
-def test_a_chart_tells_its_figures_to_those_who_do_not_see_it(site: Dashboard):
+def test_a_chart_tells_its_figures_to_those_who_do_not_see_it(site: Dashboard) -> None:
     page = site.get("/", span="24h")
 
     charts = re.findall(r'<svg[^>]*role="img"[^>]*aria-labelledby="([^"]+)"', page)
@@ -96,7 +96,9 @@ def test_a_chart_tells_its_figures_to_those_who_do_not_see_it(site: Dashboard):
             assert f'id="{id}"' in page
 
 
-def test_what_cannot_be_read_does_not_hide_the_rest_of_the_overview(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
+def test_what_cannot_be_read_does_not_hide_the_rest_of_the_overview(
+    site: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     send(site, "shop:login", "mallory", "x")
     site.api.memory.run_until_idle()
 
@@ -118,7 +120,7 @@ def test_what_cannot_be_read_does_not_hide_the_rest_of_the_overview(site: Dashbo
     assert site.browser.get("/").status_code == 502, "nothing at all"
 
 
-def test_an_unknown_span_is_the_last_hour(site: Dashboard):
+def test_an_unknown_span_is_the_last_hour(site: Dashboard) -> None:
     assert "The last hour" in site.get("/", span="<b>")
 
 
@@ -129,7 +131,7 @@ def ids_of(page: str) -> list[str]:
     return re.findall(r'href="task\?id=([^"&]+)"', page)
 
 
-def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard):
+def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard) -> None:
     first = send(site, "shop:resize", "a.png", labels={"tenant": "7", "shop": "a"})
     site.api.memory.travel(1)
     second = send(site, "shop:login", "mallory", "x")
@@ -162,7 +164,7 @@ def test_tasks_are_found_by_status_name_time_label_and_id(site: Dashboard):
         ({"cursor": "x"}, "is not a cursor"),
     ],
 )
-def test_what_is_wrong_with_a_search_is_told_on_a_page(site: Dashboard, query: dict[str, str], says: str):
+def test_what_is_wrong_with_a_search_is_told_on_a_page(site: Dashboard, query: dict[str, str], says: str) -> None:
     answer = site.browser.get("/tasks", params=query)
 
     assert answer.status_code == 422
@@ -170,7 +172,7 @@ def test_what_is_wrong_with_a_search_is_told_on_a_page(site: Dashboard, query: d
     assert says in answer.text
 
 
-def test_older_tasks_are_on_the_next_page(site: Dashboard):
+def test_older_tasks_are_on_the_next_page(site: Dashboard) -> None:
     for number in range(search.PAGE_SIZE + 10):
         end(site, f"t-{number:03}")
         site.api.memory.travel(1)
@@ -191,7 +193,9 @@ def following(page: str, text: str) -> str:
     return "/" + found[0].replace("&amp;", "&") if (found := re.findall(rf'href="([^"]+)">{text}<', page)) else ""
 
 
-def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
+def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(
+    site: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(search, "MAX_RECORDS_READ", 40)
     end(site, "rare", labels={"tenant": "7", "shop": "a"})
     for number in range(60):
@@ -218,7 +222,7 @@ def test_a_look_for_what_is_rare_reads_a_bounded_number_of_records(site: Dashboa
 @pytest.mark.parametrize("query", [{"q": "resize", "status": "SUCCEEDED"}, {"q": "resize", "status": "FAILED"}])
 def test_what_fits_in_part_is_paged_without_loss(
     site: Dashboard, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
-):
+) -> None:
     monkeypatch.setattr(search, "PAGE_SIZE", 4)
     monkeypatch.setattr(search, "MAX_RECORDS_READ", 12)
     state = State(query["status"])
@@ -242,7 +246,7 @@ def many_tasks(number: int = 3 * search.MAX_NAMES) -> TaskQ:
     return app
 
 
-def test_an_app_of_many_tasks_shows_what_waits_and_runs_too_and_where_it_looked():
+def test_an_app_of_many_tasks_shows_what_waits_and_runs_too_and_where_it_looked() -> None:
     with dashboard(many_tasks()) as site:
         done = [send(site, f"shop:task-{place}") for place in range(3)]
         site.api.memory.run_until_idle()
@@ -272,7 +276,7 @@ def test_an_app_of_many_tasks_shows_what_waits_and_runs_too_and_where_it_looked(
         assert (found, looks) == ({waiting, "busy", "long", "hidden"}, 3)
 
 
-def test_a_look_among_many_names_asks_for_a_part_of_them_and_says_which(monkeypatch: pytest.MonkeyPatch):
+def test_a_look_among_many_names_asks_for_a_part_of_them_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
     with dashboard(many_tasks()) as site:
         original = type(site.api.memory.results).list
@@ -293,7 +297,7 @@ def test_a_look_among_many_names_asks_for_a_part_of_them_and_says_which(monkeypa
     assert [len(names) for names in asked] == [10, 1]
 
 
-def test_a_label_in_an_app_of_many_tasks_is_looked_for_in_what_has_ended_and_then_in_the_rest():
+def test_a_label_in_an_app_of_many_tasks_is_looked_for_in_what_has_ended_and_then_in_the_rest() -> None:
     with dashboard(many_tasks()) as site:
         claim(site, "runs", task="shop:task-0", labels={"tenant": "7"})
         end(site, "ended", task="shop:task-1", labels={"tenant": "7"})
@@ -305,7 +309,7 @@ def test_a_label_in_an_app_of_many_tasks_is_looked_for_in_what_has_ended_and_the
         assert ids_of(site.browser.get(following(page, "Find queued and running tasks")).text) == ["runs"]
 
 
-def test_an_app_without_tasks_of_its_own_shows_what_others_ran():
+def test_an_app_without_tasks_of_its_own_shows_what_others_ran() -> None:
     with dashboard(TaskQ("shop", queues=[Queue("default")])) as site:
         end(site, "t1", task="elsewhere:task")
 
@@ -313,7 +317,7 @@ def test_an_app_without_tasks_of_its_own_shows_what_others_ran():
         assert "No matching tasks." in site.get("/tasks", status="open")
 
 
-def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyPatch):
+def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "PAGE_SIZE", 4)
     monkeypatch.setattr(search, "MAX_NAMES", 1)
     with dashboard() as site:
@@ -333,7 +337,7 @@ def test_many_states_together_are_paged_without_loss(monkeypatch: pytest.MonkeyP
 # -- one task ---------------------------------------------------------------------------------------------------
 
 
-def test_a_task_shows_its_result_its_life_and_its_labels(site: Dashboard):
+def test_a_task_shows_its_result_its_life_and_its_labels(site: Dashboard) -> None:
     id = send(site, "shop:resize", "a.png", labels={"tenant": "7"})
     site.api.memory.travel(90)
     site.api.memory.run_until_idle()
@@ -346,7 +350,7 @@ def test_a_task_shows_its_result_its_life_and_its_labels(site: Dashboard):
     assert "08:00:00 enqueued 2027-01-15 08:01:30 attempt 1 started after 1 min 30 s" in text
 
 
-def test_a_task_that_runs_shows_its_progress_and_is_looked_at_again_until_it_ends(site: Dashboard):
+def test_a_task_that_runs_shows_its_progress_and_is_looked_at_again_until_it_ends(site: Dashboard) -> None:
     fence = claim(site, "t1")
     now = site.api.memory.clock.time()
     drive(site.api.memory.results.renew(fence, now=now, lease_until=now + 60, progress=Progress(3, 10, "pages")))
@@ -360,7 +364,7 @@ def test_a_task_that_runs_shows_its_progress_and_is_looked_at_again_until_it_end
     assert "data-every" not in site.get("/task", id="t1")
 
 
-def test_the_arguments_of_a_task_are_shown_without_what_is_hidden(site: Dashboard):
+def test_the_arguments_of_a_task_are_shown_without_what_is_hidden(site: Dashboard) -> None:
     id = send(site, "shop:login", "mallory", "hunter2", kwargs={"options": {"password": "hunter3"}})
     site.api.memory.run_until_idle()
 
@@ -373,7 +377,7 @@ def test_the_arguments_of_a_task_are_shown_without_what_is_hidden(site: Dashboar
     assert told["arguments"] == {"args": ["mallory", MASK], "kwargs": {"options": {"password": MASK}}}
 
 
-def test_arguments_that_are_not_recorded_come_from_the_dead_letter(site: Dashboard):
+def test_arguments_that_are_not_recorded_come_from_the_dead_letter(site: Dashboard) -> None:
     id = send(site, "shop:login", "mallory", "x" * 500, kwargs={"options": {"password": "hunter3", "long": "y" * 500}})
     site.api.memory.run_until_idle()
 
@@ -387,7 +391,7 @@ def test_arguments_that_are_not_recorded_come_from_the_dead_letter(site: Dashboa
     assert "hunter" not in page
 
 
-def test_what_a_task_is_repeated_with_begins_with_its_arguments(site: Dashboard):
+def test_what_a_task_is_repeated_with_begins_with_its_arguments(site: Dashboard) -> None:
     id = send(site, "shop:resize", "a.png", kwargs={"width": 7})
     site.api.memory.run_until_idle()
 
@@ -396,7 +400,7 @@ def test_what_a_task_is_repeated_with_begins_with_its_arguments(site: Dashboard)
     assert re.findall(r"<textarea[^>]*>\s*([^<]*)<", page) == ["[&quot;a.png&quot;]", "{&quot;width&quot;: 7}"]
 
 
-def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard):
+def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard) -> None:
     memory = site.api.memory
     for attempt in (1, 2, 3, 4):
         now = memory.clock.time()
@@ -436,7 +440,7 @@ def test_a_task_shows_its_attempts_and_those_that_left_no_word(site: Dashboard):
     assert "attempt 4 CANCELLED" not in ended
 
 
-def test_parent_and_children_are_found():
+def test_parent_and_children_are_found() -> None:
     app = TaskQ("shop", queues=[Queue("default")])
 
     @app.task(name="shop:leaf")
@@ -456,7 +460,7 @@ def test_parent_and_children_are_found():
         assert f"Enqueued by {parent}" in text_of(site.get("/task", id=child))
 
 
-def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch):
+def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MAX_RECORDS_READ", 5)
     with dashboard(many_tasks()) as site:
         fence = claim(site, "parent", task="shop:task-3")
@@ -480,7 +484,7 @@ def test_children_are_looked_for_to_the_end_a_part_at_a_time(monkeypatch: pytest
         assert "again" in ids_of(site.browser.get(following(page, "Find tasks that repeat it")).text)
 
 
-def test_a_task_without_a_record_is_told_of(site: Dashboard):
+def test_a_task_without_a_record_is_told_of(site: Dashboard) -> None:
     answer = site.browser.get("/task", params={"id": "nobody"})
 
     assert answer.status_code == 404
@@ -490,7 +494,7 @@ def test_a_task_without_a_record_is_told_of(site: Dashboard):
 # -- actions on tasks -------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_waits_is_cancelled(site: Dashboard):
+def test_a_task_that_waits_is_cancelled(site: Dashboard) -> None:
     id = send(site, "shop:resize", "a.png")
 
     answer = site.post("/cancel", id=id)
@@ -499,7 +503,7 @@ def test_a_task_that_waits_is_cancelled(site: Dashboard):
     assert "CANCELLED" in answer.text
 
 
-def test_a_task_that_failed_runs_again_as_its_dead_letter(site: Dashboard):
+def test_a_task_that_failed_runs_again_as_its_dead_letter(site: Dashboard) -> None:
     id = send(site, "shop:login", "mallory", "x")
     site.api.memory.run_until_idle()
 
@@ -510,7 +514,7 @@ def test_a_task_that_failed_runs_again_as_its_dead_letter(site: Dashboard):
     assert "SUCCEEDED" in site.get("/task", id=id)
 
 
-def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard):
+def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard) -> None:
     id = send(site, "shop:resize", "a.png")
     site.api.memory.run_until_idle()
 
@@ -532,7 +536,9 @@ def test_a_task_that_ended_is_sent_anew_with_the_arguments_given(site: Dashboard
         ({"id": ""}, 422, "the form lacks id"),
     ],
 )
-def test_what_is_wrong_with_a_retry_is_told_on_a_page(site: Dashboard, form: dict[str, str], status: int, says: str):
+def test_what_is_wrong_with_a_retry_is_told_on_a_page(
+    site: Dashboard, form: dict[str, str], status: int, says: str
+) -> None:
     id = send(site, "shop:resize", "a.png")
     site.api.memory.run_until_idle()
 
@@ -545,7 +551,7 @@ def test_what_is_wrong_with_a_retry_is_told_on_a_page(site: Dashboard, form: dic
 # -- schedules --------------------------------------------------------------------------------------------------
 
 
-def test_schedules_show_their_next_runs_and_are_paused_and_resumed(site: Dashboard):
+def test_schedules_show_their_next_runs_and_are_paused_and_resumed(site: Dashboard) -> None:
     call_sync("sync", sync(site.api.app, site.api.app.services.blocking()))
     body = {"task": "shop:anything", "expression": "rate(6 hours)", "id": "often"}
     assert site.api.client.post("/v1/schedules", json=body).status_code == 201
@@ -563,7 +569,7 @@ def test_schedules_show_their_next_runs_and_are_paused_and_resumed(site: Dashboa
     assert "The schedule was resumed." in site.post("/resume", name=name).text
 
 
-def test_without_a_scheduler_the_page_says_what_to_configure(site: Dashboard):
+def test_without_a_scheduler_the_page_says_what_to_configure(site: Dashboard) -> None:
     site.api.memory.scheduler = False
     site.api.app.services = type(site.api.app.services)(site.api.memory)
 
@@ -589,7 +595,7 @@ def messages_of(site: Dashboard) -> dict[str, str]:
     return {one["id"]: one["message_id"] for one in listed}
 
 
-def test_dead_letters_are_grouped_and_filtered(site: Dashboard):
+def test_dead_letters_are_grouped_and_filtered(site: Dashboard) -> None:
     dead(site)
 
     text = text_of(site.get("/dead-letters"))
@@ -601,7 +607,7 @@ def test_dead_letters_are_grouped_and_filtered(site: Dashboard):
     assert len(site.api.memory.dead_letters()) == 3, "a look leaves them where they are"
 
 
-def test_the_chosen_dead_letters_are_sent_back_at_a_rate(site: Dashboard):
+def test_the_chosen_dead_letters_are_sent_back_at_a_rate(site: Dashboard) -> None:
     dead(site)
     chosen = messages_of(site)
 
@@ -611,7 +617,7 @@ def test_the_chosen_dead_letters_are_sent_back_at_a_rate(site: Dashboard):
     assert [one.message_id for one in site.api.memory.dead_letters()] == [chosen["dead-1"]]
 
 
-def test_all_that_fit_are_sent_back_when_that_is_confirmed(site: Dashboard):
+def test_all_that_fit_are_sent_back_when_that_is_confirmed(site: Dashboard) -> None:
     dead(site)
 
     asked = site.post("/redrive", which="all", reason="exhausted", queue="default")
@@ -623,7 +629,7 @@ def test_all_that_fit_are_sent_back_when_that_is_confirmed(site: Dashboard):
     assert site.api.memory.dead_letters() == []
 
 
-def test_a_rate_that_one_request_cannot_keep_up_with_is_gone_on_with(site: Dashboard):
+def test_a_rate_that_one_request_cannot_keep_up_with_is_gone_on_with(site: Dashboard) -> None:
     dead(site, 5)
 
     answer = site.post("/redrive", which="all", rate="0.2", sure="yes")
@@ -633,7 +639,7 @@ def test_a_rate_that_one_request_cannot_keep_up_with_is_gone_on_with(site: Dashb
     assert 0 < len(site.api.memory.dead_letters()) < 5
 
 
-def test_what_goes_on_by_itself_does_not_send_back_again_what_has_failed_again(site: Dashboard):
+def test_what_goes_on_by_itself_does_not_send_back_again_what_has_failed_again(site: Dashboard) -> None:
     dead(site, 5)
     site.api.memory.travel(1)
     form: dict[str, Any] = {"which": "all", "rate": "0.2", "sure": "yes"}
@@ -652,7 +658,7 @@ def test_what_goes_on_by_itself_does_not_send_back_again_what_has_failed_again(s
     assert len(site.api.memory.dead_letters()) == 5, "they failed as before, and wait for somebody to look"
 
 
-def test_what_cannot_be_sent_back_does_not_go_on_by_itself(site: Dashboard, monkeypatch: pytest.MonkeyPatch):
+def test_what_cannot_be_sent_back_does_not_go_on_by_itself(site: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     dead(site, 3)
 
     async def refuse(self: Any, messages: Sequence[Any]) -> Any:
@@ -668,7 +674,7 @@ def test_what_cannot_be_sent_back_does_not_go_on_by_itself(site: Dashboard, monk
 
 def test_reasons_are_grouped_over_more_than_a_page_when_that_is_asked_for(
     site: Dashboard, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(pages, "MAX_SHOWN", 5)
     dead(site, 25)
 
@@ -682,7 +688,7 @@ def test_reasons_are_grouped_over_more_than_a_page_when_that_is_asked_for(
     assert len(site.api.memory.dead_letters()) == 25
 
 
-def test_dead_letters_are_deleted_only_when_that_is_confirmed(site: Dashboard):
+def test_dead_letters_are_deleted_only_when_that_is_confirmed(site: Dashboard) -> None:
     dead(site)
     chosen = messages_of(site)
 
@@ -694,7 +700,7 @@ def test_dead_letters_are_deleted_only_when_that_is_confirmed(site: Dashboard):
     assert len(site.api.memory.dead_letters()) == 2
 
 
-def test_nothing_chosen_is_nothing_done(site: Dashboard):
+def test_nothing_chosen_is_nothing_done(site: Dashboard) -> None:
     dead(site, 1)
 
     for action in ("/redrive", "/purge"):
@@ -703,7 +709,7 @@ def test_nothing_chosen_is_nothing_done(site: Dashboard):
     assert len(site.api.memory.dead_letters()) == 1
 
 
-def test_a_dead_letter_is_inspected_and_its_arguments_are_edited(site: Dashboard):
+def test_a_dead_letter_is_inspected_and_its_arguments_are_edited(site: Dashboard) -> None:
     dead(site, 1)
     message = messages_of(site)["dead-0"]
 
@@ -721,7 +727,7 @@ def test_a_dead_letter_is_inspected_and_its_arguments_are_edited(site: Dashboard
     assert "by=ann" in done
 
 
-def test_sent_back_as_it_is_a_dead_letter_keeps_its_arguments(site: Dashboard):
+def test_sent_back_as_it_is_a_dead_letter_keeps_its_arguments(site: Dashboard) -> None:
     dead(site, 1)
 
     site.post("/redrive", queue="default-dlq", message=messages_of(site)["dead-0"])
@@ -733,7 +739,7 @@ def test_sent_back_as_it_is_a_dead_letter_keeps_its_arguments(site: Dashboard):
 # -- markup of others -------------------------------------------------------------------------------------------
 
 
-def test_markup_in_names_arguments_errors_labels_and_searches_stays_text():
+def test_markup_in_names_arguments_errors_labels_and_searches_stays_text() -> None:
     app = TaskQ("shop", queues=[Queue("default")])
 
     @app.task(name="shop:bad", http=True, record="queued", retry=Retry(max_attempts=1))
@@ -778,7 +784,7 @@ def test_markup_in_names_arguments_errors_labels_and_searches_stays_text():
     assert any("&lt;script&gt;" in page for page in pages)
 
 
-def test_half_of_a_surrogate_pair_breaks_no_page(site: Dashboard):
+def test_half_of_a_surrogate_pair_breaks_no_page(site: Dashboard) -> None:
     send(site, "shop:anything", labels={"x": "y"}, id="odd")
     site.api.memory.run_until_idle()
     claimed = claim(site, "worse")
@@ -791,7 +797,7 @@ def test_half_of_a_surrogate_pair_breaks_no_page(site: Dashboard):
 # -- looking again ----------------------------------------------------------------------------------------------
 
 
-def test_a_page_that_has_not_changed_is_not_sent_again(site: Dashboard):
+def test_a_page_that_has_not_changed_is_not_sent_again(site: Dashboard) -> None:
     id = send(site, "shop:resize", "a.png")
     (mark,) = re.findall(r'data-mark="([^"]+)"', site.get("/tasks"))
     asked = {"Taskq-Part": "live", "If-None-Match": mark.replace("&quot;", '"')}
@@ -807,7 +813,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(site: Dashboard):
     assert "<html" not in changed.text, "only the part that changes"
 
 
-def test_every_page_and_action_says_which_scope_it_needs():
+def test_every_page_and_action_says_which_scope_it_needs() -> None:
     assert {one.scope for one in PAGES.values()} == {"read"}
     assert {one.scope for one in ACTIONS.values()} == {"admin"}
 

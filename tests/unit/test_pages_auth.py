@@ -41,7 +41,7 @@ def status_of(site: Dashboard) -> int:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *ACTIONS, LOGOUT])
-def test_who_is_not_logged_in_is_sent_to_the_login(path: str):
+def test_who_is_not_logged_in_is_sent_to_the_login(path: str) -> None:
     with served() as api:
         method = "GET" if path in PAGES else "POST"
         answer = browser_of(api).request(method, path, headers=OWN, follow_redirects=False)
@@ -50,14 +50,14 @@ def test_who_is_not_logged_in_is_sent_to_the_login(path: str):
     assert answer.headers["location"].startswith("login")
 
 
-def test_programs_that_ask_for_a_page_get_a_problem_document():
+def test_programs_that_ask_for_a_page_get_a_problem_document() -> None:
     with served() as api:
         answer = api.stranger.get("/tasks")
 
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
 
 
-def test_after_the_login_comes_the_page_that_was_asked_for():
+def test_after_the_login_comes_the_page_that_was_asked_for() -> None:
     with served() as api:
         browser = browser_of(api)
         sent = browser.get("/tasks?status=FAILED&label=a%3Db", follow_redirects=False).headers["location"]
@@ -73,14 +73,14 @@ def test_after_the_login_comes_the_page_that_was_asked_for():
     ["https://evil.example.org/", "//evil.example.org/tasks", "javascript:alert(1)", "/\\evil.example.org", "../x",
      "logout", "tasks\r\nX-Evil: 1", "v1/tasks"],
 )  # fmt: skip
-def test_the_login_leads_to_no_other_site(back: str):
+def test_the_login_leads_to_no_other_site(back: str) -> None:
     with served() as api:
         answer = login(browser_of(api), api.token, back)
 
     assert (answer.status_code, answer.headers["location"]) == (303, "./")
 
 
-def test_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get_and_that_holds_no_token():
+def test_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get_and_that_holds_no_token() -> None:
     with served() as api:
         cookie = login(browser_of(api), api.token).headers["set-cookie"]
 
@@ -95,7 +95,7 @@ def test_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get_and_tha
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_on_the_browser_s_own_machine_the_cookie_needs_no_https(host: str):
+def test_on_the_browser_s_own_machine_the_cookie_needs_no_https(host: str) -> None:
     with served() as api:
         browser = browser_of(api)
         browser.base_url = f"http://{host}:8000"
@@ -107,7 +107,7 @@ def test_on_the_browser_s_own_machine_the_cookie_needs_no_https(host: str):
     assert "Secure" not in answer.headers["set-cookie"]
 
 
-def test_logging_out_ends_the_session():
+def test_logging_out_ends_the_session() -> None:
     with dashboard() as site:
         assert status_of(site) == 200
         answer = site.browser.post("/logout", headers=OWN, follow_redirects=False)
@@ -116,7 +116,7 @@ def test_logging_out_ends_the_session():
         assert status_of(site) == 303
 
 
-def test_logging_out_ends_copies_of_the_cookie_too_in_every_container():
+def test_logging_out_ends_copies_of_the_cookie_too_in_every_container() -> None:
     with dashboard() as site:
         (cookie,) = site.browser.cookies.jar
         copied = browser_of(
@@ -133,7 +133,7 @@ def test_logging_out_ends_copies_of_the_cookie_too_in_every_container():
 
 
 @pytest.mark.parametrize("spelling", ["last letter", "other letters"])
-def test_a_logout_ends_the_same_session_in_another_spelling(spelling: str):
+def test_a_logout_ends_the_same_session_in_another_spelling(spelling: str) -> None:
     with dashboard() as site:
         (cookie,) = site.browser.cookies.jar
         value = str(cookie.value)
@@ -150,7 +150,7 @@ def test_a_logout_ends_the_same_session_in_another_spelling(spelling: str):
         assert copied.get("/tasks", follow_redirects=False).status_code == 303
 
 
-def test_a_logout_that_cannot_be_noted_says_so(monkeypatch: pytest.MonkeyPatch):
+def test_a_logout_that_cannot_be_noted_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*given: Any) -> Any:
         raise AwsError("put_item", "Throttled", "slow down", transient=True)
 
@@ -164,7 +164,7 @@ def test_a_logout_that_cannot_be_noted_says_so(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("back", ["tasks?task=größe", "tasks?label=a=\u6771\u4eac", "//[", "http://[x"])
-def test_a_way_back_in_any_letters_leads_somewhere(back: str):
+def test_a_way_back_in_any_letters_leads_somewhere(back: str) -> None:
     with served() as api:
         answer = login(browser_of(api), api.token, back)
 
@@ -172,7 +172,7 @@ def test_a_way_back_in_any_letters_leads_somewhere(back: str):
     assert answer.headers["location"].isascii()
 
 
-def test_a_login_that_is_no_login_is_refused_by_its_size():
+def test_a_login_that_is_no_login_is_refused_by_its_size() -> None:
     with served() as api:
         answer = login(browser_of(api), api.token, "x" * 6_000_000)
 
@@ -181,7 +181,7 @@ def test_a_login_that_is_no_login_is_refused_by_its_size():
 
 @pytest.mark.parametrize(("name", "value"), [("host", "[]"), ("host", "[::"), ("origin", "http://[")])
 @pytest.mark.parametrize("path", ["/login", "/tasks", "/v1/queues", "/logout", "/cancel"])
-def test_a_header_that_names_no_host_is_the_callers_fault(name: str, value: str, path: str):
+def test_a_header_that_names_no_host_is_the_callers_fault(name: str, value: str, path: str) -> None:
     with dashboard() as site:
         for method in ("GET", "POST"):
             answer = site.browser.request(method, path, headers={name: value}, follow_redirects=False)
@@ -191,7 +191,7 @@ def test_a_header_that_names_no_host_is_the_callers_fault(name: str, value: str,
 # -- sessions ---------------------------------------------------------------------------------------------------
 
 
-def test_a_session_ends_with_its_time():
+def test_a_session_ends_with_its_time() -> None:
     with dashboard() as site:
         site.api.memory.travel(LIFETIME_SECONDS - 1)
         assert status_of(site) == 200
@@ -199,7 +199,7 @@ def test_a_session_ends_with_its_time():
         assert status_of(site) == 303
 
 
-def test_a_session_holds_in_every_container_and_over_midnight():
+def test_a_session_holds_in_every_container_and_over_midnight() -> None:
     with dashboard() as site:
         site.api.memory.travel(14 * 3600)
         login(site.browser, site.api.token)
@@ -216,7 +216,7 @@ def authenticator_of(site: Dashboard) -> Any:
     return next(one.kwargs["authenticator"] for one in site.api.client.app.user_middleware)
 
 
-def test_a_session_ends_when_its_token_is_taken_away_or_changed():
+def test_a_session_ends_when_its_token_is_taken_away_or_changed() -> None:
     with dashboard() as site:
         authenticator = authenticator_of(site)
         known = authenticator._tokens
@@ -236,7 +236,7 @@ def test_a_session_ends_when_its_token_is_taken_away_or_changed():
     ["", ".", "..", "boss", "eyJ4IjoxfQ", "W10.W10", ".eJyLBgAAXABc.AAAA", "WyJhIiw5OTk5OTk5OTk5OV0." + "A" * 43,
      "WyJhIiw5OTk5OTk5OTk5OV0.%C3%A9"],
 )  # fmt: skip
-def test_a_cookie_that_was_made_up_is_no_session(value: str):
+def test_a_cookie_that_was_made_up_is_no_session(value: str) -> None:
     with served() as api:
         browser = browser_of(api)
         browser.cookies.set(SECURE, value)
@@ -244,7 +244,7 @@ def test_a_cookie_that_was_made_up_is_no_session(value: str):
         assert browser.get("/tasks", follow_redirects=False).status_code == 303
 
 
-def test_a_cookie_whose_id_end_or_signature_was_changed_is_no_session():
+def test_a_cookie_whose_id_end_or_signature_was_changed_is_no_session() -> None:
     with served() as api:
         browser = browser_of(api)
         login(browser, api.token)
@@ -267,7 +267,7 @@ def test_a_cookie_whose_id_end_or_signature_was_changed_is_no_session():
 
 def test_while_the_table_cannot_be_reached_nobody_is_logged_in_and_the_login_says_why(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     async def refuse(*given: Any) -> Any:
         raise AwsError("put_item", "Throttled", "slow down", transient=True)
 
@@ -284,7 +284,7 @@ def test_while_the_table_cannot_be_reached_nobody_is_logged_in_and_the_login_say
 # -- wrong tokens -----------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_token_is_told_and_many_of_them_are_refused_unread(caplog: pytest.LogCaptureFixture):
+def test_a_wrong_token_is_told_and_many_of_them_are_refused_unread(caplog: pytest.LogCaptureFixture) -> None:
     with served() as api, caplog.at_level(logging.DEBUG):
         browser = browser_of(api)
         answer = login(browser, "tq_guess")
@@ -311,7 +311,7 @@ def test_a_wrong_token_is_told_and_many_of_them_are_refused_unread(caplog: pytes
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_what_another_site_sends_changes_nothing(path: str, headers: dict[str, str]):
+def test_what_another_site_sends_changes_nothing(path: str, headers: dict[str, str]) -> None:
     with dashboard() as site:
         answer = site.browser.post(path, data={"token": site.api.token, "id": "x"}, headers=headers)
 
@@ -320,7 +320,7 @@ def test_what_another_site_sends_changes_nothing(path: str, headers: dict[str, s
         assert status_of(site) == 200
 
 
-def test_a_program_that_has_the_cookie_says_its_origin():
+def test_a_program_that_has_the_cookie_says_its_origin() -> None:
     with dashboard() as site:
         (cookie,) = site.browser.cookies.jar
         site.api.stranger.cookies.set(cookie.name, str(cookie.value))
@@ -329,7 +329,7 @@ def test_a_program_that_has_the_cookie_says_its_origin():
         assert site.api.stranger.post("/cancel", data={"id": "x"}, headers=OWN).status_code == 404
 
 
-def test_actions_are_forms_and_nothing_else():
+def test_actions_are_forms_and_nothing_else() -> None:
     with dashboard() as site:
         for path in ACTIONS:
             answer = site.browser.post(path, json={"id": "x"}, headers=OWN)
@@ -353,7 +353,7 @@ def reader() -> Any:
         yield browser
 
 
-def test_who_may_only_read_sees_no_button(reader: Any):
+def test_who_may_only_read_sees_no_button(reader: Any) -> None:
     for page in ("/", "/tasks", "/task?id=t1", "/schedules", "/dead-letters"):
         answer = reader.get(page)
         assert answer.status_code == 200, page
@@ -361,14 +361,14 @@ def test_who_may_only_read_sees_no_button(reader: Any):
 
 
 @pytest.mark.parametrize("path", ACTIONS)
-def test_who_may_only_read_changes_nothing(reader: Any, path: str):
+def test_who_may_only_read_changes_nothing(reader: Any, path: str) -> None:
     answer = reader.post(path, data={"id": "t1", "which": "all", "sure": "yes"}, headers=OWN)
 
     assert answer.status_code == 403
     assert "this needs the scope admin" in answer.text
 
 
-def test_who_may_only_enqueue_sees_nothing():
+def test_who_may_only_enqueue_sees_nothing() -> None:
     with served() as api:
         browser = browser_of(api)
         login(browser, api.sender.headers["authorization"].removeprefix("Bearer "))
@@ -381,7 +381,7 @@ def test_who_may_only_enqueue_sees_nothing():
 # -- what protects a page ---------------------------------------------------------------------------------------
 
 
-def test_pages_run_no_script_but_their_own_and_stand_in_no_frame():
+def test_pages_run_no_script_but_their_own_and_stand_in_no_frame() -> None:
     with dashboard() as site:
         for path in (*PAGES, "/login"):
             headers = site.browser.get(path).headers
@@ -395,7 +395,7 @@ def test_pages_run_no_script_but_their_own_and_stand_in_no_frame():
             assert headers["referrer-policy"] == "same-origin", "or browsers would not tell the origin of a form"
 
 
-def test_style_and_script_are_kept_by_browsers_under_the_name_of_their_content():
+def test_style_and_script_are_kept_by_browsers_under_the_name_of_their_content() -> None:
     with served() as api:
         page = browser_of(api).get("/login").text
         for name in ("dashboard.css", "dashboard.js"):
@@ -406,12 +406,12 @@ def test_style_and_script_are_kept_by_browsers_under_the_name_of_their_content()
             assert "immutable" in answer.headers["cache-control"]
 
 
-def test_pages_are_no_part_of_the_api_s_description():
+def test_pages_are_no_part_of_the_api_s_description() -> None:
     with served() as api:
         assert all(path.startswith("/v1/") for path in api.client.get("/v1/openapi.json").json()["paths"])
 
 
-def test_an_api_without_pages_has_none():
+def test_an_api_without_pages_has_none() -> None:
     with served(pages=False) as api:
         browser = browser_of(api)
         browser.headers["Authorization"] = f"Bearer {api.token}"
@@ -423,7 +423,7 @@ def test_an_api_without_pages_has_none():
 # -- IAM --------------------------------------------------------------------------------------------------------
 
 
-def test_with_iam_there_is_no_login_and_the_front_says_who_looks():
+def test_with_iam_there_is_no_login_and_the_front_says_who_looks() -> None:
     with served(auth="iam") as api:
         browser = browser_of(api)
         for path in ("/", "/login"):
@@ -437,7 +437,7 @@ def test_with_iam_there_is_no_login_and_the_front_says_who_looks():
     assert "Log out" not in answer["body"]
 
 
-def test_behind_a_base_path_every_address_is_still_one_of_the_pages():
+def test_behind_a_base_path_every_address_is_still_one_of_the_pages() -> None:
     app = api_app()
     with dashboard(app) as site:
         for path in PAGES:

@@ -28,7 +28,7 @@ def a_shop(**options: Any) -> tuple[TaskQ, Any]:
 
 
 @pytest.mark.parametrize("level", ["finished", "started", "queued"])
-def test_a_record_holds_the_arguments_as_given(level: str):
+def test_a_record_holds_the_arguments_as_given(level: str) -> None:
     app, login = a_shop(record=level)
     with in_memory(app) as memory:
         handle = login.enqueue("ann", password="x")
@@ -39,7 +39,7 @@ def test_a_record_holds_the_arguments_as_given(level: str):
 
 
 @pytest.mark.parametrize("level", ["finished", "started", "queued"])
-def test_what_is_redacted_never_reaches_the_record(level: str):
+def test_what_is_redacted_never_reaches_the_record(level: str) -> None:
     app, login = a_shop(record=level, redact=["password", "token"])
     with in_memory(app) as memory:
         handle = login.enqueue("ann", "secret", details={"token": "secret"})
@@ -49,7 +49,7 @@ def test_what_is_redacted_never_reaches_the_record(level: str):
 
 
 @pytest.mark.parametrize("level", ["finished", "started", "queued"])
-def test_an_app_or_a_task_can_keep_its_arguments_out(level: str):
+def test_an_app_or_a_task_can_keep_its_arguments_out(level: str) -> None:
     app, login = a_shop(record=level, record_arguments=False)
     with in_memory(app) as memory:
         handle = login.enqueue("ann")
@@ -57,7 +57,7 @@ def test_an_app_or_a_task_can_keep_its_arguments_out(level: str):
         assert recorded(memory, handle.id) is None
 
 
-def test_who_sends_by_name_does_not_know_what_a_positional_argument_is_for():
+def test_who_sends_by_name_does_not_know_what_a_positional_argument_is_for() -> None:
     app, _ = a_shop(record="queued", redact=["password"])
     with in_memory(app) as memory:
         handle = app.ref("login").enqueue("ann", "secret", password="x", note="kept")
@@ -67,7 +67,7 @@ def test_who_sends_by_name_does_not_know_what_a_positional_argument_is_for():
         assert recorded(memory, handle.id) is None
 
 
-def test_what_a_hook_took_out_of_the_arguments_is_not_in_the_record():
+def test_what_a_hook_took_out_of_the_arguments_is_not_in_the_record() -> None:
     class Vault(Middleware):
         async def dispatch(self, message: Message, call_next: Any) -> Message:
             return await call_next(message._replace(args=["vault:1"]))
@@ -85,7 +85,7 @@ def test_what_a_hook_took_out_of_the_arguments_is_not_in_the_record():
 
 
 @pytest.mark.parametrize("text", ["x" * 1_000, "x" * 10_000])
-def test_long_arguments_are_left_out(text: str):
+def test_long_arguments_are_left_out(text: str) -> None:
     app, login = a_shop()
     with in_memory(app) as memory:
         handle = login.enqueue(text)
@@ -93,7 +93,7 @@ def test_long_arguments_are_left_out(text: str):
         assert recorded(memory, handle.id) is None
 
 
-def test_a_record_tells_of_the_attempts_before():
+def test_a_record_tells_of_the_attempts_before() -> None:
     app = TaskQ("shop")
     tries: list[int] = []
 
@@ -118,6 +118,6 @@ def test_a_record_tells_of_the_attempts_before():
         ]
 
 
-def test_the_option_is_a_yes_or_no():
+def test_the_option_is_a_yes_or_no() -> None:
     with pytest.raises(ConfigError, match=r"record_arguments='no' must be True .* or False"):
         TaskQ("shop", record_arguments="no")

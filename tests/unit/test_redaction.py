@@ -31,20 +31,20 @@ from taskq_sls.testing import in_memory
 NAMES = redacted_names(["password", "API-Key"])
 
 
-def test_what_is_named_is_hidden_at_any_depth():
+def test_what_is_named_is_hidden_at_any_depth() -> None:
     value = {"user": "ann", "Password": "x", "more": [{"api_key": 1, "kept": [2]}]}
 
     assert redact(value, NAMES) == {"user": "ann", "Password": MASK, "more": [{"api_key": MASK, "kept": [2]}]}
     assert value["Password"] == "x", "what is shown is a copy"
 
 
-def test_without_names_a_value_is_shown_as_it_is():
+def test_without_names_a_value_is_shown_as_it_is() -> None:
     value = {"password": "x"}
 
     assert redact(value, frozenset()) is value
 
 
-def test_a_value_that_holds_itself_comes_to_an_end():
+def test_a_value_that_holds_itself_comes_to_an_end() -> None:
     value: dict[str, Any] = {}
     value["again"] = value
 
@@ -55,14 +55,14 @@ def test_a_value_that_holds_itself_comes_to_an_end():
     assert shown == MASK
 
 
-def test_positional_arguments_are_hidden_by_their_parameters():
+def test_positional_arguments_are_hidden_by_their_parameters() -> None:
     assert redact_arguments(["ann", "x", {"password": 1}], {}, NAMES, ["user", "password", "options"]) == (
         ["ann", MASK, {"password": MASK}],
         {},
     )
 
 
-def test_arguments_of_nobody_knows_which_parameters_are_hidden_all():
+def test_arguments_of_nobody_knows_which_parameters_are_hidden_all() -> None:
     assert redact_arguments(["ann"], {"user": "ann", "password": "x"}, NAMES, None) == (
         [MASK],
         {"user": "ann", "password": MASK},
@@ -71,7 +71,7 @@ def test_arguments_of_nobody_knows_which_parameters_are_hidden_all():
     assert redact_arguments(["ann"], {}, frozenset(), None) == (["ann"], {})
 
 
-def test_a_mask_that_comes_back_is_noticed():
+def test_a_mask_that_comes_back_is_noticed() -> None:
     assert contains_mask([None, {"a": [MASK]}])
     assert not contains_mask([None, {"a": ["x"]}])
 
@@ -91,7 +91,7 @@ def shop() -> TaskQ:
     return app
 
 
-def test_names_of_the_app_hold_for_all_its_tasks_and_those_of_a_task_for_it_alone():
+def test_names_of_the_app_hold_for_all_its_tasks_and_those_of_a_task_for_it_alone() -> None:
     app = shop()
 
     assert app.redacted("shop:login", ["ann", "x", 1, 2], {}) == (["ann", MASK, MASK, 2], {})
@@ -101,18 +101,18 @@ def test_names_of_the_app_hold_for_all_its_tasks_and_those_of_a_task_for_it_alon
 
 
 @pytest.mark.parametrize("given", ["password", [""], [1], None, 5])
-def test_names_must_be_a_list_of_text(given: Any):
+def test_names_must_be_a_list_of_text(given: Any) -> None:
     with pytest.raises(ConfigError, match="must be a list of names"):
         TaskQ("shop", redact=given)
 
 
 @pytest.mark.parametrize("given", ["yes", 1, None])
-def test_whether_a_task_is_for_http_is_a_yes_or_no(given: Any):
+def test_whether_a_task_is_for_http_is_a_yes_or_no(given: Any) -> None:
     with pytest.raises(ConfigError, match=r"http=.* must be True .* or False"):
         TaskQ("shop").task(http=given)(shop)
 
 
-def test_http_is_said_of_each_task():
+def test_http_is_said_of_each_task() -> None:
     with pytest.raises(ConfigError, match="unknown option 'http'"):
         TaskQ("shop", http=True)
 
@@ -121,7 +121,7 @@ def test_http_is_said_of_each_task():
     ("args", "kwargs"),
     [(["ann", 7_777_777], {}), (["ann"], {"password": 7_777_777}), (["ann", "x", "7777777"], {})],
 )
-def test_the_error_about_an_argument_does_not_tell_what_is_hidden(args: list[Any], kwargs: dict[str, Any]):
+def test_the_error_about_an_argument_does_not_tell_what_is_hidden(args: list[Any], kwargs: dict[str, Any]) -> None:
     task = shop().registry.get("shop:login")
     assert task is not None
 
@@ -131,7 +131,7 @@ def test_the_error_about_an_argument_does_not_tell_what_is_hidden(args: list[Any
         assert "7777777" not in str(error.value)
 
 
-def test_the_error_about_any_other_argument_does():
+def test_the_error_about_any_other_argument_does() -> None:
     task = shop().registry.get("shop:plain")
     assert task is not None
 
@@ -143,7 +143,7 @@ def test_the_error_about_any_other_argument_does():
 
 
 @pytest.mark.parametrize("format", ["json", "text"])
-def test_fields_of_log_lines_are_hidden_by_name(format: str):
+def test_fields_of_log_lines_are_hidden_by_name(format: str) -> None:
     stream = io.StringIO()
     configure("INFO", format, stream, redact=shop().log_redaction)
 
@@ -169,7 +169,7 @@ def test_fields_of_log_lines_are_hidden_by_name(format: str):
 )
 def test_what_an_exception_tells_of_hidden_arguments_is_hidden(
     args: list[Any], kwargs: dict[str, Any], caplog: pytest.LogCaptureFixture
-):
+) -> None:
     app = TaskQ("shop", redact=["password"])
 
     @app.task(retry=Retry(max_attempts=2, jitter="none"))
@@ -190,7 +190,7 @@ def test_what_an_exception_tells_of_hidden_arguments_is_hidden(
     assert all("hunter2" not in str(vars(one)) for one in caplog.records)
 
 
-def test_values_are_hidden_also_as_python_quotes_them_and_the_longer_first():
+def test_values_are_hidden_also_as_python_quotes_them_and_the_longer_first() -> None:
     values = secret_values(
         {"password": ["it's\n", "secret", "secrets", 1.25, 12, True, None], "user": "secretary"}, NAMES
     )
@@ -200,7 +200,7 @@ def test_values_are_hidden_also_as_python_quotes_them_and_the_longer_first():
     assert text == f"'{MASK}' or {MASK}, not \"{MASK}\" nor {MASK}, but 12"
 
 
-def test_what_is_short_is_part_of_other_words_and_stays():
+def test_what_is_short_is_part_of_other_words_and_stays() -> None:
     assert list(secret_values({"password": ["abc", 123]}, NAMES)) == []
 
 
@@ -267,7 +267,7 @@ def refusals() -> list[Callable[[TaskQ], object]]:
 
 
 @pytest.mark.parametrize("refuse", refusals())
-def test_no_refusal_quotes_a_value_whose_inside_is_not_known(refuse: Callable[[TaskQ], object]):
+def test_no_refusal_quotes_a_value_whose_inside_is_not_known(refuse: Callable[[TaskQ], object]) -> None:
     with pytest.raises(TaskQError) as error:
         refuse(models())
 
@@ -275,7 +275,7 @@ def test_no_refusal_quotes_a_value_whose_inside_is_not_known(refuse: Callable[[T
 
 
 @pytest.mark.parametrize("kind", ["json", "pydantic", "result", ""])
-def test_nothing_that_is_recorded_or_logged_tells_a_hidden_field(kind: str, caplog: pytest.LogCaptureFixture):
+def test_nothing_that_is_recorded_or_logged_tells_a_hidden_field(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     app = models()
     login = app.registry.get("shop:login")
     assert login is not None
@@ -308,7 +308,9 @@ class Key(BaseModel):
         (str, "hunt\u00fcer2", ascii),
     ],
 )
-def test_bytes_keys_and_letters_are_hidden_as_exceptions_write_them(kind: Any, value: Any, text: Callable[[Any], str]):
+def test_bytes_keys_and_letters_are_hidden_as_exceptions_write_them(
+    kind: Any, value: Any, text: Callable[[Any], str]
+) -> None:
     app = TaskQ("shop", redact=["password"])
 
     def login(password: Any) -> None:
@@ -327,7 +329,7 @@ def test_bytes_keys_and_letters_are_hidden_as_exceptions_write_them(kind: Any, v
     assert "hunt" not in repr(record.error)
 
 
-def test_a_hidden_name_inside_of_json_text_hides_the_text():
+def test_a_hidden_name_inside_of_json_text_hides_the_text() -> None:
     assert redact(["{not json, password", '{"user": "ann"}', ' [{"password": 1}]'], NAMES) == [
         "{not json, password",
         '{"user": "ann"}',

@@ -42,11 +42,11 @@ def library(root: Path) -> Path:
     return root
 
 
-def test_packages_are_the_modules_packages_and_subpackages_without_test_suites(tmp_path: Path):
+def test_packages_are_the_modules_packages_and_subpackages_without_test_suites(tmp_path: Path) -> None:
     assert packages(library(tmp_path)) == ["parser", "parser.inner", "single"]
 
 
-def test_a_survey_counts_one_package_and_finds_its_longest_function(tmp_path: Path):
+def test_a_survey_counts_one_package_and_finds_its_longest_function(tmp_path: Path) -> None:
     found = survey_package(library(tmp_path), "parser")
 
     assert found == Survey(
@@ -54,16 +54,16 @@ def test_a_survey_counts_one_package_and_finds_its_longest_function(tmp_path: Pa
     )
 
 
-def test_a_module_without_functions_has_no_longest_one(tmp_path: Path):
+def test_a_module_without_functions_has_no_longest_one(tmp_path: Path) -> None:
     assert survey_package(library(tmp_path), "parser.inner") == Survey("parser.inner", 1, 1, 0, None)
 
 
-def test_an_unknown_package_is_named(tmp_path: Path):
+def test_an_unknown_package_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no package or module 'nothing'"):
         survey_package(library(tmp_path), "nothing")
 
 
-def test_the_standard_library_has_a_few_hundred_packages():
+def test_the_standard_library_has_a_few_hundred_packages() -> None:
     names = packages(standard_library())
 
     assert len(names) > 150
@@ -71,7 +71,7 @@ def test_the_standard_library_has_a_few_hundred_packages():
     assert "test" not in names
 
 
-def test_the_report_adds_subpackages_to_their_package_and_ranks_by_lines():
+def test_the_report_adds_subpackages_to_their_package_and_ranks_by_lines() -> None:
     surveys = [
         Survey("small", 1, 50, 2, Function("short", "small.py:1", 3)),
         Survey("large", 2, 1000, 10, Function("long", "large/__init__.py:7", 90)),
@@ -98,7 +98,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_in_a_terminal_is_one_line_that_is_written_again():
+def test_progress_in_a_terminal_is_one_line_that_is_written_again() -> None:
     terminal = Terminal()
 
     with Progress(4, terminal) as progress:
@@ -116,7 +116,7 @@ def test_progress_in_a_terminal_is_one_line_that_is_written_again():
     assert terminal.getvalue().endswith("\n")
 
 
-def test_progress_elsewhere_is_not_a_line_per_task():
+def test_progress_elsewhere_is_not_a_line_per_task() -> None:
     stream = io.StringIO()
 
     with Progress(100, stream) as progress:
@@ -127,7 +127,7 @@ def test_progress_elsewhere_is_not_a_line_per_task():
     assert stream.getvalue().count("\n") == 1
 
 
-def test_the_survey_task_returns_its_dataclass_and_gives_up_on_what_is_not_there():
+def test_the_survey_task_returns_its_dataclass_and_gives_up_on_what_is_not_there() -> None:
     with in_memory(tasks.app) as memory:
         found, missing = tasks.survey.enqueue("json"), tasks.survey.enqueue("no_such_package")
         memory.run_until_idle()
@@ -137,7 +137,7 @@ def test_the_survey_task_returns_its_dataclass_and_gives_up_on_what_is_not_there
             missing.result(timeout=0)
 
 
-def test_the_probe_is_tried_again_until_something_listens():
+def test_the_probe_is_tried_again_until_something_listens() -> None:
     with socket.socket() as listener, in_memory(tasks.app) as memory:
         listener.bind(("127.0.0.1", 0))
         handle = tasks.probe.enqueue("127.0.0.1", listener.getsockname()[1])
@@ -150,7 +150,7 @@ def test_the_probe_is_tried_again_until_something_listens():
         assert handle.result(timeout=0) >= 0
 
 
-def test_the_checksum_says_how_far_it_is(tmp_path: Path):
+def test_the_checksum_says_how_far_it_is(tmp_path: Path) -> None:
     file = tmp_path / "data.bin"
     file.write_bytes(b"x" * (tasks.BLOCK + 1))
     with in_memory(tasks.app) as memory:
@@ -164,7 +164,7 @@ def test_the_checksum_says_how_far_it_is(tmp_path: Path):
         assert record.progress.total == tasks.BLOCK + 1
 
 
-def test_notes_are_written_in_the_order_of_their_enqueues(tmp_path: Path):
+def test_notes_are_written_in_the_order_of_their_enqueues(tmp_path: Path) -> None:
     file = tmp_path / "journal.txt"
     with in_memory(tasks.app) as memory:
         tasks.note.enqueue_many([(str(file), f"line {number}") for number in range(20)])
@@ -173,7 +173,7 @@ def test_notes_are_written_in_the_order_of_their_enqueues(tmp_path: Path):
     assert file.read_text().splitlines() == [f"line {number}" for number in range(20)]
 
 
-def test_the_lambda_entry_point_is_the_reference_app_s_handler():
+def test_the_lambda_entry_point_is_the_reference_app_s_handler() -> None:
     from handlers.worker import handler
 
     assert callable(handler)

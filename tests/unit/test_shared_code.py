@@ -102,13 +102,13 @@ def _banned(module: str) -> bool:
 
 
 @pytest.mark.parametrize("file", files())
-def test_shared_code_uses_no_event_loop_no_pool_and_no_wall_clock(file: str):
+def test_shared_code_uses_no_event_loop_no_pool_and_no_wall_clock(file: str) -> None:
     used = set(uses(ast.parse((LIBRARY / file).read_text())))
 
     assert {use for use in used if (file, use) not in ALLOWED} == set()
 
 
-def test_every_exception_to_the_rule_is_still_needed():
+def test_every_exception_to_the_rule_is_still_needed() -> None:
     used = {(file, use) for file in files() for use in uses(ast.parse((LIBRARY / file).read_text()))}
 
     assert set(ALLOWED) <= used
@@ -124,7 +124,7 @@ ASKS_THE_WALL_CLOCK = {
 }
 
 
-def test_the_time_is_asked_of_the_given_clock_alone_so_that_tests_can_travel():
+def test_the_time_is_asked_of_the_given_clock_alone_so_that_tests_can_travel() -> None:
     found = set()
     for file in LIBRARY.rglob("*.py"):
         calls = (node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
@@ -144,5 +144,5 @@ def test_the_time_is_asked_of_the_given_clock_alone_so_that_tests_can_travel():
         ("import asyncio\nx = asyncio", "asyncio"),
     ],
 )
-def test_the_rule_sees_every_way_to_use_a_module(source: str, found: str):
+def test_the_rule_sees_every_way_to_use_a_module(source: str, found: str) -> None:
     assert list(uses(ast.parse(source))) == [found]

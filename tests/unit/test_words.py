@@ -49,7 +49,7 @@ def sentences(text: str) -> Iterator[str]:
             yield re.sub(r"^[a-z_, ]+: ", "", sentence)
 
 
-def test_no_sentence_begins_with_a_clause_in_place_of_a_noun():
+def test_no_sentence_begins_with_a_clause_in_place_of_a_noun() -> None:
     found = [
         f"{file.relative_to(LIBRARY)}:{line}: {sentence[:80]}"
         for file in FILES
@@ -60,7 +60,7 @@ def test_no_sentence_begins_with_a_clause_in_place_of_a_noun():
     assert found == []
 
 
-def test_things_are_called_by_their_names_and_not_what():
+def test_things_are_called_by_their_names_and_not_what() -> None:
     found = [
         f"{file.relative_to(LIBRARY)}:{line}"
         for file in FILES
@@ -70,7 +70,7 @@ def test_things_are_called_by_their_names_and_not_what():
     assert len(found) <= MAX_WHAT, found
 
 
-def test_no_variable_is_called_one():
+def test_no_variable_is_called_one() -> None:
     found = [
         f"{file.relative_to(LIBRARY)}:{getattr(node, 'lineno', 0)}"
         for file in FILES
@@ -81,7 +81,7 @@ def test_no_variable_is_called_one():
     assert found == []
 
 
-def test_no_two_classes_have_the_same_name():
+def test_no_two_classes_have_the_same_name() -> None:
     places = defaultdict(list)
     # The HTTP API's models are named for its readers: their names are those of the OpenAPI document's schemas.
     for file in (file for file in FILES if file.parent.name != "models" and file.name != "problems.py"):

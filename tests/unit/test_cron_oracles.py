@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from aws_croniter import AwsCroniter
 from croniter import CroniterBadDateError, croniter
 from hypothesis import given, settings
-from tests.unit.cron_texts import WEEKDAYS, expressions, times
 
 from taskq_sls.scheduler.parse import cron
+from tests.support.cron_texts import WEEKDAYS, expressions, times
 
 CRONITER_YEARS = (1970, 2099)
 """The years that croniter knows."""

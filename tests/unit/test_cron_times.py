@@ -8,10 +8,10 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.cron_texts import expressions, times
 
 from taskq_sls import ConfigError
 from taskq_sls.scheduler.parse import cron
+from tests.support.cron_texts import expressions, times
 
 
 def moment(text: str) -> float:

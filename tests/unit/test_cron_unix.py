@@ -10,10 +10,10 @@ import pytest
 from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.cron_texts import MONTHS, WEEKDAYS, times
 
 from taskq_sls import ConfigError
 from taskq_sls.scheduler.parse import cron
+from tests.support.cron_texts import MONTHS, WEEKDAYS, times
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ..core.safe_text import repr_of
 from ..engine.attempt import CompiledTask, Definition
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..middleware import Middleware
-from ..middleware.compose import ThreadRunner, compose
+from ..middleware.compose import ThreadRunner, check_hooks, compose
 from ..middleware.time_limit import with_time_limit
 from ..serialization import Signature, compile_signature
 from .runtime import Runtime
@@ -47,7 +47,8 @@ def define(
 
     Raises:
         ConfigError: the function is a generator or a class, a TaskContext is not the first parameter, an annotation has
-            no exact JSON form, or ``run_in="process"`` does not fit the function.
+            no exact JSON form, ``run_in="process"`` does not fit the function, or a plain execute hook is around a
+            coroutine.
     """
     _check_function(function, name)
     is_async = is_coroutine_function(function)
@@ -94,6 +95,8 @@ def define(
         target = FunctionRef(name, *importable_place(function, name), wants_context, signature)
         layer, layer_is_async = process_layer(children(), target, call, threads), True
 
+    inner = "the task is async" if is_async else 'the task has run_in="process"' if layer_is_async else None
+    check_hooks(f"task {name}", inner, middlewares)
     definition = Definition(
         name=name,
         options=options,

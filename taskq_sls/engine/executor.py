@@ -86,8 +86,10 @@ class Executor:
         if task is None:
             outcome = await reject_unknown_task(engine, delivery, message, problem)
         else:
-            attempt = self._attempt if task.is_async else self._attempt_with_thread
-            outcome = await attempt(delivery, message, task, deadline, control)
+            if task.is_async:
+                outcome = await self._attempt(delivery, message, task, deadline, control)
+            else:
+                outcome = await self._attempt_with_thread(delivery, message, task, deadline, control)
             if not leaves_queue(outcome):
                 outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
         if leaves_queue(outcome):

@@ -13,10 +13,10 @@ ExecuteNext = Callable[[TaskContext], Any]
 
 
 class Middleware:
-    """Override one hook or both. Either may be ``async def`` or plain ``def``.
+    """Override one hook or both. The layer outside a hook sees its return value.
 
-    An ``async def`` hook awaits ``call_next``; in a plain one ``call_next`` returns the value itself. The
-    layer outside a hook sees its return value. An exception in a hook fails the dispatch or the attempt.
+    An ``async def`` hook awaits ``call_next``; in a plain one ``call_next`` returns the value itself. An exception in a
+    hook fails the dispatch or the attempt.
 
     Attributes:
         options: task options this middleware understands, each with the function that checks a value
@@ -37,7 +37,9 @@ class Middleware:
     def execute(self, context: TaskContext, call_next: ExecuteNext) -> Any:
         """Around one attempt. Returns the task's result.
 
-        A plain hook runs in a thread of the worker; around a plain function it shares that thread.
+        An ``async def`` hook wraps async and sync tasks; call blocking code in it by ``await asyncio.to_thread(...)``. A
+        plain hook wraps sync tasks only, and shares their thread: around an async task, an async hook or a task with
+        ``run_in="process"`` it is refused when the task is registered.
         """
         raise NotImplementedError
 

@@ -119,11 +119,22 @@ class Plain(Middleware):
         return value
 
 
+class Awaits(Middleware):
+    """An async hook that sees the value."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def execute(self, context: TaskContext, call_next: Any) -> Any:
+        self.seen.append(await call_next(context))
+        return self.seen[-1]
+
+
 @pytest.mark.parametrize("hooks", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["wrapped", "bare", "object", "partial", "partial object"])
 async def test_the_body_of_an_async_function_runs_however_it_is_hidden(kind: str, hooks: int) -> None:
-    plain = Plain()
-    harness = EngineHarness(middleware=[plain] * hooks)
+    hook = Awaits()
+    harness = EngineHarness(middleware=[hook] * hooks)
 
     async def body(number: int) -> int:
         await asyncio.sleep(0)
@@ -138,12 +149,28 @@ async def test_the_body_of_an_async_function_runs_however_it_is_hidden(kind: str
     }[kind]
     await harness.run(harness.task(name="job")(hidden), 6)
     assert (harness.record().status, harness.record().result_json) == (State.SUCCEEDED, "7")
-    assert plain.seen == [(7, False)] * hooks
+    assert hook.seen == [7] * hooks
+
+
+@pytest.mark.parametrize("hooks", [1, 2])
+async def test_a_hidden_async_function_under_a_plain_hook_fails_with_the_fix(hooks: int) -> None:
+    plain = Plain()
+    harness = EngineHarness(middleware=[plain] * hooks, retry=Retry(max_attempts=1))
+
+    async def body() -> None:
+        raise AssertionError("must not run")
+
+    outcome = await harness.run(harness.task(name="job")(passed_on(body)))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.error is not None
+    assert "task job: its plain function returned a coroutine" in outcome.error.message
+    assert "async def execute" in outcome.error.message
+    assert plain.seen == []
 
 
 @pytest.mark.parametrize("hooks", [0, 1])
 async def test_errors_and_time_limits_reach_a_hidden_async_function(hooks: int) -> None:
-    harness = EngineHarness(middleware=[Plain()] * hooks, retry=Retry(max_attempts=1))
+    harness = EngineHarness(middleware=[Awaits()] * hooks, retry=Retry(max_attempts=1))
     ended: list[str] = []
 
     async def body(kind: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from taskq_sls import ConfigError, Middleware, Retry, State, TaskContext, TaskQ, current_task
-from taskq_sls.core.delivery import DeadLetter, Done, Release, RetryIn
+from taskq_sls.core.delivery import DeadLetter, Done, RetryIn
 from taskq_sls.testing import in_memory
 from tests.support.engine_harness import EngineHarness, delivery
 
@@ -39,6 +39,9 @@ class Plain(Async):
             self.log.append(f"{self.name} out")
 
 
+HOOKS = [("sync", Async), ("async", Async), ("sync", Plain)]
+
+
 def make(harness: EngineHarness, kind: str, body: Any, **options: Any) -> Any:
     """A sync or async task that calls `body`."""
     if kind == "sync":
@@ -56,10 +59,10 @@ def make(harness: EngineHarness, kind: str, body: Any, **options: Any) -> Any:
     return job
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("timeout", [None, 30])
 @pytest.mark.parametrize(
-    ("outer", "inner"), [(Async, Async), (Async, Plain), (Plain, Async), (Plain, Plain)], ids=lambda one: one.__name__
+    ("kind", "outer", "inner"),
+    [("sync", Async, Async), ("async", Async, Async), ("sync", Async, Plain), ("sync", Plain, Plain)],
 )
 async def test_hooks_of_the_app_lie_around_those_of_the_task(
     kind: str, timeout: float | None, outer: Any, inner: Any
@@ -72,8 +75,7 @@ async def test_hooks_of_the_app_lie_around_those_of_the_task(
     assert log == ["app in", "app2 in", "task in", "run", "task out", "app2 out", "app out"]
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("hook", [Async, Plain])
+@pytest.mark.parametrize(("kind", "hook"), HOOKS)
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_hook_that_raises_is_a_failed_attempt_and_never_a_delete(kind: str, hook: Any, when: str) -> None:
     class Bad(hook):  # type: ignore[misc]  # either base
@@ -100,8 +102,7 @@ async def test_a_hook_that_raises_is_a_failed_attempt_and_never_a_delete(kind: s
     assert last.error.message == f"broken {when}"
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("hook", [Async, Plain])
+@pytest.mark.parametrize(("kind", "hook"), HOOKS)
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), ValueError("no")], ids=repr)
 async def test_whatever_the_function_raises_passes_through_the_hooks(
     kind: str, hook: Any, error: BaseException
@@ -154,34 +155,41 @@ async def test_plain_hooks_that_lie_on_a_plain_function_share_its_thread_even_wi
     assert threads[0] != str(threading.get_ident())
 
 
-async def test_more_tasks_than_threads_can_run_inside_plain_hooks_around_async_hooks() -> None:
-    log: list[str] = []
-    harness = EngineHarness(middleware=[Plain("a", log), Async("b", log), Plain("c", log), Async("d", log)])
-    harness.app.threads.limit = 2
-    job = make(harness, "sync", lambda: 7)
-    outcomes = await asyncio.wait_for(
-        asyncio.gather(*(harness.process(delivery(job, id=f"task-{number}")) for number in range(20))), 30
-    )
-    assert outcomes == [Done()] * 20
+@pytest.mark.parametrize("where", ["app", "task"])
+def test_a_plain_hook_around_an_async_task_is_refused_with_the_fix(where: str) -> None:
+    plain = [Plain("hook", [])]
+    app = TaskQ("shop", middleware=plain if where == "app" else [])
+
+    @app.task(name="sync", middleware=plain if where == "task" else [])
+    def sync() -> None: ...
+
+    with pytest.raises(
+        ConfigError, match=r"task job: .* of middleware Plain is a plain .* the task is async.*async def"
+    ):
+
+        @app.task(name="job", middleware=plain if where == "task" else [])
+        async def job() -> None: ...
+
+    assert app.registry.get("job") is None
 
 
-@pytest.mark.parametrize(("reason", "outcome"), [("shutdown", Release(0)), ("cancelled", Done())])
-async def test_an_async_task_under_a_plain_hook_can_be_stopped(reason: str, outcome: Any) -> None:
-    log: list[str] = []
-    harness = EngineHarness(middleware=[Plain("hook", log)])
-    begun = asyncio.Event()
+def test_a_plain_hook_around_an_async_hook_is_refused_with_the_fix() -> None:
+    app = TaskQ("shop", middleware=[Plain("outer", [])])
+    with pytest.raises(ConfigError, match=r"Plain is a plain .* the async hook of Async is inside it"):
 
-    @harness.task
-    async def job() -> None:
-        begun.set()
-        await asyncio.Event().wait()
+        @app.task(name="job", middleware=[Async("inner", [])])
+        def job() -> None: ...
 
-    driver = asyncio.create_task(harness.run(job))
-    await begun.wait()
-    executor = await harness.executor()
-    executor.stop(next(iter(executor.running.values())), reason)
-    assert await asyncio.wait_for(driver, 10) == outcome
-    assert log == ["hook in", "hook out"]
+
+def test_a_plain_dispatch_hook_alone_does_not_matter_to_an_async_task() -> None:
+    class Sends(Middleware):
+        def dispatch(self, message: Any, call_next: Any) -> Any:
+            return call_next(message)
+
+    @TaskQ("shop", middleware=[Sends()]).task(name="job")
+    async def job() -> None: ...
+
+    assert job.plan.is_async
 
 
 # -- context ------------------------------------------------------------------------------------------------------
@@ -201,8 +209,15 @@ class SetsPlain(Middleware):
         return call_next(context)
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("hooks", [[SetsAsync()], [SetsPlain()], [SetsPlain(), Async("x", [])]], ids=len)
+@pytest.mark.parametrize(
+    ("kind", "hooks"),
+    [
+        ("sync", [SetsAsync()]),
+        ("async", [SetsAsync()]),
+        ("sync", [SetsPlain()]),
+        ("sync", [Async("x", []), SetsPlain()]),
+    ],
+)
 async def test_context_variables_set_in_hooks_reach_the_function_and_leak_nowhere(kind: str, hooks: Any) -> None:
     harness = EngineHarness(middleware=hooks)
     job = make(harness, kind, lambda: [request.get(), current_task().id])

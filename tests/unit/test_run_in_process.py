@@ -422,8 +422,7 @@ async def test_a_module_that_sets_up_logging_has_its_records_written_once_by_the
     assert "look at" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["async", "plain"])
-async def test_hooks_run_in_the_parent_around_it(harness: EngineHarness, kind: str) -> None:
+async def test_hooks_run_in_the_parent_around_it(harness: EngineHarness) -> None:
     seen: list[Any] = []
 
     class Async(Middleware):
@@ -431,14 +430,18 @@ async def test_hooks_run_in_the_parent_around_it(harness: EngineHarness, kind: s
             seen.append(os.getpid())
             return await call_next(context)
 
-    class Plain(Middleware):
-        def execute(self, context: TaskContext, call_next: Any) -> Any:
-            seen.append(os.getpid())
-            return call_next(context)
-
-    task = in_process(harness, functions.process_id, timeout=60, middleware=[Async() if kind == "async" else Plain()])
+    task = in_process(harness, functions.process_id, timeout=60, middleware=[Async()])
     assert await result_of(harness, task) != os.getpid()
     assert seen == [os.getpid()]
+
+
+def test_a_plain_hook_around_it_is_refused_with_the_fix(harness: EngineHarness) -> None:
+    class Plain(Middleware):
+        def execute(self, context: TaskContext, call_next: Any) -> Any:
+            return call_next(context)
+
+    with pytest.raises(ConfigError, match=r"Plain is a plain function, and the task has run_in=\"process\".*async def"):
+        in_process(harness, functions.process_id, middleware=[Plain()])
 
 
 # -- declaring it -----------------------------------------------------------------------------------------------

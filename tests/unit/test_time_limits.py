@@ -235,17 +235,3 @@ async def test_hooks_outside_of_the_limit_see_the_timeout() -> None:
 
     assert failed_by_time(await harness.run(job))
     assert seen == ["TaskTimeout"]
-
-
-async def test_a_plain_hook_around_a_slow_async_task_sees_the_timeout_too() -> None:
-    class Passing(Middleware):
-        def execute(self, context: TaskContext, call_next: Any) -> Any:
-            return call_next(context)
-
-    harness = EngineHarness(middleware=[Passing()], retry=ONCE)
-
-    @harness.task(timeout=SHORT)
-    async def job() -> None:
-        await asyncio.sleep(60)
-
-    assert failed_by_time(await harness.run(job))

@@ -69,13 +69,13 @@ class Executor:
             control: decides if the attempt may still start; None if it always may.
         """
         engine = self._engine
-        exact = True
+        dated: str | None = None
         try:
             message = decode(delivery.body)
             if message.schedule is not None and not message.id:
                 from ..scheduler.firing import receive  # an app without schedules does not need it
 
-                message, exact = receive(message, delivery.sent_at)
+                message, dated = receive(message, delivery.sent_at)
         except UndecodableMessage as error:
             return poison_outcome(engine, delivery, error.reason, str(error))
         problem = ""
@@ -94,7 +94,7 @@ class Executor:
                 outcome = await fail_after_last_receive(engine, delivery, message, task, outcome)
         if leaves_queue(outcome):
             await engine.observers.ask("message_done", engine, message)
-        return outcome if exact else self._dated(outcome, delivery, message)
+        return outcome if dated is None else self._with_body(outcome, dated, message)
 
     async def _attempt(
         self,
@@ -160,10 +160,11 @@ class Executor:
         finally:
             del self.running[attempt.claim.owner]
 
-    def _dated(self, outcome: Outcome, delivery: Delivery, message: Message) -> Outcome:
+    def _with_body(self, outcome: Outcome, body: str, message: Message) -> Outcome:
         """The outcome of a scheduled run whose clock omitted the scheduled time. Logs that once.
 
-        Its dead-letter copy, which is sent later, gets the time: else it would be another task.
+        Args:
+            body: the message with its time, for a dead-letter copy.
         """
         if not self._logged_missing_time:
             self._logged_missing_time = True
@@ -173,11 +174,7 @@ class Executor:
                 (message.schedule or {}).get("name"),
                 extra={"action": "scheduled_time_missing"},
             )
-        if not isinstance(outcome, DeadLetter):
-            return outcome
-        from ..scheduler.firing import dated  # few clocks leave the time out
-
-        return outcome._replace(body=dated(delivery.body, delivery.sent_at))
+        return outcome._replace(body=body) if isinstance(outcome, DeadLetter) else outcome
 
     def stop(self, attempt: Attempt, reason: str) -> None:
         """Make a running attempt end: ``cancelled``, ``lease_lost``, ``shutdown`` or ``deadline``.

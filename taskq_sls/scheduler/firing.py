@@ -114,8 +114,10 @@ def read_firing(fields: dict[str, Any], sent_at: float) -> Firing:
     return Firing(name, group, time, overlap=overlap, jitter=jitter, expires_in=expires_in, exact=exact)
 
 
-def receive(message: Message, sent_at: float) -> tuple[Message, bool]:
-    """The message of a firing with its id and times, and True if the clock had filled in the scheduled time.
+def receive(message: Message, sent_at: float) -> tuple[Message, str | None]:
+    """The message of a firing with its id and times; and, if the clock omitted the scheduled time, the body with it.
+
+    Without that time, a body that is sent again later would get another time, and so another task id.
 
     Args:
         sent_at: see `read_firing`.
@@ -124,28 +126,23 @@ def receive(message: Message, sent_at: float) -> tuple[Message, bool]:
         UndecodableMessage: see `read_firing`.
     """
     firing = read_firing(message.schedule or {}, sent_at)
-    filled = message._replace(
+    timed = message._replace(schedule={**(message.schedule or {}), "at": scheduled_time(firing.at)})
+    filled = timed._replace(
         id=firing.id,
         not_before=firing.not_before,
         expires_at=None if firing.expires_in is None else firing.at + firing.expires_in,
         unique_key=firing.key,
-        schedule={**(message.schedule or {}), "at": scheduled_time(firing.at)},
     )
-    return filled, firing.exact
+    return filled, None if firing.exact else timed.encode()
 
 
 def dated(body: str, sent_at: float) -> str:
-    """Fill in the scheduled time of a message if the clock omitted it, as `receive` does.
-
-    Without this, a message that is sent again later would get another time, and so another task id.
-    """
+    """Fill in the scheduled time of a message if the clock omitted it, as `receive` does."""
     try:
         message = decode(body)
-        if message.id or not message.schedule or message.schedule.get("at") != SCHEDULED_TIME:
-            return body
-        at = scheduled_time(read_firing(message.schedule, sent_at).at)
-        return message._replace(schedule={**message.schedule, "at": at}).encode()
-    except (UndecodableMessage, ArgumentsError):  # the latter for a number that JSON text cannot represent
+        is_firing = not message.id and message.schedule is not None
+        return (is_firing and receive(message, sent_at)[1]) or body
+    except (UndecodableMessage, ArgumentsError):
         return body
 
 

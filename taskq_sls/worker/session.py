@@ -273,7 +273,8 @@ class WorkerRun:
         if task.cancelled() or error is not None:
             self._in_flight.discard(delivery)
         if error is not None:
-            logger.error("messages were not settled", exc_info=error, extra={"action": "process_fault"})
+            text = "message %s was not settled"
+            logger.error(text, delivery.message_id, exc_info=error, extra={"action": "settle_fault"})
 
     async def _process(self, delivery: Delivery) -> Outcome:
         try:
@@ -302,11 +303,7 @@ class WorkerRun:
         retry_delay = outcome.delay if isinstance(outcome, RetryIn) and outcome.reason == "failed" else None
         if retry_delay is not None and retry_delay <= MAX_BURST_RETRY_SECONDS:
             self._retry_due = max(self._retry_due, time.monotonic() + retry_delay + 1.5)
-        try:
-            await self._settler.settle(delivery, outcome)
-        except Exception:
-            self._in_flight.discard(delivery)
-            logger.exception("message %s was not settled", delivery.message_id, extra={"action": "settle_fault"})
+        await self._settler.settle(delivery, outcome)
 
     def _count(self) -> None:
         worker = self._worker

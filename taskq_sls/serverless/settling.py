@@ -38,34 +38,30 @@ class RecordSettler:
         Args:
             deadline: epoch seconds at which Lambda kills the process, or None.
         """
-        stay: list[str] = []
-        changes: list[tuple[Delivery, int]] = []
+        stay: list[tuple[Delivery, Outcome]] = []
         letters: list[tuple[Delivery, DeadLetter]] = []
         later: list[tuple[Delivery, RetryIn]] = []
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            if isinstance(outcome, Done):
-                continue
             if isinstance(outcome, DeadLetter):
                 letters.append((delivery, outcome))
             elif isinstance(outcome, RetryIn) and outcome.later is not None:
                 later.append((delivery, outcome))
-            else:
-                stay.append(delivery.message_id)
-                if isinstance(outcome, RetryIn | Release):
-                    changes.append((delivery, visibility_seconds(outcome)))
+            elif not isinstance(outcome, Done):
+                stay.append((delivery, outcome))
         if letters:
-            copying = send_to_dlq(self._services.broker, letters)
-            stay += [delivery.message_id for delivery, _ in await self._not_done(letters, copying, deadline)]
+            stay += await self._not_done(letters, send_to_dlq(self._services.broker, letters), deadline)
         if later:
             from ..scheduler.delays import reschedule  # few tasks wait that long
 
-            scheduling = reschedule(self._services.schedules, later)
-            left = await self._not_done(later, scheduling, deadline)
-            stay += [delivery.message_id for delivery, _ in left]
-            changes += [(delivery, visibility_seconds(outcome)) for delivery, outcome in left]
+            stay += await self._not_done(later, reschedule(self._services.schedules, later), deadline)
+        changes = [
+            (delivery, visibility_seconds(outcome))
+            for delivery, outcome in stay
+            if isinstance(outcome, RetryIn | Release)
+        ]
         if changes:
             await self._in_time(deadline, change_visibility(self._services.broker, changes, self._change_faults), None)
-        return list(dict.fromkeys(stay))
+        return list(dict.fromkeys(delivery.message_id for delivery, _ in stay))
 
     async def _not_done(
         self,

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -58,30 +58,19 @@ async def in_new_thread(function: Callable[[], object], seconds: float) -> None:
     Raises:
         Exception: the error of the function.
     """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def report(error: BaseException | None) -> None:
-        if ended.done():
-            return
-        if error is None:
-            ended.set_result(None)
-        else:
-            ended.set_exception(error)
+    ended: Future[None] = Future()
+    ended.set_running_or_notify_cancel()  # it cannot be cancelled any more
 
     def run() -> None:
-        error: BaseException | None = None
         try:
             function()
-        except BaseException as raised:
-            error = raised
-        try:
-            loop.call_soon_threadsafe(report, error)
-        except RuntimeError:  # the loop is closed: the caller is gone
-            pass
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
 
     threading.Thread(target=run, name="taskq-closing", daemon=True).start()
-    await asyncio.wait([ended], timeout=seconds)
+    await asyncio.wait([asyncio.wrap_future(ended)], timeout=seconds)
     if ended.done():
         ended.result()
 

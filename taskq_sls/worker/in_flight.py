@@ -1,16 +1,16 @@
-"""The received messages of a worker that are not settled yet, shared by its event loop and its heartbeat thread."""
+"""The received messages of a worker that are not settled yet, and their order within FIFO groups."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
-from ..core.delivery import Delivery
+from ..core.delivery import Delivery, Outcome, Release, leaves_queue
 
 
 class InFlight:
-    """Every received message that is not settled yet.
+    """Every received message that is not settled yet. Shared by the event loop and the heartbeat's thread.
 
     A heartbeat under way may still extend the visibility timeout of a message. So code that changes a message's
     visibility removes it first, and waits for the heartbeat that contains it: otherwise that heartbeat could undo a
@@ -83,3 +83,53 @@ class InFlight:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+class FifoGroups:
+    """Runs the messages of a FIFO group one after the other, in the order in which they came.
+
+    After a message that stays in the queue, those that wait are released untouched. SQS delivers nothing of a group while
+    a message of it is in flight, so one of another poll can only come after a visibility timeout has ended too early.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def enter(self, delivery: Delivery) -> None:
+        """Put a message at the end of its group. It must `leave` in the end."""
+        self._groups.setdefault(_group_key(delivery), _Group()).messages += 1
+
+    def leave(self, delivery: Delivery) -> None:
+        """Forget a message, and its group if that was the last one."""
+        group = self._groups[_group_key(delivery)]
+        group.messages -= 1
+        if group.messages == 0:
+            del self._groups[_group_key(delivery)]
+
+    async def run(
+        self,
+        delivery: Delivery,
+        process: Callable[[Delivery], Awaitable[Outcome]],
+        settle: Callable[[Delivery, Outcome], Awaitable[None]],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Process and settle a message in its turn."""
+        group = self._groups[_group_key(delivery)]
+        async with group.lock:
+            outcome: Outcome = Release(0)
+            if not group.blocked and not stopping():
+                group.blocked = True  # also if this raises
+                outcome = await process(delivery)
+            group.blocked = not leaves_queue(outcome)
+            await settle(delivery, outcome)
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.messages = 0
+        self.blocked = False
+
+
+def _group_key(delivery: Delivery) -> tuple[str, str]:
+    return delivery.queue, delivery.group or delivery.message_id

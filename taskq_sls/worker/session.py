@@ -9,20 +9,19 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client.services import Services
 from ..core.context import uncancel
-from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn, leaves_queue
+from ..core.delivery import LOST, Delivery, Outcome, Release, RetryIn
 from ..engine.executor import Executor
 from ..errors import AwsError, TaskQError
 from .attempt_watches import STUCK_CHECK_SECONDS, SaturationWatch, StuckWatch
 from .event_loop import in_new_thread
 from .health import HealthServer
 from .heartbeat import Heartbeat, stopper
-from .in_flight import InFlight
+from .in_flight import FifoGroups, InFlight
 from .options import DRAINED, FAULT, RECYCLE, STUCK, WorkerOptions
 from .poller import ClaimOutage, Poller
 from .reporting import Reporter
@@ -375,55 +374,5 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class FifoGroups:
-    """Runs the messages of a FIFO group one after the other, in the order in which they came.
-
-    After a message that stays in the queue, those that wait are released untouched. SQS delivers nothing of a group while
-    a message of it is in flight, so one of another poll can only come after a visibility timeout has ended too early.
-    """
-
-    def __init__(self) -> None:
-        self._groups: dict[tuple[str, str], _Group] = {}
-
-    def enter(self, delivery: Delivery) -> None:
-        """Put a message at the end of its group. It must `leave` in the end."""
-        self._groups.setdefault(_group_key(delivery), _Group()).messages += 1
-
-    def leave(self, delivery: Delivery) -> None:
-        """Forget a message, and its group if that was the last one."""
-        group = self._groups[_group_key(delivery)]
-        group.messages -= 1
-        if group.messages == 0:
-            del self._groups[_group_key(delivery)]
-
-    async def run(
-        self,
-        delivery: Delivery,
-        process: Callable[[Delivery], Awaitable[Outcome]],
-        settle: Callable[[Delivery, Outcome], Awaitable[None]],
-        stopping: Callable[[], bool],
-    ) -> None:
-        """Process and settle a message in its turn."""
-        group = self._groups[_group_key(delivery)]
-        async with group.lock:
-            outcome: Outcome = Release(0)
-            if not group.blocked and not stopping():
-                group.blocked = True  # also if this raises
-                outcome = await process(delivery)
-            group.blocked = not leaves_queue(outcome)
-            await settle(delivery, outcome)
-
-
-class _Group:
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.messages = 0
-        self.blocked = False
-
-
 def _is_fifo(delivery: Delivery) -> bool:
     return delivery.queue.endswith(".fifo")
-
-
-def _group_key(delivery: Delivery) -> tuple[str, str]:
-    return delivery.queue, delivery.group or delivery.message_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -13,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 from ..core.forced_end import ShutdownWatchdog
 from ..errors import ConfigError
@@ -26,22 +26,6 @@ CHILD_VARIABLE = "TASKQ_WORKER_CHILD"
 """Environment variable of a supervised worker process: its number, from 0."""
 
 logger = logging.getLogger("taskq_sls.supervisor")
-
-
-class _Ended(NamedTuple):
-    process: WorkerProcess
-    child: subprocess.Popen[bytes]
-
-
-class _Signalled(NamedTuple):
-    number: int
-
-
-class _Changed(NamedTuple):
-    files: int
-
-
-_Event = _Ended | _Signalled | _Changed
 
 
 class Supervisor:
@@ -80,8 +64,8 @@ class Supervisor:
         self._watch = watch
         self._kill_after = kill_after
         self._processes = [WorkerProcess(number) for number in range(processes)]
-        # A SimpleQueue: a signal handler may interrupt a put, and put again.
-        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        # Calls for this thread. A SimpleQueue: a signal handler may interrupt a put, and put again.
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = False
         self._stop_signals: set[int] = set()
         self._kill_at: float | None = None
@@ -104,7 +88,7 @@ class Supervisor:
                 for process in self._processes:
                     self._start(process)
                 if self._watch is not None:
-                    watch_python_files(self._watch, lambda files: self._events.put(_Changed(files)), stop=stop_watching)
+                    watch_python_files(self._watch, self._put_reload, stop=stop_watching)
                 while any(process.busy for process in self._processes):
                     self._handle_next()
             finally:
@@ -115,23 +99,14 @@ class Supervisor:
         return self._status
 
     def _on_signal(self, number: int) -> None:
-        self._events.put(_Signalled(number))
+        self._events.put(functools.partial(self._stop, number))
         if self._kill_after is not None:
             # This thread may be blocked in a write to stderr, for want of a reader.
             self._exit_guard.arm(FORCED_SECONDS + (0 if self._exit_guard.armed else self._kill_after))
 
     def _handle_next(self) -> None:
-        event: _Event | None
-        try:
-            event = self._events.get(timeout=self._seconds_until_due())
-        except queue.Empty:
-            event = None
-        if isinstance(event, _Signalled):
-            self._stop(event.number)
-        elif isinstance(event, _Ended):
-            self._ended(event.process, event.child)
-        elif isinstance(event, _Changed):
-            self._reload(event.files)
+        with contextlib.suppress(queue.Empty):
+            self._events.get(timeout=self._seconds_until_due())()
         now = time.monotonic()
         for process in self._processes:
             if process.start_at is not None and process.start_at <= now:
@@ -184,7 +159,7 @@ class Supervisor:
 
     def _wait(self, process: WorkerProcess, child: subprocess.Popen[bytes]) -> None:
         child.wait()
-        self._events.put(_Ended(process, child))
+        self._events.put(functools.partial(self._ended, process, child))
 
     def _stop(self, number: int) -> None:
         self._stop_signals.add(number)
@@ -195,6 +170,9 @@ class Supervisor:
         for process in self._processes:
             process.cancel_start()
             process.signal(number)
+
+    def _put_reload(self, files: int) -> None:
+        self._events.put(functools.partial(self._reload, files))
 
     def _reload(self, files: int) -> None:
         if self._stopping:

@@ -24,8 +24,7 @@ from taskq_sls.errors import TaskQError
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import Fence
 from taskq_sls.worker.heartbeat import Heartbeat
-from taskq_sls.worker.in_flight import InFlight
-from taskq_sls.worker.session import FifoGroups
+from taskq_sls.worker.in_flight import FifoGroups, InFlight
 from taskq_sls.worker.settler import Settler
 from tests.model.ledger import Run
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Outcome, Release, RetryIn, leaves_queue
 from taskq_sls.serverless.batch import fifo_groups
-from taskq_sls.worker.session import FifoGroups
+from taskq_sls.worker.in_flight import FifoGroups
 
 
 def delivery(body: str, group: str | None = "g", queue: str = "ledger.fifo") -> Delivery:

@@ -17,8 +17,7 @@ from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.states import State
 from taskq_sls.engine.attempt import CompiledTask
-from taskq_sls.serverless.batch import RecordStart, StartLimits
-from taskq_sls.serverless.loop import BUSY_SECONDS, new_event_loop
+from taskq_sls.serverless.loop import BUSY_SECONDS, RecordStart, StartLimits, new_event_loop
 
 
 @pytest.fixture

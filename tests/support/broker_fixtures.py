@@ -203,7 +203,7 @@ async def broker_bench(
             port = AsyncAws(broker_clock)
         else:
             stack.enter_context(mock_aws())
-            port = broker_clients.ports[kind]
+            port = broker_clients.ports[kind]  # type: ignore[assignment]  # one of the two ports
         prefix = next(_prefixes)
         sqs = broker_clients.raw(endpoint)
         create_queues(sqs, prefix)

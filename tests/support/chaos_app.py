@@ -29,7 +29,7 @@ _runs = itertools.count()
 
 if "CHAOS_RUNS" in os.environ:  # in a worker of these tests only: the test process imports this module too
     # A message whose claim cannot be made comes back after a second, not after the 5 to 60 of real life.
-    taskq_sls.engine.claiming.outage_seconds = lambda: 1.0
+    taskq_sls.engine.claiming.outage_seconds = lambda: 1.0  # type: ignore[attr-defined]  # the name to replace
 
 
 @app.task(retry=PATIENT)

@@ -107,7 +107,7 @@ async def clocks(make_aws_bench: MakeBench) -> AsyncIterator[ClockBench]:
     from taskq_sls.aws.aio import AsyncAws
 
     bench = make_aws_bench(Queue("default"), schedule_role_arn=ROLE)
-    once = {"max_attempts": 1}  # the port's own tries take long, and are not the subject here
+    once: dict[str, Any] = {"max_attempts": 1}  # the port's own tries take long, and are not the subject here
     services, port = bench.app.services.new_async(**once), AsyncAws(SystemClock(), **once)
     made = ClockBench(bench, services, port)
     yield made

@@ -88,10 +88,12 @@ class FaultyBroker(MemoryBroker):
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
         self.sends.append(len(messages))
-        refusals = [self.refuse(message) for message in messages]
-        for refusal in refusals:
+        refusals: list[EntryError | None] = []
+        for message in messages:
+            refusal = self.refuse(message)
             if isinstance(refusal, Exception):
                 raise refusal
+            refusals.append(refusal)
         accepted = [message for message, refusal in zip(messages, refusals, strict=True) if refusal is None]
         answers = iter(await super().send(accepted))
         return [next(answers) if refusal is None else refusal for refusal in refusals]

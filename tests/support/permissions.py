@@ -49,7 +49,12 @@ class Recorder:
 
     def needs(self, stack: Stack, label: str) -> set[Need]:
         """What the calls under a label need where the bucket is that of `stack`."""
-        return {need for under, *call in self._calls if under == label for need in _needs(stack, *call)}
+        return {
+            need
+            for under, service, operation, parameters in self._calls
+            if under == label
+            for need in _needs(stack, service, operation, parameters)
+        }
 
 
 @pytest.fixture

@@ -89,4 +89,4 @@ def _value_size(value: Item) -> int:
         return 3 + sum(1 + len(name) + _value_size(one) for name, one in content.items())
     if kind == "L":
         return 3 + sum(1 + _value_size(one) for one in content)
-    return {"S": lambda: len(content.encode()), "N": lambda: min(21, len(content)), "BOOL": lambda: 1}[kind]()
+    return len(content.encode()) if kind == "S" else 1 if kind == "BOOL" else min(21, len(content))

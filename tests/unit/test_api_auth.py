@@ -240,7 +240,7 @@ def test_behind_a_load_balancer_the_address_is_the_one_that_it_wrote() -> None:
 
 
 def test_behind_a_load_balancer_a_second_header_hides_nothing() -> None:
-    event = {"requestContext": {"elb": {}}}
+    event: dict[str, Any] = {"requestContext": {"elb": {}}}
     headers = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-for", b"5.6.7.8, 203.0.113.9")]
 
     assert source_of(HTTPConnection({"type": "http", "headers": headers, "aws.event": event})) == "203.0.113.9"

@@ -82,7 +82,7 @@ def target() -> Iterator[Target]:
         document = api.client.get("/v1/openapi.json").json()
         _lead_inside(document)
         schema = schemathesis.openapi.from_dict(document)
-        with asgi.get_client(api.client.app) as session:
+        with asgi.get_client(api.client.app) as session:  # type: ignore[arg-type]  # the ASGI types of two packages
             session.headers["Authorization"] = f"Bearer {api.token}"
             yield Target(api, schema, session)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -121,7 +121,7 @@ def test_schedules_of_others_in_the_same_group_are_not_touched(api: Served) -> N
 
 def test_without_a_scheduler_the_answer_says_what_to_configure(api: Served) -> None:
     api.memory.scheduler = False
-    api.app.services = type(api.app.services)(api.memory)
+    api.app.services = cast(Any, type(api.app.services))(api.memory)
 
     answer = api.client.get("/v1/schedules")
 

@@ -351,7 +351,8 @@ def test_a_listing_has_filters_and_pages(api: Served) -> None:
     api.memory.run_until_idle()
 
     def ids(query: str) -> list[str]:
-        found, cursor = [], ""
+        found: list[str] = []
+        cursor: str | None = ""
         while cursor is not None:
             page = api.client.get(f"/v1/tasks?{query}{cursor and '&cursor='}{cursor}").json()
             found += [one["id"].split("-", 2)[2] for one in page["tasks"]]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from taskq_sls.core import backoff as backoff_module
 from taskq_sls.core.backoff import Backoff, outage_seconds
 
 
 @pytest.fixture
 def without_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff_module.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr("taskq_sls.core.backoff.random.uniform", lambda low, high: high)
 
 
 @pytest.mark.usefixtures("without_jitter")

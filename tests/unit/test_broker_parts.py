@@ -15,6 +15,7 @@ from taskq_sls.brokers.dead_letters import (
     MAX_ATTRIBUTE_BYTES,
     REASON,
     TRACEBACK,
+    DeadLetterCopy,
     clean_text,
     dead_letter_attributes,
     dead_letter_copy,
@@ -25,6 +26,12 @@ from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.message import ErrorInfo, Message, deduplication_id
 
 DELIVERY = Delivery("default", "body", "receipt", "id", 3, 1_700_000_000.25)
+
+
+def copy_of(delivery: Delivery, decision: DeadLetter, now: float) -> DeadLetterCopy:
+    copy = dead_letter_copy(delivery, decision, now)
+    assert isinstance(copy, DeadLetterCopy)
+    return copy
 
 
 class TestPacking:
@@ -101,15 +108,12 @@ class TestDeadLetterText:
 
     def test_the_deduplication_id_names_the_run_of_the_copy(self) -> None:
         delivery = DELIVERY._replace(body=Message("id-1", "t", run=1, attempt=3).encode(), group="g")
-        copy = dead_letter_copy(delivery, DeadLetter("r"), 0.0)
+        copy = copy_of(delivery, DeadLetter("r"), 0.0)
         assert (copy.dedup, copy.group) == (deduplication_id("id-1", "t", 2, 0), "g")
 
     @pytest.mark.parametrize("body", ["not json", '{"v": 1, "task": "t", "schedule": {"name": "d-nightly"}}'])
     def test_without_an_id_the_deduplication_id_comes_from_the_message(self, body: str) -> None:
-        copies = [
-            dead_letter_copy(DELIVERY._replace(body=body, message_id=id), DeadLetter("r"), 0.0)
-            for id in ("1", "1", "2")
-        ]
+        copies = [copy_of(DELIVERY._replace(body=body, message_id=id), DeadLetter("r"), 0.0) for id in ("1", "1", "2")]
         assert copies[0].dedup == copies[1].dedup != copies[2].dedup
 
     @pytest.mark.parametrize("body", ["", "half a pair: \ud800", "nul \0"])
@@ -117,7 +121,7 @@ class TestDeadLetterText:
         assert isinstance(dead_letter_copy(DELIVERY._replace(body=body), DeadLetter("r"), 0.0), EntryError)
 
     def test_the_size_counts_body_and_attributes(self) -> None:
-        copy = dead_letter_copy(DELIVERY, DeadLetter("r"), 0.0)
+        copy = copy_of(DELIVERY, DeadLetter("r"), 0.0)
         assert copy.size == message_bytes(copy.body, copy.attributes)
         assert copy.attributes[REASON] == "r"
 

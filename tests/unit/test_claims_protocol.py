@@ -339,7 +339,7 @@ async def test_a_crashed_task_that_is_closed_by_another_meanwhile_is_looked_at_a
     async def beaten(*arguments: Any) -> bool:
         return False
 
-    harness.results.close_abandoned = beaten  # type: ignore[method-assign]  # somebody else was faster
+    harness.results.close_abandoned = beaten  # type: ignore[method-assign, assignment]  # somebody else was faster
     assert await harness.again() == RetryIn(1.0, "contended")
 
 

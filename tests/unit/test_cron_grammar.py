@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -239,7 +240,7 @@ def test_an_expression_has_256_characters_at_most() -> None:
     ],
 )
 def test_options_out_of_range_are_refused_by_all_three(options: dict[str, Any], part: str) -> None:
-    makers = [lambda: cron("0 0 * * ? *", **options), lambda: rate("5 minutes", **options)]
+    makers: list[Callable[[], object]] = [lambda: cron("0 0 * * ? *", **options), lambda: rate("5 minutes", **options)]
     if not options.keys() & {"start", "end"}:
         makers.append(lambda: at("2026-12-01T09:00:00", **options))
     for make in makers:
@@ -299,7 +300,7 @@ def test_expressions_are_values() -> None:
 def test_expressions_cannot_be_changed_and_are_small() -> None:
     for one in (cron("0 9 ? * 2 *"), rate("5 minutes"), at("2026-12-01T09:00:00")):
         with pytest.raises(AttributeError, match="cannot assign to field 'expression'"):
-            one.expression = "cron(0 0 * * ? *)"
+            one.expression = "cron(0 0 * * ? *)"  # type: ignore[misc]  # read-only on purpose
         with pytest.raises(AttributeError, match="cannot delete field 'window'"):
             del one.window
         assert not hasattr(one, "__dict__")

@@ -61,6 +61,7 @@ def test_the_next_times_are_those_of_croniter(text: str, time: float) -> None:
     one, theirs = cron(text), by_croniter(text, time)
     now: float | None = time
     for _ in range(4):
+        assert now is not None
         now = one.next_time(now)
         if now is None or datetime.fromtimestamp(now, UTC).year > CRONITER_YEARS[1]:
             assert next(theirs) is None
@@ -74,6 +75,7 @@ def test_the_previous_times_are_those_of_croniter(text: str, time: float) -> Non
     one, theirs = cron(text), by_croniter(text, time, back=True)
     now: float | None = time
     for _ in range(4):
+        assert now is not None
         now = one.previous_time(now)
         assert now == next(theirs)
         if now is None:
@@ -86,6 +88,7 @@ def test_the_next_times_are_those_of_aws_croniter(text: str, time: float) -> Non
     one, theirs = cron(text), by_aws_croniter(text, time)
     now: float | None = time
     for _ in range(4):
+        assert now is not None
         now = one.next_time(now)
         assert now == next(theirs)
         if now is None:

@@ -26,7 +26,7 @@ class Async(Middleware):
         self.change = change or (lambda message: message)
         self.log = [] if log is None else log
 
-    async def dispatch(self, message: Message, call_next: Any) -> Message:  # type: ignore[override]  # async on purpose
+    async def dispatch(self, message: Message, call_next: Any) -> Message:
         self.log.append(("in", message.args))
         try:
             sent = await call_next(self.change(message))
@@ -150,12 +150,12 @@ def test_a_hook_may_refuse_by_raising(kind: Any, many: bool) -> None:
 
 
 class SwallowsAsync(Middleware):
-    async def dispatch(self, message: Message, call_next: Any) -> Message:  # type: ignore[override]  # as above
+    async def dispatch(self, message: Message, call_next: Any) -> Message:
         return message
 
 
 class SwallowsPlain(Middleware):
-    def dispatch(self, message: Message, call_next: Any) -> Message:  # type: ignore[override]  # as above
+    def dispatch(self, message: Message, call_next: Any) -> Message:
         return message
 
 
@@ -387,9 +387,9 @@ async def test_a_caller_that_is_cancelled_in_a_plain_hook_stays_cancelled() -> N
 
 def test_entries_that_were_refused_are_named_and_the_others_have_handles() -> None:
     _, job, memory = shop()
-    memory.broker.refuse = lambda out: (
+    memory.broker.refuse = lambda out: (  # type: ignore[attr-defined]  # of the test broker
         EntryError("Nope", "x") if '"args":[1]' in out.body or '"args":[3]' in out.body else None
-    )  # type: ignore[attr-defined]
+    )
     with memory:
         with pytest.raises(EnqueueError, match="2 of 5") as raised:
             job.enqueue_many([(number,) for number in range(5)])
@@ -423,7 +423,7 @@ def test_a_fault_of_the_whole_call_is_raised_as_it_is() -> None:
 def test_a_fifo_message_carries_its_group_and_a_deduplication_id_of_its_own() -> None:
     _, job, memory = shop()
     seen: list[Any] = []
-    memory.broker.refuse = lambda out: seen.append((out.group, out.dedup))  # type: ignore[attr-defined,func-returns-value]
+    memory.broker.refuse = lambda out: seen.append((out.group, out.dedup))  # type: ignore[attr-defined]
     with memory:
         job.with_options(queue="ledger.fifo", group="g", id="task-9").enqueue(1)
         job.with_options(group="tenant").enqueue(1)

@@ -42,7 +42,7 @@ EVENT: dict[str, Any] = {
     },
 }
 
-S3 = {"source": "aws.s3", "detail_type": "Object Created"}
+S3: dict[str, Any] = {"source": "aws.s3", "detail_type": "Object Created"}
 
 
 def event(**changes: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ async def test_a_task_whose_annotation_never_comes_to_exist_kills_no_driver() ->
     harness = EngineHarness()
 
     @harness.task(name="job")
-    def job(a: Nowhere) -> None: ...  # noqa: F821  # that is what is tested
+    def job(a: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # that is what is tested  # type: ignore[name-defined]  # it is tested
 
     assert await harness.process(delivery("job", 1)) == RetryIn(30, "unknown_task")
 
@@ -542,7 +542,7 @@ async def test_a_stop_that_comes_while_the_end_is_being_stored_does_not_interrup
         await asyncio.sleep(0)
         return await real(harness.results, *arguments)
 
-    harness.results.finish = finish  # type: ignore[method-assign]  # a stop in the middle of the write
+    harness.results.finish = finish  # type: ignore[method-assign, assignment]  # a stop in the middle of the write
     assert await harness.run(job) == Done()
     assert harness.record().status is State.SUCCEEDED
 

@@ -195,7 +195,7 @@ async def test_a_task_can_ask_for_its_scheduled_time(harness: EngineHarness) -> 
 
 
 async def test_a_firing_is_skipped_while_the_one_before_runs(harness: EngineHarness) -> None:
-    outcomes = []
+    outcomes: list[object] = []
 
     @harness.task
     async def nightly() -> None:
@@ -261,7 +261,7 @@ async def test_where_the_lock_cannot_be_reached_the_firing_comes_again_and_no_at
 
 
 async def test_firings_that_may_overlap_do(harness: EngineHarness) -> None:
-    outcomes = []
+    outcomes: list[object] = []
 
     @harness.task
     async def nightly() -> None:

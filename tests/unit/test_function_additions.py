@@ -18,11 +18,12 @@ def queue(**options: Any) -> Queue:
 
 
 def test_what_is_declared_does_not_change_with_the_list_of_the_caller() -> None:
-    statement = {**READ, "Resource": ["arn:aws:s3:::pictures/*"]}
+    resources = ["arn:aws:s3:::pictures/*"]
+    statement = {**READ, "Resource": resources}
     variables = {"BUCKET": "pictures"}
     declared = queue(function_policy=[statement], function_environment=variables)
 
-    statement["Resource"].append("*")
+    resources.append("*")
     variables["BUCKET"] = "other"
 
     assert declared.function_policy[0]["Resource"] == ["arn:aws:s3:::pictures/*"]

@@ -174,7 +174,7 @@ def test_looks_become_rarer_up_to_two_seconds() -> None:
     times: list[float] = []
 
     class Watched(FaultyResults):
-        async def get_many(self, ids: Any, *, now: float) -> Any:  # type: ignore[override]  # set by name
+        async def get_many(self, ids: Any, *, now: float) -> Any:
             times.append(now)
             return {}
 

@@ -16,7 +16,6 @@ from taskq_sls.core.context import Progress
 from taskq_sls.core.delivery import Delivery, Done
 from taskq_sls.core.flow import BlockingFlow
 from taskq_sls.errors import AwsError
-from taskq_sls.worker import heartbeat as heartbeat_module
 from taskq_sls.worker.heartbeat import Heartbeat
 from taskq_sls.worker.in_flight import InFlight
 from tests.support.engine_harness import EngineHarness, delivery
@@ -30,7 +29,7 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("taskq_sls.worker.heartbeat.time.monotonic", lambda: self.now)
 
 
 async def beating(harness: EngineHarness, in_flight: InFlight, visibility_timeout: int = HOLD) -> Heartbeat:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra import build_artifact
+from taskq_sls.artifact import MACHINES
 from taskq_sls.deploy.template.parameters import DEFAULT_RUNTIME, RUNTIMES
 from taskq_sls.deploy.template.plan import STAGES
 from tests.support.template import Stack
@@ -272,7 +273,7 @@ def test_the_code_is_built_for_what_the_template_runs_it_on() -> None:
     declared = Stack(TEMPLATE).template["Parameters"]
     assert f"RUNTIME ?= {declared['Runtime']['Default']}\n" in makefile
     assert f"ARCHITECTURE ?= {declared['Architecture']['Default']}\n" in makefile
-    assert set(declared["Architecture"]["AllowedValues"]) == set(build_artifact.MACHINES)
+    assert set(declared["Architecture"]["AllowedValues"]) == set(MACHINES)
     assert declared["Runtime"]["Default"] == DEFAULT_RUNTIME
     for runtime in RUNTIMES:
         version = runtime.removeprefix("python")

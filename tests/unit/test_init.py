@@ -75,7 +75,9 @@ def test_without_a_name_it_is_the_folder_s(folder: str, name: str, tmp_path: Pat
     assert tomllib.loads((tmp_path / folder / "pyproject.toml").read_text())["project"]["name"] == name
 
 
-def test_without_a_folder_it_is_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_without_a_folder_it_is_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "shop" / ".git").mkdir(parents=True)  # a repository without a file counts as empty
     monkeypatch.chdir(tmp_path / "shop")
 
@@ -85,7 +87,9 @@ def test_without_a_folder_it_is_this_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert capsys.readouterr().out.splitlines()[-3:] == ["  make test", "  make local", "  make deploy"]
 
 
-def test_it_says_the_next_three_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_it_says_the_next_three_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
 
     main(["init", "new/shop"])
@@ -95,7 +99,7 @@ def test_it_says_the_next_three_commands(tmp_path: Path, monkeypatch: pytest.Mon
     assert commands == ["  cd new/shop && make test", "  make local", "  make deploy"]
 
 
-def test_machines_get_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_machines_get_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
 
     main(["init", "shop", "--json"])
@@ -106,7 +110,9 @@ def test_machines_get_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert answer["next"] == ["cd shop && make test", "make local", "make deploy"]
 
 
-def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(tmp_path: Path, capsys) -> None:
+def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "notes.txt").write_text("mine")
 
     assert main(["init", str(tmp_path), "--name", "shop"]) == 2
@@ -115,7 +121,7 @@ def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_file_is_no_folder(tmp_path: Path, capsys) -> None:
+def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "shop").write_text("")
 
     assert main(["init", str(tmp_path / "shop")]) == 2
@@ -123,7 +129,9 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys) -> None:
     assert "name a folder that is empty or new" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path, capsys) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
 
     assert main(["init", str(tmp_path / "file" / "shop")]) == 2
@@ -135,7 +143,9 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path, ca
     "name",
     ["", "Shop", "my_shop", "2shop", "-shop", "shop-", "my--shop", "s.hop", "größe", "shop\n", "x" * (LONGEST + 1)],
 )
-def test_names_that_no_stack_can_have_are_refused(name: str, tmp_path: Path, capsys) -> None:
+def test_names_that_no_stack_can_have_are_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["init", str(tmp_path / "new"), f"--name={name}"]) == 2
 
     assert "small letters, digits or single hyphens" in capsys.readouterr().err
@@ -145,13 +155,17 @@ def test_names_that_no_stack_can_have_are_refused(name: str, tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("name", "why"), [("class", "a word of Python"), ("json", "would hide"), ("tests", "would hide"), ("moto", "hide")]
 )
-def test_names_that_no_package_can_have_are_refused(name: str, why: str, tmp_path: Path, capsys) -> None:
+def test_names_that_no_package_can_have_are_refused(
+    name: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["init", str(tmp_path / "new"), "--name", name]) == 2
 
     assert why in capsys.readouterr().err
 
 
-def test_a_folder_whose_name_is_none_for_a_project_needs_one(tmp_path: Path, capsys) -> None:
+def test_a_folder_whose_name_is_none_for_a_project_needs_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["init", str(tmp_path / "2026")]) == 2
 
     assert "taken from the folder '2026'" in capsys.readouterr().err

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_lambda_handler import Bench, Event, ids
 
 from taskq_sls import Queue, TaskContext
 from taskq_sls.aws.port import CALL_THREADS
@@ -18,6 +17,7 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.states import State
 from taskq_sls.engine.attempt import CompiledTask
 from taskq_sls.serverless.loop import BUSY_SECONDS, RecordStart, StartLimits, new_event_loop
+from tests.support.lambda_bench import Bench, Event, ids
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from taskq_sls import Queue, Retry, RetryLater, State, TaskQ
@@ -34,7 +36,7 @@ class Late(EngineHarness):
             schedule_store=self.schedules if scheduler else None,
         )
 
-        @self.app.task(retry=Retry(max_attempts=5, backoff=0), **options)
+        @self.app.task(retry=Retry(max_attempts=5, backoff=0), **cast(Any, options))
         def job() -> None:
             raise RetryLater(wait)
 

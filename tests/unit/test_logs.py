@@ -59,7 +59,7 @@ def test_a_json_line_holds_the_time_in_utc_the_level_the_logger_and_the_message(
 
 
 def test_a_json_line_holds_every_extra_field() -> None:
-    extra = {"action": "task_failed", "task_id": "1", "duration": 0.5, "reason": None, "tags": ["a"]}
+    extra: dict[str, Any] = {"action": "task_failed", "task_id": "1", "duration": 0.5, "reason": None, "tags": ["a"]}
 
     line = json.loads(JsonFormatter().format(record(**extra)))
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -58,9 +59,9 @@ class Container:
             counts[slot.time] += counters.started
         return list(counts.values())
 
-    def _record(self) -> dict[str, object]:
+    def _record(self) -> dict[str, Any]:
         self.sent += 1
-        record = {
+        record: dict[str, Any] = {
             "messageId": f"m{self.sent}",
             "receiptHandle": "r",
             "body": Message(f"task-{self.sent}", "work", enqueued_at=self.clock.time()).encode(),

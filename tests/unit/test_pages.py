@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -571,7 +571,7 @@ def test_schedules_show_their_next_runs_and_are_paused_and_resumed(site: Dashboa
 
 def test_without_a_scheduler_the_page_says_what_to_configure(site: Dashboard) -> None:
     site.api.memory.scheduler = False
-    site.api.app.services = type(site.api.app.services)(site.api.memory)
+    site.api.app.services = cast(Any, type(site.api.app.services))(site.api.memory)
 
     answer = site.browser.get("/schedules")
 

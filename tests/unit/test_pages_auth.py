@@ -213,7 +213,8 @@ def test_a_session_holds_in_every_container_and_over_midnight() -> None:
 
 
 def authenticator_of(site: Dashboard) -> Any:
-    return next(one.kwargs["authenticator"] for one in site.api.client.app.user_middleware)
+    application: Any = site.api.client.app
+    return next(middleware.kwargs["authenticator"] for middleware in application.user_middleware)
 
 
 def test_a_session_ends_when_its_token_is_taken_away_or_changed() -> None:
@@ -431,10 +432,10 @@ def test_with_iam_there_is_no_login_and_the_front_says_who_looks() -> None:
             assert (answer.status_code, "No valid credentials" in answer.text) == (401, True)
 
         with api.app.api_handler(auth="iam") as handler:
-            answer = handler(function_url("GET", "/tasks", {}, BROWSER, None, iam=True), None)
-    assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
-    assert ARN in answer["body"]
-    assert "Log out" not in answer["body"]
+            page = handler(function_url("GET", "/tasks", {}, BROWSER, None, iam=True), None)
+    assert (page["statusCode"], page["isBase64Encoded"]) == (200, False)
+    assert ARN in page["body"]
+    assert "Log out" not in page["body"]
 
 
 def test_behind_a_base_path_every_address_is_still_one_of_the_pages() -> None:

@@ -583,7 +583,7 @@ async def test_a_large_result_is_put_before_the_record_says_that_it_is_there(
         there.append(len(payloads.stored()))
         return await finish(*args)
 
-    harness.results.finish = watched  # type: ignore[method-assign]  # looks, then does it
+    harness.results.finish = watched  # type: ignore[method-assign, assignment]  # looks, then does it
     assert await harness.run(make) == DONE
     assert there == [1, 1]
 

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,14 +30,19 @@ from tests.support import template_command_app as small
 from tests.support.template_command_app import app as small_app
 from tests.support.template_command_app import tidy
 
+
+def pickled(protocol: int, value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value, protocol))
+
+
 TRIPS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
-    **{f"pickle {n}": lambda value, n=n: pickle.loads(pickle.dumps(value, n)) for n in range(2, 6)},
+    **{f"pickle {protocol}": partial(pickled, protocol) for protocol in range(2, 6)},
 }
 
 
-@pytest.fixture(params=TRIPS.values(), ids=TRIPS)
+@pytest.fixture(params=list(TRIPS.values()), ids=list(TRIPS))
 def trip(request: pytest.FixtureRequest) -> Any:
     return request.param
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf, nextafter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -54,12 +54,12 @@ def test_the_unit_is_singular_for_one_and_plural_for_more(given: rate, expressio
         (lambda: rate("5 minutess"), "the unit 'minutess' is unknown"),
         (lambda: rate("5"), "give a value and a unit, such as '5 minutes'"),
         (lambda: rate("5 minutes please"), "give a value and a unit"),
-        (lambda: rate(5), "rate(5): give the expression as text"),
+        (lambda: rate(cast(Any, 5)), "rate(5): give the expression as text"),
         (lambda: rate(), "not nothing"),
         (lambda: rate("5 minutes", minutes=5), "not several"),
         (lambda: rate(minutes=5, hours=1), "not several"),
         (lambda: rate(minutes=0), "rate(minutes=0): the value 0 is out of range"),
-        (lambda: rate(hours=1.5), "rate(hours=1.5): give a whole number of 1 or more"),
+        (lambda: rate(hours=cast(Any, 1.5)), "rate(hours=1.5): give a whole number of 1 or more"),
         (lambda: rate(days=True), "rate(days=True): give a whole number of 1 or more"),
     ],
 )

@@ -12,9 +12,9 @@ from taskq_sls import ConfigError, TaskQ
 from taskq_sls.core.context import TaskContext
 from taskq_sls.core.flow import drive
 from taskq_sls.errors import AwsError
-from taskq_sls.results.workers import MemoryWorkers, RunningTask, WorkerReport
+from taskq_sls.results.workers import REPORT_INTERVAL_SECONDS, MemoryWorkers, RunningTask, WorkerReport
 from taskq_sls.worker import reporting
-from taskq_sls.worker.reporting import MAX_NAMED_BYTES, REPORT_INTERVAL_SECONDS, Reporter, oldest_tasks
+from taskq_sls.worker.reporting import MAX_NAMED_BYTES, Reporter, oldest_tasks
 from tests.support.engine_harness import EngineHarness
 
 

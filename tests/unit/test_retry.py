@@ -104,7 +104,7 @@ def test_giving_up_wins_over_asking_for_later() -> None:
 
 
 def test_an_error_that_is_given_up_on_ends_the_task_at_its_first_attempt() -> None:
-    app, fail, started = app_that_fails(Retry(max_attempts=5, give_up_on=Hopeless), Hopeless("no"))
+    app, fail, started = app_that_fails(Retry(max_attempts=5, give_up_on=Hopeless), Hopeless("no"))  # type: ignore[arg-type]  # a class alone is accepted
     with in_memory(app) as memory:
         handle = fail.enqueue()
         memory.run_until_idle(travel=True)

@@ -588,7 +588,7 @@ def test_what_would_never_run_is_refused_at_run_time(app: TaskQ, memory: InMemor
 
 
 def test_a_moment_that_has_just_begun_is_not_too_late(app: TaskQ, memory: InMemory) -> None:
-    assert app.task(lone_job).schedule(at(NOW - timedelta(seconds=1)))
+    assert app.task(lone_job).schedule(at(NOW - timedelta(seconds=1))).id
 
 
 def test_wrong_arguments_and_options_are_refused_at_run_time(app: TaskQ, memory: InMemory) -> None:

@@ -20,7 +20,6 @@ from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.errors import AwsError
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.memory import MemorySchedules
-from taskq_sls.worker import settler as settler_module
 from taskq_sls.worker.in_flight import InFlight
 from taskq_sls.worker.settler import Batcher, Settler
 
@@ -83,7 +82,7 @@ def no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(seconds: float) -> None:
         return
 
-    monkeypatch.setattr(settler_module.asyncio, "sleep", at_once)
+    monkeypatch.setattr("taskq_sls.worker.settler.asyncio.sleep", at_once)
 
 
 THROTTLED = AwsError("delete_message_batch", "ThrottlingException", "slow down", transient=True)

@@ -73,12 +73,12 @@ def test_on_a_fifo_queue_the_second_task_with_an_id_is_not_dropped_as_a_repetiti
         handles = [task.with_options(id="a", group="g").enqueue() for task in (first, second)]
         memory.run_until_idle()
 
-        ends = []
+        ends: list[str] = []
         for handle in handles:
             try:
-                ends.append(handle.result(timeout=0))
+                ends.append(str(handle.result(timeout=0)))
             except TaskFailed as error:
-                ends.append(error.reason)
+                ends.append(str(error.reason))
         letters = [letter.attributes["taskq.reason"] for letter in memory.dead_letters()]
     assert (sorted(ends), sorted(letters)) in [
         (["exhausted", "id_taken"], ["exhausted", "id_taken"]),

@@ -88,7 +88,12 @@ async def test_functions_wait_for_a_thread_that_the_system_refuses(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     pool = ThreadPool(4)
-    first = asyncio.ensure_future(pool.run(lambda: begun.append("first") or release.wait(60)))
+
+    def hold() -> None:
+        begun.append("first")
+        release.wait(60)
+
+    first = asyncio.ensure_future(pool.run(hold))
     await until(lambda: refusals > 2)  # the first thread is asked for again and again
     assert not first.done()
     monkeypatch.setattr(threading.Thread, "start", start)
@@ -162,7 +167,8 @@ async def test_a_function_that_comes_while_the_last_thread_goes_to_rest_is_run()
 
 
 async def test_a_caller_cancelled_before_the_start_keeps_the_function_from_running() -> None:
-    pool, go, ran = ThreadPool(1), threading.Event(), []
+    pool, go = ThreadPool(1), threading.Event()
+    ran: list[str] = []
     first = asyncio.create_task(pool.run(go.wait, 20))
     second = asyncio.create_task(pool.run(ran.append, 1))
     await until(lambda: pool._jobs and len(pool._jobs) == 1)
@@ -223,7 +229,7 @@ async def test_an_interrupt_never_hits_the_next_function() -> None:
         next_one = asyncio.create_task(pool.run(count, 300))
         async with asyncio.timeout(20):
             assert await next_one == count(300)
-            [end] = await asyncio.gather(task, return_exceptions=True)
+            end = (await asyncio.gather(task, return_exceptions=True))[0]
         assert end is None or isinstance(end, int | asyncio.CancelledError)
 
 
@@ -241,7 +247,7 @@ async def test_an_interrupt_that_meets_an_error_never_makes_it_a_success() -> No
             await asyncio.sleep(0)
         task.cancel()
         async with asyncio.timeout(20):
-            [end] = await asyncio.gather(task, return_exceptions=True)
+            end = (await asyncio.gather(task, return_exceptions=True))[0]
         assert isinstance(end, ValueError | asyncio.CancelledError)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from taskq_sls import Middleware, Retry, State, TaskContext
 from taskq_sls.core.delivery import DeadLetter, Done, RetryIn
+from taskq_sls.core.message import ErrorInfo
 from tests.support.engine_harness import EngineHarness, delivery
 
 SHORT = 0.05
@@ -19,10 +20,15 @@ LONG_ENOUGH_TO_BEGIN = 1.0
 ONCE = Retry(max_attempts=1)
 
 
-def failed_by_time(outcome: Any, limit: float = SHORT) -> bool:
+def error_of(outcome: object) -> ErrorInfo:
     assert isinstance(outcome, DeadLetter)
     assert outcome.error is not None
-    return outcome.error.type == "taskq_sls.errors.TaskTimeout" and f"{limit:g} s" in outcome.error.message
+    return outcome.error
+
+
+def failed_by_time(outcome: Any, limit: float = SHORT) -> bool:
+    error = error_of(outcome)
+    return error.type == "taskq_sls.errors.TaskTimeout" and f"{limit:g} s" in error.message
 
 
 async def test_an_async_task_is_cancelled_and_its_traceback_shows_where_it_was() -> None:
@@ -34,7 +40,7 @@ async def test_an_async_task_is_cancelled_and_its_traceback_shows_where_it_was()
 
     outcome = await harness.run(job)
     assert failed_by_time(outcome)
-    assert "# where it was" in outcome.error.traceback
+    assert "# where it was" in str(error_of(outcome).traceback)
 
 
 async def test_a_timeout_is_a_failed_attempt_like_any_other() -> None:
@@ -58,7 +64,7 @@ async def test_a_sync_task_in_a_pure_python_loop_is_interrupted_and_its_tracebac
 
     outcome = await harness.run(job)
     assert failed_by_time(outcome, LONG_ENOUGH_TO_BEGIN)
-    assert "in job" in outcome.error.traceback
+    assert "in job" in str(error_of(outcome).traceback)
 
 
 async def test_a_sync_task_that_catches_exceptions_is_interrupted_all_the_same() -> None:

@@ -663,7 +663,7 @@ def test_a_send_that_may_have_been_accepted_keeps_the_key_unconfirmed(shop: Shop
 
 
 def test_an_unexpected_error_of_the_broker_leaves_the_key_in_doubt(shop: Shop) -> None:
-    shop.broker.refuse = lambda out: RuntimeError("what now")  # type: ignore[return-value,assignment]  # on purpose
+    shop.broker.refuse = lambda out: RuntimeError("what now")
     with pytest.raises(RuntimeError):
         shop.job.enqueue()
     assert shop.lock() is not None
@@ -755,12 +755,12 @@ def test_a_key_that_changes_with_every_look_is_an_error(shop: Shop) -> None:
 
 def hook(change: Callable[[Message], Message], *, plain: bool = False) -> Middleware:
     class Async(Middleware):
-        async def dispatch(self, message: Message, call_next: Any) -> Message:  # type: ignore[override]  # async
-            return await call_next(change(message))  # type: ignore[no-any-return]  # as it was passed
+        async def dispatch(self, message: Message, call_next: Any) -> Message:
+            return await call_next(change(message))
 
     class Plain(Middleware):
         def dispatch(self, message: Message, call_next: Any) -> Message:
-            return call_next(change(message))  # type: ignore[no-any-return]  # as it was passed
+            return call_next(change(message))
 
     return Plain() if plain else Async()
 
@@ -780,7 +780,7 @@ def test_a_hook_that_refuses_a_message_frees_its_key(plain: bool) -> None:
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_message_is_confirmed_though_its_hook_failed_after_it_was_sent(plain: bool) -> None:
     class Late(Middleware):
-        async def dispatch(self, message: Message, call_next: Any) -> Message:  # type: ignore[override]  # async
+        async def dispatch(self, message: Message, call_next: Any) -> Message:
             await call_next(message)
             raise PermissionError("too late")
 
@@ -830,9 +830,9 @@ def test_a_hook_that_sends_again_after_doubt_leaves_the_doubt() -> None:
     class Twice(Middleware):
         def dispatch(self, message: Message, call_next: Any) -> Message:
             try:
-                return call_next(message)  # type: ignore[no-any-return]  # as it was passed
+                return call_next(message)
             except Exception:
-                return call_next(message)  # type: ignore[no-any-return]  # as it was passed
+                return call_next(message)
 
     with Shop(Twice()) as made:
         refusals = iter([AMBIGUOUS, REFUSED])

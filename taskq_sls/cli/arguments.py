@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ..core.redaction import MASK, contains_mask
 from ..errors import ConfigError
-from ..operations.editing import Edit
+from ..operations.runs import Edit
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..app import TaskQ
 from ..core.flow import call_sync
-from ..errors import ConfigError, TaskQError
+from ..errors import TaskQError
 from ..operations.dead_letter_view import DeadLetterView, Selection, groups_of
 from ..operations.dead_letters import Listing, list_dead_letters, purge
 from ..operations.presenters import (
@@ -41,7 +41,6 @@ from .dead_letter_output import (
     print_redriven,
     warn_of_missing,
 )
-from .editor import edit_in_editor
 from .output import note, print_json, print_table, say
 from .prompts import ProgressBar, confirmed, needs_confirmation
 from .tasks import named_task
@@ -81,8 +80,6 @@ def add_to(commands: Any) -> None:
     _add_filters(again)
     again.add_argument("--limit", type=whole, metavar="N", help="most to send; default: all that match")
     again.add_argument("--rate", type=per_second, metavar="N", help="messages a second; default: no limit")
-    again.add_argument("--edit", action="store_true", help="change arguments and labels of one message in $EDITOR")
-    again.add_argument("--show-secrets", action="store_true", help="with --edit: also show values hidden by redact=")
     add_new_values(again, "for all that match")
     again.add_argument(
         "--group", metavar="GROUP", help="message group of firings to FIFO queues whose schedule is deleted"
@@ -176,25 +173,14 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_redrive(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
-    selection, queue = _selection(app, arguments), arguments.queue
-    edit = edit_of(arguments)
-    if arguments.show_secrets and not arguments.edit:
-        raise ConfigError("--show-secrets goes with --edit: a redrive shows no arguments otherwise")
-    if arguments.edit:
-        if edit is not None:
-            raise ConfigError("--edit goes without --args, --kwargs and --labels")
-        view = _only(_list(app, queue, selection, 2))
-        if (edit := edit_in_editor(view, shown_dead_letter(app, view, secrets=arguments.show_secrets))) is None:
-            note("nothing was changed, and nothing sent")
-            return 1
-        selection, queue = Selection(message_ids=frozenset({view.message_id})), view.queue
-    elif edit is not None and not arguments.dry_run and not _confirmed_for_all(app, arguments, selection):
+    selection, edit = _selection(app, arguments), edit_of(arguments)
+    if edit is not None and not arguments.dry_run and not _confirmed_for_all(app, arguments, selection):
         return _nothing_done()
     with ProgressBar("would be sent" if arguments.dry_run else "sent") as bar:
         operation = redrive(
             app,
             app.services.blocking(),
-            queue,
+            arguments.queue,
             selection,
             limit=arguments.limit,
             rate=arguments.rate,
@@ -278,15 +264,6 @@ def _confirmed_for_all(app: TaskQ, arguments: argparse.Namespace, selection: Sel
         return True
     found = _list(app, arguments.queue, selection, NO_LIMIT).dead_letters
     return confirmed(f"replace the arguments of {_counted(found)}, and send them?")
-
-
-def _only(listing: Listing) -> DeadLetterView:
-    if len(listing.dead_letters) != 1:
-        raise ConfigError(
-            f"--edit changes one dead letter, and {'several match' if listing.dead_letters else 'none matches'}: name one "
-            "with --id or --message-id, or give --args and --kwargs for all"
-        )
-    return listing.dead_letters[0]
 
 
 def _interruptible(bar: ProgressBar, operation: Coroutine[Any, Any, T], done: str) -> T:

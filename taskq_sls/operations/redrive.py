@@ -19,8 +19,7 @@ from ..errors import ConfigError, PayloadMissing
 from .browse import RENEW_BEFORE_SECONDS, DeadLetterBrowser
 from .dead_letter_view import ALL, IS_TRUNCATED, TARGET_ARN, DeadLetterView, Selection
 from .dead_letters import Chosen, OnProgress, Problem, Sweep
-from .editing import Edit
-from .runs import Blocked, runs_to_open
+from .runs import Blocked, Edit, runs_to_open
 
 MAX_PARALLEL_CALLS = 8
 

@@ -1,4 +1,4 @@
-"""The run that a redriven message opens, and ending tasks that no worker has a lease on.
+"""The next run of a dead letter: its number, its arguments, and the end of the run before.
 
 A dead-letter copy of ours opens the next run of a task that has FAILED. A message that SQS itself moved has the old
 run, and its record may still be waiting, or RUNNING under an expired lease. Such a record is first marked FAILED,
@@ -8,14 +8,16 @@ reason ``redriven``; only then can the new run be claimed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..client.app import App
 from ..client.services import Services
+from ..core.envelope import label_problem
 from ..core.lifetimes import DAY, MIN_RESULT_TTL
-from ..core.message import ErrorInfo
+from ..core.message import ErrorInfo, Message
 from ..core.states import State
-from ..errors import AwsError
+from ..errors import ArgumentsError, AwsError
+from ..payloads.claim_check import fetch_message
 from ..results.base import free_unique_key
 from ..results.claim_refused import id_taken_by
 from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
@@ -134,3 +136,42 @@ def _error(record: TaskRecord, view: DeadLetterView) -> ErrorInfo:
 def _result_ttl(app: App, record: TaskRecord) -> float:
     task = app.registry.get(record.task)
     return MIN_RESULT_TTL + DAY if task is None else task.options.result_ttl
+
+
+class Edit(NamedTuple):
+    """New arguments (JSON values) or labels of a message; None leaves that part as it is."""
+
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    labels: dict[str, str] | None = None
+
+    async def apply(self, app: App, services: Services, message: Message) -> Message:
+        """The message with the changes.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the task (checked if the app has it), or a label is not text, has
+                no name, or the labels are too large.
+            PayloadMissing: part of the arguments is to stay, and their object is missing from the bucket.
+        """
+        if self.args is not None or self.kwargs is not None:
+            message = await self._with_arguments(app, services, message)
+        if self.labels is not None:
+            for name, value in self.labels.items():
+                if not isinstance(value, str):
+                    raise ArgumentsError(f"label {name!r} is {value!r:.60}: labels are text, write it in quotes")
+            if problem := label_problem(self.labels):
+                raise ArgumentsError(problem)
+            message = message._replace(labels=dict(self.labels))
+        return message
+
+    async def _with_arguments(self, app: App, services: Services, message: Message) -> Message:
+        if message.payload is not None and (self.args is None or self.kwargs is None):
+            message = await fetch_message(services.payloads, message)
+        message = message._replace(
+            args=message.args if self.args is None else self.args,
+            kwargs=message.kwargs if self.kwargs is None else self.kwargs,
+            payload=None,
+        )
+        if (task := app.registry.get(message.task)) is not None:
+            task.plan.signature.decode(message.args, message.kwargs)
+        return message

@@ -19,8 +19,8 @@ from ..results.records import CancelAnswer, TaskRecord, is_unclaimed
 from ..serialization import JsonSignature, Signature
 from .dead_letter_view import DeadLetterView, Selection
 from .dead_letters import list_dead_letters
-from .editing import Edit
 from .redrive import redrive
+from .runs import Edit
 
 
 class TaskView(NamedTuple):

@@ -232,24 +232,6 @@ def test_what_the_app_hides_is_shown_to_nobody_who_does_not_ask_for_it(
         assert "sesame" in run(*command, *APP, *form, "--show-secrets", status=status)
 
 
-@pytest.mark.parametrize("flags", [(), ("--show-secrets",)])
-def test_an_edit_keeps_what_it_does_not_show(
-    run: Run, hiding: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    script = tmp_path / "edit.py"
-    script.write_text(
-        "import pathlib, sys\nfile = pathlib.Path(sys.argv[1])\ntext = file.read_text()\n"
-        f"assert ('hunter2' in text) is {bool(flags)}\nfile.write_text(text.replace('bad', 'good'))\n"
-    )
-    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
-
-    run("dlq", "redrive", *APP, "--id", hiding, "--edit", *flags)
-    work(load_app("shop:app"))
-
-    shown = json.loads(run("result", hiding, *APP, "--json", "--show-secrets"))
-    assert (shown["result"], shown["labels"]) == ("good:hunter2", {"token": "sesame", "tenant": "a"})
-
-
 def test_a_mark_is_not_taken_for_an_argument(errors: Run, dead: list[str]) -> None:
     for command in (("dlq", "redrive", "--id", "one"), ("tasks", "retry", "one")):
         assert "give the real value" in errors(*command, *APP, "--args", '["[redacted]"]')
@@ -429,18 +411,8 @@ def test_a_firing_in_the_schedules_queue_is_redriven_to_its_target(run: Run) -> 
     assert json.loads(run("tasks", "show", letter["id"], *APP, "--json"))["record"]["status"] == "SUCCEEDED"
 
 
-def test_an_editor_changes_the_arguments_of_one(
-    run: Run, dead: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    script = tmp_path / "edit.py"
-    script.write_text(
-        "import pathlib, sys\nfile = pathlib.Path(sys.argv[1])\n"
-        "file.write_text(file.read_text().replace('bad.png', 'good.png'))\n"
-    )
-    monkeypatch.delenv("VISUAL", raising=False)
-    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
-
-    run("dlq", "redrive", *APP, "--id", "two", "--edit")
+def test_a_redrive_replaces_the_arguments_of_one(run: Run, dead: list[str]) -> None:
+    run("dlq", "redrive", *APP, "--id", "two", "--args", '["good.png", 100]')
     work(load_app("shop:app"))
 
     assert json.loads(run("result", "two", *APP, "--json"))["result"] == "good.png@100"
@@ -696,7 +668,6 @@ def test_top_goes_on_until_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         ["dlq", "ls", *APP, "--task", "resise"],
         ["dlq", "redrive", *APP, "--rate", "0"],
         ["dlq", "redrive", *APP, "--edit"],
-        ["dlq", "redrive", *APP, "--edit", "--args", "[]"],
         ["dlq", "redrive", *APP, "--args", "{}"],
         ["dlq", "redrive", *APP, "--args", "[]"],
         ["tasks", "retry", "not an id", *APP],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -18,7 +17,6 @@ from taskq_sls import ConfigError
 from taskq_sls.cli import main
 from taskq_sls.cli.arguments import duration
 from taskq_sls.cli.completion import SHELLS
-from taskq_sls.cli.editor import read_edited
 from taskq_sls.cli.main import _parser
 from taskq_sls.cli.prompts import ProgressBar, needs_confirmation
 from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
@@ -167,29 +165,6 @@ def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str
         bar(SweepProgress(10, 40, 9, 1))
     assert capsys.readouterr().err == ""
     assert bar.last.done == 9
-
-
-# -- editing --------------------------------------------------------------------------------------------------------
-
-
-def test_an_edited_document_is_read() -> None:
-    document = {"args": [1], "kwargs": {"a": 2}, "labels": {"b": "c"}}
-    assert read_edited(json.dumps(document)) == document
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("{", "is not JSON"),
-        ("[]", "an object of args, kwargs and labels"),
-        ('{"args": []}', "an object of args, kwargs and labels"),
-        ('{"args": {}, "kwargs": {}, "labels": {}}', "args must be an array"),
-        ('{"args": [], "kwargs": [], "labels": {}}', "kwargs must be an object"),
-    ],
-)
-def test_what_is_no_such_document_is_refused(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        read_edited(text)
 
 
 # -- pictures -------------------------------------------------------------------------------------------------------

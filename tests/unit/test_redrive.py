@@ -16,8 +16,8 @@ from taskq_sls.core.message import Message
 from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letter_view import Selection
 from taskq_sls.operations.dead_letters import SweepProgress
-from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.redrive import Redriven, redrive
+from taskq_sls.operations.runs import Edit
 from taskq_sls.results.records import AttemptEnd, KeyLock
 from tests.support.dead_letter_app import NOW, DeadLetterApp
 

@@ -10,8 +10,8 @@ from taskq_sls import ArgumentsError, ConfigError
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.states import State
-from taskq_sls.operations.editing import Edit
 from taskq_sls.operations.overview import live_workers, overview, queue_stats
+from taskq_sls.operations.runs import Edit
 from taskq_sls.operations.tail import OVERLAP_SECONDS, Tail
 from taskq_sls.operations.tasks import Retried, TaskView, cancel, retry, show
 from taskq_sls.results.records import AttemptEnd, Call, CancelAnswer

@@ -1,66 +1,19 @@
-"""What the commands hide by name, and how an edit keeps what it could not see."""
+"""Values that the commands hide by name."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from taskq_sls import ConfigError, TaskQ
 from taskq_sls.cli.arguments import refuse_masks
-from taskq_sls.cli.editor import restore_masked
 from taskq_sls.core.redaction import MASK
 from taskq_sls.core.states import State
 from taskq_sls.operations.dead_letters import list_dead_letters
 from taskq_sls.operations.presenters import shown_dead_letter, shown_record
 from taskq_sls.results.records import TaskRecord
 from tests.support.dead_letter_app import DeadLetterApp
-
-REAL = {
-    "args": ["a.png", "hunter2", "hunter3"],
-    "kwargs": {"user": {"password": "swordfish"}, "width": 1},
-    "labels": {"token": "t"},
-}
-SHOWN = {
-    "args": ["a.png", MASK, MASK],
-    "kwargs": {"user": {"password": MASK}, "width": 1},
-    "labels": {"token": MASK},
-}
-
-
-def edited(**changes: Any) -> dict[str, Any]:
-    return restore_masked({**json.loads(json.dumps(SHOWN)), **changes}, SHOWN, REAL)
-
-
-def test_what_was_left_hidden_keeps_its_value() -> None:
-    assert edited() == REAL
-
-
-def test_other_values_may_change_beside_hidden_ones() -> None:
-    after = edited(args=["b.png", MASK, "new"], kwargs={"user": {"password": MASK}, "width": 2}, labels={})
-    assert after == {
-        "args": ["b.png", "hunter2", "new"],
-        "kwargs": {"user": {"password": "swordfish"}, "width": 2},
-        "labels": {},
-    }
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"args": ["a.png", MASK]},
-        {"args": ["a.png", MASK, MASK, MASK]},
-        {"args": [MASK, MASK, MASK]},
-        {"args": ["a.png", f"x{MASK}", "new"]},
-        {"kwargs": {"user": {"password": MASK, "name": "new"}, "width": 1}},
-        {"kwargs": {"secret": MASK}},
-        {"labels": {"tenant": MASK}},
-    ],
-)
-def test_a_mark_is_never_written_into_a_message(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="nothing was sent"):
-        edited(**change)
 
 
 def test_a_mark_given_as_a_value_is_refused() -> None:

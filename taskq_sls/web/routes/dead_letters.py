@@ -11,8 +11,8 @@ from ...core.redaction import contains_mask
 from ...errors import ConfigError
 from ...operations.dead_letter_view import Selection
 from ...operations.dead_letters import list_dead_letters, purge
-from ...operations.editing import Edit
 from ...operations.redrive import redrive
+from ...operations.runs import Edit
 from ..limits import MAX_DEAD_LETTERS, MAX_DEAD_LETTERS_READ
 from ..models.dead_letters import (
     DeadLetter,

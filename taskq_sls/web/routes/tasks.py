@@ -14,7 +14,7 @@ from ...core.redaction import contains_mask
 from ...core.states import State
 from ...errors import ConfigError, MissingResource, NotFound, PayloadMissing, ResultTimeout
 from ...operations import tasks as operations
-from ...operations.editing import Edit
+from ...operations.runs import Edit
 from ...payloads.claim_check import fetch_result
 from ...results.records import TaskRecord
 from ..limits import MAX_LONG_POLLS, MAX_PAGE_RECORDS, MAX_WAIT_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +63,14 @@ def test_statements_of_a_role_are_taken(statement: dict[str, Any]) -> None:
         ([READ, {"Action": "s3:Get", "Resource": "*"}], r"function_policy\[1\] has no 'Effect'"),
         ([{"Effect": "Allow", "Resource": "*"}], "has no 'Action'"),
         ([{"Effect": "Allow", "Action": "s3:Get"}], "has no 'Resource'.*write '\\*' for everything"),
-        ([{**READ, "Principal": "*"}], "has 'Principal'; a statement of a role may have"),
-        ([{**READ, "NotAction": "s3:*"}], "has 'NotAction'"),
-        ([{**READ, "Effect": "allow"}], "Effect='allow' must be 'Allow' or 'Deny'"),
-        ([{**READ, "Action": "*"}], r"action '\*' must be SERVICE:ACTION"),
-        ([{**READ, "Action": "GetObject"}], "action 'GetObject' must be SERVICE:ACTION"),
-        ([{**READ, "Action": []}], r"Action=\[\] must be a text or a list of texts"),
-        ([{**READ, "Action": 5}], "Action=5 must be a text"),
-        ([{**READ, "Resource": "pictures"}], "resource 'pictures' must be an ARN"),
-        ([{**READ, "Resource": ["arn:aws:s3"]}], "resource 'arn:aws:s3' must be an ARN"),
-        ([{**READ, "Resource": ""}], "resource '' must be an ARN"),
+        ([{**READ, "Action": []}], "has no 'Action'"),
+        ([{**READ, "Resource": ""}], "has no 'Resource'"),
         ([{**READ, "Resource": "arn:aws:sns:${AWS::region}:1:x"}], r"has \$\{AWS::region\}; write \$\{AWS::Region\}"),
         (
             [{**READ, "Resource": "arn:aws:sns:${AWS::Zone}:1:x"}],
             r"has \$\{AWS::Zone\}; known are \$\{AWS::AccountId\}",
         ),
-        ([{**READ, "Sid": "my sid"}], "Sid='my sid' must be letters and digits"),
-        ([{**READ, "Condition": "x"}], "Condition='x' must be a dict"),
-        ([{**READ, "Condition": {"Null": {"aws:x": None}}}], "contains None; IAM allows"),
+        ([{**READ, "Condition": {"Date": {"aws:x": date(2026, 1, 1)}}}], "must be a statement as in JSON: .*date"),
     ],
 )
 def test_what_is_no_statement_is_refused_where_it_is_declared(policy: Any, message: str) -> None:

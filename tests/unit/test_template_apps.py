@@ -207,16 +207,6 @@ def worker_of(queue: str) -> str:
     return f"{queue_id(queue)}Worker"
 
 
-def test_policies_too_large_for_a_role_are_refused_before_aws_does() -> None:
-    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": [f"arn:aws:s3:::{'b' * 60}/*"] * 100}
-    with pytest.raises(ConfigError, match=r"role DefaultWorkerRole would have 1\d,\d{3} characters.*IAM takes 10,240"):
-        render(TaskQ("shop", queues=[Queue("default", function_timeout=60, function_policy=[statement])]))
-
-    many = [Queue(f"{'q' * 55}{number}") for number in range(90)]
-    with pytest.raises(ConfigError, match=r"IAM takes 10,240: let tasks .* share a queue"):
-        render(TaskQ("shop-of-all-things", queues=[Queue("default", function_timeout=60), *many]))
-
-
 @pytest.mark.parametrize("folder", ["", " ", "a\nb"])
 def test_a_folder_of_the_code_that_is_none_is_refused(folder: str) -> None:
     with pytest.raises(ConfigError, match="must be a folder"):

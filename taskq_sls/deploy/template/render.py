@@ -18,7 +18,6 @@ from .outputs import outputs
 from .parameters import conditions, function_globals, mappings, parameters
 from .plan import Plan, TemplateOptions
 from .policies import access_resources
-from .policy_sizes import check_policy_sizes
 from .queues import queue_resources
 from .schedules import schedule_resources, scheduling_resources
 from .state import state_resources
@@ -50,7 +49,6 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
     """The template of a plan."""
     resources = _resources(plan)
     made = outputs(plan)
-    check_policy_sizes(plan, resources)
     _check_names(resources)
     document = _adapted(
         plan,

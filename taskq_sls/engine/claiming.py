@@ -1,4 +1,4 @@
-"""Claims attempts, and carries out what follows from a refused claim."""
+"""Claims attempts, and ends or postpones those whose claim is refused."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import fcntl
 import importlib
@@ -73,10 +74,8 @@ class _Child:
             self._send(MessageKind.BEGAN, serial)
             kind, value = contextvars.copy_context().run(self._attempt, request, context)
             for stream in (sys.stdout, sys.stderr):
-                try:
+                with contextlib.suppress(Exception):  # the task closed it, or its reader is gone
                     stream.flush()
-                except Exception:  # the task closed it, or its reader is gone
-                    pass
             progress = None if isinstance(context, BaseException) else _plain(context._execution.progress)
             self._context = None
             try:
@@ -178,12 +177,12 @@ class _Child:
     def _handle(self, kind: MessageKind, serial: int, value: Any) -> None:
         if kind is MessageKind.RUN:
             self._serial, self._progress = serial, None
+            context: TaskContext | BaseException
             try:
-                self._context = TaskContext(**pickle.loads(value["context"]), state=NO_STATE)
+                context = self._context = TaskContext(**pickle.loads(value["context"]), state=NO_STATE)
             except BaseException as error:
-                self._jobs.put((serial, value, error))
-            else:
-                self._jobs.put((serial, value, self._context))
+                context = error
+            self._jobs.put((serial, value, context))
             return
         if serial != self._serial:
             return
@@ -241,18 +240,13 @@ def _find(target: tuple[str, str], wants_context: bool) -> tuple[Any, Signature]
             "unconditionally at the top of its module"
         ) from None
     outermost = found
-    while (definition := _definition_of(found)) is None and hasattr(found, "__wrapped__"):
+    while not isinstance(definition := getattr(found, "_definition", None), Definition):
+        if not hasattr(found, "__wrapped__"):
+            return outermost, compile_signature(outermost, skip_first=wants_context)
         found = found.__wrapped__
-    if definition is None:
-        return outermost, compile_signature(outermost, skip_first=wants_context)
     signature = definition.signature()
     assert isinstance(signature, Signature)
     return definition.function, signature
-
-
-def _definition_of(found: Any) -> Definition | None:
-    definition = getattr(found, "_definition", None)
-    return definition if isinstance(definition, Definition) else None
 
 
 def _failure(error: BaseException) -> tuple[MessageKind, Any]:

@@ -23,7 +23,7 @@ class MessageKind(enum.Enum):
     RUN = enum.auto()
     STOP_REASON = enum.auto()
     END = enum.auto()
-    # To the parent. The last four end a task.
+    # To the parent. All but the first three end a task.
     BEGAN = enum.auto()
     PROGRESS = enum.auto()
     LOG = enum.auto()
@@ -31,6 +31,9 @@ class MessageKind(enum.Enum):
     RESULT_REJECTED = enum.auto()
     FAILED = enum.auto()
     INTERRUPTED = enum.auto()
+    # Made by the parent: the process ended, or was killed because it sent bytes that do not belong to its task.
+    CRASHED = enum.auto()
+    GARBLED = enum.auto()
 
 
 class FrameError(Exception):

@@ -15,7 +15,7 @@ from ...errors import ResultError, TaskCrashed
 from ...serialization import Signature
 from .exceptions import unpack
 from .frames import MessageKind
-from .process import ChildProcess, Crashed, Garbled, Reply, TaskEnd, describe_exit
+from .process import ChildProcess, Reply, describe_exit
 
 IDLE_SECONDS = 60.0
 """Time for which a child without a task is kept."""
@@ -66,12 +66,12 @@ class ProcessPool:
             child = self._take(loop)
             stopped, end = await self._run_in(child, loop, request, context)
             # An idle child that died before it read the request has not begun the task: another one can run it.
-            if not isinstance(end, Crashed) or child.began or stopped or not child.used:
+            if end.kind is not MessageKind.CRASHED or child.began or stopped or not child.used:
                 return _outcome(target, stopped, end)
 
     async def _run_in(
         self, child: ChildProcess, loop: asyncio.AbstractEventLoop, request: dict[str, Any], context: TaskContext
-    ) -> tuple[bool, TaskEnd]:
+    ) -> tuple[bool, Reply]:
         """Run a task in a child. Returns True if the attempt was stopped, and how the task ended."""
         running = loop.create_task(child.run_task(request, context))
         stopped = False
@@ -186,21 +186,21 @@ def _picklable(options: Mapping[str, Any]) -> dict[str, Any]:
     return picklable
 
 
-def _outcome(target: FunctionRef, stopped: bool, end: TaskEnd) -> Any:
+def _outcome(target: FunctionRef, stopped: bool, end: Reply) -> Any:
     """Return or raise as the function did in its process."""
-    if isinstance(end, Reply):
-        if end.kind is MessageKind.RETURNED:
-            return target.signature().decode_result(end.value)
-        if end.kind is MessageKind.RESULT_REJECTED:
-            raise ResultError(end.value)
-        if end.kind is MessageKind.FAILED:
-            raise unpack(end.value)
+    if end.kind is MessageKind.RETURNED:
+        return target.signature().decode_result(end.value)
+    if end.kind is MessageKind.RESULT_REJECTED:
+        raise ResultError(end.value)
+    if end.kind is MessageKind.FAILED:
+        raise unpack(end.value)
+    if end.kind is MessageKind.INTERRUPTED:
         raise asyncio.CancelledError from RemoteTraceback(ErrorInfo(*end.value["info"]))
     if stopped:
         raise asyncio.CancelledError
-    if isinstance(end, Garbled):
-        raise TaskCrashed(
-            f"the child process of {target.task} was killed: it sent {end.reason}. Code of a task that forks must end "
-            "the fork with os._exit, and must write only to file descriptors that it has opened"
-        )
-    raise TaskCrashed(f"the child process of {target.task} ended while the task ran: {describe_exit(end.status)}")
+    if end.kind is MessageKind.CRASHED:
+        raise TaskCrashed(f"the child process of {target.task} ended while the task ran: {describe_exit(end.value)}")
+    raise TaskCrashed(
+        f"the child process of {target.task} was killed: it sent {end.value}. Code of a task that forks must end the fork "
+        "with os._exit, and must write only to file descriptors that it has opened"
+    )

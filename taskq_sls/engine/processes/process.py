@@ -39,30 +39,16 @@ main(connection, int(sys.argv[2]), setup["levels"])
 
 
 class Reply(NamedTuple):
-    """The end of a task as its process reported it.
+    """How a task ended in its process.
 
     Args:
-        kind: RETURNED, RESULT_REJECTED, FAILED or INTERRUPTED.
-        value: the result's JSON, the reason, or for the last two the packed exception.
+        kind: one of the last six of `MessageKind`.
+        value: of RETURNED the result's JSON, of RESULT_REJECTED and GARBLED the reason, of FAILED and INTERRUPTED the
+            packed exception, of CRASHED the exit status as subprocess gives it.
     """
 
     kind: MessageKind
     value: Any
-
-
-class Crashed(NamedTuple):
-    """The process ended. `status` is the exit status as subprocess gives it."""
-
-    status: int
-
-
-class Garbled(NamedTuple):
-    """The process was killed, because it sent bytes that do not belong to its task."""
-
-    reason: str
-
-
-TaskEnd = Reply | Crashed | Garbled
 
 
 class ChildProcess:
@@ -117,13 +103,12 @@ class ChildProcess:
     def alive(self) -> bool:
         return self._finalizer.alive and self._process.poll() is None
 
-    async def run_task(self, request: dict[str, Any], context: TaskContext) -> TaskEnd:
+    async def run_task(self, request: dict[str, Any], context: TaskContext) -> Reply:
         """Run a task in the process. If the process is `stopping` after that, it has ended."""
         loop = asyncio.get_running_loop()
         self.began = False
         self._serial += 1
         self._timers = [loop.call_later(EXIT_CHECK_SECONDS, self._check_exit, loop)]
-        end: TaskEnd
         try:
             await loop.sock_sendall(self._socket, frame((MessageKind.RUN, self._serial, request)))
             self._has_task = True
@@ -132,9 +117,9 @@ class ChildProcess:
             if not self._has_task:  # the request could not be sent
                 raise
             await self._reap()
-            end = Garbled(str(error))
+            end = Reply(MessageKind.GARBLED, str(error))
         except (EOFError, OSError):
-            end = Crashed(await self._reap())
+            end = Reply(MessageKind.CRASHED, await self._reap())
         finally:
             self._has_task = False
             for timer in self._timers:

@@ -17,7 +17,6 @@ from ..engine.attempt import CompiledTask, Definition
 from ..errors import ConfigError, UnresolvedAnnotation
 from ..middleware import Middleware
 from ..middleware.compose import ThreadRunner, check_hooks, compose
-from ..middleware.time_limit import with_time_limit
 from ..serialization import Signature, compile_signature
 from .runtime import Runtime
 from .task import AsyncTask, SyncTask, Task
@@ -72,12 +71,11 @@ def define(
         return function(*execution.args, **execution.kwargs)
 
     def compile_plan() -> CompiledTask:
-        hooks = middlewares if options.timeout is None else with_time_limit(middlewares, layer_is_async)
         return CompiledTask(
             name=name,
             options=options,
             signature=signature(),
-            onion=compose(layer, layer_is_async, hooks, threads),
+            onion=compose(layer, layer_is_async, middlewares, threads, timed=options.timeout is not None),
             is_async=is_async,
             aliases=aliases,
         )

@@ -32,7 +32,7 @@ async def claim(engine: Engine, attempt: Attempt) -> Outcome | None:
     claim = attempt.claim
     attempt.leased_at = time.monotonic()
     try:
-        if _too_old(attempt) and await engine.results.expire(claim):
+        if attempt.message.expires_at is not None and _too_old(attempt) and await engine.results.expire(claim):
             _close(engine, attempt, AttemptEnd(State.EXPIRED, claim.now, claim.ttl))
             return DONE
         try:

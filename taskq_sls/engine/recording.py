@@ -46,7 +46,9 @@ def new_end(
     """The end of an attempt, now. A RETRYING task is due `next_in` seconds from now."""
     now = engine.clock.time()
     next_at = None if next_in is None else now + next_in
-    due = max(next_at or now, attempt.message.not_before or 0.0)
+    due = next_at or now
+    if (not_before := attempt.message.not_before) is not None and not_before > due:
+        due = not_before
     # Positional, since keywords cost a microsecond per attempt.
     return AttemptEnd(
         state,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ..core.context import TaskContext
 from ..errors import ConfigError
 from .base import Middleware, overrides
+from .time_limit import TimeLimit
 
 Layer = Callable[[TaskContext], Any]
 Onion = Callable[[TaskContext], Awaitable[Any]]
@@ -48,17 +49,26 @@ def check_hooks(where: str, function: str | None, middlewares: Sequence[Middlewa
             )
 
 
-def compose(function: Layer, is_async: bool, middlewares: Sequence[Middleware], threads: ThreadRunner) -> Onion:
-    """Wrap `function` in the execute hooks of `middlewares`, the first one outermost. `check_hooks` has passed them."""
+def compose(
+    function: Layer, is_async: bool, middlewares: Sequence[Middleware], threads: ThreadRunner, *, timed: bool = False
+) -> Onion:
+    """Wrap `function` in the execute hooks of `middlewares`, the first one outermost. `check_hooks` has passed them.
+
+    Args:
+        timed: add the time limit, as the innermost async hook.
+    """
     layer = function
-    for middleware in reversed(middlewares):
-        if overrides(middleware, "execute"):
-            if not is_async and _is_async(middleware):
-                layer, is_async = _in_thread(layer, threads), True
-            elif not is_async:
-                layer = _without_coroutine(layer, middleware)
-            layer = _around(middleware, layer)
-    return layer if is_async else _in_thread(layer, threads)
+    hooks = [middleware for middleware in middlewares if overrides(middleware, "execute")]
+    if not is_async:
+        while hooks and not _is_async(hooks[-1]):
+            plain = hooks.pop()
+            layer = _around(plain, _without_coroutine(layer, plain))
+        layer = _in_thread(layer, threads)
+    if timed:
+        hooks.append(TimeLimit())
+    for middleware in reversed(hooks):
+        layer = _around(middleware, layer)
+    return layer
 
 
 def _is_async(middleware: Middleware) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Sequence
 from typing import Any
 
 from ..core.context import TaskContext
@@ -54,11 +52,3 @@ class TimeLimit(Middleware):
         if struck:
             task.uncancel()
         return result
-
-
-def with_time_limit(middlewares: Sequence[Middleware], is_async: bool) -> tuple[Middleware, ...]:
-    """The hooks with the time limit innermost, but outside of plain hooks that share a plain function's thread."""
-    place = len(middlewares)
-    while place and not is_async and not inspect.iscoroutinefunction(middlewares[place - 1].execute):
-        place -= 1
-    return (*middlewares[:place], TimeLimit(), *middlewares[place:])

@@ -34,7 +34,6 @@ class Registry(Generic[T]):
     def __init__(self) -> None:
         self._tasks: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
-        self._compiled: dict[str, CompiledTask] = {}
         self._implied: set[str] = set()
         self._imports: dict[str, CodeType | None] = {}
 
@@ -51,7 +50,6 @@ class Registry(Generic[T]):
             taken = self.get(name)
             if taken is not None and (reason := self._why_refused(taken, task)) is not None:
                 raise ConfigError(f"task name {name!r} is taken by {repr_of(taken.__wrapped__)}; {reason}")
-        self._compiled.clear()
         self._imports[task.name] = importing_code(task.__wrapped__)
         self._tasks[task.name] = task
         for alias in aliases:
@@ -81,7 +79,6 @@ class Registry(Generic[T]):
         if name not in self._implied:
             return False
         self._implied.discard(name)
-        self._compiled.clear()
         del self._tasks[name]
         return True
 
@@ -94,10 +91,8 @@ class Registry(Generic[T]):
 
     def plan(self, name: str) -> CompiledTask | None:
         """The compiled task of a name or alias, or None."""
-        compiled = self._compiled.get(name)  # it is asked for with every delivery
-        if compiled is None and (task := self.get(name)) is not None:
-            compiled = self._compiled[name] = task.plan
-        return compiled
+        task = self._tasks.get(name) or self.get(name)
+        return None if task is None else task.plan
 
     def same_task(self, name: str, other: str) -> bool:
         """True if both are names of one task: the same name, or name and alias of a task that is registered here."""

@@ -27,7 +27,7 @@ assert app.registry.names == ("shop:resize", "shop:fetch")
 unwanted = {"pydantic", "aiobotocore", "moto", "pytest", "botocore", "boto3", "taskq_sls.cli", "taskq_sls.testing"}
 assert not unwanted & set(sys.modules), sorted(unwanted & set(sys.modules))
 
-for extra in ("aiobotocore", "moto", "flask", "pytest", "watchfiles", "fastapi", "mangum", "uvicorn"):
+for extra in ("aiobotocore", "moto", "flask", "pytest", "watchfiles", "fastapi", "mangum", "uvicorn", "rich"):
     assert importlib.util.find_spec(extra) is None, f"{extra} came with the wheel: it belongs to an extra"
 
 assert resources.files("taskq_sls").joinpath("py.typed").is_file()

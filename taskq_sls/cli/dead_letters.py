@@ -10,7 +10,7 @@ from ..app import TaskQ
 from ..core.flow import call_sync
 from ..errors import TaskQError
 from ..operations.dead_letter_view import DeadLetterView, Selection, groups_of
-from ..operations.dead_letters import Listing, list_dead_letters, purge
+from ..operations.dead_letters import Listing, SweepProgress, list_dead_letters, purge
 from ..operations.presenters import (
     dead_letter_fields,
     group_fields,
@@ -176,7 +176,7 @@ def run_redrive(arguments: argparse.Namespace) -> int:
     selection, edit = _selection(app, arguments), edit_of(arguments)
     if edit is not None and not arguments.dry_run and not _confirmed_for_all(app, arguments, selection):
         return _nothing_done()
-    with ProgressBar("would be sent" if arguments.dry_run else "sent") as bar:
+    with _SweepBar("would be sent" if arguments.dry_run else "sent") as bar:
         operation = redrive(
             app,
             app.services.blocking(),
@@ -208,7 +208,7 @@ def run_purge(arguments: argparse.Namespace) -> int:
         if not confirmed(f"delete {_counted(found)} for good?"):
             return _nothing_done()
     would = "would be deleted" if arguments.dry_run else "deleted"
-    with ProgressBar(would) as bar:
+    with _SweepBar(would) as bar:
         operation = purge(
             app, services, arguments.queue, selection, limit=limit, dry_run=arguments.dry_run, on_progress=bar
         )
@@ -245,7 +245,7 @@ def _selection(app: TaskQ, arguments: argparse.Namespace) -> Selection:
 
 
 def _list(app: TaskQ, queue: str | None, selection: Selection, limit: int) -> Listing:
-    with ProgressBar("match") as bar:
+    with _SweepBar("match") as bar:
         listing = list_dead_letters(
             app, app.services.blocking(), queue, selection, limit=limit, end_moved=True, on_progress=bar
         )
@@ -266,12 +266,26 @@ def _confirmed_for_all(app: TaskQ, arguments: argparse.Namespace, selection: Sel
     return confirmed(f"replace the arguments of {_counted(found)}, and send them?")
 
 
-def _interruptible(bar: ProgressBar, operation: Coroutine[Any, Any, T], done: str) -> T:
+def _interruptible(bar: _SweepBar, operation: Coroutine[Any, Any, T], done: str) -> T:
     try:
         return call_sync("dlq", operation)
     except (KeyboardInterrupt, TaskQError):
         note(f"interrupted: {bar.last.done} were {done}, the rest is unchanged; run it again to go on")
         raise
+
+
+class _SweepBar(ProgressBar):
+    """Progress of a sweep. `last` is the progress that was reported last."""
+
+    def __init__(self, done_text: str) -> None:
+        self._done_text = done_text
+        self.last = SweepProgress(0, 0, 0, 0)
+
+    def __call__(self, progress: SweepProgress) -> None:
+        self.last = progress
+        failed = f", {progress.failed} kept" if progress.failed else ""
+        text = f"read, {progress.done:,} {self._done_text}{failed}"
+        self.show(progress.seen, progress.expected, text)
 
 
 def _counted(found: Sequence[DeadLetterView]) -> str:

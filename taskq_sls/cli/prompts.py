@@ -1,17 +1,16 @@
-"""Confirmation before irreversible actions, and a progress bar."""
+"""Confirmation before irreversible actions, and progress of long ones. Both are on stderr."""
 
 from __future__ import annotations
 
-import os
 import sys
 from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from ..errors import ConfigError
-from ..operations.dead_letters import SweepProgress
 from .output import say
 
-WIDTH = 30
-"""Characters of a progress bar."""
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def needs_confirmation(yes: bool, what: str) -> bool:
@@ -36,41 +35,30 @@ def confirmed(question: str) -> bool:
 
 
 class ProgressBar:
-    """Progress of a long operation, on stderr if that is a terminal; else silent. A context manager.
+    """A bar that is wiped at the end. Silent if stderr is no terminal, or rich is not installed. A context manager."""
 
-    Attributes:
-        last: the last progress that was reported.
-    """
+    _bar: Progress | None = None
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._shown = False
-        self.last = SweepProgress(0, 0, 0, 0)
-
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            try:
+                from rich.console import Console  # of an extra, and slow to import
+                from rich.progress import BarColumn, Progress, TextColumn
+            except ImportError:
+                return self
+            columns = (BarColumn(30), TextColumn("{task.description}", markup=False))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.add_task("", total=None)
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if self._bar is not None:
+            self._bar.stop()
 
-    def __call__(self, progress: SweepProgress) -> None:
-        self.last = progress
-        if not sys.stderr.isatty():
-            return
-        self._shown = True
-        share = progress.seen / progress.expected if progress.expected else 1.0
-        bar = ("#" * int(share * WIDTH)).ljust(WIDTH, ".")
-        failed = f", {progress.failed} kept" if progress.failed else ""
-        text = f"[{bar}] {progress.seen:,} of {progress.expected:,} looked at, {progress.done:,} {self._what}{failed}"
-        # A line that wraps could not be drawn over.
-        print(f"\r\x1b[K{text[: _columns() - 1]}", end="", file=sys.stderr, flush=True)
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80
+    def show(self, done: int, total: int, text: str) -> None:
+        if self._bar is not None:
+            (task,) = self._bar.task_ids
+            self._bar.update(task, completed=done, total=total, description=f"{done:,} of {total:,} {text}")

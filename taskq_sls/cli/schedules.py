@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -24,14 +23,12 @@ from ..scheduler.sync import SyncPlan
 from .apps import load_app
 from .arguments import add_app_positional, operator_command, whole
 from .output import iso_time, note, print_json, print_table, say
+from .prompts import ProgressBar
 
 HEADER = ("NAME", "STATE", "WHEN", "TASK", "NEXT RUN", "LAST RUN", "STATUS")
 
 MAX_RUNS = 10_000
 """Runs that ``taskq schedules next`` shows at most."""
-
-PROGRESS_STEP = 100
-MIN_SCHEDULES_WITH_PROGRESS = 500
 
 
 def add_to(commands: Any) -> None:
@@ -92,7 +89,8 @@ def _add_next(several: Any) -> None:
 
 def run_plan(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
-    planned = call_sync("plan", plan_declared(app, app.services.blocking(), _progress("read")))
+    with ProgressBar() as bar:
+        planned = call_sync("plan", plan_declared(app, app.services.blocking(), _progress(bar, "read")))
     _print_plan(planned, json=arguments.json)
     return 0
 
@@ -106,7 +104,9 @@ def run_sync(arguments: argparse.Namespace) -> int:
             f"{host} is AWS, where the template owns the schedules that code declares, and would undo this with its next "
             "deployment: deploy the template (`taskq template`), or give --force if there is no template"
         )
-    synced = call_sync("sync", sync(app, app.services.blocking(), _progress("done"), _progress("read")))
+    with ProgressBar() as bar:
+        operation = sync(app, app.services.blocking(), _progress(bar, "changed"), _progress(bar, "read"))
+        synced = call_sync("sync", operation)
     _print_plan(synced.plan, json=arguments.json, synced=synced)
     for name, error in synced.applied.failed:
         note(f"error: {name}: {error}")
@@ -211,17 +211,8 @@ def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) 
 _DONE = {"create": "created", "update": "updated", "remove": "removed"}
 
 
-def _progress(done_text: str) -> Callable[[int, int], None] | None:
-    """Show progress on stderr, if it is a terminal and there are many schedules."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if total >= MIN_SCHEDULES_WITH_PROGRESS and (done % PROGRESS_STEP == 0 or done == total):
-            end = "\n" if done == total else ""
-            print(f"\rtaskq: {done:,} of {total:,} schedules {done_text}", end=end, file=sys.stderr, flush=True)
-
-    return show
+def _progress(bar: ProgressBar, done_text: str) -> Callable[[int, int], None]:
+    return lambda done, total: bar.show(done, total, f"schedules {done_text}")
 
 
 def run_next(arguments: argparse.Namespace) -> int:

@@ -1,14 +1,19 @@
-"""``taskq top``: queues, workers and tasks, drawn again and again."""
+"""``taskq top``: queues, workers and tasks, refreshed until the user ends it."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import os
+import select
+import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
+import termios
+import time
+import tty
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..app import TaskQ
 from ..core.flow import call_sync
@@ -21,10 +26,15 @@ from .apps import load_app
 from .arguments import add_app_option, add_common, add_json, seconds
 from .output import age, coloured, iso_time, print_json, progress_text, table_lines
 from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells
-from .screen import Screen, draw
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 AGES_INTERVAL_SECONDS = 60.0
 """Time between two reads from CloudWatch, which bills each metric and gets a new value no more often."""
+
+SIZE_CHECK_SECONDS = 0.25
+"""Time after which a resize of the terminal is noticed."""
 
 
 def add_to(commands: Any) -> None:
@@ -47,11 +57,11 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.interval < 0.2:
-        raise ConfigError(f"--interval {arguments.interval:g} is below 0.2 seconds: each picture reads every queue")
+        raise ConfigError(f"--interval {arguments.interval:g} is below 0.2 seconds: each refresh reads every queue")
     app = load_app(arguments.app)
-    drawing = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not (arguments.once or arguments.json)
+    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not (arguments.once or arguments.json)
     try:
-        with Screen() if drawing else contextlib.nullcontext() as screen:
+        with _full_screen() if live else contextlib.nullcontext() as screen:
             return _watch(app, arguments, screen)
     except KeyboardInterrupt:
         return 0
@@ -76,14 +86,74 @@ def _watch(app: TaskQ, arguments: argparse.Namespace, screen: Screen | None) -> 
             if reads_ages:
                 ages, ages_at = {queue.name: queue.oldest_age for queue in found.queues}, now
             seen = _shown(app, found, ages)
-        show = functools.partial(_show, app.name, seen, fault, drawing=screen is not None, json=arguments.json)
-        show()
+        if screen is not None:
+            if not screen.show(frame(app.name, seen, fault), arguments.interval):
+                return 0
+            continue
+        if arguments.json:
+            print_json({**_fields(seen), "fault": None if fault is None else str(fault)})
+        else:
+            print("\n".join([*frame(app.name, seen, fault), ""]), flush=True)
         if arguments.once:
             return 0
-        if screen is None:
-            call_sync("sleep", services.flow.sleep(arguments.interval))
-        elif not screen.wait(arguments.interval, show):
-            return 0
+        call_sync("sleep", services.flow.sleep(arguments.interval))
+
+
+class Screen:
+    """The whole terminal."""
+
+    def __init__(self, live: Live, keys: bool) -> None:
+        self._live = live
+        self._keys = keys
+
+    def show(self, lines: Sequence[str], seconds: float) -> bool:
+        """Show the lines, cut to the terminal's size. Returns False if the user pressed q before the time was over."""
+        end = time.monotonic() + seconds
+        size = None
+        while (left := end - time.monotonic()) > 0:
+            if size != (size := os.get_terminal_size(sys.stdout.fileno())):
+                self._draw(lines, size)
+            if select.select([sys.stdin] if self._keys else [], [], [], min(left, SIZE_CHECK_SECONDS))[0]:
+                keys = os.read(sys.stdin.fileno(), 100)
+                if b"q" in keys.lower():
+                    return False
+                self._keys = bool(keys)  # the end of the input is always ready
+        return True
+
+    def _draw(self, lines: Sequence[str], size: os.terminal_size) -> None:
+        from rich.text import Text  # imported by `_full_screen` before
+
+        if all(size):
+            # rich prefers an exported COLUMNS, which holds the size before a resize.
+            self._live.console.size = size
+        bold = "bold" if coloured() else ""
+        text = Text("\n", no_wrap=True, overflow="crop")
+        self._live.update(text.join(Text(line, bold if line.isupper() else "") for line in lines), refresh=True)
+
+
+@contextlib.contextmanager
+def _full_screen() -> Iterator[Screen]:
+    """The terminal's other screen. The terminal is restored before the process ends, also by a signal."""
+    try:
+        from rich.console import Console  # of an extra, and slow to import
+        from rich.live import Live
+    except ImportError:
+        raise ConfigError(
+            "the screen of top needs rich: pip install 'taskq-sls[cli]' (--once prints one overview without it)"
+        ) from None
+    with contextlib.ExitStack() as restore:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            restore.callback(signal.signal, number, signal.signal(number, _end))
+        if keys := sys.stdin.isatty():
+            stdin = sys.stdin.fileno()
+            restore.callback(termios.tcsetattr, stdin, termios.TCSADRAIN, termios.tcgetattr(stdin))
+            tty.setcbreak(stdin)
+        live = Live(console=Console(), screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        yield Screen(restore.enter_context(live), keys)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _shown(app: TaskQ, seen: Overview, ages: Mapping[str, float | None]) -> Overview:
@@ -95,17 +165,8 @@ def _shown(app: TaskQ, seen: Overview, ages: Mapping[str, float | None]) -> Over
     )
 
 
-def _show(app: str, seen: Overview, fault: AwsError | None, *, drawing: bool, json: bool) -> None:
-    if json:
-        print_json({**_fields(seen), "fault": None if fault is None else str(fault)})
-    elif drawing:
-        draw(frame(app, seen, fault), bold=coloured())
-    else:
-        print("\n".join([*frame(app, seen, fault), ""]), flush=True)
-
-
 def frame(app: str, seen: Overview, fault: AwsError | None = None) -> list[str]:
-    """One picture as lines of text."""
+    """The overview as lines of text."""
     lines = [f"{app}  {(iso_time(seen.at) or '')[:19]}Z" + (f"  cannot be read now: {fault}" if fault else ""), ""]
     lines += table_lines(QUEUE_HEADER, [queue_cells(queue) for queue in seen.queues])
     lines += ["", *table_lines(WORKER_HEADER, [worker_cells(report, seen.at) for report in seen.workers])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from taskq_sls.cli.screen import ENTER, HOME, LEAVE
+ENTER, LEAVE, HOME = "\x1b[?1049h", "\x1b[?1049l", "\x1b[H"
+"""To the terminal's other screen and back, and to its first line."""
 
 PROGRAM = """
 import sys
@@ -90,9 +92,8 @@ class Terminal:
         return self.seen[start:]
 
     def last_picture(self) -> str:
-        """The last one that was drawn to its end."""
-        *_, drawn = [one for part in self.seen.split(HOME)[1:] for one, end, _ in [part.partition("\x1b[J")] if end]
-        return drawn
+        """The text after the cursor was last set to the first line."""
+        return re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", self.seen.rpartition(HOME)[2])
 
     def end(self) -> int:
         """Read to the end, and give the exit status."""
@@ -150,13 +151,23 @@ def test_top_gives_the_terminal_back_when_it_is_ended(top: Terminal, number: int
 
 def test_top_is_drawn_anew_when_the_terminal_changes_its_size(top: Terminal) -> None:
     top.resize(5, 30)
-    top.process.send_signal(signal.SIGWINCH)
-    # What was read may end inside of a picture, and the size may change while one is drawn.
-    while "DEAD LETTERS" in (drawn := top.last_picture()):
-        top.until("\x1b[J", 40)  # before the interval has passed
+    top.until(HOME, 40)  # before the interval has passed
+    while (drawn := top.last_picture()).count("\n") < 4:
+        top.until("\n", 40)
     assert "WAITING" in drawn
     assert "DEAD LETTERS" not in drawn
-    assert drawn.count("\n") <= 4
+    assert drawn.count("\n") == 4
+    assert all(len(line.strip("\r")) <= 30 for line in drawn.split("\n"))
+
+
+def test_top_names_the_extra_with_its_screen(folder: Path) -> None:
+    (folder / "rich").mkdir()
+    (folder / "rich" / "__init__.py").write_text("")
+    terminal = Terminal(folder, "top")
+    assert terminal.end() == 2
+    assert "pip install 'taskq-sls[cli]'" in terminal.seen
+    assert "Traceback" not in terminal.seen
+    terminal.close()
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,9 @@ from taskq_sls.cli.arguments import duration
 from taskq_sls.cli.completion import SHELLS
 from taskq_sls.cli.main import _parser
 from taskq_sls.cli.prompts import ProgressBar, needs_confirmation
-from taskq_sls.cli.screen import HOME, REST_OF_SCREEN
-from taskq_sls.cli.top import _show, frame
+from taskq_sls.cli.top import frame
 from taskq_sls.cli.worker import child_command
 from taskq_sls.core.states import State
-from taskq_sls.operations.dead_letters import SweepProgress
 from taskq_sls.operations.overview import Overview, QueueStats, Running
 from taskq_sls.results.records import TaskRecord
 from taskq_sls.results.workers import WorkerReport
@@ -147,24 +145,40 @@ def test_without_a_terminal_yes_must_be_said(monkeypatch: pytest.MonkeyPatch) ->
         needs_confirmation(False, "deletes")
 
 
-def test_progress_is_drawn_over_itself_and_wiped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def stderr_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal of 40 columns."""
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "40")):
+        monkeypatch.setenv(name, value)
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
-
-    with ProgressBar("sent") as bar:
-        bar(SweepProgress(10, 40, 9, 1))
-        bar(SweepProgress(40, 40, 39, 1))
-
-    assert "10 of 40 looked at, 9 sent, 1 kept" in screen.getvalue()
-    assert "#" * 30 + "] 40 of 40" in screen.getvalue()
-    assert screen.getvalue().endswith("\r\x1b[K")
+    return screen
 
 
-def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar("sent") as bar:
-        bar(SweepProgress(10, 40, 9, 1))
+def test_progress_fits_the_terminal_and_is_wiped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = stderr_at_a_terminal(monkeypatch)
+    with ProgressBar() as bar:
+        bar.show(10, 40, "read")
+        bar.show(40, 40, "read, 39 [bold]sent")
+
+    drawn = terminal.getvalue()
+    plain = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", drawn)
+    assert "40 of 40" in plain
+    assert all(len(line.rstrip()) <= 40 for line in re.split(r"[\r\n]", plain))
+    assert drawn.endswith("\x1b[2K")
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar() as bar:
+        bar.show(10, 40, "read")
     assert capsys.readouterr().err == ""
-    assert bar.last.done == 9
+
+
+def test_progress_is_silent_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = stderr_at_a_terminal(monkeypatch)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with ProgressBar() as bar:
+        bar.show(10, 40, "read")
+    assert terminal.getvalue() == ""
 
 
 # -- pictures -------------------------------------------------------------------------------------------------------
@@ -217,35 +231,7 @@ def test_the_exit_statuses_are_in_the_help(capsys: pytest.CaptureFixture[str]) -
         assert status in out
 
 
-def test_a_live_picture_is_drawn_over_the_one_before_and_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setenv("COLUMNS", "20")
-    monkeypatch.setenv("LINES", "4")
-    stats = [QueueStats(f"queue-{number}", 3, 1, 0, 75.0, 2) for number in range(9)]
-
-    _show("shop", Overview(NOW, stats, [], [], []), None, drawing=True, json=False)
-
-    drawn = screen.getvalue()
-    assert drawn.startswith(HOME)
-    assert drawn.endswith(REST_OF_SCREEN)
-    lines = [re.sub(r"\x1b\[\d*[A-Za-z]", "", line) for line in drawn.split("\n")]
-    assert len(lines) <= 4
-    assert all(len(line) <= 20 for line in lines)
-
-
 def test_an_unknown_option_is_told_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dlq", "ls", "--reaso", "exhausted"]) == 2
     err = capsys.readouterr().err
     assert "--reaso exhausted (did you mean --reason?); see `taskq dlq ls --help`" in err
-
-
-def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr("taskq_sls.cli.prompts._columns", lambda: 40)
-
-    with ProgressBar("sent") as bar:
-        bar(SweepProgress(10, 40, 9, 1))
-
-    assert all(len(line) < 40 for line in screen.getvalue().replace("\x1b[K", "").split("\r"))

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 HEAVY = {"pydantic", "boto3", "botocore", "aiobotocore", "aiohttp", "moto", "flask", "werkzeug", "pytest", "watchfiles"}
-HEAVY |= {"fastapi", "starlette", "mangum", "uvicorn"}
+HEAVY |= {"fastapi", "starlette", "mangum", "uvicorn", "rich"}
 
 
 def pins() -> dict[str, str]:
@@ -84,7 +84,7 @@ def test_pytest_s_plugin_imports_the_library_only_when_its_fixture_is_used() -> 
 def test_the_command_imports_no_local_stack_before_it_is_asked_for() -> None:
     loaded = modules_after("from taskq_sls.cli import main; assert main(['--version']) == 0")
 
-    assert loaded & {"moto", "flask", "werkzeug", "aiobotocore", "pytest", "fastapi", "uvicorn"} == set()
+    assert loaded & {"moto", "flask", "werkzeug", "aiobotocore", "pytest", "fastapi", "uvicorn", "rich"} == set()
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -38,7 +38,7 @@ class Poller:
         visibility: visibility timeout of received messages, in seconds.
         wait: seconds of a long poll, 0 to 20.
         deliver: takes the received messages, and releases their slots when they have been processed.
-        outage: pauses the polls while claims fail, or None.
+        outage: pauses the polls while claims fail.
 
     Attributes:
         polling: True while its first poll is open.
@@ -54,7 +54,7 @@ class Poller:
         wait: int,
         slots: Slots,
         deliver: Callable[[list[Delivery]], None],
-        outage: ClaimOutage | None = None,
+        outage: ClaimOutage,
     ) -> None:
         self._broker = broker
         self.queue = queue
@@ -62,7 +62,7 @@ class Poller:
         self._wait = min(MAX_WAIT, wait)
         self._slots = slots
         self._deliver = deliver
-        self._outage = outage
+        self.outage = outage
         self._stop_asked = asyncio.Event()
         self._extra_polls: set[asyncio.Task[None]] = set()
         self._ever_polled = False
@@ -92,8 +92,8 @@ class Poller:
     async def _run(self) -> None:
         backoff = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
         while not self._stop_asked.is_set():
-            if self._outage is not None and self._outage.claims_fail:
-                await self._outage.wait(self._pause)
+            if self.outage.claims_fail:
+                await self.outage.wait(self._pause)
                 self.last_success = time.monotonic()  # the health endpoint does not count this pause as a fault
                 continue
             reserved = await self._slots.reserve(self.queue)
@@ -119,7 +119,7 @@ class Poller:
         while (
             len(self._extra_polls) < MAX_EXTRA_POLLS
             and not self._stop_asked.is_set()
-            and not (self._outage is not None and self._outage.claims_fail)
+            and not self.outage.claims_fail
             and self._slots.longest_wait() == MAX_WAIT
             and self._slots.reserve_extra(self.queue)
         ):
@@ -173,11 +173,6 @@ class Poller:
     def stop(self) -> None:
         """End after the open polls."""
         self._stop_asked.set()
-
-    @property
-    def paused(self) -> bool:
-        """True if the queue is not polled because claims fail."""
-        return self._outage is not None and self._outage.active
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep until `seconds` have passed or the worker stops; True if it stops."""

@@ -337,7 +337,7 @@ class WorkerRun:
         return not self._is_busy()
 
     def _is_busy(self) -> bool:
-        if any(poller.paused for poller in self._pollers):
+        if any(poller.outage.active for poller in self._pollers):
             return True
         return bool(self._running) or not self._settler.empty or time.monotonic() < self._retry_due
 
@@ -348,7 +348,7 @@ class WorkerRun:
         polls = self._stopping or all(
             now - max(poller.last_success, self._loop_watch.blocked_until) < MAX_SILENCE_SECONDS
             or (self._slots.free == 0 and not poller.polling)
-            or poller.paused
+            or poller.outage.active
             for poller in self._pollers
         )
         beats, loop = self._heartbeat.live(now), self._watchdog.live
@@ -356,7 +356,7 @@ class WorkerRun:
             "live": polls and beats and loop,
             "polls": polls,
             "heartbeat": beats,
-            "claims": not any(poller.paused for poller in self._pollers),
+            "claims": not any(poller.outage.active for poller in self._pollers),
             "loop": loop,
             "stopping": self._stopping,
             "running": len(self._executor.running),

@@ -9,10 +9,11 @@ import logging
 import pytest
 
 from taskq_sls.brokers.memory import MemoryBroker
-from taskq_sls.core.clock import ManualClock
+from taskq_sls.core.clock import ManualClock, SystemClock
 from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.queues import Queue
 from taskq_sls.errors import AwsError, ConfigError
+from taskq_sls.results.memory import MemoryResults
 from taskq_sls.worker.poller import ClaimOutage, Poller
 from taskq_sls.worker.slots import Slots
 from tests.support.faulty_backends import FaultyResults, denied
@@ -49,8 +50,13 @@ class SlowBroker(MemoryBroker):
         return [Delivery("default", "{}", str(number), str(number), 1, 0.0) for number in range(count)]
 
 
+def no_outage() -> ClaimOutage:
+    return ClaimOutage("default", set(), MemoryResults(), SystemClock())
+
+
 class Bench:
     def __init__(self, backlog: int, slots: int, outage: ClaimOutage | None = None) -> None:
+        outage = outage or no_outage()
         self.broker = SlowBroker(backlog)
         self.slots = Slots(slots, {"default": 1})
         self.got: list[Delivery] = []
@@ -175,11 +181,11 @@ async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_
     async with asyncio.timeout(60):
         while results.calls.count("renew") < 5:  # what is waited for tells nobody
             assert bench.broker.waits == []
-            assert bench.poller.paused or not results.calls
+            assert bench.poller.outage.active or not results.calls
             await asyncio.sleep(0)
         await bench.first()
     assert failing == {"other"}
-    assert not bench.poller.paused
+    assert not bench.poller.outage.active
     assert results.calls == ["renew"] * 6
     await bench.end()
 
@@ -187,7 +193,7 @@ async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_
 async def test_a_stop_ends_the_wait_for_the_table() -> None:
     bench = Bench(5, 100, ClaimOutage("default", {"default"}, FaultyResults(), ManualClock()))
     await bench.turns()
-    assert bench.poller.paused
+    assert bench.poller.outage.active
     bench.poller.stop()
     await asyncio.wait_for(bench.task, 60)
     assert bench.broker.waits == []
@@ -224,7 +230,11 @@ async def test_what_a_poll_has_brought_starts_before_the_next_poll_is_made() -> 
     broker.gate.set()
     slots = Slots(100, {"default": 1})
     started: list[asyncio.Task[None]] = []
-    poller = Poller(broker, "default", 60, 20, slots, lambda deliveries: started.append(asyncio.create_task(task())))
+
+    def deliver(deliveries: list[Delivery]) -> None:
+        started.append(asyncio.create_task(task()))
+
+    poller = Poller(broker, "default", 60, 20, slots, deliver, no_outage())
     running = asyncio.create_task(poller.run())
     for _ in range(20):
         await asyncio.sleep(0)

@@ -13,7 +13,8 @@ import pytest
 
 from taskq_sls.client import services as services_module
 from taskq_sls.client.services import Services
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -111,7 +112,7 @@ def test_everything_works_without_aiobotocore(make_aws_bench: MakeBench, monkeyp
     async def work() -> list[int]:
         handles = await add.aenqueue_many([(number, 1) for number in range(12)])
         async with bench.working() as worker:
-            await until(lambda: worker.done == 12)
+            await async_until(lambda: worker.done == 12)
         return [await handle.aresult(5) for handle in handles]
 
     assert asyncio.run(work()) == list(range(1, 13))

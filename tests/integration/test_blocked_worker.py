@@ -18,7 +18,8 @@ from taskq_sls import Queue, Retry, TaskContext, TaskFailed
 from taskq_sls.worker import session as session_module
 from taskq_sls.worker import watchdog
 from taskq_sls.worker import watchdog as loop_watch
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -80,7 +81,7 @@ async def test_a_loop_that_stands_still_is_told_by_the_health_endpoint_and_lets_
 
     await leave_a_callback.aenqueue()
     running = Running(bench.app.worker(poll_wait=1, grace=0, health=("127.0.0.1", 0)))
-    await until(entered.is_set)
+    await async_until(entered.is_set)
     status, body = await running.health()
     assert (status, body["loop"]) == (200, True)
 
@@ -88,12 +89,12 @@ async def test_a_loop_that_stands_still_is_told_by_the_health_endpoint_and_lets_
         status, body = await running.health()
         return status == 503 and not body["loop"]
 
-    await until(fails)
+    await async_until(fails)
 
     async def is_visible() -> bool:
         return await bench.depth() == (1, 0, 0)
 
-    await until(is_visible)
+    await async_until(is_visible)
     written = capfd.readouterr().err
     assert "worker_stalled" in written
     assert "in test_a_loop_that_stands_still" in written
@@ -119,7 +120,7 @@ async def test_a_task_that_blocks_the_loop_does_not_make_its_worker_look_dead(
 
     handle = await block.aenqueue()
     running = Running(bench.app.worker(poll_wait=1, health=("127.0.0.1", 0)))
-    await until(entered.is_set)
+    await async_until(entered.is_set)
     ends = time.monotonic() + 4
     while time.monotonic() < ends:
         assert (await running.health())[0] == 200
@@ -162,8 +163,8 @@ async def test_a_heartbeat_that_waits_for_the_lock_of_a_handler_stops_its_worker
         bench.wire.fails = lambda operation: operation == "ChangeMessageVisibilityBatch"
         bench.wire.fault = "503"
         running = Running(bench.app.worker(poll_wait=1, grace=0))
-        await until(entered.is_set)
-        await until(lambda: "heartbeat_stalled" in capfd.readouterr().err)
+        await async_until(entered.is_set)
+        await async_until(lambda: "heartbeat_stalled" in capfd.readouterr().err)
         release.set()
         assert await running.end() == "stuck"
     finally:

@@ -24,6 +24,7 @@ from taskq_sls.local_aws.event_records import InvalidAnswer, failed_ids
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.local_aws.function import Function
 from taskq_sls.local_aws.server import MotoServer
+from tests.support.waiting import until
 
 Handler = Callable[[Any, Any], Any]
 
@@ -62,13 +63,6 @@ def counts(sqs: Any, url: str) -> tuple[int, int]:
     """How many messages are visible, and how many hidden."""
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     return int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"])
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 def bodies(event: Any) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.serverless import LambdaHandler
 from tests.support.aws_bench import AwsBench
+from tests.support.waiting import until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -45,13 +45,6 @@ def mapped(bench: AwsBench, queue: str = "default") -> Iterator[list[LambdaHandl
 
 def depth(bench: AwsBench, queue: str = "default") -> tuple[int, ...]:
     return tuple(drive(bench.app.services.blocking().broker.depth(queue)))
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture

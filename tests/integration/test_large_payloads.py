@@ -24,7 +24,8 @@ from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.payloads.layout import LIFETIMES
 from taskq_sls.payloads.s3 import S3Payloads
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -116,7 +117,7 @@ async def test_a_dead_letter_copy_points_to_the_same_object_and_runs_when_it_is_
         with pytest.raises(TaskFailed, match="not yet"):
             await handle.aresult(60)
         broker = (await bench.app.services.on_loop()).broker
-        await until(lambda: copies(broker))
+        await async_until(lambda: copies(broker))
         broken = False
         [copy] = await broker.receive("default-dlq", max_messages=1, wait=1, visibility=1)
         assert [json.loads(copy.body)["payload"]] == keys(s3)
@@ -125,7 +126,7 @@ async def test_a_dead_letter_copy_points_to_the_same_object_and_runs_when_it_is_
         async def redriven() -> bool:
             return await handle.astatus() is State.SUCCEEDED
 
-        await until(redriven)
+        await async_until(redriven)
         assert await handle.aresult(60) == len(BIG)
 
 
@@ -171,7 +172,7 @@ async def test_a_server_that_fails_is_waited_out_on_every_side(bench: AwsBench, 
     mended = False
     handle = await echo.aenqueue(BIG)
     async with bench.working():
-        await until(lambda: bench.wire.fault)
+        await async_until(lambda: bench.wire.fault)
         await asyncio.sleep(0.2)
         mended = True
         assert await handle.aresult(60) == BIG

@@ -12,8 +12,8 @@ import pytest
 
 from taskq_sls.errors import MissingResource
 from taskq_sls.scheduler.local_clock import retrying
-from tests.support.aws_bench import until
 from tests.support.clock_bench import ROLE, ClockBench, backdate, name_of
+from tests.support.waiting import async_until
 
 
 async def test_schedules_that_stand_and_those_made_meanwhile_fire(clocks: ClockBench) -> None:
@@ -27,20 +27,20 @@ async def test_schedules_that_stand_and_those_made_meanwhile_fire(clocks: ClockB
 
         assert json.loads(delivery.body)["schedule"]["at"] == f"{at:%Y-%m-%dT%H:%M:%SZ}"
         assert time.time() >= at.timestamp()
-        await until(lambda: local.timetable.get("t-meanwhile") is None)
+        await async_until(lambda: local.timetable.get("t-meanwhile") is None)
     assert await clocks.store.get("t-meanwhile") is None
     assert set(await clocks.last_firings.read()) == {"r-before"}
 
 
 async def test_a_change_counts_within_seconds(clocks: ClockBench) -> None:
     async with clocks.ticking() as local:
-        await until(lambda: local._fired_at > 0)
+        await async_until(lambda: local._fired_at > 0)
         await clocks.make("r-new", "rate(1 minute)")
         await clocks.wait_for("r-new")
 
         await clocks.store.delete("r-new")
 
-        await until(lambda: local.timetable.get("r-new") is None, seconds=5)
+        await async_until(lambda: local.timetable.get("r-new") is None, seconds=5)
 
 
 async def test_a_schedule_of_another_program_is_found_and_its_message_is_sent_as_it_is(clocks: ClockBench) -> None:
@@ -71,13 +71,13 @@ async def test_faults_of_the_api_do_not_end_it_and_are_told_once(
     monkeypatch.setattr(retrying, "MAX_BACKOFF_SECONDS", 0.5)
     wire = clocks.bench.wire
     async with clocks.ticking() as local:
-        await until(lambda: local._loader._listed_at > 0)
+        await async_until(lambda: local._loader._listed_at > 0)
         wire.fails = lambda operation: operation == "SendMessageBatch"
         wire.fault = "reset"
         await clocks.make("r-tick", "rate(1 minute)")
-        await until(lambda: told(caplog, "does not take firings"))
+        await async_until(lambda: told(caplog, "does not take firings"))
         wire.fails = lambda operation: True
-        await until(lambda: told(caplog, "cannot be read or written"))
+        await async_until(lambda: told(caplog, "cannot be read or written"))
         wire.fault = None
 
         await clocks.wait_for("r-tick")
@@ -97,7 +97,7 @@ async def test_a_start_waits_for_an_api_that_does_not_answer(
     await clocks.make("r-tick", "rate(1 minute)")
     clocks.bench.wire.fault = "503"
     async with clocks.ticking():
-        await until(lambda: any("cannot start yet" in text for text in caplog.messages))
+        await async_until(lambda: any("cannot start yet" in text for text in caplog.messages))
         clocks.bench.wire.fault = None
         await clocks.wait_for("r-tick")
 
@@ -109,7 +109,7 @@ async def test_a_clock_that_is_stopped_before_it_has_started_does_not_say_that_i
     monkeypatch.setattr(retrying, "MAX_BACKOFF_SECONDS", 0.2)
     clocks.bench.wire.fault = "503"
     async with clocks.ticking():
-        await until(lambda: any("cannot start yet" in text for text in caplog.messages))
+        await async_until(lambda: any("cannot start yet" in text for text in caplog.messages))
     assert any("ended" in text for text in caplog.messages)
     assert not any("ready" in text for text in caplog.messages)
 
@@ -135,9 +135,9 @@ async def test_misfires_after_a_downtime_are_up_to_the_policy(clocks: ClockBench
         backdate(clocks.store.group, f"r-{policy}", 9_000)
         await clocks.last_firings.record(f"r-{policy}", int(time.time()) - 9_000, time.time())
     async with clocks.ticking() as local:
-        await until(lambda: len(local.timetable) == 3)
+        await async_until(lambda: len(local.timetable) == 3)
         found = await clocks.wait_for("r-once", "r-all")
-        await until(lambda: not local._sender._tasks())
+        await async_until(lambda: not local._sender._tasks())
         found += await clocks.received()
 
     assert sorted(map(name_of, found)) == ["r-all", "r-all", "r-once"]

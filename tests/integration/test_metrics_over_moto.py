@@ -13,7 +13,8 @@ from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.metrics.counters import EMPTY, HOUR
 from taskq_sls.metrics.meter import Meter
 from taskq_sls.worker import session
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -60,7 +61,7 @@ async def test_a_worker_that_goes_on_writes_what_is_due(aws_bench: AwsBench, mon
 
     async with aws_bench.working():
         await (await double.aenqueue(2)).aresult(20)
-        await until(written)
+        await async_until(written)
 
 
 async def test_a_worker_with_nothing_to_do_writes_no_counters(aws_bench: AwsBench) -> None:
@@ -87,7 +88,7 @@ async def test_a_worker_stops_cleanly_though_its_counters_cannot_be_written(aws_
     aws_bench.wire.fault = "503"
     async with aws_bench.working() as worker:
         await double.aenqueue(2)
-        await until(lambda: done)
+        await async_until(lambda: done)
     assert worker.why == "stopped"
 
 

@@ -21,6 +21,7 @@ from botocore.config import Config
 
 from taskq_sls.errors import ConfigError
 from taskq_sls.local_aws.server import HOST, MotoServer
+from tests.support.waiting import until
 
 Connect = Callable[[str], Any]
 
@@ -78,13 +79,6 @@ def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
 def waits_on(server: MotoServer) -> None:
     """Return when a long poll waits inside the server."""
     until(lambda: server.waiting_polls == 1)
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from taskq_sls.operations.dead_letters import list_dead_letters, purge
 from taskq_sls.operations.overview import queue_stats
 from taskq_sls.operations.redrive import redrive
 from taskq_sls.operations.tasks import retry, show
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 
 async def test_dead_letters_are_listed_redriven_and_purged(aws_bench: AwsBench) -> None:
@@ -31,7 +32,7 @@ async def test_dead_letters_are_listed_redriven_and_purged(aws_bench: AwsBench) 
     services = await app.services.on_loop()
     handles = await work.aenqueue_many([(number,) for number in range(12)])
     async with aws_bench.working():
-        await until(all_dead)
+        await async_until(all_dead)
 
         listing = await list_dead_letters(app, services)
         assert sorted(one.args[0] for one in listing.dead_letters) == list(range(12))

@@ -16,7 +16,8 @@ from taskq_sls.core.flow import drive
 from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.results.records import KeyLock
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -146,7 +147,7 @@ async def test_the_worker_frees_the_key_at_every_end(bench: AwsBench) -> None:
     await off.acancel()
     await asyncio.sleep(0.01)
     async with bench.working():
-        await until(lambda: all(lock_of(bench, key) is None for key in ("good", "bad", "late", "off")))
+        await async_until(lambda: all(lock_of(bench, key) is None for key in ("good", "bad", "late", "off")))
         again = await job.with_options(unique_key="good").aenqueue(4)
         assert await again.aresult(60) == 4
     assert again.id != good.id
@@ -173,7 +174,7 @@ def test_the_lambda_handler_frees_the_key_too(make_aws_bench: MakeBench) -> None
         )
         first = keyed.enqueue(1)
         assert first.result(60) == 1
-        asyncio.run(until(lambda: lock_of(bench) is None))
+        asyncio.run(async_until(lambda: lock_of(bench) is None))
         second = keyed.enqueue(2)
         assert second.result(60) == 2
     for handler in handlers:

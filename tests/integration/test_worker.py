@@ -22,7 +22,8 @@ from taskq_sls import Queue, Retry, TaskContext, TaskQ
 from taskq_sls.core.states import State
 from taskq_sls.errors import ConfigError, MissingResource
 from taskq_sls.worker import session as session_module
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -73,7 +74,7 @@ async def test_a_failed_attempt_is_retried_and_in_the_end_dead_lettered(make_aws
 
     handle = await fail.aenqueue()
     async with bench.working():
-        await until(lambda: len(attempts) == 3)
+        await async_until(lambda: len(attempts) == 3)
 
     record = await bench.record(handle.id)
     assert record is not None
@@ -87,7 +88,7 @@ async def test_a_message_that_nobody_can_run_is_hidden_and_kept(aws_bench: AwsBe
     await aws_bench.send_raw("not json")
 
     async with aws_bench.working() as worker:
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
 
     assert await aws_bench.depth() == (0, 1, 0)
 
@@ -109,10 +110,10 @@ async def test_the_concurrency_is_never_exceeded_and_nothing_is_fetched_that_can
 
     await hold.aenqueue_many([()] * 12)
     async with bench.working(concurrency=3) as worker:
-        await until(lambda: running == 3)
+        await async_until(lambda: running == 3)
         assert await bench.depth() == (9, 3, 0)
         release.set()
-        await until(lambda: worker.done == 12)
+        await async_until(lambda: worker.done == 12)
 
     assert most == 3
     assert await is_empty(bench)
@@ -130,12 +131,12 @@ async def test_sync_tasks_beyond_the_threads_wait_unclaimed(make_aws_bench: Make
 
     handles = await hold.aenqueue_many([(number,) for number in range(5)])
     async with bench.working(concurrency=5, threads=2) as worker:
-        await until(lambda: len(started) == 2)
-        await until(lambda: _in_flight(bench, 5))
+        await async_until(lambda: len(started) == 2)
+        await async_until(lambda: _in_flight(bench, 5))
         records = [await bench.record(handle.id) for handle in handles]
         assert sum(record is not None for record in records) == 2
         release.set()
-        await until(lambda: worker.done == 5)
+        await async_until(lambda: worker.done == 5)
 
 
 async def _in_flight(bench: AwsBench, count: int) -> bool:
@@ -153,8 +154,8 @@ async def test_deletes_and_receives_are_batched(make_aws_bench: MakeBench) -> No
     await note.aenqueue_many([()] * 150)
     bench.wire.counts.clear()
     async with bench.working(concurrency=100, poll_wait=2) as worker:
-        await until(lambda: worker.done == 150)
-        await until(lambda: is_empty(bench))
+        await async_until(lambda: worker.done == 150)
+        await async_until(lambda: is_empty(bench))
         used = Counter(bench.wire.counts)
 
     assert sum(used[operation] for operation in SQS) <= 150 * 0.35
@@ -176,9 +177,9 @@ async def test_busy_queues_share_the_slots_by_weight(make_aws_bench: MakeBench) 
     for queue in ("heavy", "light"):
         await note.with_options(queue=queue).aenqueue_many([()] * 50)
     async with bench.working(concurrency=4):
-        await until(lambda: len(ran) >= 50)
+        await async_until(lambda: len(ran) >= 50)
         served = Counter(ran[:50])
-        await until(lambda: len(ran) == 100)
+        await async_until(lambda: len(ran) == 100)
 
     assert 0.6 <= served["heavy"] / 50 <= 0.9
 
@@ -195,7 +196,7 @@ async def test_fewer_slots_than_queues_serve_every_queue(make_aws_bench: MakeBen
     for queue in names:
         await note.with_options(queue=queue).aenqueue_many([()] * 6)
     async with bench.working(concurrency=2):
-        await until(lambda: len(ran) == 18)
+        await async_until(lambda: len(ran) == 18)
 
     assert Counter(ran) == dict.fromkeys(names, 6)
     assert set(ran[:9]) == set(names)
@@ -211,7 +212,7 @@ async def test_an_idle_queue_does_not_starve_a_busy_one(make_aws_bench: MakeBenc
 
     await note.with_options(queue="busy").aenqueue_many([()] * 40)
     async with bench.working(concurrency=1, poll_wait=5) as worker:
-        await until(lambda: worker.done == 40)
+        await async_until(lambda: worker.done == 40)
 
 
 async def test_only_the_named_queues_are_consumed(make_aws_bench: MakeBench) -> None:
@@ -224,7 +225,7 @@ async def test_only_the_named_queues_are_consumed(make_aws_bench: MakeBench) -> 
     for queue in ("a", "b"):
         await note.with_options(queue=queue).aenqueue()
     async with bench.working(queues=["b"]) as worker:
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
 
     assert await bench.depth("a") == (1, 0, 0)
     assert await bench.depth("b") == (0, 0, 0)
@@ -255,7 +256,7 @@ async def test_a_fifo_group_runs_in_order_one_at_a_time_while_groups_run_side_by
         for group in "ab":
             await post.with_options(group=group).aenqueue(group, number)
     async with bench.working():
-        await until(lambda: len(ran) == 16)
+        await async_until(lambda: len(ran) == 16)
 
     for group in "ab":
         assert [number for name, number in ran if name == group] == list(range(8))
@@ -285,8 +286,8 @@ async def test_a_failing_head_gives_the_rest_of_its_group_back_untouched_and_oth
         entry: await post.with_options(group=entry[0]).aenqueue(entry) for entry in ("a1", "b1", "a2", "b2", "a3")
     }
     async with bench.working() as worker:
-        await until(lambda: len(ran) == 6)
-        await until(lambda: worker.done >= 6)
+        await async_until(lambda: len(ran) == 6)
+        await async_until(lambda: worker.done >= 6)
 
     assert untouched == [True]
     assert set(ran[:3]) == {"a1", "b1", "b2"}
@@ -336,9 +337,9 @@ async def test_tasks_that_block_everything_are_delivered_once_and_what_waits_beh
     try:
         await asyncio.to_thread(spinning.wait, 60)
         waiting = await behind.aenqueue()
-        await until(lambda: _in_flight(bench, 2))
+        await async_until(lambda: _in_flight(bench, 2))
         blocked = await block_loop.aenqueue()
-        await until(lambda: _in_flight(bench, 3))
+        await async_until(lambda: _in_flight(bench, 3))
         ends = time.monotonic() + 10.5
         while time.monotonic() < ends:
             assert (await bench.depth()).visible == 0
@@ -368,10 +369,10 @@ async def test_the_lease_of_a_long_attempt_is_renewed(make_aws_bench: MakeBench)
 
     handle = await long.aenqueue()
     async with bench.working():
-        await until(lambda: _lease(bench, handle.id))
+        await async_until(lambda: _lease(bench, handle.id))
         first = await _lease(bench, handle.id)
         assert first is not None
-        await until(lambda: _lease_after(bench, handle.id, first))
+        await async_until(lambda: _lease_after(bench, handle.id, first))
         release.set()
         await handle.aresult(60)
 
@@ -398,10 +399,10 @@ async def test_an_attempt_whose_lease_was_lost_is_stopped_and_writes_nothing(mak
 
     handle = await long.aenqueue()
     async with bench.working() as worker:
-        await until(lambda: _lease(bench, handle.id))
+        await async_until(lambda: _lease(bench, handle.id))
         await _take_over(bench, handle.id)
         await asyncio.wait_for(ended.wait(), 50)  # by itself it would end after 60
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
 
     record = await bench.record(handle.id)
     assert record is not None
@@ -442,7 +443,7 @@ async def test_progress_shows_in_the_record_while_the_task_runs(make_aws_bench: 
         return None if record is None or record.progress is None else tuple(record.progress)
 
     async with bench.working():
-        await until(progress)
+        await async_until(progress)
         assert await progress() == (3, 10, "rows")
         release.set()
         await handle.aresult(60)
@@ -463,7 +464,7 @@ async def test_a_cancel_of_a_running_async_task_is_seen_at_the_next_beat(make_aw
     async with bench.working() as worker:
         await started.wait()
         assert (await handle.acancel()).answer == "requested"
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
 
     assert await handle.astatus() is State.CANCELLED
     assert await is_empty(bench)
@@ -482,9 +483,9 @@ async def test_a_sync_task_is_told_of_a_cancel(make_aws_bench: MakeBench) -> Non
 
     handle = await long.aenqueue()
     async with bench.working() as worker:
-        await until(started.is_set)
+        await async_until(started.is_set)
         await handle.acancel()
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
 
     assert await handle.astatus() is State.CANCELLED
     assert await is_empty(bench)
@@ -507,11 +508,11 @@ async def test_a_task_that_cancels_itself_keeps_neither_slot_nor_hold(make_aws_b
 
     await cancel_self.aenqueue()
     async with bench.working(concurrency=1) as worker:
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
         await note.aenqueue()
-        await until(lambda: ran)
+        await async_until(lambda: ran)
         # Not held: it comes back when its hold has ended.
-        await until(lambda: worker.done >= 3)
+        await async_until(lambda: worker.done >= 3)
 
 
 # The life of a worker
@@ -534,7 +535,7 @@ async def test_the_lifespan_is_entered_and_left_once(make_aws_bench: MakeBench) 
 
     await note.aenqueue_many([(), ()])
     async with bench.working() as worker:
-        await until(lambda: worker.done == 2)
+        await async_until(lambda: worker.done == 2)
 
     assert seen == ["entered", "a pool", "a pool", "left"]
 
@@ -626,11 +627,11 @@ async def test_stop_finishes_what_runs_and_gives_back_what_has_not_started(make_
     await hold.aenqueue_many([(number,) for number in range(6)])
     worker = bench.app.worker(concurrency=6, threads=2, poll_wait=1)
     serving = asyncio.create_task(worker.serve())
-    await until(lambda: len(started) == 2)
-    await until(lambda: _in_flight(bench, 6))
+    await async_until(lambda: len(started) == 2)
+    await async_until(lambda: _in_flight(bench, 6))
 
     worker.stop()
-    await until(lambda: _in_flight(bench, 2))
+    await async_until(lambda: _in_flight(bench, 2))
     assert (await bench.depth()).visible == 4
     release.set()
 
@@ -651,7 +652,7 @@ async def test_a_message_that_arrives_on_the_poll_under_way_at_a_stop_is_given_b
 
     worker = bench.app.worker(poll_wait=20)
     serving = asyncio.create_task(worker.serve())
-    await until(lambda: bench.wire.counts["ReceiveMessage"] == 1)
+    await async_until(lambda: bench.wire.counts["ReceiveMessage"] == 1)
     worker.stop()
     await asyncio.sleep(0.05)
     handle = await note.aenqueue()
@@ -678,7 +679,7 @@ async def test_a_fifo_worker_that_stops_gives_back_the_rest_of_its_groups(make_a
         await post.with_options(group="g").aenqueue(number)
     worker = bench.app.worker(poll_wait=1)
     serving = asyncio.create_task(worker.serve())
-    await until(lambda: ran == [0])
+    await async_until(lambda: ran == [0])
     worker.stop()
     release.set()
 
@@ -710,7 +711,7 @@ async def test_a_task_that_outlives_the_grace_period_is_given_back_with_its_atte
         started = len(attempts)
         worker = bench.app.worker(poll_wait=1, grace=0)
         serving = asyncio.create_task(worker.serve())
-        await until(lambda started=started: len(attempts) > started)  # type: ignore[misc]  # bound per round
+        await async_until(lambda started=started: len(attempts) > started)  # type: ignore[misc]  # bound per round
         worker.stop()
         assert await bench.end(serving) == "stopped"
         assert await bench.depth() == (1, 0, 0)
@@ -737,7 +738,7 @@ async def test_a_thread_that_does_not_end_is_left_with_its_lease(
     worker = bench.app.worker(poll_wait=1, grace=0)
     serving = asyncio.create_task(worker.serve())
     try:
-        await until(started.is_set)
+        await async_until(started.is_set)
         worker.stop()
 
         assert await bench.end(serving) == "stopped"
@@ -785,7 +786,7 @@ async def test_a_second_stop_ends_at_once(make_aws_bench: MakeBench, monkeypatch
     worker = bench.app.worker(poll_wait=20, grace=600)
     serving = asyncio.create_task(worker.serve())
     try:
-        await until(started.is_set)
+        await async_until(started.is_set)
         await entered.wait()
         worker.stop()
         await asyncio.sleep(0)
@@ -844,7 +845,7 @@ async def test_a_worker_object_may_serve_again_and_a_stop_after_its_end_does_not
     worker = bench.app.worker(poll_wait=1)
     for _ in range(2):
         serving = asyncio.create_task(worker.serve())
-        await until(lambda: worker._loop is not None)
+        await async_until(lambda: worker._loop is not None)
         worker.stop()
         assert await bench.end(serving) == "stopped"
         worker.stop()
@@ -870,7 +871,7 @@ async def test_a_missing_dead_letter_queue_is_told_and_does_not_end_the_worker(
     sqs.close()
 
     async with bench.working():
-        await until(lambda: bench.wire.counts["ReceiveMessage"] >= 2)
+        await async_until(lambda: bench.wire.counts["ReceiveMessage"] >= 2)
 
     [told] = [record for record in caplog.records if getattr(record, "action", "") == "no_dead_letter_queue"]
     assert told.levelno == logging.WARNING
@@ -956,7 +957,7 @@ async def test_an_endpoint_that_fails_for_a_while_does_not_end_the_worker(
         bench.wire.fault = "503"
         bench.wire.fails = lambda operation: operation == "ReceiveMessage"
         seen = bench.wire.counts["ReceiveMessage"]
-        await until(lambda: bench.wire.counts["ReceiveMessage"] >= seen + 2)
+        await async_until(lambda: bench.wire.counts["ReceiveMessage"] >= seen + 2)
         bench.wire.fault = None
         await (await note.aenqueue()).aresult(60)
         assert worker.done == 2
@@ -987,12 +988,12 @@ async def test_deletes_and_records_are_insisted_on_through_an_outage(
         bench.wire.fails = lambda operation: operation in failing
         bench.wire.counts.clear()
         release.set()
-        await until(lambda: bench.wire.counts["UpdateItem"] >= 3)
+        await async_until(lambda: bench.wire.counts["UpdateItem"] >= 3)
         failing.discard("UpdateItem")
-        await until(lambda: bench.wire.counts["DeleteMessageBatch"] >= 3)
+        await async_until(lambda: bench.wire.counts["DeleteMessageBatch"] >= 3)
         bench.wire.fault = None
         assert await handle.aresult(60) == "kept"
-        await until(lambda: is_empty(bench))
+        await async_until(lambda: is_empty(bench))
 
     assert runs == [1]
 
@@ -1014,7 +1015,7 @@ async def test_a_table_that_cannot_be_reached_gives_messages_back_unattempted_an
         bench.wire.fault = "503"
         bench.wire.fails = lambda operation: operation == "UpdateItem"
         handles = await note.aenqueue_many([()] * 5)
-        await until(lambda: bench.wire.counts["UpdateItem"] >= 30)
+        await async_until(lambda: bench.wire.counts["UpdateItem"] >= 30)
         # Each message was received once or twice; the other writes are probes.
         assert bench.wire.counts["ReceiveMessage"] < 8
         # Not at the end: of calls under way when the fault ends, one may fail after another has succeeded.
@@ -1040,15 +1041,15 @@ async def test_the_whole_endpoint_may_go_away_and_come_back(
 
     handle = await long.aenqueue()
     async with bench.working():
-        await until(lambda: runs)
+        await async_until(lambda: runs)
         bench.wire.fault = "reset"
         bench.wire.counts.clear()
         # The heartbeat's calls and the polls fail.
-        await until(lambda: actions(caplog)["heartbeat_fault"] and actions(caplog)["poll_fault"])
+        await async_until(lambda: actions(caplog)["heartbeat_fault"] and actions(caplog)["poll_fault"])
         bench.wire.fault = None
         release.set()
         assert await handle.aresult(60) == "done"
-        await until(lambda: is_empty(bench))
+        await async_until(lambda: is_empty(bench))
 
     assert runs == [1]
     assert actions(caplog)["heartbeat_fault"] == 1
@@ -1063,10 +1064,10 @@ async def test_a_stop_does_not_wait_for_the_backoff_of_a_poll_that_fails(
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
     worker = bench.app.worker(poll_wait=1)
     serving = asyncio.create_task(worker.serve())
-    await until(lambda: bench.wire.counts["ReceiveMessage"] >= 1)
+    await async_until(lambda: bench.wire.counts["ReceiveMessage"] >= 1)
     bench.wire.fault = "503"
     bench.wire.fails = lambda operation: operation == "ReceiveMessage"
-    await until(lambda: actions(caplog)["poll_fault"])
+    await async_until(lambda: actions(caplog)["poll_fault"])
 
     worker.stop()
 
@@ -1090,7 +1091,7 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
 ) -> None:
     bench = make_aws_bench(short(), aws_options={"max_attempts": 1})
     async with bench.working(health=("127.0.0.1", 0)) as worker:
-        await until(lambda: worker.health is not None)
+        await async_until(lambda: worker.health is not None)
         for path in ("/", "/healthz", "/any/path"):
             status, body = await asyncio.to_thread(get, worker, path)
             assert (status, body["live"]) == (200, True)
@@ -1100,9 +1101,9 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
 
         monkeypatch.setattr(session_module, "MAX_SILENCE_SECONDS", 1.5)
         bench.wire.fault = "503"
-        await until(lambda: status_is(503))
+        await async_until(lambda: status_is(503))
         bench.wire.fault = None
-        await until(lambda: status_is(200))
+        await async_until(lambda: status_is(200))
         port = worker.health.port
 
     import socket
@@ -1151,7 +1152,7 @@ async def test_enqueueing_inside_of_tasks_works_in_both_kinds(make_aws_bench: Ma
         for parent in (parent_async, parent_sync):
             handle = await parent.aenqueue()
             child_id = await handle.aresult(60)
-            await until(lambda child_id=child_id: bench.record(child_id))  # type: ignore[misc]  # bound per round
+            await async_until(lambda child_id=child_id: bench.record(child_id))  # type: ignore[misc]  # bound per round
             record = await bench.record(child_id)
             assert record is not None
             assert record.parent == handle.id

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from taskq_sls.operations.overview import live_workers, overview
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 
 async def test_a_worker_is_alive_in_the_table_as_long_as_it_works(aws_bench: AwsBench) -> None:
@@ -22,7 +23,7 @@ async def test_a_worker_is_alive_in_the_table_as_long_as_it_works(aws_bench: Aws
 
     handle = await hold.aenqueue()
     async with aws_bench.working(concurrency=7):
-        await until(alive)
+        await async_until(alive)
         view = await overview(aws_bench.app, services, ages=False)
         release.set()
         await handle.aresult(60)

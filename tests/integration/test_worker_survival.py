@@ -17,7 +17,8 @@ from taskq_sls.brokers.sqs import SqsBroker
 from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.states import State
 from taskq_sls.worker import session as session_module
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -51,7 +52,7 @@ async def test_a_log_handler_that_raises_costs_no_slot_no_message_and_no_result(
 
     failing = await fail.aenqueue_many([()] * 4)
     async with bench.working(concurrency=2) as worker:
-        await until(lambda: worker.done == 4)
+        await async_until(lambda: worker.done == 4)
         handle = await work.aenqueue()
         assert await handle.aresult(60) == "done"
     records = [await bench.record(handle.id) for handle in failing]
@@ -106,7 +107,7 @@ async def test_an_acknowledgement_that_fails_in_an_odd_way_leaves_its_message_to
     monkeypatch.setattr(SqsBroker, "ack", odd)
     await work.aenqueue()
     async with bench.working(concurrency=1):
-        await until(lambda: runs == 2)
+        await async_until(lambda: runs == 2)
     assert await bench.depth() == (0, 0, 0)
 
 
@@ -148,7 +149,7 @@ async def test_an_outage_of_the_table_spends_no_backlogs_receives(
     handles = await work.aenqueue_many([()] * 20)
     bench.wire.fault, bench.wire.fails = "503", lambda operation: operation == "UpdateItem"
     async with bench.working(health=("127.0.0.1", 0)) as worker:
-        await until(lambda: bench.wire.counts["UpdateItem"] >= 60)
+        await async_until(lambda: bench.wire.counts["UpdateItem"] >= 60)
         assert worker.health is not None
         url = f"http://127.0.0.1:{worker.health.port}/"
         async with asyncio.timeout(60):

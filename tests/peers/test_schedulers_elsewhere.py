@@ -11,8 +11,8 @@ from taskq_sls import TaskQ, cron
 from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.testing import in_memory
-from tests.support.aws_bench import until
 from tests.support.clock_bench import ClockBench, backdate, name_of
+from tests.support.waiting import async_until
 
 
 async def test_a_firing_whose_send_hangs_is_sent_again(clocks: ClockBench) -> None:
@@ -37,12 +37,12 @@ async def test_a_send_that_hangs_holds_up_no_schedule_of_another_queue(clocks: C
     elsewhere = {"Arn": arn, "RoleArn": "arn:aws:iam::123456789012:role/taskq-scheduler", "Input": "{}"}
     async with clocks.ticking():
         await clocks.raw("hangs", Target=elsewhere)
-        await until(lambda: wire.counts["SendMessageBatch"] == 1)
+        await async_until(lambda: wire.counts["SendMessageBatch"] == 1)
         await clocks.make("r-tick", "rate(1 minute)")
         await clocks.wait_for("r-tick")
         assert (await clocks.bench.depth("default-dlq")).visible == 0
         wire.fault = None
-        await until(lambda: _arrived(clocks, "default-dlq"))
+        await async_until(lambda: _arrived(clocks, "default-dlq"))
 
 
 async def test_a_clock_that_is_started_anew_knows_what_was_fired_and_makes_up_for_what_was_not(
@@ -56,7 +56,7 @@ async def test_a_clock_that_is_started_anew_knows_what_was_fired_and_makes_up_fo
     async with clocks.ticking():
         assert [name_of(missed) for missed in await clocks.wait_for("r-tick")] == ["r-tick"]
     async with clocks.ticking() as local:
-        await until(lambda: local._loader._listed_at > 0 and local._fired_at > 0 and not local._sender._tasks())
+        await async_until(lambda: local._loader._listed_at > 0 and local._fired_at > 0 and not local._sender._tasks())
         assert await clocks.received() == []
 
 

@@ -12,7 +12,8 @@ import boto3
 import pytest
 
 from taskq_sls import Queue, Retry, TaskContext, current_task
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -40,7 +41,7 @@ async def test_one_refusal_of_sqs_does_not_end_the_worker(
         bench.wire.fault = fault
         handle = await job.aenqueue()
         assert await handle.aresult(60) == 2
-        await until(lambda: _is_empty(bench))
+        await async_until(lambda: _is_empty(bench))
         assert bench.wire.counts[operation] > 1
         assert await (await job.aenqueue()).aresult(60) == 2
 
@@ -50,7 +51,7 @@ async def test_an_idle_worker_keeps_one_long_poll_open_for_each_queue(make_aws_b
     names = ("first", "second", "third")
     bench = make_aws_bench(*(Queue(name, visibility_timeout=HOLD) for name in names))
     async with bench.working(poll_wait=20):
-        await until(lambda: bench.wire.counts["ReceiveMessage"] >= len(names))
+        await async_until(lambda: bench.wire.counts["ReceiveMessage"] >= len(names))
         await asyncio.sleep(1.5)
         assert bench.wire.counts["ReceiveMessage"] == len(names)
 
@@ -72,10 +73,10 @@ async def test_a_message_with_a_bad_pointer_stops_no_queue(make_aws_bench: MakeB
     body = json.dumps({"v": 1, "id": "bad", "task": "job", "enqueued_at": 1_800_000_000.0, "payload": pointer})
     await bench.send_raw(body, "default")
     async with bench.working() as worker:
-        await until(lambda: worker.done == 1)
+        await async_until(lambda: worker.done == 1)
         for queue in ("default", "other"):
             assert await (await job.with_options(queue=queue).aenqueue()).aresult(60) == "done"
-        await until(lambda: _is_empty(bench, "other"))
+        await async_until(lambda: _is_empty(bench, "other"))
     assert sum(await bench.depth("default")) == 1
 
 
@@ -95,7 +96,7 @@ async def test_tasks_at_once_have_each_their_own_context(make_aws_bench: MakeBen
         @bench.app.task(name="job")
         async def job(ctx: TaskContext, number: int) -> list[Any]:
             running.append(ctx.id)
-            await until(lambda: len(running) == count)
+            await async_until(lambda: len(running) == count)
             return [number, *seen(ctx)]
     else:
 

@@ -13,7 +13,8 @@ import pytest
 
 from taskq_sls import Queue
 from tests.support.aws_bench import AwsBench
-from tests.support.worker_processes import WorkerProcesses, alive, until
+from tests.support.waiting import until
+from tests.support.worker_processes import WorkerProcesses, alive
 
 TASKS = """
 import asyncio, atexit, ctypes, os, threading, time

@@ -11,7 +11,8 @@ import pytest
 
 from taskq_sls.core.states import State
 from tests.support.aws_bench import AwsBench
-from tests.support.worker_processes import WorkerProcesses, until
+from tests.support.waiting import until
+from tests.support.worker_processes import WorkerProcesses
 
 TASKS = """
 from taskq_sls import Queue, TaskQ

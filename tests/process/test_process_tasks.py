@@ -13,7 +13,8 @@ import pytest
 from taskq_sls import Queue
 from taskq_sls.core.states import State
 from tests.support.aws_bench import AwsBench
-from tests.support.worker_processes import WorkerProcesses, alive, until
+from tests.support.waiting import until
+from tests.support.worker_processes import WorkerProcesses, alive
 
 TASKS = """
 import ctypes, multiprocessing, os, time

@@ -21,7 +21,8 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.firing import firing_id
 from tests.support.aws_bench import AwsBench
-from tests.support.worker_processes import WorkerProcesses, until
+from tests.support.waiting import until
+from tests.support.worker_processes import WorkerProcesses
 
 ROLE = "arn:aws:iam::123456789012:role/taskq-scheduler"
 

@@ -14,7 +14,8 @@ from taskq_sls import Queue
 from taskq_sls.core.states import State
 from taskq_sls.worker.worker_process import STUCK
 from tests.support.aws_bench import AwsBench
-from tests.support.worker_processes import WorkerProcesses, until
+from tests.support.waiting import until
+from tests.support.worker_processes import WorkerProcesses
 
 TASKS = """
 import asyncio, logging, threading, time

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.states import State
 from taskq_sls.results.records import TaskRecord
 from tests.support.aws_bench import AwsBench
+from tests.support.waiting import until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -117,13 +117,6 @@ def workers(make_aws_bench: MakeBench, tmp_path: Path) -> Iterator[Workers]:
     made = Workers(make_aws_bench(Queue("default", visibility_timeout=5)), tmp_path)
     yield made
     made.end()
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
 
 
 def test_sigterm_lets_tasks_finish_gives_back_the_rest_and_exits_with_0(workers: Workers) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import itertools
 import socket
 import threading
@@ -25,6 +24,7 @@ from taskq_sls.local_aws.serialized_moto import AtomicApplication
 from taskq_sls.local_aws.server import MotoServer
 from taskq_sls.results.records import TaskRecord
 from taskq_sls.worker import Worker
+from tests.support.waiting import async_until
 
 _prefixes = (f"app{number}" for number in itertools.count())
 
@@ -144,7 +144,7 @@ class AwsBench:
         worker = self.app.worker(**{"poll_wait": 1, "grace": 10, **options})
         serving = asyncio.create_task(worker.serve())
         try:
-            await until(lambda: worker._loop is not None or serving.done())
+            await async_until(lambda: worker._loop is not None or serving.done())
             yield worker
             worker.stop()
             await self.end(serving)
@@ -152,19 +152,6 @@ class AwsBench:
             if not serving.done():
                 serving.cancel()
                 await asyncio.wait([serving])
-
-
-async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait, without blocking the loop, until `condition` (plain or async) holds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        holds = condition()
-        if inspect.isawaitable(holds):
-            holds = await holds
-        if holds:
-            return
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

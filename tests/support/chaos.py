@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -345,13 +345,3 @@ class TrappedWire:
             self._wire(environ, lambda status, headers: None)
         sprung[0].victim.kill()
         raise ConnectionResetError
-
-
-def until(
-    condition: Callable[[], object], seconds: float, what: str, instead: Callable[[], object] | None = None
-) -> None:
-    """Wait; where it is in vain, say what is so `instead`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not so after {seconds:g} s; {instead and instead()}"
-        time.sleep(0.1)

@@ -16,7 +16,8 @@ from taskq_sls.core.clock import SystemClock
 from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.scheduler.local_clock.clock import LocalClock
-from tests.support.aws_bench import AwsBench, until
+from tests.support.aws_bench import AwsBench
+from tests.support.waiting import async_until
 
 if TYPE_CHECKING:
     from taskq_sls.aws.aio import AsyncAws
@@ -85,7 +86,7 @@ class ClockBench:
             found.extend(await self.received())
             return set(names) <= {name_of(delivery) for delivery in found}
 
-        await until(all_there)
+        await async_until(all_there)
         return found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from taskq_sls import TaskQ, TaskRecord
@@ -62,10 +60,3 @@ def delivery(task: Any, *args: Any, receive_count: int = 1, queue: str = "defaul
     raw = isinstance(task, str) and task.startswith(("{", "<", "["))
     body = task if raw else message(task, *args, **fields).encode()
     return Delivery(queue, body, "receipt", "message-1", receive_count, NOW)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that happens in a thread, and that therefore no event of the loop can tell."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  # see above
-            await asyncio.sleep(0.001)

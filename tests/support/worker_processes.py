@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +69,6 @@ class WorkerProcesses:
             if child.poll() is None:
                 child.kill()
             child.wait()
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for what other processes do."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
 
 
 def alive(process: int) -> bool:

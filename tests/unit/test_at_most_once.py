@@ -7,7 +7,8 @@ import asyncio
 from taskq_sls import Retry, State
 from taskq_sls.core.delivery import DONE, DeadLetter
 from taskq_sls.errors import AwsError
-from tests.support.engine_harness import EngineHarness, delivery, until
+from tests.support.engine_harness import EngineHarness, delivery
+from tests.support.waiting import async_until
 
 
 async def test_a_claim_whose_answer_was_lost_is_recognised_by_its_token_and_uses_up_one_attempt() -> None:
@@ -38,7 +39,7 @@ async def test_a_task_that_runs_at_most_once_is_not_given_back_when_shutdown_has
     executor = await harness.executor()
     running = asyncio.create_task(executor.process(delivery(once)))
     await entered.wait()
-    await until(lambda: executor.running)
+    await async_until(lambda: executor.running)
     for attempt in list(executor.running.values()):
         executor.stop(attempt, "shutdown")
 

@@ -15,7 +15,8 @@ from taskq_sls import TaskContext, TaskQ, TaskQError, current_task
 from taskq_sls.core.context import running_task
 from taskq_sls.core.delivery import Done
 from taskq_sls.testing import in_memory
-from tests.support.engine_harness import EngineHarness, delivery, until
+from tests.support.engine_harness import EngineHarness, delivery
+from tests.support.waiting import async_until
 
 
 def helper() -> str:
@@ -137,7 +138,7 @@ async def test_a_sync_task_can_look_whether_it_was_cancelled() -> None:
         return "stopped early"
 
     driver = asyncio.create_task(harness.run(job))
-    await until(begun.is_set)
+    await async_until(begun.is_set)
     executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await driver == Done()
@@ -159,7 +160,7 @@ async def test_a_sync_task_can_end_itself_where_it_was_cancelled() -> None:
             ctx.raise_if_cancelled()
 
     driver = asyncio.create_task(harness.run(job))
-    await until(begun.is_set)
+    await async_until(begun.is_set)
     executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await driver == Done()

@@ -15,8 +15,8 @@ from taskq_sls.brokers.base import EntryError
 from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import SuspendedError
 from taskq_sls.testing import InMemory, in_memory
-from tests.support.engine_harness import until
 from tests.support.faulty_backends import FaultyBroker, throttled
+from tests.support.waiting import async_until
 
 
 class Async(Middleware):
@@ -376,7 +376,7 @@ async def test_a_caller_that_is_cancelled_in_a_plain_hook_stays_cancelled() -> N
     _, job, memory = shop(Plain(wait))
     with memory:
         caller = asyncio.create_task(job.aenqueue(1))
-        await until(begun.is_set)
+        await async_until(begun.is_set)
         caller.cancel()
         for _ in range(3):
             await asyncio.sleep(0)

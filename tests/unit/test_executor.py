@@ -15,8 +15,9 @@ from taskq_sls.core.delivery import DeadLetter, Done, Lost, Release, RetryIn
 from taskq_sls.errors import AwsError
 from taskq_sls.results.records import Claim
 from taskq_sls.testing import in_memory
-from tests.support.engine_harness import HOLD, NOW, EngineHarness, delivery, message, until
+from tests.support.engine_harness import HOLD, NOW, EngineHarness, delivery, message
 from tests.support.faulty_backends import denied, refused, throttled
+from tests.support.waiting import async_until
 
 ONCE = Retry(max_attempts=1)
 
@@ -561,7 +562,7 @@ async def test_sync_tasks_that_wait_for_a_thread_are_given_back_at_drain_without
 
     executor = await harness.executor()
     first = asyncio.create_task(harness.process(delivery(job, id="a")))
-    await until(begun.is_set)
+    await async_until(begun.is_set)
     second = asyncio.create_task(harness.process(delivery(job, id="b")))
     await asyncio.sleep(0)
     assert harness.found("b") is None

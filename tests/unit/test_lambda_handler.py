@@ -29,6 +29,7 @@ from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.serverless import handler as handler_module
 from taskq_sls.serverless import settling as settling_module
 from tests.support.lambda_bench import Bench, ids, record_of
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -780,13 +781,6 @@ def test_one_loop_serves_every_invocation_and_no_thread_is_left(bench: Bench) ->
     assert most <= bench.app.threads.limit
     until(lambda: not {thread for thread in threading.enumerate() if thread.name == "taskq-task"} - before)
     gc.collect()
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 def test_the_lifespan_is_entered_once_per_container_and_left_at_its_end(make: Callable[..., Bench]) -> None:

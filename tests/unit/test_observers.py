@@ -16,7 +16,8 @@ from taskq_sls.core.message import Message
 from taskq_sls.engine.attempt import Attempt, Engine
 from taskq_sls.engine.policies.base import Observer
 from taskq_sls.results.records import AttemptEnd
-from tests.support.engine_harness import EngineHarness, delivery, until
+from tests.support.engine_harness import EngineHarness, delivery
+from tests.support.waiting import async_until
 
 HOOKS = ["admit", "attempt_started", "attempt_failing", "attempt_ended", "attempt_dropped", "message_done"]
 
@@ -126,9 +127,9 @@ async def test_an_observer_learns_how_long_a_sync_task_waited_for_a_thread(obser
 
     executor = await harness.executor()
     first = asyncio.create_task(harness.process(delivery(job, id="first")))
-    await until(lambda: executor.running)
+    await async_until(lambda: executor.running)
     second = asyncio.create_task(harness.process(delivery(job, id="second")))
-    await until(lambda: executor.threads.waiting)
+    await async_until(lambda: executor.threads.waiting)
     await asyncio.sleep(0.02)
     go.set()
     await asyncio.gather(first, second)

@@ -24,7 +24,8 @@ from taskq_sls.engine.processes import process as process_module
 from taskq_sls.testing import in_memory
 from tests.support import logging_functions
 from tests.support import process_functions as functions
-from tests.support.engine_harness import EngineHarness, delivery, until
+from tests.support.engine_harness import EngineHarness, delivery
+from tests.support.waiting import async_until
 
 ONCE = Retry(max_attempts=1)
 PLAIN = Retry(max_attempts=2, backoff=9, jitter="none")
@@ -91,7 +92,7 @@ async def test_tasks_at_the_same_time_have_a_child_each(harness: EngineHarness, 
     running = [
         asyncio.create_task(harness.process(delivery(task, str(place), str(go), id=place.name))) for place in places
     ]
-    await until(lambda: all(place.exists() for place in places))
+    await async_until(lambda: all(place.exists() for place in places))
     go.touch()
     assert await asyncio.gather(*running) == [DONE] * 3
     assert len({place.read_text() for place in places}) == 3
@@ -108,7 +109,7 @@ async def test_no_more_children_run_than_there_may_be_threads(
         asyncio.create_task(harness.process(delivery(task, str(place), str(go), id=place.name)))
         for place in (first, second)
     ]
-    await until(first.exists)
+    await async_until(first.exists)
     assert harness.found("b") is None
     go.touch()
     assert await asyncio.gather(*running) == [DONE, DONE]
@@ -131,7 +132,7 @@ async def test_a_child_that_died_without_a_task_is_replaced_and_fails_nobody(har
     task = in_process(harness, functions.process_id)
     child = await result_of(harness, task, id="a")
     os.kill(child, signal.SIGKILL)
-    await until(lambda: not exists(child))
+    await async_until(lambda: not exists(child))
     assert await result_of(harness, task, id="b") != child
 
 
@@ -280,11 +281,11 @@ async def test_a_time_limit_kills_a_function_that_ignores_everything(
 async def test_what_a_task_has_started_ends_with_it(harness: EngineHarness, tmp_path: Path) -> None:
     place = tmp_path / "child"
     running = asyncio.create_task(harness.run(in_process(harness, functions.with_a_child), str(place)))
-    await until(place.exists)
+    await async_until(place.exists)
     executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "lease_lost")
     assert await running == LOST
-    await until(lambda: not exists(int(place.read_text())))
+    await async_until(lambda: not exists(int(place.read_text())))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,7 @@ async def test_a_stopped_attempt_ends_as_its_reason_says_and_may_tidy_up(
     monkeypatch.setattr(process_module, "NOTICE_SECONDS", 0.01)
     place = tmp_path / "began"
     running = asyncio.create_task(harness.run(in_process(harness, functions.tidy), str(place)))
-    await until(place.exists)
+    await async_until(place.exists)
     executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), reason)
     assert await running == outcome
@@ -315,7 +316,7 @@ async def test_a_cancelled_task_is_told_before_it_is_killed(
     monkeypatch.setattr(process_module, "NOTICE_SECONDS", 60.0)
     place = tmp_path / "began"
     running = asyncio.create_task(harness.run(in_process(harness, function), str(place)))
-    await until(place.exists)
+    await async_until(place.exists)
     executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     assert await running == DONE
@@ -327,7 +328,7 @@ async def test_a_child_that_was_asked_to_end_gets_no_further_task(harness: Engin
     task = in_process(harness, functions.process_id)
     child = await result_of(harness, task, id="before")
     running = asyncio.create_task(harness.run(in_process(harness, functions.stubborn), str(place)))
-    await until(place.exists)
+    await async_until(place.exists)
     executor = await harness.executor()
     executor.stop(next(iter(executor.running.values())), "cancelled")
     await running
@@ -338,7 +339,7 @@ async def test_a_child_that_was_asked_to_end_gets_no_further_task(harness: Engin
 async def test_a_signal_that_does_not_come_from_the_worker_ends_no_task(harness: EngineHarness, tmp_path: Path) -> None:
     place, go = tmp_path / "began", tmp_path / "go"
     running = asyncio.create_task(harness.run(in_process(harness, functions.hold), str(place), str(go)))
-    await until(place.exists)
+    await async_until(place.exists)
     os.kill(int(place.read_text()), signal.SIGTERM)
     go.touch()
     assert await running == DONE
@@ -350,7 +351,7 @@ async def test_a_driver_that_ends_kills_what_still_runs(
     monkeypatch.setattr(process_module, "KILL_SECONDS", 600)
     place = tmp_path / "began"
     running = asyncio.create_task(harness.run(in_process(harness, functions.deaf), str(place)))
-    await until(place.exists)
+    await async_until(place.exists)
     executor = await harness.executor()
     assert harness.app.children is not None
     executor.stop(next(iter(executor.running.values())), "lease_lost")
@@ -380,7 +381,7 @@ async def test_progress_is_told_while_the_task_runs(harness: EngineHarness, tmp_
     go = tmp_path / "go"
     running = asyncio.create_task(harness.run(in_process(harness, functions.report), str(go)))
     executor = await harness.executor()
-    await until(lambda: [attempt.execution.progress for attempt in executor.running.values()] == [(1, 2, "half")])
+    await async_until(lambda: [attempt.execution.progress for attempt in executor.running.values()] == [(1, 2, "half")])
     go.touch()
     await running
     assert harness.record().progress == (2, 2, None)

@@ -16,7 +16,7 @@ import pytest
 from taskq_sls.core import threads as threads_module
 from taskq_sls.core.interrupts import TaskInterrupted
 from taskq_sls.core.threads import ThreadPool, default_threads
-from tests.support.engine_harness import until
+from tests.support.waiting import async_until
 
 
 def count(spins: int) -> int:
@@ -94,10 +94,10 @@ async def test_functions_wait_for_a_thread_that_the_system_refuses(
         release.wait(60)
 
     first = asyncio.ensure_future(pool.run(hold))
-    await until(lambda: refusals > 2)  # the first thread is asked for again and again
+    await async_until(lambda: refusals > 2)  # the first thread is asked for again and again
     assert not first.done()
     monkeypatch.setattr(threading.Thread, "start", start)
-    await until(lambda: begun == ["first"])
+    await async_until(lambda: begun == ["first"])
 
     monkeypatch.setattr(threading.Thread, "start", refuse)  # now the thread that runs takes the next function too
     second = asyncio.ensure_future(pool.run(begun.append, "second"))
@@ -158,7 +158,7 @@ async def test_a_function_that_comes_while_the_last_thread_goes_to_rest_is_run()
 
     pool._park = slow_park  # type: ignore[method-assign]  # the moment between the last look and the rest
     await pool.run(count, 1)
-    await until(resting.is_set)
+    await async_until(resting.is_set)
     late = asyncio.create_task(pool.run(count, 3))
     await asyncio.sleep(0)
     go.set()
@@ -171,7 +171,7 @@ async def test_a_caller_cancelled_before_the_start_keeps_the_function_from_runni
     ran: list[str] = []
     first = asyncio.create_task(pool.run(go.wait, 20))
     second = asyncio.create_task(pool.run(ran.append, 1))
-    await until(lambda: pool._jobs and len(pool._jobs) == 1)
+    await async_until(lambda: pool._jobs and len(pool._jobs) == 1)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
@@ -194,7 +194,7 @@ async def test_cancelling_the_caller_ends_the_function_and_waits_until_it_has_en
             ended.append(1)
 
     task = asyncio.create_task(pool.run(forever))
-    await until(begun.is_set)
+    await async_until(begun.is_set)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -213,7 +213,7 @@ async def test_what_a_function_returns_although_it_was_interrupted_is_returned()
             return "all the same"
 
     task = asyncio.create_task(pool.run(stubborn))
-    await until(begun.is_set)
+    await async_until(begun.is_set)
     task.cancel()
     assert await task == "all the same"
 
@@ -323,9 +323,9 @@ async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads_module, "IDLE_SECONDS", 0.02)
     pool = ThreadPool(3)
     await asyncio.gather(*(pool.run(time.sleep, 0.005) for _ in range(3)))
-    await until(lambda: pool._threads == 0)
+    await async_until(lambda: pool._threads == 0)
     assert await pool.run(count, 3) == 3
-    await until(lambda: pool._threads == 0)
+    await async_until(lambda: pool._threads == 0)
 
 
 async def test_a_pool_that_ends_its_threads_often_loses_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ async def test_closing_ends_idle_threads_at_once_and_later_functions_still_run()
     pool = ThreadPool(3)
     await asyncio.gather(*(pool.run(time.sleep, 0.005) for _ in range(3)))
     pool.close()
-    await until(lambda: pool._threads == 0)
+    await async_until(lambda: pool._threads == 0)
     assert await pool.run(count, 3) == 3
 
 
@@ -355,7 +355,7 @@ async def test_a_waiting_thread_keeps_nothing_of_its_last_function_alive() -> No
 
     pool = ThreadPool(1)
     reference = await run_with(pool)
-    await until(lambda: gc.collect() is not None and reference() is None)
+    await async_until(lambda: gc.collect() is not None and reference() is None)
 
 
 async def test_callers_can_be_freed_of_functions_that_do_not_end() -> None:
@@ -366,7 +366,7 @@ async def test_callers_can_be_freed_of_functions_that_do_not_end() -> None:
         go.wait(20)
 
     task = asyncio.create_task(pool.run(deaf))
-    await until(begun.is_set)
+    await async_until(begun.is_set)
     pool.interrupt_all()
     with pytest.raises(asyncio.CancelledError):
         await task

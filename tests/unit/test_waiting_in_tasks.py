@@ -34,7 +34,8 @@ from taskq_sls.testing import in_memory
 from taskq_sls.worker import Worker
 from taskq_sls.worker import attempt_watches as saturation
 from tests.support import process_functions as functions
-from tests.support.engine_harness import EngineHarness, delivery, until
+from tests.support.engine_harness import EngineHarness, delivery
+from tests.support.waiting import async_until
 
 
 def failure(reason: str = "exhausted") -> TaskFailed:
@@ -221,7 +222,7 @@ async def test_a_worker_that_starts_nothing_for_a_minute_while_messages_wait_war
     serving = asyncio.create_task(worker.serve())
     try:
         await wait.aenqueue_many([()] * 5)
-        await until(warnings)
+        await async_until(warnings)
     finally:
         go.set()
         worker.stop()

@@ -11,25 +11,10 @@ from ..core.flow import call_sync
 from ..errors import TaskQError
 from ..operations.dead_letter_view import DeadLetterView, Selection, groups_of
 from ..operations.dead_letters import Listing, SweepProgress, list_dead_letters, purge
-from ..operations.presenters import (
-    dead_letter_fields,
-    group_fields,
-    named_fields,
-    problem_fields,
-    shown_dead_letter,
-)
+from ..operations.presenters import dead_letter_fields, group_fields, named_fields, problem_fields, shown_dead_letter
 from ..operations.redrive import redrive
 from .apps import load_app
-from .arguments import (
-    add_new_values,
-    add_show_secrets,
-    duration,
-    edit_of,
-    label,
-    operator_command,
-    per_second,
-    whole,
-)
+from .arguments import add_new_values, add_show_secrets, duration, edit_of, label, operator_command, per_second, whole
 from .dead_letter_output import (
     GROUP_HEADER,
     HEADER,

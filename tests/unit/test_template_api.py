@@ -6,7 +6,7 @@ import pytest
 
 from taskq_sls import ConfigError
 from taskq_sls.deploy.template import TemplateOptions, render
-from taskq_sls.deploy.template.names import queue_id
+from taskq_sls.deploy.template.intrinsics import queue_id
 from tests.support.template import KEY, Stack
 from tests.support.template_apps import full_app
 

@@ -14,7 +14,7 @@ import pytest
 
 from taskq_sls import Queue, Schedule, TaskQ, cron, rate
 from taskq_sls.deploy.template import Plan, TemplateOptions, render
-from taskq_sls.deploy.template.names import queue_id
+from taskq_sls.deploy.template.intrinsics import queue_id
 from taskq_sls.errors import ConfigError
 from tests.support.template import Stack
 from tests.support.template_apps import AWKWARD, full_app

@@ -15,7 +15,7 @@ from taskq_sls import TaskQ
 from taskq_sls.client.schedule_sync import declared_specs
 from taskq_sls.core.queues import Queue, dead_letter_name
 from taskq_sls.deploy.template import TemplateOptions, render
-from taskq_sls.deploy.template.names import queue_id
+from taskq_sls.deploy.template.intrinsics import queue_id
 from taskq_sls.deploy.template.plan import margin
 from taskq_sls.payloads.layout import LIFETIMES
 from taskq_sls.results.layout import INDEXES

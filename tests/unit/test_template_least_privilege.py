@@ -9,7 +9,7 @@ import pytest
 
 from local.tasks import app as reference_app
 from taskq_sls.deploy.template import render
-from taskq_sls.deploy.template.names import queue_id
+from taskq_sls.deploy.template.intrinsics import queue_id
 from tests.support.template import KEY, Stack
 from tests.support.template_apps import full_app
 

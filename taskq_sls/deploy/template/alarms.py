@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.queues import Queue
-from .intrinsics import NO_VALUE, attribute, either, ref, sub
-from .names import queue_id
+from .intrinsics import NO_VALUE, attribute, either, queue_id, ref, sub
 from .plan import Plan, margin
 
 PERIOD = 300

@@ -6,8 +6,7 @@ from typing import Any
 
 from ...payloads.layout import MESSAGES, RESULTS
 from .emitter import Commented, Tag
-from .intrinsics import arn_of, either, ref, sub
-from .names import queue_id
+from .intrinsics import arn_of, either, queue_id, ref, sub
 from .parameters import log_group
 from .plan import Plan
 from .policies import (

@@ -7,8 +7,7 @@ from typing import Any
 
 from ...core.queues import Queue
 from .emitter import Commented
-from .intrinsics import sub, sub_lines
-from .names import queue_id
+from .intrinsics import queue_id, sub, sub_lines
 from .plan import Plan
 
 COLUMNS, HEIGHT = 24, 6

@@ -8,8 +8,7 @@ from typing import Any
 from ...core.function_settings import environment_size
 from ...core.queues import dead_letter_name
 from .emitter import Commented, Tag, Text
-from .intrinsics import arn_of, ref
-from .names import queue_id
+from .intrinsics import arn_of, queue_id, ref
 from .plan import MAX_PREFIX, Plan
 
 LIMIT = 4_096

@@ -6,8 +6,7 @@ from typing import Any
 
 from ...client.events import Route
 from .emitter import Commented
-from .intrinsics import arn_of, ref, sub
-from .names import route_id
+from .intrinsics import arn_of, ref, route_id, sub
 from .parameters import log_group
 from .plan import Plan
 from .policies import (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .intrinsics import arn_of, attribute, ref
-from .names import queue_id
+from .intrinsics import arn_of, attribute, queue_id, ref
 from .plan import Plan
 
 

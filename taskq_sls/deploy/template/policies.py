@@ -7,8 +7,7 @@ from typing import Any
 from ...payloads.layout import MESSAGES, RESULTS
 from ...results.layout import INDEXES
 from .emitter import Commented, Tag
-from .intrinsics import NO_VALUE, arn_of, either, ref, sub
-from .names import queue_id
+from .intrinsics import NO_VALUE, arn_of, either, queue_id, ref, sub
 from .plan import Plan
 
 Statement = dict[str, Any]

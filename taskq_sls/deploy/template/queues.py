@@ -7,8 +7,7 @@ from typing import Any
 from ...core.queues import Queue, dead_letter_name
 from ..provision.queues import LONG_POLL, MAX_RETENTION
 from .emitter import Commented
-from .intrinsics import NO_VALUE, arn_of, either, ref, regional_arn, sub
-from .names import queue_id
+from .intrinsics import NO_VALUE, arn_of, either, queue_id, ref, regional_arn, sub
 
 
 def queue_resources(queue: Queue) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Any
 from ...core.schedule_spec import ScheduleSpec
 from ...scheduler.firing import scheduled_time
 from .emitter import Commented
-from .intrinsics import arn_of, literal, ref, sub
-from .names import queue_id, schedule_id
+from .intrinsics import arn_of, literal, queue_id, ref, schedule_id, sub
 from .plan import SCHEDULES_DEAD_LETTERS, Plan
 from .policies import allow, document, queue_arns, role, use_key
 from .queues import encryption, retention

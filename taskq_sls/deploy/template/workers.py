@@ -11,8 +11,7 @@ from typing import Any
 
 from ...core.queues import Queue
 from .emitter import Commented
-from .intrinsics import arn_of, filled, ref, sub
-from .names import queue_id
+from .intrinsics import arn_of, filled, queue_id, ref, sub
 from .parameters import log_group
 from .plan import Plan
 from .policies import bury, consume, document, role, write_logs

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..document import Document, plain, resources_of, section
-from ..intrinsics import arn_of, ref, sub
-from ..names import queue_id
+from ..intrinsics import arn_of, queue_id, ref, sub
 from ..parameters import RUNTIMES
 from ..plan import Plan
 from ..policies import allow, role

@@ -10,10 +10,9 @@ from ...errors import ConfigError
 from .alarms import api_alarms, event_alarms, queue_alarms, schedule_alarms, worker_alarms
 from .api import api_conditions, api_parameters, api_resources
 from .dashboard import dashboard
-from .document import Document, plain
+from .document import Document, name_by_parameters, plain, use_existing
 from .emitter import Commented, dump
 from .events import event_resources
-from .existing import name_by_parameters, use_existing
 from .outputs import outputs
 from .parameters import conditions, function_globals, mappings, parameters
 from .plan import Plan, TemplateOptions

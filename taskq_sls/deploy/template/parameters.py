@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from ...core.function_settings import environment_size
 from ...core.queues import dead_letter_name
-from .emitter import Commented, Tag
-from .environment import environment
-from .intrinsics import ref, sub
-from .plan import Plan
+from .emitter import Commented, Tag, Text
+from .intrinsics import arn_of, attribute, queue_id, ref, sub
+from .plan import MAX_PREFIX, Plan
 
 RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 
@@ -143,3 +144,80 @@ def log_group(name: str) -> dict[str, Any]:
             "RetentionInDays": Tag("FindInMap", ["Stages", ref("Stage"), "LogRetention"]),
         },
     }
+
+
+LIMIT = 4_096
+"""Bytes of all variables of a function, names and values (Lambda quotas)."""
+
+LONGEST_URL = "https://sqs.ap-southeast-99.amazonaws.com.cn/123456789012/"
+"""As long as the start of a queue's URL can be."""
+
+_OTHERS = 700
+"""Bytes kept for the variables beside the URLs: a role's ARN, and names of 64 characters at most."""
+
+_API = 1_050
+"""Bytes kept for the variables that the function of the HTTP API has beside those: its tokens."""
+
+
+def environment(plan: Plan) -> dict[str, Any]:
+    """The variables. Queue URLs are left out if they would not fit: queues are then found by their names."""
+    variables: dict[str, Any] = {
+        "TASKQ_PREFIX": ref("Prefix"),
+        "TASKQ_TABLE": ref("TasksTable"),
+        "TASKQ_BUCKET": ref("PayloadBucket"),
+        "TASKQ_SCHEDULE_GROUP": ref("ScheduleGroup"),
+        "TASKQ_SCHEDULE_ROLE_ARN": arn_of("ScheduleRole"),
+    }
+    if not urls_fit(plan):
+        note = "Without TASKQ_QUEUE_URLS, which would not fit into Lambda's 4 KB: each queue costs a call once."
+        return {"TASKQ_PREFIX": Commented(note, variables.pop("TASKQ_PREFIX")), **variables}
+    note = "The URLs save each container a call per queue."
+    return {**variables, "TASKQ_QUEUE_URLS": Commented(note, _urls(plan))}
+
+
+def urls_fit(plan: Plan) -> bool:
+    """True if the queues' URLs fit into the variables in every region."""
+    names = [name for queue in plan.queues for name in (queue.name, dead_letter_name(queue.name))]
+    urls = {name: f"{LONGEST_URL}{'p' * MAX_PREFIX}-{name}" for name in names}
+    own = [environment_size(queue.function_environment) for queue in plan.workers]
+    most = max([*own, _API if plan.options.api is not None else 0], default=0)
+    return len(json.dumps(urls)) + _OTHERS + most <= LIMIT
+
+
+def _urls(plan: Plan) -> Tag:
+    pairs = []
+    for queue in plan.queues:
+        start = queue_id(queue.name)
+        urls = {queue.name: f"${{{start}Queue}}", dead_letter_name(queue.name): f"${{{start}DeadLetters}}"}
+        pairs.append(json.dumps(urls)[1:-1])
+    return Tag("Sub", Text("{" + ",\n".join(pairs) + "}", folded=True))
+
+
+def outputs(plan: Plan) -> dict[str, Any]:
+    """The Outputs section."""
+    values: dict[str, Any] = {
+        "Prefix": _output("TASKQ_PREFIX", ref("Prefix")),
+        "Table": _output("TASKQ_TABLE", ref("TasksTable")),
+        "Bucket": _output("TASKQ_BUCKET", ref("PayloadBucket")),
+        "ScheduleGroupName": _output("TASKQ_SCHEDULE_GROUP", ref("ScheduleGroup")),
+        "ScheduleRoleArn": _output("TASKQ_SCHEDULE_ROLE_ARN", arn_of("ScheduleRole")),
+        "FailedSchedulesUrl": _output("Firings of schedules that were given up", ref("FailedSchedules")),
+    }
+    if plan.options.api is not None:
+        values["ApiUrl"] = _output(
+            "The HTTP API, for IAM's users and roles", attribute("ApiFunctionUrl", "FunctionUrl")
+        )
+        values["ApiFunctionArn"] = _output("What callers of the HTTP API are allowed to invoke", arn_of("ApiFunction"))
+    if plan.routes:
+        values["FailedEventsUrl"] = _output("EventBridge events that were given up", ref("FailedEvents"))
+    for queue in plan.queues:
+        start = queue_id(queue.name)
+        values[f"{start}QueueUrl"] = _output(f"Queue {queue.name}", ref(f"{start}Queue"))
+        values[f"{start}DeadLettersUrl"] = _output(f"Dead letters of queue {queue.name}", ref(f"{start}DeadLetters"))
+        if queue.function_timeout is not None:
+            values[f"{start}WorkerName"] = _output(f"Function of queue {queue.name}", ref(f"{start}Worker"))
+    return values
+
+
+def _output(description: str, value: Any) -> dict[str, Any]:
+    return {"Description": description, "Value": value}

@@ -13,8 +13,7 @@ from .dashboard import dashboard
 from .document import Document, name_by_parameters, plain, use_existing
 from .emitter import Commented, dump
 from .events import event_resources
-from .outputs import outputs
-from .parameters import conditions, function_globals, mappings, parameters
+from .parameters import conditions, function_globals, mappings, outputs, parameters
 from .plan import Plan, TemplateOptions
 from .policies import access_resources
 from .queues import queue_resources

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from taskq_sls.deploy.template.workers import DECLARED
+from taskq_sls.deploy.template.queues import DECLARED
 
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "stack"
 

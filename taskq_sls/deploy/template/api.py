@@ -25,7 +25,7 @@ from .policies import (
     use_key,
     write_logs,
 )
-from .workers import build
+from .queues import build
 
 TIMEOUT = 30
 """Seconds: an API Gateway in front of it would wait no longer (API Gateway quotas)."""

@@ -21,8 +21,7 @@ from .policies import (
     use_queues,
     write_logs,
 )
-from .queues import retention
-from .workers import build
+from .queues import build, retention
 
 TIMEOUT = 30
 """Seconds: an event makes a handful of messages."""

@@ -16,10 +16,9 @@ from .events import event_resources
 from .parameters import conditions, function_globals, mappings, outputs, parameters
 from .plan import Plan, TemplateOptions
 from .policies import access_resources
-from .queues import queue_resources
+from .queues import queue_resources, worker_resources
 from .schedules import schedule_resources, scheduling_resources
 from .state import state_resources
-from .workers import worker_resources
 
 if TYPE_CHECKING:
     from ...app import TaskQ

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from .alarms import api_alarms, event_alarms, queue_alarms, schedule_alarms, worker_alarms
+from .alarms import api_alarms, dashboard, event_alarms, queue_alarms, schedule_alarms, worker_alarms
 from .api import api_conditions, api_parameters, api_resources
-from .dashboard import dashboard
 from .document import Document, name_by_parameters, plain, use_existing
 from .emitter import Commented, dump
 from .events import event_resources

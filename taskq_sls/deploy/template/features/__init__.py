@@ -13,8 +13,17 @@ from ....errors import ConfigError
 from ..document import Document
 from ..plan import Plan
 from .account import add_boundary, add_exports, add_log_key, add_producer_policy, require_tls
-from .consumers import add_pause, add_pollers
-from .functions import add_alias, add_architectures, add_layers, add_provisioned, add_snapstart, add_storage, add_vpc
+from .functions import (
+    add_alias,
+    add_architectures,
+    add_layers,
+    add_pause,
+    add_pollers,
+    add_provisioned,
+    add_snapstart,
+    add_storage,
+    add_vpc,
+)
 
 Apply = Callable[[Document, Plan], None]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..document import Document, plain, resources_of, section
-from ..intrinsics import arn_of, queue_id, ref, sub
+from ..emitter import Tag
+from ..intrinsics import arn_of, either, queue_id, ref, sub
 from ..parameters import RUNTIMES
 from ..plan import Plan
 from ..policies import allow, role
@@ -132,3 +133,54 @@ def add_provisioned(document: Document, plan: Plan) -> None:
     }
     for _, properties in workers_of(document, plan):
         properties["ProvisionedConcurrencyConfig"] = {"ProvisionedConcurrentExecutions": ref("ProvisionedConcurrency")}
+
+
+def add_pollers(document: Document, plan: Plan) -> None:
+    """The mappings as resources of their own: SAM's event has no provisioned pollers. Their logical ids stay those that
+    SAM makes, so that a stack changes them in place.
+    """
+    section(document, "Parameters").update(
+        MinimumPollers=_number(2, 2, 200, "Pollers of each queue that are always there, and paid for"),
+        MaximumPollers=_number(20, 2, 2_000, "Most pollers of each queue"),
+    )
+    resources = section(document, "Resources")
+    for id, properties in list(workers_of(document, plan)):
+        mapping = {name: value for name, value in _event(properties).items() if name != "ScalingConfig"}
+        del properties["Events"]
+        resources[f"{id}Messages"] = {
+            "Type": "AWS::Lambda::EventSourceMapping",
+            "Properties": {
+                "EventSourceArn": mapping.pop("Queue"),
+                "FunctionName": ref(f"{id}.Alias" if "AutoPublishAlias" in properties else id),
+                **mapping,
+                "ProvisionedPollerConfig": {
+                    "MinimumPollers": ref("MinimumPollers"),
+                    "MaximumPollers": ref("MaximumPollers"),
+                },
+            },
+        }
+
+
+def add_pause(document: Document, plan: Plan) -> None:
+    section(document, "Parameters")["Consumers"] = {
+        "Type": "String",
+        "Default": "on",
+        "AllowedValues": ["on", "off"],
+        "Description": "off: no function consumes its queue; messages wait",
+    }
+    section(document, "Conditions")["IsConsuming"] = Tag("Equals", [ref("Consumers"), "on"])
+    enabled = either("IsConsuming", True, False)
+    resources = section(document, "Resources")
+    for id, properties in workers_of(document, plan):
+        mapping = resources.get(f"{id}Messages")
+        target = plain(mapping)["Properties"] if mapping is not None else _event(properties)
+        target["Enabled"] = enabled
+
+
+def _event(properties: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = properties["Events"]["Messages"]["Properties"]
+    return found
+
+
+def _number(default: int, low: int, high: int, description: str) -> dict[str, Any]:
+    return {"Type": "Number", "Default": default, "MinValue": low, "MaxValue": high, "Description": description}

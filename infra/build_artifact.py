@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taskq_sls.artifact import LIBRARY_PARTS_LEFT_OUT, MACHINES, assemble, install
 from taskq_sls.artifact.code import warn_uncompiled
-from taskq_sls.artifact.installers import interpreter
+from taskq_sls.artifact.packages import interpreter
 from taskq_sls.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]

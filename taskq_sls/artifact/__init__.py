@@ -6,7 +6,6 @@ The Makefile of a project calls it for each function of a ``sam build``: ``pytho
 from __future__ import annotations
 
 from .code import LIBRARY_PARTS_LEFT_OUT, assemble
-from .installers import MACHINES
-from .packages import install
+from .packages import MACHINES, install
 
 __all__ = ["LIBRARY_PARTS_LEFT_OUT", "MACHINES", "assemble", "install"]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from .code import LIBRARY_PARTS_LEFT_OUT, assemble, warn_uncompiled
-from .installers import MACHINES
-from .packages import install
+from .packages import MACHINES, install
 
 SHARED = ".taskq-packages"
 """Beside the folders of the functions, which `sam build` removes before it begins: packages last for one build."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .installers import interpreter
+from .packages import interpreter
 
 LIBRARY_PARTS_LEFT_OUT = (
     "artifact",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from taskq_sls.artifact import assemble, installers, packages
-from taskq_sls.artifact.installers import Wanted, installer, pip_platforms
+from taskq_sls.artifact import assemble, packages
+from taskq_sls.artifact import packages as installers
+from taskq_sls.artifact.packages import Wanted, installer, pip_platforms
 from taskq_sls.errors import ConfigError
 
 

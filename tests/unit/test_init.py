@@ -14,8 +14,7 @@ import pytest
 from taskq_sls import __version__
 from taskq_sls.cli import main
 from taskq_sls.core.settings import PREFIX
-from taskq_sls.deploy.scaffold.names import LONGEST, checked_name
-from taskq_sls.deploy.scaffold.project import FILES, contents
+from taskq_sls.deploy.scaffold.project import FILES, LONGEST, checked_name, contents
 from taskq_sls.deploy.template.parameters import DEFAULT_RUNTIME
 from tests.support.template import Stack
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .names import checked_name, module_of, name_for
-from .project import Project, write
+from .project import Project, checked_name, module_of, name_for, write
 
 __all__ = ["Project", "checked_name", "module_of", "name_for", "write"]

@@ -1,7 +1,7 @@
 """Builds the code of the Lambda functions: only the code that runs, compiled; equal sources give equal bytes.
 
 ``sam build`` calls it by the Makefile (``build-...``). By hand: ``python infra/build_artifact.py FOLDER``. The work is
-done by ``taskq_sls.artifact``, which projects of users call too; here is what this repository's functions are made of.
+done by ``taskq_sls.artifact``, which users' projects call too; this file lists the content of this repository's functions.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from taskq_sls.artifact import LIBRARY_PARTS_LEFT_OUT, MACHINES, assemble, install
-from taskq_sls.artifact.code import warn_uncompiled
-from taskq_sls.artifact.packages import interpreter
+from taskq_sls.artifact.code import interpreter, warn_uncompiled
 from taskq_sls.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,13 +56,13 @@ def build(target: Path, runtime: str, architecture: str, *, with_boto3: bool = F
 
     Args:
         with_boto3: bundle a boto3 of our choice.
-        with_api: what the function of the HTTP API needs too.
+        with_api: include the code and packages of the HTTP API.
 
     Raises:
         SystemExit: it would be too large, a package has no wheel for the runtime, or `target` holds something else.
     """
     if target == ROOT or target in ROOT.parents:
-        raise SystemExit(f"error: {target} is no folder for the code: what is in it would go")
+        raise SystemExit(f"error: {target} cannot hold the code: its content would be removed")
     files = [PACKAGES, *([BOTO3] if with_boto3 else []), *([API_PACKAGES] if with_api else [])]
     code = [*CODE, *([API_CODE] if with_api else [])]
     try:
@@ -83,24 +82,19 @@ def build(target: Path, runtime: str, architecture: str, *, with_boto3: bool = F
     print(f"{size / 1e6:.1f} MB for {runtime} on {architecture}{compiled}")
     limit = API_LIMIT if with_api else LIMIT
     if size > limit and not with_boto3:
-        raise SystemExit(f"error: the code has {size:,} bytes, above {limit:,}: see what is large in {target}")
+        raise SystemExit(f"error: the code has {size:,} bytes, above {limit:,}: look for large files in {target}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the code of the Lambda functions.")
-    parser.add_argument("target", type=Path, help="folder to fill; what is in it goes")
+    parser.add_argument("target", type=Path, help="folder to fill; its content is removed")
     parser.add_argument("--runtime", default="python3.13", help="default: %(default)s")
     parser.add_argument("--architecture", default="arm64", choices=sorted(MACHINES), help="default: %(default)s")
     parser.add_argument("--with-boto3", action="store_true", help="bundle a boto3 of our choice")
-    parser.add_argument("--with-api", action="store_true", help="what the function of the HTTP API needs too")
+    parser.add_argument("--with-api", action="store_true", help="include the packages of the HTTP API")
     arguments = parser.parse_args()
-    build(
-        arguments.target.resolve(),
-        arguments.runtime,
-        arguments.architecture,
-        with_boto3=arguments.with_boto3,
-        with_api=arguments.with_api,
-    )
+    options = {"with_boto3": arguments.with_boto3, "with_api": arguments.with_api}
+    build(arguments.target.resolve(), arguments.runtime, arguments.architecture, **options)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "modules, compiled. Packages are installed once for all functions whose folders are beside each other.",
         allow_abbrev=False,
     )
-    parser.add_argument("target", type=Path, help="folder to fill; an earlier build in it goes")
+    parser.add_argument("target", type=Path, help="folder to fill; an earlier build in it is removed")
     parser.add_argument("--code", nargs="+", type=Path, required=True, metavar="PATH", help="the app's own modules")
     parser.add_argument(
         "--requirements", nargs="+", type=Path, default=[Path("requirements.txt")], metavar="FILE", help="packages"
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--architecture", default="arm64", choices=sorted(MACHINES), help="default: %(default)s")
     parser.add_argument("--library", type=Path, metavar="PATH", help="a wheel or checkout in place of the registry's")
     parser.add_argument("--with-boto3", action="store_true", help="keep boto3, if it is among the packages")
-    parser.add_argument("--with-api", action="store_true", help="what the function of the HTTP API needs too")
+    parser.add_argument("--with-api", action="store_true", help="include the packages of the HTTP API")
     return parser
 
 

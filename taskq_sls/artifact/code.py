@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from ..errors import ConfigError
-from .packages import interpreter
 
-LIBRARY_PARTS_LEFT_OUT = (
-    "artifact",
-    "cli",
-    "deploy",
-    "local_aws",
-    "testing",
-    "worker",
-    "__main__.py",
-    "py.typed",
-)
+LIBRARY_PARTS_LEFT_OUT = ("artifact", "cli", "deploy", "local_aws", "testing", "worker", "__main__.py", "py.typed")
 """Parts of taskq_sls that no Lambda function imports; ``web`` is the HTTP API's."""
 
 AWS_LIBRARIES = ("boto3", "botocore")
@@ -61,24 +53,35 @@ def assemble(
     """
     _empty(target)
     for folder in packages:
-        unwanted = () if with_aws else tuple(path.name for path in folder.iterdir() if _is_of_aws(path.name))
-        _copy(folder, target, unwanted)
+        aws = [path.name for path in folder.iterdir() if path.name.partition("-")[0] in AWS_LIBRARIES]
+        _copy(folder, target, () if with_aws else aws)
     for name in left_out:
         _remove(target / "taskq_sls" / name)
-    own = [target / name for source, name in code if _copy_own(source, target / name, left_out)]
+    own = [_copy_own(source, target / name, left_out) for source, name in code]
     compile_code(target, runtime, own)
     return _settle(target)
 
 
 def clean(packages: Path) -> None:
     """Remove files that only an installation needs, and bytecode, which names another folder and another Python."""
-    _remove(packages / "bin")
-    _remove(packages / ".lock")
-    for info in packages.glob("*.dist-info"):
-        for name in INSTALLERS_OWN:
-            _remove(info / name)
-    for cache in [*packages.rglob("__pycache__")]:
-        _remove(cache)
+    unneeded = [packages / "bin", packages / ".lock", *packages.rglob("__pycache__")]
+    unneeded += [info / name for info in packages.glob("*.dist-info") for name in INSTALLERS_OWN]
+    for path in unneeded:
+        _remove(path)
+
+
+@cache
+def interpreter(runtime: str, module: str = "sys") -> str | None:
+    """An interpreter of a version that has a module, or None. Bytecode of another version would not be read."""
+    own = "python{}.{}".format(*sys.version_info)
+    if own == runtime and importlib.util.find_spec(module) is not None:
+        return sys.executable
+    program = f"import sys, {module}; print('python%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([runtime, "-c", program], capture_output=True, text=True)
+    except OSError:
+        return None
+    return runtime if done.stdout.strip() == runtime else None
 
 
 def compile_code(folder: Path, runtime: str, parts: Sequence[Path] | None = None) -> bool:
@@ -99,12 +102,15 @@ def compile_code(folder: Path, runtime: str, parts: Sequence[Path] | None = None
 def warn_uncompiled(runtime: str) -> None:
     """Warn of slower cold starts if no interpreter of the runtime's version is at hand."""
     if interpreter(runtime) is None:
-        print(f"warning: there is no {runtime} here to compile with: cold starts will be slower", file=sys.stderr)
+        print(
+            f"warning: {runtime} is not installed, so the code is not compiled: cold starts will be slower",
+            file=sys.stderr,
+        )
 
 
 def _empty(target: Path) -> None:
     if target == Path.cwd() or target in Path.cwd().parents or target.is_file():
-        raise ConfigError(f"{target} is no folder for the code: what is in it would go; name another one")
+        raise ConfigError(f"{target} cannot hold the code: its content would be removed; name another folder")
     if target.exists() and any(target.iterdir()):
         if not (target / "taskq_sls").is_dir():
             raise ConfigError(f"{target} is not empty, and holds no earlier build; name another folder")
@@ -112,19 +118,15 @@ def _empty(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
 
 
-def _is_of_aws(name: str) -> bool:
-    return name.partition("-")[0] in AWS_LIBRARIES
-
-
-def _copy_own(source: Path, target: Path, left_out: Sequence[str]) -> bool:
+def _copy_own(source: Path, target: Path, left_out: Sequence[str]) -> Path:
     if source.is_dir():
         _copy(source, target, left_out if source.name == "taskq_sls" else (), bytecode=False)
     elif source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     else:
-        raise ConfigError(f"{source} is not there: name the app's own modules and packages")
-    return True
+        raise ConfigError(f"{source} does not exist: name the app's own modules and packages")
+    return target
 
 
 def _copy(source: Path, target: Path, left_out: Sequence[str], *, bytecode: bool = True) -> None:
@@ -147,7 +149,7 @@ def _remove(path: Path) -> None:
 
 
 def _settle(target: Path) -> int:
-    """Give every file the same times and rights; answers the bytes of all."""
+    """Give every file the same times and permissions; returns their size in bytes."""
     size = 0
     for path in sorted(path for path in target.rglob("*") if path.is_file()):
         path.chmod(0o755 if path.suffix == ".so" else 0o644)

@@ -13,12 +13,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfigError
-from .code import clean, compile_code
+from .code import clean, compile_code, interpreter
 
 FORMAT = 1
 """Part of each key: a folder that an earlier release installed in another way is not used."""
@@ -59,7 +58,8 @@ def install(
                 names = [str(_wheel(library, Path(temporary)))] if library is not None else []
                 for path in requirements:
                     names += ["--requirement", str(path)]
-                wanted = Wanted(runtime, architecture, names, closure, any(_has_marker(text) for text in texts))
+                markers = any(_has_marker(text) for text in texts)
+                wanted = Wanted(runtime, architecture, names=names, closure=closure, markers=markers)
                 _run(installer(wanted), made, wanted)
                 clean(made)
                 compile_code(made, runtime)
@@ -84,18 +84,8 @@ def _wheel(library: Path, temporary: Path) -> Path:
     """A wheel as it is; of a checkout, one that is built: uv and pip take only wheels for another platform."""
     if library.is_file():
         return library
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(temporary),
-        str(library),
-    ]
-    if subprocess.run(command).returncode:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(temporary)]
+    if subprocess.run([*command, str(library)]).returncode:
         raise ConfigError(f"{library} holds no package that pip can build: name a wheel or a checkout of taskq-sls")
     [built] = temporary.glob("*.whl")
     return built
@@ -140,8 +130,6 @@ class Wanted(NamedTuple):
     """Packages for a platform.
 
     Args:
-        runtime: such as ``python3.13``.
-        architecture: ``arm64`` or ``x86_64``.
         names: arguments of the installer: packages, and files with ``--requirement`` before each.
         closure: True if no other packages are needed.
         markers: True if the files have markers.
@@ -155,7 +143,6 @@ class Wanted(NamedTuple):
 
     @property
     def version(self) -> str:
-        """The Python version, such as ``3.13``."""
         return self.runtime.removeprefix("python")
 
     @property
@@ -166,6 +153,10 @@ class Wanted(NamedTuple):
 
 def installer(wanted: Wanted) -> list[str]:
     """The command that installs wheels for a platform, without target and names.
+
+    Requirements, and packages, may have markers (``; python_version < "3.12"``). uv evaluates them for the platform that
+    it installs for, pip for its own interpreter and machine. So pip is used only if these are those of the functions,
+    or if there are no markers.
 
     Raises:
         ConfigError: there is neither uv nor a pip that would evaluate markers for that platform.
@@ -184,22 +175,6 @@ def installer(wanted: Wanted) -> list[str]:
     )
 
 
-@cache
-def interpreter(runtime: str, module: str = "sys") -> str | None:
-    """An interpreter of a version that has a module, or None. Bytecode of another version would not be read."""
-    if (
-        f"python{sys.version_info.major}.{sys.version_info.minor}" == runtime
-        and importlib.util.find_spec(module) is not None
-    ):
-        return sys.executable
-    program = f"import sys, {module}; print('python%d.%d' % sys.version_info[:2])"
-    try:
-        done = subprocess.run([runtime, "-c", program], capture_output=True, text=True)
-    except OSError:
-        return None
-    return runtime if done.stdout.strip() == runtime else None
-
-
 def pip_platforms(wanted: Wanted) -> list[str]:
     """Tags of the wheels that run there, the newest first."""
     machine = MACHINES[wanted.architecture]
@@ -214,8 +189,7 @@ def pip_platforms(wanted: Wanted) -> list[str]:
 def _uv() -> list[str] | None:
     if importlib.util.find_spec("uv") is not None:
         return [sys.executable, "-m", "uv"]
-    found = shutil.which("uv")
-    return None if found is None else [found]
+    return [found] if (found := shutil.which("uv")) else None
 
 
 def _uv_options(wanted: Wanted) -> list[str]:

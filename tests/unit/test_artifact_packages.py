@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from taskq_sls.artifact import assemble, packages
-from taskq_sls.artifact import packages as installers
 from taskq_sls.artifact.packages import Wanted, installer, pip_platforms
 from taskq_sls.errors import ConfigError
 
@@ -22,7 +21,7 @@ def wanted(
 
 @pytest.fixture
 def without_uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installers, "_uv", lambda: None)
+    monkeypatch.setattr(packages, "_uv", lambda: None)
 
 
 @pytest.mark.parametrize("runtime", ["python3.12", "python3.13", "python3.14"])
@@ -53,7 +52,7 @@ def test_python_3_11_runs_on_amazon_linux_2_with_an_older_glibc() -> None:
 def test_uv_resolves_for_the_functions_platform(
     runtime: str, architecture: str, platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installers, "_uv", lambda: ["uv"])
+    monkeypatch.setattr(packages, "_uv", lambda: ["uv"])
 
     command = installer(wanted(runtime, architecture))
 
@@ -172,5 +171,5 @@ def test_the_library_is_copied_without_what_no_function_imports(tmp_path: Path) 
 
 
 def test_a_module_of_the_app_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="shop is not there"):
+    with pytest.raises(ConfigError, match="shop does not exist"):
         assemble(tmp_path / "code", [], [(tmp_path / "shop", "shop")], "python3.13")

@@ -14,7 +14,7 @@ import pytest
 from taskq_sls import __version__
 from taskq_sls.cli import main
 from taskq_sls.core.settings import PREFIX
-from taskq_sls.deploy.scaffold.project import FILES, LONGEST, checked_name, contents
+from taskq_sls.deploy.scaffold import FILES, LONGEST, checked_name, contents
 from taskq_sls.deploy.template.parameters import DEFAULT_RUNTIME
 from tests.support.template import Stack
 
@@ -152,7 +152,8 @@ def test_names_that_no_stack_can_have_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("class", "a word of Python"), ("json", "would hide"), ("tests", "would hide"), ("moto", "hide")]
+    ("name", "why"),
+    [("class", "a keyword of Python"), ("json", "would hide"), ("tests", "would hide"), ("moto", "hide")],
 )
 def test_names_that_no_package_can_have_are_refused(
     name: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

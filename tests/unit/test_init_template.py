@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import TaskQ
-from taskq_sls.deploy.scaffold.project import contents
+from taskq_sls.deploy.scaffold import contents
 from tests.support.template import KEY, Stack
 from tests.unit import test_template_audit as audit
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from .alarms import api_alarms, dashboard, event_alarms, queue_alarms, schedule_alarms, worker_alarms
 from .api import api_conditions, api_parameters, api_resources
 from .document import Document, name_by_parameters, plain, use_existing
 from .emitter import Commented, dump
 from .events import event_resources
+from .monitoring import api_alarms, dashboard, event_alarms, queue_alarms, schedule_alarms, worker_alarms
 from .parameters import conditions, function_globals, mappings, outputs, parameters
 from .plan import Plan, TemplateOptions
 from .policies import access_resources

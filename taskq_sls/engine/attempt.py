@@ -1,4 +1,4 @@
-"""The values that the engine's functions share: compiled tasks, attempts, observers, and the engine itself."""
+"""The values that the engine's functions share: compiled tasks, attempts, and the engine itself."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..brokers.base import MAX_BATCH, Broker
 from ..brokers.settling import change_visibility, hide_faults, send_to_dlq, visibility_seconds
@@ -47,9 +48,9 @@ class Batcher(Generic[T]):
 
     def __init__(
         self,
-        handle: Callable[[list[T]], Awaitable[None]],
+        handle: Callable[[list[T]], Coroutine[Any, Any, None]],
         delay: float,
-        lost: Callable[[list[T]], None] = lambda items: None,
+        lost: Callable[[list[T]], None],
     ) -> None:
         self._handle = handle
         self._lost = lost
@@ -75,10 +76,7 @@ class Batcher(Generic[T]):
 
     def close(self) -> None:
         """Drop all items, and cancel the batches under way."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._items = []
+        self._take()
         for task in self._running:
             task.cancel()
 
@@ -88,31 +86,25 @@ class Batcher(Generic[T]):
         return not self._items and not self._running
 
     def _flush(self) -> None:
+        if items := self._take():
+            task = asyncio.get_running_loop().create_task(self._handle(items))
+            self._running.add(task)
+            task.add_done_callback(functools.partial(self._ended, items))
+
+    def _take(self) -> list[T]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         items, self._items = self._items, []
-        if items:
-            self._spawn(items)
+        return items
 
-    def _spawn(self, items: list[T]) -> None:
-        async def run() -> None:
-            # Called here: a batch that is cancelled before it began leaves no coroutine that was never awaited.
-            await self._handle(items)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self._running.discard(task)
-            error = None if task.cancelled() else task.exception()
-            if error is not None:
-                logger.error(
-                    "a batch of outcomes was not carried out", exc_info=error, extra={"action": "settle_fault"}
-                )
-            if error is not None or task.cancelled():
-                self._lost(items)
-
-        task = asyncio.get_running_loop().create_task(run())
-        self._running.add(task)
-        task.add_done_callback(ended)
+    def _ended(self, items: list[T], task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a batch of outcomes was not carried out", exc_info=error, extra={"action": "settle_fault"})
+        if error is not None or task.cancelled():
+            self._lost(items)
 
 
 class Settler:

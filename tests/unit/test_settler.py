@@ -272,11 +272,12 @@ async def test_closing_gives_up_what_waits(bench: Bench) -> None:
 
 async def test_a_batch_waits_for_others_only_so_long() -> None:
     handed: list[list[int]] = []
+    lost: list[int] = []
 
     async def handle(items: list[int]) -> None:
         handed.append(items)
 
-    batcher: Batcher[int] = Batcher(handle, delay=0.0)
+    batcher: Batcher[int] = Batcher(handle, delay=0.0, lost=lost.extend)
     batcher.add(1)
     batcher.add(2)
     assert not batcher.empty
@@ -284,6 +285,7 @@ async def test_a_batch_waits_for_others_only_so_long() -> None:
     await batcher.drain()
 
     assert handed == [[1, 2]]
+    assert lost == []
 
 
 def test_a_retry_beyond_what_visibility_allows_hops() -> None:

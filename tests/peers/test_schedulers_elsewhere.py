@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from taskq_sls import TaskQ, cron
-from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.core.clock import SystemClock
 from taskq_sls.testing import in_memory
 from tests.support.clock_bench import ClockBench, backdate, name_of
 from tests.support.waiting import async_until
@@ -18,15 +16,15 @@ from tests.support.waiting import async_until
 async def test_a_firing_whose_send_hangs_is_sent_again(clocks: ClockBench) -> None:
     """taskiq#626: a send that hung stopped its schedule."""
     wire = clocks.bench.wire
-    await clocks.port.close()
-    clocks.port = AsyncAws(SystemClock(), max_attempts=1, read_timeout=3.0)
     wire.fails = lambda operation: operation == "SendMessageBatch" and wire.counts[operation] == 1
     wire.fault = "hang"
+    clocks.services = clocks.bench.app.services.new_async(max_attempts=1, read_timeout=3.0)
     async with clocks.ticking():
         await clocks.make("r-tick", "rate(1 minute)")
         await clocks.wait_for("r-tick")
         assert wire.counts["SendMessageBatch"] == 2
         wire.fault = None
+    await clocks.services.close()
 
 
 async def test_a_send_that_hangs_holds_up_no_schedule_of_another_queue(clocks: ClockBench) -> None:

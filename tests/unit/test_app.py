@@ -18,12 +18,7 @@ import pytest
 from taskq_sls import ConfigError, Queue, Retry, State, TaskContext, TaskFailed, TaskQ, current_task
 from taskq_sls.core.flow import warn_on_loop
 from taskq_sls.testing import in_memory
-
-
-def shop(**options: Any) -> TaskQ:
-    return TaskQ(
-        "shop", queues=[Queue("default"), Queue("slow", function_timeout=600), Queue("ledger.fifo")], **options
-    )
+from tests.support.apps import shop
 
 
 def test_a_walk_through_the_public_interface() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import ArgumentsError, ConfigError, EnqueueError, Middleware, MissingResource, Queue, TaskQ
+from taskq_sls import ArgumentsError, ConfigError, EnqueueError, Middleware, MissingResource
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.core.message import Message, decode
 from taskq_sls.errors import SuspendedError
-from taskq_sls.testing import InMemory, in_memory
-from tests.support.faulty_backends import FaultyBroker, throttled
+from taskq_sls.testing import InMemory
+from tests.support.apps import shop_with_job
+from tests.support.faulty_backends import throttled
 from tests.support.waiting import async_until
 
 
@@ -54,18 +55,6 @@ class Plain(Async):
 both = pytest.mark.parametrize("kind", [Async, Plain], ids=lambda kind: kind.__name__)
 
 
-def shop(*hooks: Middleware, **options: Any) -> tuple[TaskQ, Any, InMemory]:
-    app = TaskQ("shop", queues=[Queue("default"), Queue("ledger.fifo")], middleware=hooks, **options)
-
-    @app.task(name="job")
-    def job(number: int) -> int:
-        return number
-
-    memory = in_memory(app)
-    memory.broker = FaultyBroker(memory.clock, app.queues.values())  # type: ignore[assignment]  # it counts sends
-    return app, job, memory
-
-
 def bodies(memory: InMemory, queue: str = "default") -> list[Message]:
     return [decode(queued.body) for queued in memory.broker.messages(queue)]
 
@@ -76,7 +65,7 @@ def labelled(message: Message) -> Message:
 
 @both
 def test_a_hook_may_change_the_message_in_sync_calls(kind: Any) -> None:
-    _, job, memory = shop(kind(labelled))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[kind(labelled)])
     with memory:
         job.with_options(labels={"order": "7"}).enqueue(1)
         job.enqueue_many([(2,), (3,)])
@@ -90,7 +79,7 @@ def test_a_hook_may_change_the_message_in_sync_calls(kind: Any) -> None:
 
 @both
 async def test_a_hook_may_change_the_message_in_async_calls(kind: Any) -> None:
-    _, job, memory = shop(kind(labelled))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[kind(labelled)])
     with memory:
         await job.aenqueue(1)
         await job.aenqueue_many([(2,), (3,)])
@@ -103,7 +92,9 @@ async def test_a_hook_may_change_the_message_in_async_calls(kind: Any) -> None:
 
 @both
 def test_the_handle_knows_the_id_that_a_hook_gave(kind: Any) -> None:
-    _, job, memory = shop(kind(lambda message: message._replace(id="chosen-by-hook")))
+    _, job, memory = shop_with_job(
+        faulty_broker=True, middleware=[kind(lambda message: message._replace(id="chosen-by-hook"))]
+    )
     with memory:
         assert job.enqueue(1).id == "chosen-by-hook"
 
@@ -115,7 +106,7 @@ async def test_hooks_of_the_app_lie_around_those_of_the_task(outer: Any, inner: 
     def mark(name: str) -> Any:
         return lambda message: message._replace(labels={"order": message.labels.get("order", "") + name})
 
-    app, _, memory = shop(outer(mark("a")), outer(mark("b")))
+    app, _, memory = shop_with_job(faulty_broker=True, middleware=[outer(mark("a")), outer(mark("b"))])
 
     @app.task(middleware=[inner(mark("c"))])
     def other() -> None: ...
@@ -134,7 +125,7 @@ def test_a_hook_may_refuse_by_raising(kind: Any, many: bool) -> None:
             raise PermissionError("not 2")
         return message
 
-    _, job, memory = shop(kind(refuse))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[kind(refuse)])
     with memory:
         if many:
             with pytest.raises(EnqueueError) as raised:
@@ -161,7 +152,7 @@ class SwallowsPlain(Middleware):
 
 @pytest.mark.parametrize("hook", [SwallowsAsync(), SwallowsPlain()], ids=["async", "plain"])
 async def test_a_hook_that_does_not_call_next_is_an_error_and_not_a_lost_message(hook: Middleware) -> None:
-    _, job, memory = shop(hook)
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[hook])
     with memory:
         with pytest.raises(ConfigError, match="without calling call_next"):
             await job.aenqueue(1)
@@ -181,7 +172,7 @@ class ForgetsPlain(Middleware):
 
 @pytest.mark.parametrize("hook", [ForgetsAsync(), ForgetsPlain()], ids=["async", "plain"])
 def test_a_hook_that_returns_nothing_is_told(hook: Middleware) -> None:
-    _, job, memory = shop(hook)
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[hook])
     with memory, pytest.raises(ConfigError, match="returned None; return what call_next returned"):
         job.enqueue(1)
 
@@ -200,7 +191,7 @@ class TwicePlain(Middleware):
 
 @pytest.mark.parametrize("hook", [TwiceAsync(), TwicePlain()], ids=["async", "plain"])
 def test_a_hook_cannot_send_its_message_twice(hook: Middleware) -> None:
-    _, job, memory = shop(hook)
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[hook])
     with memory:
         with pytest.raises(ConfigError, match="called call_next twice"):
             job.enqueue(1)
@@ -214,7 +205,7 @@ class SuspendsAsync(Middleware):
 
 
 def test_an_async_hook_that_really_suspends_in_a_sync_call_is_named() -> None:
-    _, job, memory = shop(SuspendsAsync())
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[SuspendsAsync()])
     with memory:
         with pytest.raises(SuspendedError, match=r"SuspendsAsync\.dispatch"):
             job.enqueue(1)
@@ -228,7 +219,7 @@ def test_with_plain_hooks_beside_it_the_hook_that_suspends_is_named_and_each_ent
                 await asyncio.sleep(0)
             return await call_next(message)
 
-    _, job, memory = shop(Sometimes(), Plain())
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[Sometimes(), Plain()])
     with memory:
         with pytest.raises(SuspendedError, match=r"Sometimes\.dispatch"):
             job.enqueue(2)
@@ -239,7 +230,7 @@ def test_with_plain_hooks_beside_it_the_hook_that_suspends_is_named_and_each_ent
 
 
 async def test_an_async_hook_may_wait_in_async_calls() -> None:
-    _, job, memory = shop(SuspendsAsync())
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[SuspendsAsync()])
     with memory:
         await job.aenqueue_many([(1,), (2,)])
         assert len(bodies(memory)) == 2
@@ -247,7 +238,7 @@ async def test_an_async_hook_may_wait_in_async_calls() -> None:
 
 async def test_async_hooks_keep_batches_and_plain_ones_send_one_by_one() -> None:
     for hooks, sends in ([Async()], [25]), ([Async(), Async()], [25]), ([Plain()], [1] * 25), ([], [25]):
-        _, job, memory = shop(*hooks)
+        _, job, memory = shop_with_job(faulty_broker=True, middleware=[*hooks])
         with memory:
             await job.aenqueue_many([(number,) for number in range(25)])
             await asyncio.to_thread(job.enqueue_many, [(number,) for number in range(25)])
@@ -257,7 +248,7 @@ async def test_async_hooks_keep_batches_and_plain_ones_send_one_by_one() -> None
 @both
 def test_hooks_see_that_their_message_was_not_accepted(kind: Any) -> None:
     log: list[Any] = []
-    _, job, memory = shop(kind(log=log))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[kind(log=log)])
     memory.broker.refuse = lambda out: EntryError("Nope", "not today") if '"args":[2]' in out.body else None  # type: ignore[attr-defined]
     with memory:
         with pytest.raises(EnqueueError) as raised:
@@ -272,7 +263,7 @@ def test_hooks_see_that_their_message_was_not_accepted(kind: Any) -> None:
 @both
 def test_hooks_see_that_the_whole_send_failed_and_the_caller_gets_the_error_itself(kind: Any) -> None:
     log: list[Any] = []
-    _, job, memory = shop(kind(log=log))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[kind(log=log)])
     memory.broker.refuse = lambda out: MissingResource("no such queue")  # type: ignore[attr-defined]
     with memory:
         with pytest.raises(MissingResource, match="no such queue"):
@@ -281,7 +272,7 @@ def test_hooks_see_that_the_whole_send_failed_and_the_caller_gets_the_error_itse
 
 
 def test_a_failure_of_the_whole_send_reaches_the_caller_of_many_as_it_is() -> None:
-    _, job, memory = shop(Async())
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[Async()])
     memory.broker.refuse = lambda out: MissingResource("no such queue")  # type: ignore[attr-defined]
     with memory, pytest.raises(MissingResource, match="no such queue"):
         job.enqueue_many([(1,), (2,)])
@@ -308,7 +299,7 @@ class SwallowsFailurePlain(Middleware):
     "refusal", [EntryError("Nope", "not today"), MissingResource("no such queue")], ids=["entry", "all"]
 )
 def test_a_hook_cannot_pass_off_a_failed_send_as_sent(hook: Middleware, refusal: Any) -> None:
-    _, job, memory = shop(hook)
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[hook])
     memory.broker.refuse = lambda out: refusal  # type: ignore[attr-defined]
     with memory, pytest.raises((EnqueueError, ConfigError)):
         job.enqueue(1)
@@ -319,7 +310,9 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 @both
 def test_hooks_see_the_callers_context_variables_in_sync_calls(kind: Any) -> None:
-    _, job, memory = shop(kind(lambda message: message._replace(labels={"request": variable.get()})))
+    _, job, memory = shop_with_job(
+        middleware=[kind(lambda message: message._replace(labels={"request": variable.get()}))]
+    )
     token = variable.set("mine")
     try:
         with memory:
@@ -332,7 +325,9 @@ def test_hooks_see_the_callers_context_variables_in_sync_calls(kind: Any) -> Non
 
 @both
 async def test_hooks_see_the_callers_context_variables_in_async_calls(kind: Any) -> None:
-    _, job, memory = shop(kind(lambda message: message._replace(labels={"request": variable.get()})))
+    _, job, memory = shop_with_job(
+        middleware=[kind(lambda message: message._replace(labels={"request": variable.get()}))]
+    )
     variable.set("mine")
     with memory:
         await job.aenqueue(0)
@@ -347,14 +342,14 @@ async def test_plain_hooks_run_outside_of_the_loops_thread() -> None:
         seen.append(threading.get_ident())
         return message
 
-    _, job, memory = shop(Plain(note))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[Plain(note)])
     with memory:
         await job.aenqueue(1)
         assert threading.get_ident() not in seen
 
 
 async def test_many_messages_pass_several_plain_hooks_at_once() -> None:
-    _, job, memory = shop(Plain(), Async(), Plain(), Plain())
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[Plain(), Async(), Plain(), Plain()])
     with memory:
         async with asyncio.timeout(30):
             await asyncio.gather(*(job.aenqueue(number) for number in range(40)))
@@ -373,7 +368,7 @@ async def test_a_caller_that_is_cancelled_in_a_plain_hook_stays_cancelled() -> N
             pass  # the interrupt that the cancellation brings
         return message
 
-    _, job, memory = shop(Plain(wait))
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[Plain(wait)])
     with memory:
         caller = asyncio.create_task(job.aenqueue(1))
         await async_until(begun.is_set)
@@ -386,7 +381,7 @@ async def test_a_caller_that_is_cancelled_in_a_plain_hook_stays_cancelled() -> N
 
 
 def test_entries_that_were_refused_are_named_and_the_others_have_handles() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(faulty_broker=True)
     memory.broker.refuse = lambda out: (  # type: ignore[attr-defined]  # of the test broker
         EntryError("Nope", "x") if '"args":[1]' in out.body or '"args":[3]' in out.body else None
     )
@@ -399,7 +394,7 @@ def test_entries_that_were_refused_are_named_and_the_others_have_handles() -> No
 
 
 def test_an_ambiguous_send_can_be_repeated_with_the_id_of_the_error() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(faulty_broker=True)
     memory.broker.refuse = lambda out: EntryError("Timeout", "who knows")  # type: ignore[attr-defined]
     with memory:
         with pytest.raises(EnqueueError) as raised:
@@ -414,14 +409,14 @@ def test_an_ambiguous_send_can_be_repeated_with_the_id_of_the_error() -> None:
 
 
 def test_a_fault_of_the_whole_call_is_raised_as_it_is() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(faulty_broker=True)
     memory.broker.refuse = lambda out: throttled("send_message_batch")  # type: ignore[attr-defined]
     with memory, pytest.raises(type(throttled()), match="slow down"):
         job.enqueue(1)
 
 
 def test_a_fifo_message_carries_its_group_and_a_deduplication_id_of_its_own() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(faulty_broker=True)
     seen: list[Any] = []
     memory.broker.refuse = lambda out: seen.append((out.group, out.dedup))  # type: ignore[attr-defined]
     with memory:
@@ -433,7 +428,7 @@ def test_a_fifo_message_carries_its_group_and_a_deduplication_id_of_its_own() ->
 @both
 def test_labels_that_a_hook_adds_count_towards_the_limit(kind: type[Async]) -> None:
     hook = kind(lambda message: message._replace(labels={"tenant": "x" * 4_096}))
-    _, job, memory = shop(hook)
+    _, job, memory = shop_with_job(faulty_broker=True, middleware=[hook])
 
     with pytest.raises(ArgumentsError, match=r"4,102 bytes, above the limit of 4,096"):
         job.enqueue(1)

@@ -31,21 +31,10 @@ from taskq_sls.core.message import ErrorInfo
 from taskq_sls.errors import TaskError
 from taskq_sls.results.records import Claim
 from taskq_sls.testing import InMemory, in_memory
+from tests.support.apps import shop_with_job
 from tests.support.faulty_backends import FaultyResults, denied
 
-
-def shop(**options: Any) -> tuple[TaskQ, Any, InMemory]:
-    app = TaskQ("shop", retry=Retry(max_attempts=1), **options)
-
-    @app.task(name="job")
-    def job(number: int) -> int:
-        if number < 0:
-            raise LookupError(f"no {number}")
-        return number
-
-    memory = in_memory(app)
-    memory.results = FaultyResults()
-    return app, job, memory
+ONCE = Retry(max_attempts=1)
 
 
 def looks(memory: InMemory) -> int:
@@ -53,7 +42,7 @@ def looks(memory: InMemory) -> int:
 
 
 def test_a_result_is_the_value_that_the_function_returned() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(7)
         memory.run_until_idle()
@@ -62,7 +51,7 @@ def test_a_result_is_the_value_that_the_function_returned() -> None:
 
 
 def test_a_failed_task_raises_with_type_message_and_the_remote_traceback_as_text() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(-1)
         memory.run_until_idle()
@@ -78,7 +67,7 @@ def test_a_failed_task_raises_with_type_message_and_the_remote_traceback_as_text
 
 
 def test_a_cancelled_task_raises() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         assert handle.cancel().answer == "cancelled"
@@ -89,7 +78,7 @@ def test_a_cancelled_task_raises() -> None:
 
 
 def test_cancelling_an_ended_task_is_too_late_and_changes_nothing() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         memory.run_until_idle()
@@ -114,7 +103,7 @@ def test_cancelling_a_running_task_asks_it_to_end() -> None:
 
 
 def test_an_expired_task_raises() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.with_options(expires_in=5).enqueue(1)
         memory.travel(6)
@@ -126,7 +115,7 @@ def test_an_expired_task_raises() -> None:
 
 @pytest.mark.parametrize("late", [14 * 60, 17 * 60])
 def test_a_task_whose_worker_vanished_is_stalled_after_15_minutes(late: float) -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.with_options(id="task-1").enqueue(1)
         now = memory.clock.time()
@@ -142,7 +131,7 @@ def test_a_task_whose_worker_vanished_is_stalled_after_15_minutes(late: float) -
 
 
 def test_a_result_that_does_not_come_in_time_says_in_which_state_the_task_is() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.with_options(delay=100).enqueue(1)
         start = memory.clock.time()
@@ -155,13 +144,13 @@ def test_a_result_that_does_not_come_in_time_says_in_which_state_the_task_is() -
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
 def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory, pytest.raises(ConfigError, match="0 or more seconds"):
         job.enqueue(1).result(timeout=timeout)
 
 
 def test_a_timeout_of_zero_looks_once() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         with pytest.raises(ResultTimeout):
@@ -190,7 +179,7 @@ def test_looks_become_rarer_up_to_two_seconds() -> None:
 
 
 def test_looks_that_fail_are_repeated() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         memory.run_until_idle()
@@ -199,7 +188,7 @@ def test_looks_that_fail_are_repeated() -> None:
 
 
 def test_a_timeout_over_failing_polls_says_why() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         memory.results.fail("get_many", times=1000)  # type: ignore[attr-defined]  # faulty
@@ -208,7 +197,7 @@ def test_a_timeout_over_failing_polls_says_why() -> None:
 
 
 def test_a_look_that_is_denied_is_raised_at_once() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         memory.results.fail("get_many", denied())  # type: ignore[attr-defined]  # faulty
@@ -217,7 +206,7 @@ def test_a_look_that_is_denied_is_raised_at_once() -> None:
 
 
 def test_a_result_written_by_another_version_of_the_task_is_refused_with_the_reason() -> None:
-    app, job, memory = shop()
+    app, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         memory.run_until_idle()
@@ -233,7 +222,7 @@ def test_a_result_written_by_another_version_of_the_task_is_refused_with_the_rea
 
 
 def test_waiting_for_many_is_one_batched_read_per_look_and_keeps_their_order() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handles = job.enqueue_many([(number,) for number in range(30)])
         memory.run_until_idle()
@@ -242,7 +231,7 @@ def test_waiting_for_many_is_one_batched_read_per_look_and_keeps_their_order() -
 
 
 async def test_waiting_for_many_in_async_code() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handles = await job.aenqueue_many([(number,) for number in range(5)])
         assert await await_all(handles, timeout=60) == list(range(5))
@@ -250,7 +239,7 @@ async def test_waiting_for_many_in_async_code() -> None:
 
 
 def test_one_that_failed_is_raised_after_all_have_ended() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     ended: list[tuple[int, int]] = []
     with memory:
         handles = [job.enqueue(-1), job.with_options(delay=50).enqueue(2), job.enqueue(-3)]
@@ -261,7 +250,7 @@ def test_one_that_failed_is_raised_after_all_have_ended() -> None:
 
 
 def test_progress_is_told_when_more_have_ended_and_only_then() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     told: list[tuple[int, int]] = []
     with memory:
         handles = [job.with_options(delay=delay).enqueue(1) for delay in (20, 40, 60)]
@@ -270,7 +259,7 @@ def test_progress_is_told_when_more_have_ended_and_only_then() -> None:
 
 
 def test_many_that_do_not_end_in_time_are_counted() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handles = [job.enqueue(1), job.with_options(delay=500).enqueue(2), job.with_options(delay=600).enqueue(3)]
         with pytest.raises(ResultTimeout, match="2 of 3 tasks had not ended after 30 s"):
@@ -278,21 +267,21 @@ def test_many_that_do_not_end_in_time_are_counted() -> None:
 
 
 def test_the_same_task_may_be_waited_for_twice() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(4)
         assert wait_all([handle, handle]) == [4, 4]
 
 
 def test_handles_of_two_apps_cannot_be_waited_for_together() -> None:
-    _, other, first = shop()
-    _, two, second = shop()
+    _, other, first = shop_with_job(retry=ONCE)
+    _, two, second = shop_with_job(retry=ONCE)
     with first, second, pytest.raises(ConfigError, match="2 apps"):
         wait_all([other.enqueue(1), two.enqueue(1)])
 
 
 def test_handles_without_records_cannot_be_waited_for() -> None:
-    _, job, memory = shop(record="none")
+    _, job, memory = shop_with_job(retry=ONCE, record="none")
     with memory, pytest.raises(ConfigError, match="record='none'"):
         wait_all([job.enqueue(1)])
 
@@ -326,7 +315,7 @@ def test_a_thread_waits_for_what_another_one_ends() -> None:
 
 
 def test_a_handle_shows_its_task_and_id() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.with_options(id="x").enqueue(1)
         assert repr(handle) == "<TaskHandle job x>"
@@ -334,13 +323,13 @@ def test_a_handle_shows_its_task_and_id() -> None:
 
 @pytest.mark.parametrize("timeout", ["1", True, -1, float("nan")])
 def test_a_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory, pytest.raises(ConfigError, match=r"timeout=.* must be 0 or more seconds"):
         job.enqueue(1).result(timeout=timeout)
 
 
 def test_an_id_that_is_no_text_is_refused() -> None:
-    app, _, memory = shop()
+    app, _, memory = shop_with_job(retry=ONCE)
     with memory:
         for read in (lambda: app.results.get(5), lambda: app.results.get_many([None])):  # type: ignore[arg-type, list-item]  # wrong on purpose
             with pytest.raises(ConfigError, match="a task's id is a str"):
@@ -349,13 +338,13 @@ def test_an_id_that_is_no_text_is_refused() -> None:
 
 @pytest.mark.parametrize("wrong", [{"most_read": 0}, {"most_read": True}, {"labels": {"tenant": 7}}, {"labels": "x"}])
 def test_a_filter_of_a_listing_that_is_malformed_is_refused(wrong: Any) -> None:
-    app, _, memory = shop()
+    app, _, memory = shop_with_job(retry=ONCE)
     with memory, pytest.raises(ConfigError, match=next(iter(wrong))):
         app.results.list(**wrong)
 
 
 def test_a_record_that_cannot_be_read_is_no_endless_wait() -> None:
-    _, job, memory = shop()
+    _, job, memory = shop_with_job(retry=ONCE)
     with memory:
         handle = job.enqueue(1)
         memory.run_until_idle()

@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from taskq_sls import ConfigError, Queue, TaskQ
+from taskq_sls import ConfigError
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.testing import in_memory
+from tests.support.apps import shop
 
 NAN = float("nan")
-
-
-def shop(**options: Any) -> TaskQ:
-    return TaskQ("shop", queues=[Queue("default"), Queue("slow"), Queue("ledger.fifo")], **options)
 
 
 @pytest.fixture

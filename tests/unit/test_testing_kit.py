@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from taskq_sls import Queue, Retry, Schedule, State, TaskContext, TaskFailed, TaskQ, TaskQError, cron, rate
+from taskq_sls import Retry, Schedule, State, TaskContext, TaskFailed, TaskQ, TaskQError, cron, rate
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.testing import InMemory, ManualClock, in_memory
-
-
-def shop(**options: Any) -> TaskQ:
-    return TaskQ("shop", queues=[Queue("default"), Queue("slow"), Queue("ledger.fifo")], **options)
+from tests.support.apps import shop
 
 
 def test_nothing_runs_until_the_test_says_so() -> None:

@@ -53,12 +53,13 @@ TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio p
 demo: $(READY)
 	@$(BIN)/python -m local.demo $(ARGS)
 
-# A file's tests stay together, because they share servers. Two processes, because tests mostly wait.
+# A file's tests stay together, because they share servers. More processes than cores, because tests mostly wait.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 coverage: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
 e2e: $(READY) $(DEPLOYING)
 	@$(BIN)/python -m pytest -m e2e --timeout=600 tests/e2e $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,19 @@ from tests.support.emulators import dynalite_url, mark_differences
 __all__ = ["aws_bench", "aws_server", "clocks", "dynalite_url", "logging_as_it_was", "make_aws_bench"]
 
 
+SLOWEST_FIRST = ("process", "peers", "integration", "model", "conformance", "unit")
+"""Folders of tests, so that no process is left with the longest file while the others have nothing to do."""
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_differences(items)
+    items.sort(key=_folder_rank)
+
+
+def _folder_rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
 
 
 @pytest.fixture(autouse=True)

@@ -76,9 +76,8 @@ def _check_app(app: TaskQ) -> list[Finding]:
             broken += 1
             findings.append(fail(f"task {task.name}", str(error), "correct the function's annotations"))
     if not len(app.registry):
-        findings.append(
-            warn("tasks", "the app has none", "import the modules that define them where the app is defined")
-        )
+        fix = "import the modules that define them where the app is defined"
+        findings.append(warn("tasks", "the app has none", fix))
     elif not broken:
         findings.append(ok("tasks", f"{len(app.registry)} registered"))
     return findings

@@ -9,7 +9,7 @@ from ...aws.port import AwsPort
 from ...core.clock import Clock
 from ...errors import AwsError, ConfigError
 from ...results.records import TAKEOVER_GRACE
-from .finding import Finding, denied, fail, ok, unanswered, warn
+from .finding import Finding, denied, fail, ok, warn
 
 REFUSED_CREDENTIALS = frozenset(
     {
@@ -29,7 +29,7 @@ _NEW_CREDENTIALS = "give other credentials: AWS_PROFILE, AWS_ACCESS_KEY_ID and A
 
 
 async def check_account(port: AwsPort, queue: str) -> list[Finding]:
-    """True if calls can succeed at all.
+    """Check the credentials and the endpoint.
 
     Args:
         queue: physical name of a queue to ask for; it need not exist.
@@ -44,14 +44,14 @@ async def _credentials(port: AwsPort) -> Finding:
     try:
         answer = await port.client("sts").call("get_caller_identity")
     except ConfigError as error:
-        return fail("credentials", str(error), "see the message")
+        return fail("credentials", str(error))
     except AwsError as error:
         if error.code in REFUSED_CREDENTIALS:
             return fail("credentials", f"refused: {error.code}: {error.message}", _NEW_CREDENTIALS)
         return warn(
             "credentials",
-            f"whose they are cannot be told, since sts does not answer ({error.code})",
-            "usual for an emulator or a network without an endpoint of sts; what follows tells whether they work",
+            f"their owner is unknown, because sts does not answer ({error.code})",
+            "usual for an emulator, or a network without an sts endpoint; the next checks show if they work",
         )
     return ok("credentials", str(answer.get("Arn", "accepted")))
 
@@ -60,9 +60,9 @@ async def _endpoint(port: AwsPort, queue: str) -> Finding:
     try:
         await port.client("sqs").call("get_queue_url", QueueName=queue)
     except ConfigError as error:
-        return fail("endpoint", str(error), "see the message")
+        return fail("endpoint", str(error))
     except AwsError as error:
-        if unanswered(error):
+        if error.status == 0:  # no answer at all
             return fail(
                 "endpoint",
                 f"{port.describe()} does not answer: {error.message}",
@@ -71,9 +71,7 @@ async def _endpoint(port: AwsPort, queue: str) -> Finding:
         if error.code in REFUSED_CREDENTIALS:
             return fail("credentials", f"refused: {error.code}: {error.message}", _NEW_CREDENTIALS)
         if not denied(error) and error.status >= 500:
-            return fail(
-                "endpoint", f"{port.describe()} answers {error.status}: {error.message}", "look at the endpoint"
-            )
+            return fail("endpoint", f"{port.describe()} answers {error.status}: {error.message}", "check the endpoint")
     return ok("endpoint", port.describe())
 
 

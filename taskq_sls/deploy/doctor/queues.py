@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ...aws.port import AwsClient
 from ...brokers.base import MAX_BODY_BYTES
 from ...core.queues import Queue
 from ...core.settings import Settings
 from ...errors import AwsError, TaskQError
-from .finding import Finding, denied, fail, ok, warn
+from ..provision.queues import MAX_RETENTION
+from .finding import PROVISION, Finding, Probe, check_permissions, denied, fail, ok, unreadable, warn
 
-RETENTION = 1_209_600
-"""Seconds that queues should keep messages: the 14 days that SQS allows at most."""
-
-PROVISION = "run `taskq provision MODULE:APP`, or correct the template"
-
-# Each can have no effect: a batch without entries, and a receive of no messages.
-_PROBES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("sqs:SendMessage", "send_message_batch", {"Entries": []}),
-    ("sqs:ReceiveMessage", "receive_message", {"MaxNumberOfMessages": 0}),
-    ("sqs:DeleteMessage", "delete_message_batch", {"Entries": []}),
-    ("sqs:ChangeMessageVisibility", "change_message_visibility_batch", {"Entries": []}),
-)
+READ_ATTRIBUTES = "sqs:GetQueueUrl and sqs:GetQueueAttributes"
 
 
 async def check_queues(sqs: AwsClient, settings: Settings, queues: Sequence[Queue]) -> list[Finding]:
@@ -34,7 +23,7 @@ async def check_queues(sqs: AwsClient, settings: Settings, queues: Sequence[Queu
         try:
             findings += await _check(sqs, settings, queue)
         except TaskQError as error:
-            findings.append(fail(f"queue {queue.name}", str(error), "see the message"))
+            findings.append(fail(f"queue {queue.name}", str(error)))
     return findings
 
 
@@ -42,68 +31,57 @@ async def _check(sqs: AwsClient, settings: Settings, queue: Queue) -> list[Findi
     subject = f"queue {queue.name}"
     try:
         url = await find_url(sqs, settings, queue.name)
-        if url is None:
-            where = settings.queue_urls.get(queue.name, settings.queue_name(queue.name))
-            return [
-                fail(
-                    subject,
-                    f"{where!r} does not exist",
-                    f"{PROVISION}, or name it in TASKQ_QUEUE_URLS; is it the right region and account?",
-                )
-            ]
-        attributes = await queue_attributes(sqs, url)
+        attributes = None if url is None else await queue_attributes(sqs, url)
     except AwsError as error:
         if not denied(error):
             raise
-        return [
-            warn(subject, f"cannot be looked at: {error.code}", _allow("sqs:GetQueueUrl and sqs:GetQueueAttributes"))
-        ]
-    if attributes is None:
-        return [fail(subject, f"{url} does not exist", f"{PROVISION}, or correct TASKQ_QUEUE_URLS")]
+        return [unreadable(subject, "", error, READ_ATTRIBUTES)]
+    if url is None or attributes is None:
+        fix = f"{PROVISION}, or set its URL in TASKQ_QUEUE_URLS; is it the right region and account?"
+        return [fail(subject, f"{url or settings.queue_name(queue.name)!r} does not exist", fix)]
     faults = [
-        *_check_visibility(subject, queue, attributes),
-        *_check_retention(subject, attributes),
-        *_check_deduplication(subject, settings, queue, attributes),
-        *_check_sending(subject, attributes),
+        *_check_attributes(subject, settings, queue, attributes),
         *await _check_dead_letters(sqs, settings, queue, attributes),
-        *await _check_permissions(sqs, subject, url),
+        *await check_permissions(sqs, subject, _probes(url)),
     ]
     return faults or [ok(subject, url)]
 
 
-def _check_visibility(subject: str, queue: Queue, attributes: dict[str, str]) -> list[Finding]:
-    found = int(attributes.get("VisibilityTimeout", queue.queue_visibility))
-    if found == queue.queue_visibility:
-        return []
-    detail = f"visibility timeout is {found} s, declared are {queue.queue_visibility} s"
-    if queue.function_timeout is not None and found < queue.function_timeout:
-        return [fail(subject, f"{detail}; Lambda refuses one below the function's timeout", PROVISION)]
-    return [warn(subject, detail, PROVISION)]
+def _probes(url: str) -> list[Probe]:
+    """Calls without effect: batches without entries, and a receive of no messages."""
+    queue = {"QueueUrl": url}
+    return [
+        ("sqs:SendMessage", "send_message_batch", {**queue, "Entries": []}),
+        ("sqs:ReceiveMessage", "receive_message", {**queue, "MaxNumberOfMessages": 0}),
+        ("sqs:DeleteMessage", "delete_message_batch", {**queue, "Entries": []}),
+        ("sqs:ChangeMessageVisibility", "change_message_visibility_batch", {**queue, "Entries": []}),
+    ]
 
 
-def _check_retention(subject: str, attributes: dict[str, str]) -> list[Finding]:
-    found = int(attributes.get("MessageRetentionPeriod", RETENTION))
-    if found >= RETENTION:
-        return []
-    return [warn(subject, f"keeps messages for {found} s, not the {RETENTION} s of 14 days", PROVISION)]
-
-
-def _check_deduplication(subject: str, settings: Settings, queue: Queue, attributes: dict[str, str]) -> list[Finding]:
-    if settings.schedule_group is None or not queue.fifo or attributes.get("ContentBasedDeduplication") == "true":
-        return []
-    # A schedule cannot give a deduplication id, without which SQS refuses its messages.
-    return [fail(subject, "lacks ContentBasedDeduplication: no schedule can send to it", PROVISION)]
-
-
-def _check_sending(subject: str, attributes: dict[str, str]) -> list[Finding]:
-    findings = []
+def _check_attributes(subject: str, settings: Settings, queue: Queue, attributes: dict[str, str]) -> Iterator[Finding]:
+    visibility = int(attributes.get("VisibilityTimeout", queue.queue_visibility))
+    if visibility != queue.queue_visibility:
+        detail = f"visibility timeout is {visibility} s, declared are {queue.queue_visibility} s"
+        if queue.function_timeout is not None and visibility < queue.function_timeout:
+            yield fail(subject, f"{detail}; Lambda refuses one below the function's timeout", PROVISION)
+        else:
+            yield warn(subject, detail, PROVISION)
+    yield from _check_retention(subject, attributes)
+    if settings.schedule_group and queue.fifo and attributes.get("ContentBasedDeduplication") != "true":
+        # A schedule cannot give a deduplication id, without which SQS refuses its messages.
+        yield fail(subject, "lacks ContentBasedDeduplication: no schedule can send to it", PROVISION)
     size = int(attributes.get("MaximumMessageSize", MAX_BODY_BYTES))
     if size < MAX_BODY_BYTES:
         detail = f"refuses messages above {size:,} bytes, of the {MAX_BODY_BYTES:,} that SQS allows and tasks may take"
-        findings.append(warn(subject, detail, f"set its MaximumMessageSize to {MAX_BODY_BYTES}"))
+        yield warn(subject, detail, f"set its MaximumMessageSize to {MAX_BODY_BYTES}")
     if (delay := int(attributes.get("DelaySeconds", 0))) > 0:
-        findings.append(warn(subject, f"delays every message by {delay} s, retries aside", "set its DelaySeconds to 0"))
-    return findings
+        yield warn(subject, f"delays every message by {delay} s, retries aside", "set its DelaySeconds to 0")
+
+
+def _check_retention(subject: str, attributes: dict[str, str]) -> Iterator[Finding]:
+    found = int(attributes.get("MessageRetentionPeriod", MAX_RETENTION))
+    if found < int(MAX_RETENTION):
+        yield warn(subject, f"keeps messages for {found} s, not the {MAX_RETENTION} s of 14 days", PROVISION)
 
 
 async def _check_dead_letters(
@@ -113,36 +91,22 @@ async def _check_dead_letters(
     logical = settings.dead_letter_queue(queue.name)
     findings = []
     policy = json.loads(attributes.get("RedrivePolicy") or "{}")
+    count, declared = policy.get("maxReceiveCount"), queue.receives_before_redrive
     if not policy:
-        findings.append(
-            warn(subject, "has no redrive policy: messages that kill their consumers come back for 14 days", PROVISION)
-        )
-    elif str(policy.get("maxReceiveCount")) != str(queue.receives_before_redrive):
-        detail = (
-            f"is redriven after {policy.get('maxReceiveCount')} receives, declared are {queue.receives_before_redrive}"
-        )
+        detail = "has no redrive policy: messages that kill their consumers come back for 14 days"
         findings.append(warn(subject, detail, PROVISION))
+    elif str(count) != str(declared):
+        findings.append(warn(subject, f"is redriven after {count} receives, declared are {declared}", PROVISION))
     url = await find_url(sqs, settings, logical)
     dead_letters = None if url is None else await queue_attributes(sqs, url)
     if dead_letters is None:
-        name = settings.queue_urls.get(logical, settings.queue_name(logical))
-        detail = f"its dead-letter queue {name!r} does not exist: what fails for good is kept in the table only"
+        name = url or settings.queue_name(logical)
+        detail = f"its dead-letter queue {name!r} does not exist: failed tasks are kept in the table only"
         return [*findings, warn(subject, detail, PROVISION)]
     target = policy.get("deadLetterTargetArn")
     if target is not None and target != dead_letters.get("QueueArn", target):
         findings.append(warn(subject, f"is redriven to {target}, not to {dead_letters['QueueArn']}", PROVISION))
     return [*findings, *_check_retention(f"queue {logical}", dead_letters)]
-
-
-async def _check_permissions(sqs: AwsClient, subject: str, url: str) -> list[Finding]:
-    findings = []
-    for action, operation, parameters in _PROBES:
-        try:
-            await sqs.call(operation, QueueUrl=url, **parameters)
-        except AwsError as error:
-            if denied(error):
-                findings.append(fail(subject, f"{action} is not allowed: {error.code}", _allow(action)))
-    return findings
 
 
 async def find_url(sqs: AwsClient, settings: Settings, queue: str) -> str | None:
@@ -167,7 +131,3 @@ async def queue_attributes(sqs: AwsClient, url: str) -> dict[str, str] | None:
         raise
     attributes: dict[str, str] = answer.get("Attributes", {})
     return attributes
-
-
-def _allow(actions: str) -> str:
-    return f"allow {actions} in the policy of these credentials"

@@ -6,8 +6,8 @@ from ...aws.port import AwsClient
 from ...core.queues import SCHEDULES_DEAD_LETTERS
 from ...core.settings import ROLE_ARN, Settings
 from ...errors import AwsError, TaskQError
-from .finding import Finding, denied, fail, ok, warn
-from .queues import PROVISION, find_url, queue_attributes
+from .finding import PROVISION, Finding, allow, denied, fail, ok, unreadable, warn
+from .queues import READ_ATTRIBUTES, find_url, queue_attributes
 
 _NOTHING = "taskq-doctor"
 
@@ -19,16 +19,13 @@ async def check_schedules(scheduler: AwsClient, sqs: AwsClient, settings: Settin
         return []
     try:
         dead_letters, arn = await _check_dead_letters(sqs, settings)
-        return [
-            *await _check_group(scheduler, group, _check_role(settings, arn)),
-            *dead_letters,
-        ]
+        return [*await _check_group(scheduler, group, _check_role(settings, arn)), *dead_letters]
     except TaskQError as error:
-        return [fail(_group(group), str(error), "see the message")]
+        return [fail(f"schedule group {group}", str(error))]
 
 
 async def _check_group(scheduler: AwsClient, group: str, faults: list[Finding]) -> list[Finding]:
-    subject = _group(group)
+    subject = f"schedule group {group}"
     try:
         answer = await scheduler.call("get_schedule_group", Name=group)
     except AwsError as error:
@@ -36,13 +33,11 @@ async def _check_group(scheduler: AwsClient, group: str, faults: list[Finding]) 
             fix = f"{PROVISION}, or name the right group with TASKQ_SCHEDULE_GROUP"
             return [fail(subject, "does not exist", fix), *faults]
         if denied(error):
-            return [warn(subject, f"cannot be looked at: {error.code}", _allow("scheduler:GetScheduleGroup")), *faults]
-        return [fail(subject, str(error), "see the message"), *faults]
+            return [unreadable(subject, "", error, "scheduler:GetScheduleGroup"), *faults]
+        return [fail(subject, str(error)), *faults]
     if answer.get("State") == "DELETING":
-        faults = [
-            fail(subject, "is being deleted with its schedules", "wait until it is gone, then provision"),
-            *faults,
-        ]
+        deleting = fail(subject, "is being deleted with its schedules", "wait until it is gone, then provision")
+        faults = [deleting, *faults]
     faults += await _check_permissions(scheduler, group)
     return faults or [ok(subject, "exists, with a role to send with")]
 
@@ -51,7 +46,7 @@ def _check_role(settings: Settings, queue_arn: str | None) -> list[Finding]:
     subject, role = "schedule role", settings.schedule_role_arn
     if role is None:
         fix = "set TASKQ_SCHEDULE_ROLE_ARN to the role with which schedules send to the queues"
-        return [fail(subject, "is not set: no schedule can be made, and no delay of more than 15 minutes", fix)]
+        return [fail(subject, "is not set: schedules, and delays of more than 15 minutes, cannot be made", fix)]
     if not ROLE_ARN.fullmatch(role):
         return [fail(subject, f"{role!r} is not the ARN of a role", "correct TASKQ_SCHEDULE_ROLE_ARN")]
     account = role.split(":")[4]
@@ -73,7 +68,7 @@ async def _check_permissions(scheduler: AwsClient, group: str) -> list[Finding]:
         except AwsError as error:
             if denied(error):
                 detail = f"{action} is not allowed: {error.code}; `taskq schedules` needs it, sending does not"
-                faults.append(warn(_group(group), detail, _allow(action)))
+                faults.append(warn(f"schedule group {group}", detail, allow(action)))
     return faults
 
 
@@ -86,23 +81,14 @@ async def _check_dead_letters(sqs: AwsClient, settings: Settings) -> tuple[list[
     except AwsError as error:
         if not denied(error):
             raise
-        fix = _allow("sqs:GetQueueUrl and sqs:GetQueueAttributes")
-        return [warn(subject, f"cannot be looked at: {error.code}", fix)], None
+        return [unreadable(subject, "", error, READ_ATTRIBUTES)], None
     if attributes is None:
-        name = settings.queue_urls.get(SCHEDULES_DEAD_LETTERS, settings.queue_name(SCHEDULES_DEAD_LETTERS))
+        name = url or settings.queue_name(SCHEDULES_DEAD_LETTERS)
         return [fail(subject, f"{name!r} does not exist: a firing that cannot be sent is lost", PROVISION)], None
     arn = attributes.get("QueueArn")
     counted = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     if count := sum(int(attributes.get(name, 0)) for name in counted):
         detail = f"holds {count} firings that never reached their queue"
-        fix = "look at their attributes ERROR_CODE and ERROR_MESSAGE: a missing queue, or a role that may not send"
+        fix = "read their attributes ERROR_CODE and ERROR_MESSAGE: a missing queue, or a role that may not send"
         return [warn(subject, detail, fix)], arn
     return [ok(subject, "empty")], arn
-
-
-def _group(name: str) -> str:
-    return f"schedule group {name}"
-
-
-def _allow(actions: str) -> str:
-    return f"allow {actions} in the policy of these credentials"

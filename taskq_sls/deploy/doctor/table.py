@@ -13,9 +13,13 @@ from ...results.base import Query
 from ...results.dynamodb.backend import DynamoResults
 from ...results.layout import INDEXES, PARTITION_KEY, RECORD, SORT_KEY, TASK_INDEX, TTL_ATTRIBUTE
 from ...results.records import STALL_AFTER
-from .finding import Finding, denied, fail, ok, warn
+from .finding import PROVISION, Finding, Probe, check_permissions, denied, fail, ok, unreadable, warn
 
-PROVISION = "run `taskq provision MODULE:APP`, or correct the template"
+MOST_READ = 200
+"""Records that the check of overdue tasks reads at most."""
+
+MOST_NAMED = 5
+"""Ids that its finding names at most."""
 
 # Nothing of ours has such a key, so a write that needs it there is always refused.
 _NOWHERE = {PARTITION_KEY: {"S": "taskq-doctor"}, SORT_KEY: {"S": RECORD}}
@@ -31,14 +35,15 @@ async def check_table(dynamodb: AwsClient, name: str) -> list[Finding]:
         if error.code == "ResourceNotFoundException":
             return [fail(subject, "does not exist", f"{PROVISION}, or name the right table with TASKQ_TABLE")]
         if not denied(error):
-            return [fail(subject, str(error), "see the message")]
-        unknown = [warn(subject, f"cannot be looked at: {error.code}", _allow("dynamodb:DescribeTable"))]
-        return unknown + await _check_permissions(dynamodb, name)
+            return [fail(subject, str(error))]
+        unknown = unreadable(subject, "", error, "dynamodb:DescribeTable")
+        return [unknown, *await check_permissions(dynamodb, subject, _probes(name))]
     except TaskQError as error:
-        return [fail(subject, str(error), "see the message")]
+        return [fail(subject, str(error))]
     faults = [*_check_shape(subject, table), *await _check_ttl(dynamodb, name)]
     indexes = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])}
-    faults += await _check_permissions(dynamodb, name, query=TASK_INDEX.name in indexes)
+    # A query on a missing index is refused for that reason, not by a policy.
+    faults += await check_permissions(dynamodb, subject, _probes(name))
     return faults or [ok(subject, f"ACTIVE, indexes {', '.join(sorted(indexes))}")]
 
 
@@ -47,13 +52,8 @@ def _check_shape(subject: str, table: Mapping[str, Any]) -> list[Finding]:
     if table["TableStatus"] != "ACTIVE":
         faults.append(fail(subject, f"is {table['TableStatus']}, not ACTIVE", "wait until it is"))
     if (keys := _keys(table)) != (PARTITION_KEY, SORT_KEY):
-        faults.append(
-            fail(
-                subject,
-                f"has the keys {', '.join(keys)}, not {PARTITION_KEY}, {SORT_KEY}",
-                "name another table with TASKQ_TABLE",
-            )
-        )
+        detail = f"has the keys {', '.join(keys)}, not {PARTITION_KEY}, {SORT_KEY}"
+        faults.append(fail(subject, detail, "name another table with TASKQ_TABLE"))
     found = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", [])}
     for wanted in INDEXES:
         index = found.get(wanted.name)
@@ -78,11 +78,7 @@ async def _check_ttl(dynamodb: AwsClient, name: str) -> list[Finding]:
     try:
         answer = (await dynamodb.call("describe_time_to_live", TableName=name))["TimeToLiveDescription"]
     except AwsError as error:
-        if denied(error):
-            return [
-                warn(subject, f"its time to live cannot be seen: {error.code}", _allow("dynamodb:DescribeTimeToLive"))
-            ]
-        return [warn(subject, f"its time to live cannot be seen: {error}")]
+        return [unreadable(subject, "its time to live ", error, "dynamodb:DescribeTimeToLive")]
     if answer.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
         return [fail(subject, "has no time to live: records are never deleted", PROVISION)]
     if answer.get("AttributeName", TTL_ATTRIBUTE) != TTL_ATTRIBUTE:
@@ -91,56 +87,32 @@ async def _check_ttl(dynamodb: AwsClient, name: str) -> list[Finding]:
     return []
 
 
-async def _check_permissions(dynamodb: AwsClient, name: str, *, query: bool = True) -> list[Finding]:
-    faults = []
-    for action, operation, parameters in _probes(name, query):
-        try:
-            await dynamodb.call(operation, **parameters)
-        except AwsError as error:
-            if denied(error):
-                detail = f"{action} is not allowed: {error.code}"
-                faults.append(fail(f"table {name}", detail, _allow(action)))
-    return faults
-
-
-def _probes(name: str, query: bool) -> list[tuple[str, str, dict[str, Any]]]:
+def _probes(name: str) -> list[Probe]:
     """Calls that read nothing and that can write nothing."""
     table = {"TableName": name}
-    probes: list[tuple[str, str, dict[str, Any]]] = [
+    touch = {
+        "UpdateExpression": "SET #doctor = :now",
+        "ExpressionAttributeNames": {"#doctor": "doctor"},
+        "ExpressionAttributeValues": {":now": {"N": "0"}},
+    }
+    return [
         ("dynamodb:GetItem", "get_item", {**table, "Key": _NOWHERE}),
         ("dynamodb:BatchGetItem", "batch_get_item", {"RequestItems": {name: {"Keys": [_NOWHERE]}}}),
         ("dynamodb:PutItem", "put_item", {**table, "Item": _NOWHERE, **_IF_THERE}),
-        ("dynamodb:UpdateItem", "update_item", {**table, "Key": _NOWHERE, **_IF_THERE, **_TOUCH}),
+        ("dynamodb:UpdateItem", "update_item", {**table, "Key": _NOWHERE, **_IF_THERE, **touch}),
+        (
+            "dynamodb:Query on the table's indexes",
+            "query",
+            {
+                **table,
+                "IndexName": TASK_INDEX.name,
+                "KeyConditionExpression": "#shard = :nowhere",
+                "ExpressionAttributeNames": {"#shard": TASK_INDEX.shard},
+                "ExpressionAttributeValues": {":nowhere": {"S": "taskq-doctor"}},
+                "Limit": 1,
+            },
+        ),
     ]
-    if query:
-        probes.append(("dynamodb:Query on the table's indexes", "query", {**table, **_NO_TASKS}))
-    return probes
-
-
-_TOUCH = {
-    "UpdateExpression": "SET #doctor = :now",
-    "ExpressionAttributeNames": {"#doctor": "doctor"},
-    "ExpressionAttributeValues": {":now": {"N": "0"}},
-}
-
-_NO_TASKS = {
-    "IndexName": TASK_INDEX.name,
-    "KeyConditionExpression": "#shard = :nowhere",
-    "ExpressionAttributeNames": {"#shard": TASK_INDEX.shard},
-    "ExpressionAttributeValues": {":nowhere": {"S": "taskq-doctor"}},
-    "Limit": 1,
-}
-
-
-def _allow(actions: str) -> str:
-    return f"allow {actions} in the policy of these credentials"
-
-
-MOST_READ = 200
-"""Records that the check reads at most."""
-
-MOST_NAMED = 5
-"""Ids that the finding names at most."""
 
 
 async def check_overdue(app: TaskQ, port: AwsPort) -> list[Finding]:
@@ -155,10 +127,8 @@ async def check_overdue(app: TaskQ, port: AwsPort) -> list[Finding]:
     if not overdue:
         return []
     named = ", ".join(overdue[:MOST_NAMED]) + (", ..." if len(overdue) > MOST_NAMED or page.cursor else "")
-    return [
-        warn(
-            "tasks",
-            f"{len(overdue)} wait for a retry that was due more than {STALL_AFTER / 60:.0f} minutes ago: {named}",
-            "see that workers run; if SQS has moved their messages, `taskq dlq ls` ends these tasks and frees their keys",
-        )
-    ]
+    detail = f"{len(overdue)} wait for a retry that was due more than {STALL_AFTER / 60:.0f} minutes ago: {named}"
+    fix = (
+        "check that workers run; if SQS has moved their messages, `taskq dlq ls` ends these tasks and frees their keys"
+    )
+    return [warn("tasks", detail, fix)]

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import ArgumentsError, TaskQError
@@ -46,28 +47,16 @@ class Execution:
         stuck_at: when that is, by the event loop's clock; None until the time limit has passed.
     """
 
-    __slots__ = (
-        "args",
-        "asyncio_task",
-        "call",
-        "kwargs",
-        "mask",
-        "progress",
-        "stop_reason",
-        "stuck_after",
-        "stuck_at",
-    )
-
-    def __init__(self) -> None:
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        self.call: tuple[list[Any], dict[str, Any]] | None = None
-        self.asyncio_task: asyncio.Task[Any] | None = None
-        self.stop_reason: str | None = None
-        self.progress: Progress | None = None
-        self.mask: Callable[[str], str] | None = None
-        self.stuck_after: float | None = None
-        self.stuck_at: float | None = None
+    # Defaults of the class: an attempt sets few of them.
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    call: tuple[list[Any], dict[str, Any]] | None = None
+    asyncio_task: asyncio.Task[Any] | None = None
+    stop_reason: str | None = None
+    progress: Progress | None = None
+    mask: Callable[[str], str] | None = None
+    stuck_after: float | None = None
+    stuck_at: float | None = None
 
     def report_progress(self, progress: Progress) -> None:
         """Keep the newest progress, without the values of redacted arguments."""

@@ -104,6 +104,10 @@ class Attempt:
         started_at: when the function was entered, in epoch seconds; 0 before.
     """
 
+    fence: Fence | None = None
+    lease_until = leased_at = started_at = 0.0
+    progress_saved: Progress | None = None
+
     def __init__(
         self,
         engine: Engine,
@@ -120,10 +124,7 @@ class Attempt:
         self.message = message
         self.compiled = compiled
         self.deadline = stop_at = deadline
-        self.fence: Fence | None = None
-        self.lease_until = self.leased_at = self.started_at = 0.0
         self.thread_wait = thread_wait
-        self.progress_saved: Progress | None = None
         call: Call | None = None
         if options.record_arguments and message.payload is None and len(delivery.body) <= MAX_RECORDED_BODY:
             call = compiled.signature.shown(message.args, message.kwargs)

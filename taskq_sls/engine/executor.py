@@ -47,7 +47,6 @@ class Executor:
 
     Attributes:
         running: the attempts under way, by owner token. The driver's heartbeat renews their leases.
-        threads: sync tasks that run, and wait for a thread.
     """
 
     def __init__(self, engine: Engine, threads: int = 32, meter: Meter | None = None) -> None:

@@ -14,10 +14,9 @@ from aiobotocore.session import AioSession
 
 from ..core.clock import Clock
 from ..core.flow import AsyncFlow
-from .answers import check_answers
+from .answers import check_answers, raise_translated, translate, translate_creation
 from .config import ClientOptions, ServiceLoader, describe_clients, install_loader
 from .direct import DIRECT_OPERATIONS, DirectCalls, direct_calls_enabled
-from .errors import translate, translate_creation
 
 
 class AsyncAws:
@@ -103,10 +102,7 @@ class AsyncClient:
                 async with answer["Body"] as stream:
                     answer["Body"] = await stream.read()
         except Exception as error:
-            known = translate(operation, error)
-            if known is None:
-                raise
-            raise known from error
+            raise_translated(error, translate(operation, error))
         return answer
 
 
@@ -139,10 +135,7 @@ class _LoopClients:
                 try:
                     self.clients[service] = await self._create(service)
                 except Exception as error:
-                    known = translate_creation(service, error)
-                    if known is None:
-                        raise
-                    raise known from error
+                    raise_translated(error, translate_creation(service, error))
             return self.clients[service]
 
     async def _create(self, service: str) -> Any:

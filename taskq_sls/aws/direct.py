@@ -31,8 +31,7 @@ from botocore.handlers import add_recursion_detection_header
 from botocore.parsers import create_parser
 
 from ..errors import ConfigError
-from .answers import check_length, parse_answer, readable_refusal
-from .errors import translate
+from .answers import check_length, parse_answer, readable_refusal, translate
 
 DIRECT_OPERATIONS = frozenset(
     {

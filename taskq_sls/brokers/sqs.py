@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..aws.codes import QUEUE_DOES_NOT_EXIST
-from ..aws.port import AwsClient
+from ..aws.port import QUEUE_DOES_NOT_EXIST, AwsClient
 from ..core.clock import Clock
 from ..core.delivery import DeadLetter, Delivery
 from ..core.flow import Flow

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..aws.codes import FAULT_CODES, QUEUE_DOES_NOT_EXIST, TRANSIENT_CODES, plain_code
-from ..aws.port import AwsClient
+from ..aws.port import FAULT_CODES, QUEUE_DOES_NOT_EXIST, TRANSIENT_CODES, AwsClient, plain_code
 from ..core.backoff import Backoff
 from ..core.flow import Flow
 from ..errors import AwsError

@@ -180,7 +180,7 @@ class ServiceFactory:
         options = {**self._aws_options, **aws_options}
         port: AwsPort
         if threads or not _aiobotocore_usable():
-            from ..aws.threads import ThreadedAws
+            from ..aws.blocking import ThreadedAws
 
             threaded = ThreadedAws(self._clock, **options)
             if prepare and self._results is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from ..aws.codes import REFUSAL_CODES
+from ..aws.port import REFUSAL_CODES
 from ..core.backoff import outage_seconds
 from ..core.context import TaskContext
 from ..core.delivery import DONE, DeadLetter, Outcome, Release, RetryIn

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ..aws.codes import DENIED_CODES, is_item_too_large
+from ..aws.port import DENIED_CODES, is_item_too_large
 from ..core.backoff import Backoff
 from ..core.delivery import DONE, LOST, DeadLetter, Outcome, Release
 from ..core.error_info import error_info

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from ..aws.codes import DENIED_CODES
+from ..aws.port import DENIED_CODES
 from ..client.services import Services
 from ..core.clock import Clock
 from ..core.fault_log import FaultLog

@@ -10,9 +10,8 @@ import pytest
 from moto import mock_aws
 
 from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.aws.blocking import BlockingAws, ThreadedAws
 from taskq_sls.aws.port import AwsPort
-from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
 from taskq_sls.errors import MissingResource, PayloadMissing

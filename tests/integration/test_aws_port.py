@@ -23,10 +23,9 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from taskq_sls.aws.aio import AsyncAws, _LoopClients
-from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.aws.codes import QUEUE_DOES_NOT_EXIST, plain_code
+from taskq_sls.aws.blocking import BlockingAws, ThreadedAws
 from taskq_sls.aws.config import LIBRARY_VERSION
-from taskq_sls.aws.threads import ThreadedAws
+from taskq_sls.aws.port import QUEUE_DOES_NOT_EXIST, plain_code
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import AsyncFlow, BlockingFlow, drive
 from taskq_sls.errors import AwsError, ConfigError

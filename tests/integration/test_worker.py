@@ -410,7 +410,7 @@ async def test_an_attempt_whose_lease_was_lost_is_stopped_and_writes_nothing(mak
 
 
 async def _take_over(bench: AwsBench, id: str) -> None:
-    from taskq_sls.aws.threads import ThreadedAws
+    from taskq_sls.aws.blocking import ThreadedAws
     from taskq_sls.core.clock import SystemClock
     from taskq_sls.results.layout import record_key
 

@@ -19,9 +19,8 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from taskq_sls.aws.aio import AsyncAws
-from taskq_sls.aws.blocking import BlockingAws
+from taskq_sls.aws.blocking import BlockingAws, ThreadedAws
 from taskq_sls.aws.port import AwsPort
-from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.brokers.base import Broker, Outgoing
 from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.brokers.sqs import SqsBroker

@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 from botocore.session import get_session
 
+from taskq_sls.aws.answers import translate
 from taskq_sls.aws.blocking import aws_host
-from taskq_sls.aws.codes import DENIED_CODES, TRANSIENT_CODES, plain_code
-from taskq_sls.aws.errors import translate
+from taskq_sls.aws.port import DENIED_CODES, TRANSIENT_CODES, plain_code
 from taskq_sls.errors import AwsError
 
 SPELLINGS = {

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from taskq_sls import Queue, TaskContext
+from taskq_sls.aws.blocking import ThreadedAws
 from taskq_sls.aws.port import CALL_THREADS
-from taskq_sls.aws.threads import ThreadedAws
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.states import State
 from taskq_sls.engine.attempt import CompiledTask

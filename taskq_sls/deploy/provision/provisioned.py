@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Literal, NamedTuple, TypeVar
 
-from ...aws.codes import DENIED_CODES
+from ...aws.port import DENIED_CODES
 from ...errors import AwsError
 
 

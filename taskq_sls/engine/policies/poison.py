@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from ...aws.codes import REFUSAL_CODES
+from ...aws.port import REFUSAL_CODES
 from ...core.delivery import DeadLetter, Delivery, Outcome, Release, RetryIn
 from ...core.lifetimes import MIN_RESULT_TTL
 from ...core.message import ErrorInfo, Message

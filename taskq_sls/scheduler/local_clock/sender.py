@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ...aws.codes import QUEUE_DOES_NOT_EXIST
+from ...aws.port import QUEUE_DOES_NOT_EXIST
 from ...brokers.base import MAX_BATCH, Answer, Broker, EntryError, Outgoing
 from ...brokers.dead_letters import clean_text
 from ...core.clock import Clock

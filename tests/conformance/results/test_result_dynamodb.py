@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from taskq_sls.aws.blocking import BlockingAws
-from taskq_sls.aws.codes import is_item_too_large
+from taskq_sls.aws.port import is_item_too_large
 from taskq_sls.core.context import Progress
 from taskq_sls.core.states import State
 from taskq_sls.errors import AwsError, ConfigError, MissingResource

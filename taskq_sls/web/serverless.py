@@ -6,18 +6,20 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from mangum import Mangum
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import ConfigError, TaskQError
-from .base_path import StripBasePath
 from .guard import HEADERS
 from .limits import MAX_LAMBDA_ANSWER_BYTES, MAX_LOAD_BALANCER_ANSWER_BYTES
 from .problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
 
 logger = logging.getLogger("taskq_sls.web")
 
@@ -114,3 +116,37 @@ def _problem_answer(event: dict[str, Any], problem: ProblemError) -> dict[str, A
 def _size(answer: dict[str, Any]) -> int:
     # Lambda's runtime encodes it this way.
     return len(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+class StripBasePath:
+    """ASGI middleware for Lambda.
+
+    Args:
+        base_path: of the custom domain's mapping, such as ``/tasks``. The stage of an HTTP API is in the event.
+    """
+
+    def __init__(self, app: ASGIApp, base_path: str) -> None:
+        self._app = app
+        self._base = f"/{base_path.strip('/')}".rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        event, path = scope["aws.event"], scope["path"]
+        stage = _stage(event)
+        # HTTP APIs keep the stage in the path; REST APIs (their events have no version) do not.
+        rest = _without(stage, path) if "version" in event else path
+        # Under a custom domain, the caller's path has no stage.
+        prefix = stage if ".execute-api." in str(event["requestContext"].get("domainName")) else ""
+        if (shorter := _without(self._base, rest)) != rest:
+            prefix, rest = prefix + self._base, shorter
+        await self._app({**scope, "path": rest, "taskq.prefix": prefix}, receive, send)
+
+
+def _stage(event: Mapping[str, Any]) -> str:
+    stage = event["requestContext"].get("stage")
+    return f"/{stage}" if isinstance(stage, str) and stage != "$default" else ""
+
+
+def _without(start: str, path: str) -> str:
+    if start and (path == start or path.startswith(f"{start}/")):
+        return path[len(start) :] or "/"
+    return path

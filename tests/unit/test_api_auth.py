@@ -11,8 +11,14 @@ from starlette.requests import HTTPConnection
 
 from taskq_sls import ConfigError
 from taskq_sls.web.auth import Authenticator, new_token
-from taskq_sls.web.auth.authenticator import iam_identity, source_of
-from taskq_sls.web.auth.login_limiter import MAX_FAILURES, MAX_SOURCES, WINDOW_SECONDS, LoginLimiter
+from taskq_sls.web.auth.authenticator import (
+    MAX_FAILURES,
+    MAX_SOURCES,
+    WINDOW_SECONDS,
+    LoginLimiter,
+    iam_identity,
+    source_of,
+)
 from taskq_sls.web.auth.tokens import read_tokens
 from taskq_sls.web.problems import ProblemError
 from taskq_sls.web.request_context import needs

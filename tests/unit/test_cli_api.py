@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from taskq_sls.cli import main
-from taskq_sls.web.auth.login_limiter import MAX_FAILURES
+from taskq_sls.web.auth.authenticator import MAX_FAILURES
 from taskq_sls.web.auth.tokens import find_token, read_tokens
 
 SHOP = """

@@ -75,8 +75,10 @@ def test_the_overview_shows_queues_workers_failures_and_what_was_counted(site: D
     assert store is not None
     drive(store.add("shop", CounterKey(60, int(now) - 120, "shop:resize", "default"), counted))
 
-    text = text_of(site.get("/"))
+    page = site.get("/")
 
+    assert 'href="tasks?q=shop%3Aresize&amp;status=FAILED"' in page, "the failed tasks of a name"
+    text = text_of(page)
     assert "default 1 0 0 - 1" in text, "waiting, in flight, delayed, age, dead letters"
     assert "shop:login" in text
     assert "PermissionError: not here" in text

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from taskq_sls.errors import AwsError
 from taskq_sls.web.auth import new_token
-from taskq_sls.web.auth.login_limiter import MAX_FAILURES
+from taskq_sls.web.auth.authenticator import MAX_FAILURES
 from taskq_sls.web.pages.routes import ACTIONS, LOGOUT, PAGES
 from taskq_sls.web.pages.sessions import LIFETIME_SECONDS, PLAIN, SECURE
 from tests.support.api import api_app, served

@@ -14,8 +14,7 @@ from ..problems import ProblemError
 from .components import alert, field, hidden_input
 from .forms import read_form
 from .html import NOTHING, markup, tag
-from .layout import View
-from .responses import error_page, redirect, rendered
+from .layout import View, error_page, redirect, rendered
 from .sessions import LIFETIME_SECONDS, Sessions
 
 HINT = "A token begins with tq_. It is not stored; you stay logged in for {hours} hours."

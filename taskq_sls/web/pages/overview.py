@@ -24,8 +24,7 @@ from ..request_context import RequestContext
 from .charts import Line, bar, chart
 from .components import alert, duration, section, table, time
 from .html import Child, Html, link, markup, tag
-from .layout import View
-from .responses import problem_details
+from .layout import View, problem_details
 
 UPDATE_SECONDS = 15
 """Time between two updates. Each reads every queue, the counters of the time shown, and the reports of workers."""
@@ -161,7 +160,7 @@ def _failing(window: Window) -> Html:
     rows = [
         (
             link(task.name, "tasks", q=task.name),
-            link(f"{task.counters.failed:,}", "tasks", q=task.name, status="MAX_FAILURES_SHOWN"),
+            link(f"{task.counters.failed:,}", "tasks", q=task.name, status=State.FAILED),
             f"{task.counters.retried:,}",
             _rate(task.counters.failure_rate),
         )

@@ -14,11 +14,11 @@ from ...client.app import App
 from ..auth import Authenticator, Principal, Scope
 from ..problems import ProblemError
 from ..request_context import RequestContext, needs
-from . import dead_letter_actions, dead_letters, overview, schedules, task, task_actions, tasks
+from . import dead_letter_actions, dead_letters, overview, schedules, task, tasks
+from . import forms as task_actions
 from .html import address
-from .layout import ASSETS, View, asset
+from .layout import ASSETS, View, asset, error_page, redirect, rendered, requested_page
 from .login import Login
-from .responses import error_page, redirect, rendered, requested_page
 from .sessions import Sessions
 
 Handler = Callable[[RequestContext, Request], Awaitable[View | Response]]

@@ -12,9 +12,9 @@ from ...client.schedule_handle import next_run
 from ...operations.schedules import ScheduleView, kind_of, list_schedules
 from ..request_context import RequestContext
 from .components import action, alert, section, status, table, time
+from .forms import MESSAGES
 from .html import NOTHING, Child, Html, link, markup, tag
 from .layout import View
-from .task_actions import MESSAGES
 from .timeline import DAY_SECONDS, Step, event_list, tick_strip
 
 MIN_PAGE_SCHEDULES = 50

@@ -31,16 +31,16 @@ from .components import (
     hidden_input,
     json_block,
     labels,
+    next_links,
     section,
     status,
     table,
     time,
 )
+from .forms import MESSAGES
 from .html import NOTHING, Html, link, markup, tag
 from .layout import View, breadcrumb
-from .pagination import next_links
 from .search import Search, SearchResult, search_names, search_tasks
-from .task_actions import MESSAGES
 from .timeline import attempt_history
 
 UPDATE_SECONDS = 5

@@ -17,11 +17,9 @@ from ..models.tasks import TaskSummary, summary
 from ..problems import ProblemError
 from ..request_context import RequestContext
 from ..routes.filters import read_labels
-from .components import choice, duration, field, labels, section, status, table, time
+from .components import choice, duration, field, labels, next_links, section, status, table, task_names, time
 from .html import NOTHING, Child, Html, address, link, markup, tag
-from .layout import View
-from .pagination import next_links, task_names
-from .responses import redirect
+from .layout import View, redirect
 from .search import (
     ACTIVE_RECORDS,
     ACTIVE_STATES,

@@ -31,14 +31,10 @@ class AsyncAws:
 
     def __init__(self, clock: Clock, **options: Any) -> None:
         self._options = ClientOptions.of(options)
-        self._flow = AsyncFlow(clock)
+        self.flow = AsyncFlow(clock)
         self._pid = os.getpid()
         self._loops: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
         self._inherited: list[_LoopClients] = []
-
-    @property
-    def flow(self) -> AsyncFlow:
-        return self._flow
 
     def client(self, service: str) -> AsyncClient:
         return AsyncClient(self, service)

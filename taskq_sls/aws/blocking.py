@@ -24,7 +24,25 @@ from .config import ClientOptions, ServiceLoader, describe_clients, install_load
 from .port import CALL_THREADS
 
 
-class BlockingAws:
+class _BotocorePort:
+    """The parts of a port over botocore that do not depend on its flow."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._clients = Clients(ClientOptions.of(options))
+
+    def describe(self) -> str:
+        return self._clients.describe()
+
+    def prepare(self, service: str) -> None:
+        """Create the client of a service now, in the caller's thread, instead of at its first call."""
+        self._clients.get(service)
+
+    async def close(self) -> None:
+        """Close the connections. A later call opens new ones."""
+        self._clients.close()
+
+
+class BlockingAws(_BotocorePort):
     """An :class:`~taskq_sls.aws.port.AwsPort` whose calls never suspend.
 
     Safe between threads, and after a fork: a child process creates clients of its own.
@@ -35,26 +53,11 @@ class BlockingAws:
     """
 
     def __init__(self, clock: Clock, **options: Any) -> None:
-        self._clients = Clients(ClientOptions.of(options))
-        self._flow = BlockingFlow(clock)
-
-    @property
-    def flow(self) -> BlockingFlow:
-        return self._flow
+        super().__init__(options)
+        self.flow = BlockingFlow(clock)
 
     def client(self, service: str) -> BlockingClient:
         return BlockingClient(self._clients, service)
-
-    def describe(self) -> str:
-        return self._clients.describe()
-
-    def prepare(self, service: str) -> None:
-        """Create the client of a service now instead of at its first call."""
-        self._clients.get(service)
-
-    async def close(self) -> None:
-        """Close the connections. A later call opens new ones."""
-        self._clients.close()
 
 
 class BlockingClient:
@@ -175,8 +178,8 @@ def aws_host(service: str) -> str | None:
     return host if host.endswith(_AWS) else None
 
 
-class ThreadedAws:
-    """An :class:`~taskq_sls.aws.port.AwsPort` for event loops.
+class ThreadedAws(_BotocorePort):
+    """An :class:`~taskq_sls.aws.port.AwsPort` for event loops without aiobotocore.
 
     It starts faster than aiobotocore, which matters in Lambda. A cancelled call still runs to its end in its thread.
 
@@ -189,24 +192,13 @@ class ThreadedAws:
     def __init__(self, clock: Clock, threads: int = CALL_THREADS, **options: Any) -> None:
         if not is_whole(threads, 1):
             raise ConfigError(f"threads={threads!r} must be a whole number of 1 or more")
-        self._clients = Clients(ClientOptions.of(options))
-        self._flow = AsyncFlow(clock)
+        super().__init__(options)
+        self.flow = AsyncFlow(clock)
         self._threads = threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
-    @property
-    def flow(self) -> AsyncFlow:
-        return self._flow
-
     def client(self, service: str) -> ThreadedClient:
         return ThreadedClient(self, service)
-
-    def describe(self) -> str:
-        return self._clients.describe()
-
-    def prepare(self, service: str) -> None:
-        """Create the client of a service now, in the caller's thread, instead of at its first call."""
-        self._clients.get(service)
 
     async def close(self) -> None:
         """Let the threads finish their calls and end, and close idle connections."""

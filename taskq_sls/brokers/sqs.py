@@ -8,6 +8,7 @@ from typing import Any
 
 from ..aws.port import QUEUE_DOES_NOT_EXIST, AwsClient
 from ..core.clock import Clock
+from ..core.coalescing import RequestBatcher
 from ..core.delivery import DeadLetter, Delivery
 from ..core.flow import Flow
 from ..core.settings import Settings
@@ -15,7 +16,7 @@ from ..errors import AwsError, ConfigError, MissingResource
 from .base import MAX_BATCH, MAX_VISIBILITY, Answer, Broker, EntryError, Outgoing, QueueDepth
 from .dead_letters import DeadLetterCopy, dead_letter_copy
 from .received import SYSTEM_ATTRIBUTES, delivery_from_receive
-from .sqs_batches import Batch, call_batch, refused_as_expired
+from .sqs_calls import Batch, QueueUrls, call_batch, refused_as_expired
 from .sqs_limits import BEYOND_LIMIT, pack, sizes, validate
 
 MAX_PARALLEL_CALLS = 8
@@ -254,72 +255,25 @@ def _copy_entry(copy: DeadLetterCopy, queue: str, fifo: bool) -> dict[str, Any]:
     return _send_entry(message, fifo)
 
 
-MISSING_DLQ_SECONDS = 60.0
-"""A dead-letter queue that was not found is looked up again after so long."""
+MAX_REQUESTS = 8
+"""Requests to one standard queue at once; a FIFO queue gets one, which keeps the order of the callers."""
 
 
-class QueueUrls:
-    """URLs of queues by logical name, from the settings or looked up once."""
+class CoalescingSqsBroker(SqsBroker):
+    """The broker on SQS for one event loop: messages sent at the same time share batches."""
 
-    def __init__(self, client: AwsClient, settings: Settings, clock: Clock, describe: Callable[[], str]) -> None:
-        self._client = client
-        self._settings = settings
-        self._clock = clock
-        self._describe = describe
-        self._urls = dict(settings.queue_urls)
-        self._absent_until: dict[str, float] = {}
+    async def send(self, messages: Sequence[Outgoing]) -> list[Answer]:
+        if len(messages) != 1:
+            return await super().send(messages)
+        queue = messages[0].queue
+        batcher = self._batchers.get(queue)
+        if batcher is None:
+            batcher = self._batchers[queue] = RequestBatcher(
+                super().send, MAX_BATCH, 1 if queue.endswith(".fifo") else MAX_REQUESTS
+            )
+        return [await batcher.send(messages[0])]
 
-    async def url(self, queue: str) -> str:
-        """The URL of a queue.
-
-        Raises:
-            MissingResource: the queue does not exist, or the credentials do not allow GetQueueUrl.
-        """
-        url = self._urls.get(queue)
-        if url is None:
-            url = await self._find(queue)
-            if url is None:
-                raise self.missing(queue)
-            self._urls[queue] = url
-        return url
-
-    async def dead_letter_url(self, queue: str) -> str | None:
-        """The URL of a queue's dead-letter queue, or None; a missing one is looked up again after a minute."""
-        name = self._settings.dead_letter_queue(queue)
-        url = self._urls.get(name)
-        if url is None and self._absent_until.get(name, 0.0) <= self._clock.time():
-            url = await self._find(name)
-            if url is None:
-                self._absent_until[name] = self._clock.time() + MISSING_DLQ_SECONDS
-            else:
-                self._urls[name] = url
-        return url
-
-    def missing(self, queue: str) -> MissingResource:
-        """The error for a missing queue. Its URL is forgotten, so that a new queue of that name is found."""
-        url = self._urls.get(queue)
-        if queue not in self._settings.queue_urls:
-            self._urls.pop(queue, None)
-        where = f"{self._physical_name(queue)!r}" if url is None else url
-        return MissingResource(
-            f"queue {queue!r} ({where}) does not exist, or these credentials may not see it: {self._describe()}; "
-            f"create it with `taskq provision MODULE:APP`, or name it in TASKQ_QUEUE_URLS"
-        )
-
-    def _physical_name(self, queue: str) -> str:
-        return queue.rpartition(":")[2] if queue.startswith("arn:") else self._settings.queue_name(queue)
-
-    async def _find(self, queue: str) -> str | None:
-        names = [self._physical_name(queue)]
-        # A delivery of a queue that the app does not declare carries the physical name.
-        if queue.startswith(f"{self._settings.prefix}-"):
-            names.append(queue)
-        for name in names:
-            try:
-                answer = await self._client.call("get_queue_url", QueueName=name)
-            except AwsError as error:
-                if error.code != QUEUE_DOES_NOT_EXIST:
-                    raise
-            else:
-                return str(answer["QueueUrl"])
-        return None
+    @property
+    def _batchers(self) -> dict[str, RequestBatcher[Outgoing, Answer]]:
+        batchers: dict[str, RequestBatcher[Outgoing, Answer]] = self.__dict__.setdefault("_send_batchers", {})
+        return batchers

@@ -202,7 +202,7 @@ class ServiceFactory:
             if isinstance(flow, BlockingFlow):
                 from ..brokers.sqs import SqsBroker as Sqs
             else:
-                from ..brokers.coalescing import CoalescingSqsBroker as Sqs
+                from ..brokers.sqs import CoalescingSqsBroker as Sqs
             return Sqs(port.client("sqs"), flow, self._settings(), self._clock, port.describe)
 
         def make_results() -> ResultBackend:

@@ -15,7 +15,7 @@ from ..core.message import ErrorInfo
 from ..core.states import CANCELLED, FAILED, RETRYING, State
 from ..errors import AwsError, ConfigError, MissingResource, PayloadTooLarge, ResultError, TaskQError
 from ..middleware.logging import fields
-from ..results.limits import oversize
+from ..results.layout import oversize
 from ..results.records import AttemptEnd
 from .attempt import Attempt, Engine
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
+from typing import Any
 
 from ..core.fault_log import FaultLog
 from ..core.flow import Flow
 from ..core.states import SUCCEEDED, State
-from .counters import BOUNDS, EMPTY, HOUR, MINUTE, CounterKey, Counters, MetricStore
-from .tally import Tally
+from .counters import BOUNDS, BUCKETS, EMPTY, HOUR, MINUTE, CounterKey, Counters, MetricStore
 
 logger = logging.getLogger("taskq_sls.metrics")
 
@@ -46,8 +46,6 @@ class Meter:
         self._pause = 0.0
         self._faults = FaultLog(logger, "the counters of tasks cannot be written", "metrics_fault")
 
-    # -- counting -----------------------------------------------------------------------------------------------
-
     def started(self, task: str, queue: str, now: float, due: float | None) -> None:
         """An attempt enters its function. `due`: when it could have, at the earliest; None for a repeated one."""
         tally = self._tally(task, queue, now)
@@ -81,10 +79,8 @@ class Meter:
             self._open = self._minutes.setdefault(minute, {})
         tally = self._open.get((task, queue))
         if tally is None:
-            tally = self._open[task, queue] = Tally(self._to)
+            tally = self._open[task, queue] = Tally()
         return tally
-
-    # -- writing ------------------------------------------------------------------------------------------------
 
     def due(self, now: float, *, everything: bool = False) -> bool:
         """True if there are counters to write, and no pause after a fault; see `flush`."""
@@ -133,7 +129,7 @@ class Meter:
         """Move complete minutes (and due hours) to the write queue."""
         for minute in [minute for minute in self._minutes if everything or minute + MINUTE <= now]:
             for (task, queue), tally in self._minutes.pop(minute).items():
-                counters = tally.close()
+                counters = tally.counters()
                 _add(self._unwritten, CounterKey(MINUTE, minute, task, queue), counters)
                 _add(self._hours, CounterKey(HOUR, minute // HOUR * HOUR, task, queue), counters)
         self._from = self._to = 0  # the minute that is open may just have been taken away
@@ -166,3 +162,37 @@ class Meter:
 
 def _add(to: dict[CounterKey, Counters], slot: CounterKey, counters: Counters) -> None:
     to[slot] = to.get(slot, EMPTY) + counters
+
+
+class Tally:
+    """Counts of one task from one queue in one minute so far: the fields of :class:`Counters`, changed in place.
+
+    Not safe between threads: drivers count on the thread of their loop.
+    """
+
+    __slots__ = Counters._fields
+
+    def __init__(self) -> None:
+        self.started = self.succeeded = self.failed = self.retried = 0
+        self.cancelled = self.expired = self.skipped = self.waits = 0
+        self.duration = self.longest = self.wait = 0.0
+        self.histogram = [0] * BUCKETS
+
+    def end(self, state: State, reason: str | None) -> None:
+        """An attempt ended in a state other than SUCCEEDED."""
+        field = "skipped" if reason == "overlap" else _FIELDS_BY_STATE.get(state)
+        if field is not None:
+            setattr(self, field, getattr(self, field) + 1)
+
+    def counters(self) -> Counters:
+        """The counters. An attempt that still runs is counted in a later tally."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in Counters._fields}
+        return Counters(**values | {"histogram": tuple(self.histogram)})
+
+
+_FIELDS_BY_STATE = {
+    State.FAILED: "failed",
+    State.RETRYING: "retried",
+    State.CANCELLED: "cancelled",
+    State.EXPIRED: "expired",
+}

@@ -19,8 +19,7 @@ from ..core.delivery import Release
 from ..core.message import Message
 from ..errors import AwsError, ConfigError, PayloadMissing, PayloadTooLarge
 from ..results.records import AttemptEnd, Claim, TaskRecord
-from .base import PayloadStore
-from .layout import MESSAGES, message_key, result_key
+from .base import MESSAGES, PayloadStore, message_key, result_key
 
 if TYPE_CHECKING:
     from ..core.fault_log import FaultLog

@@ -7,8 +7,7 @@ import threading
 
 from ..core.clock import Clock
 from ..errors import PayloadMissing
-from .base import PayloadStore
-from .layout import DAY, LIFETIMES
+from .base import DAY, LIFETIMES, PayloadStore
 
 
 class MemoryPayloads(PayloadStore):

@@ -13,8 +13,7 @@ from ..core.context import Progress
 from ..core.states import CANCELLED, RETRYING, RUNNING, State
 from ..metrics.counters import MemoryMetrics
 from .base import Page, Query, ResultBackend, by_status, check_query
-from .layout import time_key
-from .limits import check_result
+from .layout import check_result, time_key
 from .memory_row import MutableRecord
 from .records import (
     AttemptEnd,

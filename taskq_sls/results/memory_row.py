@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..core.context import Progress
 from ..core.message import ErrorInfo
 from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
-from .limits import fit_call, fit_error, fit_past, fit_progress
+from .layout import fit_call, fit_error, fit_past, fit_progress
 from .records import KEPT_ATTEMPTS, AttemptEnd, Call, Claim, PastAttempt, TaskRecord
 
 _FIELDS = tuple(name for name in TaskRecord._fields if name not in ("result", "call", "past"))

@@ -15,8 +15,7 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .inexact import Inexact
-from .scalars import MAX_DEPTH, NONE, SCALARS, TEXT, Plain
+from .scalars import MAX_DEPTH, NONE, SCALARS, TEXT, Inexact, Plain
 
 
 def plain_codec(annotation: Any) -> Plain | None:

@@ -20,10 +20,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import from_json, to_json
 
 from ..core.safe_text import class_name, text_of
-from .inexact import Inexact
 from .plain import too_deep
 from .sameness import difference
-from .scalars import MAX_DEPTH
+from .scalars import MAX_DEPTH, Inexact
 from .signature import annotation_text
 
 # Bytes are written as base64, which can hold any of them; a model or pydantic dataclass uses its own config.

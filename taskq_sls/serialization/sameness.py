@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .inexact import shortened
+from .scalars import shortened
 
 
 def difference(sent: Any, arrived: Any) -> str | None:

@@ -13,8 +13,8 @@ from pydantic_core import from_json, to_json
 from ..core.redaction import Names, is_redacted, may_quote, redact_arguments
 from ..core.safe_text import qualname
 from ..errors import ArgumentsError
-from .inexact import Inexact
 from .plain import JSON, check_key
+from .scalars import Inexact
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

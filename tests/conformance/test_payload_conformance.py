@@ -15,8 +15,7 @@ from taskq_sls.aws.port import AwsPort
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
 from taskq_sls.errors import MissingResource, PayloadMissing
-from taskq_sls.payloads.base import PayloadStore
-from taskq_sls.payloads.layout import message_key
+from taskq_sls.payloads.base import PayloadStore, message_key
 from taskq_sls.payloads.memory import MemoryPayloads
 from taskq_sls.payloads.s3 import S3Payloads
 from tests.support.broker_fixtures import set_aws_environment

@@ -22,7 +22,7 @@ from taskq_sls.deploy.provision.buckets import provision_bucket
 from taskq_sls.errors import AwsError
 from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
-from taskq_sls.payloads.layout import LIFETIMES
+from taskq_sls.payloads.base import LIFETIMES
 from taskq_sls.payloads.s3 import S3Payloads
 from tests.support.aws_bench import AwsBench
 from tests.support.waiting import async_until

@@ -31,10 +31,10 @@ from taskq_sls.core.flow import drive
 from taskq_sls.core.message import Message, dead_letter_body, decode
 from taskq_sls.core.settings import Settings
 from taskq_sls.errors import AwsError
+from taskq_sls.payloads.base import DAY, LIFETIMES, message_key, result_key
 from taskq_sls.payloads.claim_check import offload_message
-from taskq_sls.payloads.layout import DAY, LIFETIMES, message_key, result_key
 from taskq_sls.payloads.memory import MemoryPayloads
-from taskq_sls.results.limits import MAX_RESULT_BYTES
+from taskq_sls.results.layout import MAX_RESULT_BYTES
 from taskq_sls.testing import in_memory
 from tests.support.engine_harness import HOLD, NOW, EngineHarness, delivery
 from tests.support.faulty_backends import throttled

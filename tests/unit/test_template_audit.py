@@ -17,7 +17,7 @@ from taskq_sls.core.queues import Queue, dead_letter_name
 from taskq_sls.deploy.template import TemplateOptions, render
 from taskq_sls.deploy.template.intrinsics import queue_id
 from taskq_sls.deploy.template.plan import margin
-from taskq_sls.payloads.layout import LIFETIMES
+from taskq_sls.payloads.base import LIFETIMES
 from taskq_sls.results.layout import INDEXES
 from taskq_sls.scheduler.firing import read_firing
 from taskq_sls.scheduler.parse import parse as parse_expression

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...aws.port import AwsClient
 from ...errors import AwsError, TaskQError
-from ...payloads.layout import LIFETIMES, MESSAGES
+from ...payloads.base import LIFETIMES, MESSAGES
 from ..provision.buckets import PRIVATE, lacking_lifetimes, lifecycle, public_access, shortened_lifetimes
 from .finding import PROVISION, Finding, allow, fail, ok, unreadable, warn
 

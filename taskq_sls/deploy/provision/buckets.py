@@ -6,7 +6,7 @@ from typing import Any
 
 from ...aws.port import AwsClient
 from ...errors import AwsError, ConfigError
-from ...payloads.layout import LIFETIMES, Lifetime
+from ...payloads.base import LIFETIMES, Lifetime
 from .provisioned import Provisioned, unless_refused
 
 DEFAULT_REGION = "us-east-1"

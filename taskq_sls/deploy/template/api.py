@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...payloads.layout import MESSAGES, RESULTS
+from ...payloads.base import MESSAGES, RESULTS
 from .emitter import Commented, Tag
 from .intrinsics import arn_of, either, queue_id, ref, sub
 from .parameters import log_group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...payloads.layout import LIFETIMES
+from ...payloads.base import LIFETIMES
 from ...results.layout import INDEXES, PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE
 from ..provision.buckets import PRIVATE
 from .emitter import Commented

@@ -35,8 +35,7 @@ from ...core.states import State
 from ...errors import AwsError, ConfigError, TaskQError
 from .. import layout
 from ..base import Page, Query, ResultBackend
-from ..layout import STATUS_INDEX, Item
-from ..limits import check_result
+from ..layout import STATUS_INDEX, Item, check_result
 from ..records import (
     AttemptEnd,
     CancelAnswer,

@@ -7,8 +7,18 @@ from typing import Any
 
 from ...core.context import Progress
 from ...core.states import State
-from ..layout import INDEXED_STATES, Item, lock_key, record_key, status_keys, task_keys
-from ..limits import fit_call, fit_error, fit_past, fit_progress
+from ..layout import (
+    INDEXED_STATES,
+    Item,
+    fit_call,
+    fit_error,
+    fit_past,
+    fit_progress,
+    lock_key,
+    record_key,
+    status_keys,
+    task_keys,
+)
 from ..records import KEPT_ATTEMPTS, AttemptEnd, Claim, KeyLock, TaskRecord
 
 

@@ -13,7 +13,7 @@ from ...errors import PayloadMissing
 from ...operations.dead_letter_view import DeadLetterView, Selection
 from ...operations.dead_letters import list_dead_letters
 from ...payloads.claim_check import fetch_result
-from ...results.limits import MAX_CALL_BYTES
+from ...results.layout import MAX_CALL_BYTES
 from ...results.records import TaskRecord
 from ..limits import MAX_DEAD_LETTERS_READ
 from ..models.tasks import Arguments, TaskDetail, detail

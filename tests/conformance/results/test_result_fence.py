@@ -7,7 +7,7 @@ from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
 from taskq_sls.errors import PayloadTooLarge
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.limits import CUT, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, MAX_TRACEBACK_BYTES
+from taskq_sls.results.layout import CUT, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, MAX_TRACEBACK_BYTES
 from taskq_sls.results.records import AttemptEnd, Claimed, Renewed, TaskRecord
 from tests.support.record_builders import HOLD, NOW, TTL, a_claim, failed, retrying, run, start, succeeded
 

@@ -5,7 +5,7 @@ import pytest
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.limits import CUT, MAX_CALL_BYTES, MAX_PAST_ERROR_BYTES
+from taskq_sls.results.layout import CUT, MAX_CALL_BYTES, MAX_PAST_ERROR_BYTES
 from taskq_sls.results.records import KEPT_ATTEMPTS, PastAttempt, TaskRecord
 from tests.support.record_builders import NOW, a_claim, failed, retrying, run, start, succeeded
 

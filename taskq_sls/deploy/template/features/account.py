@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....payloads.layout import MESSAGES, RESULTS
+from ....payloads.base import MESSAGES, RESULTS
 from ..document import Document, plain, resources_of, section
 from ..intrinsics import arn_of, ref, sub
 from ..plan import Plan

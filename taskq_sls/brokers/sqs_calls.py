@@ -1,13 +1,16 @@
-"""One SQS batch call, with an answer for each of its entries."""
+"""The batch calls of SQS, with an answer for each entry, and the URLs of its queues."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..aws.port import FAULT_CODES, QUEUE_DOES_NOT_EXIST, TRANSIENT_CODES, AwsClient, plain_code
 from ..core.backoff import Backoff
+from ..core.clock import Clock
 from ..core.flow import Flow
-from ..errors import AwsError
+from ..core.settings import Settings
+from ..errors import AwsError, MissingResource
 from .base import Answer, EntryError
 
 TRIES = 4
@@ -108,3 +111,74 @@ def classify(code: str, message: str, transient: bool) -> EntryError:
 def refused_as_expired(answer: EntryError) -> bool:
     """True if a delete was refused because the message's visibility timeout had ended (FIFO queues)."""
     return answer.code == "InvalidParameterValue" and "expired" in answer.message.lower()
+
+
+MISSING_DLQ_SECONDS = 60.0
+"""A dead-letter queue that was not found is looked up again after so long."""
+
+
+class QueueUrls:
+    """URLs of queues by logical name, from the settings or looked up once."""
+
+    def __init__(self, client: AwsClient, settings: Settings, clock: Clock, describe: Callable[[], str]) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._describe = describe
+        self._urls = dict(settings.queue_urls)
+        self._absent_until: dict[str, float] = {}
+
+    async def url(self, queue: str) -> str:
+        """The URL of a queue.
+
+        Raises:
+            MissingResource: the queue does not exist, or the credentials do not allow GetQueueUrl.
+        """
+        url = self._urls.get(queue)
+        if url is None:
+            url = await self._find(queue)
+            if url is None:
+                raise self.missing(queue)
+            self._urls[queue] = url
+        return url
+
+    async def dead_letter_url(self, queue: str) -> str | None:
+        """The URL of a queue's dead-letter queue, or None; a missing one is looked up again after a minute."""
+        name = self._settings.dead_letter_queue(queue)
+        url = self._urls.get(name)
+        if url is None and self._absent_until.get(name, 0.0) <= self._clock.time():
+            url = await self._find(name)
+            if url is None:
+                self._absent_until[name] = self._clock.time() + MISSING_DLQ_SECONDS
+            else:
+                self._urls[name] = url
+        return url
+
+    def missing(self, queue: str) -> MissingResource:
+        """The error for a missing queue. Its URL is forgotten, so that a new queue of that name is found."""
+        url = self._urls.get(queue)
+        if queue not in self._settings.queue_urls:
+            self._urls.pop(queue, None)
+        where = f"{self._physical_name(queue)!r}" if url is None else url
+        return MissingResource(
+            f"queue {queue!r} ({where}) does not exist, or these credentials may not see it: {self._describe()}; "
+            f"create it with `taskq provision MODULE:APP`, or name it in TASKQ_QUEUE_URLS"
+        )
+
+    def _physical_name(self, queue: str) -> str:
+        return queue.rpartition(":")[2] if queue.startswith("arn:") else self._settings.queue_name(queue)
+
+    async def _find(self, queue: str) -> str | None:
+        names = [self._physical_name(queue)]
+        # A delivery of a queue that the app does not declare carries the physical name.
+        if queue.startswith(f"{self._settings.prefix}-"):
+            names.append(queue)
+        for name in names:
+            try:
+                answer = await self._client.call("get_queue_url", QueueName=name)
+            except AwsError as error:
+                if error.code != QUEUE_DOES_NOT_EXIST:
+                    raise
+            else:
+                return str(answer["QueueUrl"])
+        return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..app import TaskQ
 from ..errors import ConfigError
 from .apps import add_log_options, load_app_with_logs
-from .arguments import add_app_positional, add_common, add_json, port
+from .arguments import add_command, add_group, port
 from .output import note, print_json, say
 
 if TYPE_CHECKING:
@@ -21,39 +21,33 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 TEMPORARY_TOKEN_NAME = "this-run"
-"""Name of the token that is made where none is configured."""
+"""Name of the token that is made if none is configured."""
 
 
 def add_to(commands: Any) -> None:
-    api = commands.add_parser(
+    api = add_command(
+        commands,
         "api",
-        help="serve the HTTP API of an app on this machine",
-        description="Serve the HTTP API of an app, to this machine only, until Ctrl-C. Where TASKQ_API_TOKENS has no token, "
-        "one for this run is made and shown.",
-        allow_abbrev=False,
+        run_api,
+        "serve the HTTP API of an app on this machine. Only this machine can connect. Ctrl-C ends it. If TASKQ_API_TOKENS "
+        "has no token, a temporary one is made and printed.",
+        app="app",
+        json=False,
     )
-    add_app_positional(api)
     api.add_argument("--port", type=port, default=8000, metavar="N", help="0 for a free one; default: %(default)s")
     api.add_argument("--openapi", action="store_true", help="print the OpenAPI description, and serve nothing")
     add_log_options(api)
-    add_common(api)
-    api.set_defaults(run=run_api)
-
-    tokens = commands.add_parser("api-token", help="tokens of the HTTP API", description="Tokens of the HTTP API.")
-    several = tokens.add_subparsers(dest="api_token_command", metavar="COMMAND", required=True)
-    new = several.add_parser(
+    new = add_command(
+        add_group(commands, "api-token", "tokens of the HTTP API", "Tokens of the HTTP API."),
         "new",
-        help="make a token",
-        description="Make a token: it is shown once, on stdout, with the entry of TASKQ_API_TOKENS that accepts it, which "
-        "holds its hash. Nothing is stored. To rotate: add an entry of another name, change the callers, remove the old one.",
-        allow_abbrev=False,
+        run_token,
+        "make a token. Prints it once, on stdout, with its entry for TASKQ_API_TOKENS, which holds the hash. Nothing is "
+        "stored. To rotate a token: add an entry with another name, change the callers, then remove the old entry.",
+        app=None,
     )
     new.add_argument("--scopes", required=True, type=_names, metavar="A,B", help="of read, enqueue and admin")
-    new.add_argument("--name", default="caller", metavar="NAME", help="who gets it, for the logs; default: %(default)s")
+    new.add_argument("--name", default="caller", metavar="NAME", help="the caller's name in logs; default: %(default)s")
     new.add_argument("--expires", metavar="TIME", help="such as 2027-01-01T00:00:00Z; default: never")
-    add_json(new)
-    add_common(new)
-    new.set_defaults(run=run_token)
 
 
 def run_api(arguments: argparse.Namespace) -> int:
@@ -79,18 +73,18 @@ def run_token(arguments: argparse.Namespace) -> int:
         entry["expires"] = arguments.expires
     (checked,) = read_tokens({arguments.name: entry})
     if checked.expires is not None and checked.expires <= datetime.now(UTC).timestamp():
-        raise ConfigError(f"--expires {arguments.expires}: that is over; give a time to come")
+        raise ConfigError(f"--expires {arguments.expires}: that time has passed; give a future time")
     if arguments.json:
         print_json({"token": token, "entry": {arguments.name: entry}})
         return 0
     say(f"token  {token}")
     say(f"entry  {json.dumps({arguments.name: entry})}")
-    note("the token is shown this once; merge the entry into the JSON of TASKQ_API_TOKENS")
+    note("the token is not shown again; add the entry to the JSON of TASKQ_API_TOKENS")
     return 0
 
 
 def _made(app: TaskQ) -> tuple[FastAPI, str | None]:
-    """The API, and the token that was made for it where none is configured."""
+    """The API, and its temporary token if none is configured."""
     if os.environ.get("TASKQ_API_TOKENS"):
         return app.api(auth="tokens"), None
     from ..web.auth.tokens import SCOPES, new_token
@@ -112,9 +106,9 @@ def _serve(api: FastAPI, token: str | None, number: int) -> int:
         note(f"the dashboard is at {site}/")
         note(f"the API is at {address}; its description at {address}/openapi.json; Ctrl-C ends it")
         if token is not None:
-            note(f"a token for this run alone, with all scopes: {token}")
+            note(f"a token for this run only, with all scopes: {token}")
         # No access log: paths and queries name tasks and labels.
-        # Nothing stands before it, so nobody may say which address it was called from.
+        # No proxy is in front of it, so headers must not set the caller's address.
         config = uvicorn.Config(
             api, lifespan="off", log_config=None, access_log=False, server_header=False, proxy_headers=False
         )
@@ -127,7 +121,7 @@ def _needs_extra() -> None:
         import fastapi
         import uvicorn
     except ImportError as error:
-        raise ConfigError(f"there is no {error.name!r} here: pip install 'taskq-sls[api,cli]'") from None
+        raise ConfigError(f"{error.name!r} is not installed: pip install 'taskq-sls[api,cli]'") from None
     del fastapi, uvicorn
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -50,32 +51,54 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see `{self.prog} --help`")
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON, for machines")
-
-
 Run = Callable[[argparse.Namespace], int]
 
 
-def operator_command(several: Any, name: str, run: Run, text: str, *, app: bool = True) -> argparse.ArgumentParser:
-    """Add a sub-command with ``--json``; the first sentence of `text` is its line in the list of commands.
+def add_command(
+    commands: Any,
+    name: str,
+    run: Run,
+    text: str,
+    *,
+    help: str | None = None,
+    app: str | None = "--app",
+    json: bool = True,
+) -> argparse.ArgumentParser:
+    """Add a command with ``--traceback``.
 
     Args:
-        app: add ``--app``.
+        text: its description. The first sentence is its line in the list of commands, unless `help` is given.
+        app: the name of the argument for the app, ``--app`` or ``app``; None for none.
+        json: add ``--json``.
     """
-    command: argparse.ArgumentParser = several.add_parser(
-        name, help=text.partition(". ")[0].rstrip("."), description=text[0].upper() + text[1:], allow_abbrev=False
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help or text.partition(". ")[0].rstrip("."),
+        description=text[0].upper() + text[1:],
+        allow_abbrev=False,
     )
-    if app:
-        add_app_option(command)
-    add_json(command)
-    add_common(command)
+    if app is not None:
+        argument = command.add_argument(
+            app, metavar="MODULE:APP", help="the app, such as shop.tasks:app; default: TASKQ_APP"
+        )
+        if not argument.option_strings:
+            argument.nargs, argument.required = "?", False
+    if json:
+        command.add_argument("--json", action="store_true", help="print JSON")
+    add_traceback(command)
     command.set_defaults(run=run)
     return command
+
+
+def add_group(commands: Any, name: str, help: str, description: str, default: str | None = None) -> Any:
+    """Add a command with sub-commands. `default` is the one to run if the user names none."""
+    parser = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
+    parser.default_command = default
+    return parser.add_subparsers(dest="sub_command", metavar="COMMAND", required=True)
+
+
+def add_traceback(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
 
 
 def add_show_secrets(parser: argparse.ArgumentParser) -> None:
@@ -108,16 +131,6 @@ def refuse_masks(values: Any) -> None:
         )
 
 
-def add_app_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--app", metavar="MODULE:APP", help="the app; default: the environment's TASKQ_APP")
-
-
-def add_app_positional(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "app", nargs="?", metavar="MODULE:APP", help="the app, such as shop.tasks:app; default: TASKQ_APP"
-    )
-
-
 def whole(text: str) -> int:
     """A whole number of 1 or more."""
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
@@ -127,11 +140,7 @@ def whole(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A number of seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
+    if (value := _number(text)) is None or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, 0 or more")
     return value
 
@@ -173,13 +182,17 @@ def duration(text: str) -> float:
 
 def per_second(text: str) -> float:
     """A number above 0."""
+    if (value := _number(text)) is None or value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number a second, above 0, such as 5 or 0.5")
+    return value
+
+
+def _number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number a second, above 0, such as 5 or 0.5")
-    return value
+        return None
+    return value if math.isfinite(value) else None
 
 
 def label(text: str) -> tuple[str, str]:
@@ -192,33 +205,28 @@ def label(text: str) -> tuple[str, str]:
 
 def json_array(text: str) -> list[Any]:
     """A JSON array, such as ``["a.png", 200]``."""
-    value = _json(text)
-    if not isinstance(value, list):
-        raise argparse.ArgumentTypeError(
-            f'{text[:80]!r} is a JSON {_JSON_NAMES[type(value)]}, not an array: write ["a.png", 200]'
-        )
+    value: list[Any] = _json(text, list, 'an array: write ["a.png", 200]')
     return value
 
 
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object, such as ``{"width": 200}``."""
-    value = _json(text)
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(
-            f'{text[:80]!r} is a JSON {_JSON_NAMES[type(value)]}, not an object: write {{"width": 200}}'
-        )
+    value: dict[str, Any] = _json(text, dict, 'an object: write {"width": 200}')
     return value
 
 
 _JSON_NAMES = {list: "array", dict: "object", str: "string", int: "number", float: "number", bool: "boolean"}
-_JSON_NAMES[type(None)] = "null"
 
 
-def _json(text: str) -> Any:
+def _json(text: str, kind: type, wanted: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not JSON: {error}") from None
+    if not isinstance(value, kind):
+        found = _JSON_NAMES.get(type(value), "null")
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is a JSON {found}, not {wanted}")
+    return value
 
 
 def _refuse(name: str) -> NoReturn:

@@ -9,12 +9,29 @@ from typing import Any, TypeVar
 from ..app import TaskQ
 from ..core.flow import call_sync
 from ..errors import TaskQError
+from ..operations import dead_letters as operations
 from ..operations.dead_letter_view import DeadLetterView, Selection, groups_of
-from ..operations.dead_letters import Listing, SweepProgress, list_dead_letters, purge
-from ..operations.presenters import dead_letter_fields, group_fields, named_fields, problem_fields, shown_dead_letter
-from ..operations.redrive import redrive
+from ..operations.dead_letters import Listing, SweepProgress, list_dead_letters
+from ..operations.presenters import (
+    dead_letter_fields,
+    group_fields,
+    named_fields,
+    problem_fields,
+    shown_dead_letter,
+)
+from ..operations.redrive import redrive as redrive_dead_letters
 from .apps import load_app
-from .arguments import add_new_values, add_show_secrets, duration, edit_of, label, operator_command, per_second, whole
+from .arguments import (
+    add_command,
+    add_group,
+    add_new_values,
+    add_show_secrets,
+    duration,
+    edit_of,
+    label,
+    per_second,
+    whole,
+)
 from .dead_letter_output import (
     GROUP_HEADER,
     HEADER,
@@ -26,8 +43,7 @@ from .dead_letter_output import (
     print_redriven,
     warn_of_missing,
 )
-from .output import note, print_json, print_table, say
-from .prompts import ProgressBar, confirmed, needs_confirmation
+from .output import ProgressBar, confirmed, needs_confirmation, note, print_json, print_table, say
 from .tasks import named_task
 
 T = TypeVar("T")
@@ -36,25 +52,20 @@ NO_LIMIT = 10**9
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    several = add_group(
+        commands,
         "dlq",
-        help="list, redrive and delete dead letters",
-        description="Messages in the dead-letter queues. Listing leaves them there, but each is invisible to other "
-        "consumers while the command runs.",
+        "list, redrive and delete dead letters",
+        "Messages in the dead-letter queues. Listing leaves them there, but each is invisible to other consumers while the "
+        "command runs.",
     )
-    several = parser.add_subparsers(dest="dlq_command", metavar="COMMAND", required=True)
-    ls = operator_command(several, "ls", run_ls, "list dead letters, the latest first, and count them by reason.")
-    _add_filters(ls)
+    ls = add_command(several, "ls", run_ls, "list dead letters, the latest first, and count them by reason.")
     ls.add_argument("--limit", type=whole, default=100, metavar="N", help="most to show; default 100")
     ls.add_argument("--groups", action="store_true", help="show only how many there are of each reason and task")
-    add_show_secrets(ls)
-    show = operator_command(
-        several, "show", run_show, "show all fields of a dead letter. Exit status 1 if there is none."
-    )
+    show = add_command(several, "show", run_show, "show all fields of a dead letter. Exit status 1 if there is none.")
     show.add_argument("id", metavar="ID", help="of the task, or of the message")
     show.add_argument("--queue", metavar="QUEUE", help="search only there; default: all queues of the app")
-    add_show_secrets(show)
-    again = operator_command(
+    redrive = add_command(
         several,
         "redrive",
         run_redrive,
@@ -62,48 +73,39 @@ def add_to(commands: Any) -> None:
         "its task, with the same id. An interruption loses nothing: run it again. Exit status 1 if some that match were "
         "left.",
     )
-    _add_filters(again)
-    again.add_argument("--limit", type=whole, metavar="N", help="most to send; default: all that match")
-    again.add_argument("--rate", type=per_second, metavar="N", help="messages a second; default: no limit")
-    add_new_values(again, "for all that match")
-    again.add_argument(
+    redrive.add_argument("--limit", type=whole, metavar="N", help="most to send; default: all that match")
+    redrive.add_argument("--rate", type=per_second, metavar="N", help="messages a second; default: no limit")
+    add_new_values(redrive, "for all that match")
+    redrive.add_argument(
         "--group", metavar="GROUP", help="message group of firings to FIFO queues whose schedule is deleted"
     )
-    _add_caution(again)
-    delete = operator_command(
-        several, "purge", run_purge, "delete dead letters. Exit status 1 if some that match were left."
-    )
-    _add_filters(delete)
-    delete.add_argument("--limit", type=whole, metavar="N", help="most to delete; default: all that match")
-    _add_caution(delete)
+    purge = add_command(several, "purge", run_purge, "delete dead letters. Exit status 1 if some that match were left.")
+    purge.add_argument("--limit", type=whole, metavar="N", help="most to delete; default: all that match")
+    for command in (ls, redrive, purge):
+        _add_filters(command)
+    for command in (ls, show):
+        add_show_secrets(command)
+    for command in (redrive, purge):
+        command.add_argument("--dry-run", action="store_true", help="change nothing; print the result it would have")
+        command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queue", metavar="QUEUE", help="only of this queue, or schedules-dlq; default: all of the app"
     )
-    for option, metavar, text in (
-        ("--task", "NAME", "only of this task; may be repeated"),
-        ("--reason", "REASON", "exhausted, crashed, redriven, ...; may be repeated"),
-        ("--id", "ID", "only this task; may be repeated"),
-        ("--message-id", "ID", "only this message; may be repeated"),
+    for option, metavar, kind, text in (
+        ("--task", "NAME", str, "only of this task"),
+        ("--reason", "REASON", str, "exhausted, crashed, redriven, ..."),
+        ("--id", "ID", str, "only this task"),
+        ("--message-id", "ID", str, "only this message"),
+        ("--label", "NAME=VALUE", label, "with this label"),
     ):
-        parser.add_argument(option, action="append", default=[], metavar=metavar, help=text)
-    parser.add_argument(
-        "--label",
-        type=label,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="with this label; may be repeated",
-    )
+        parser.add_argument(
+            option, action="append", default=[], type=kind, metavar=metavar, help=f"{text}; may be repeated"
+        )
     parser.add_argument("--older-than", type=duration, metavar="SPAN", help="failed at least 90s, 15m, 1h, 2d ago")
     parser.add_argument("--newer-than", type=duration, metavar="SPAN", help="failed in the last 90s, 15m, 1h, 2d")
-
-
-def _add_caution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="change nothing; print the result it would have")
-    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def run_ls(arguments: argparse.Namespace) -> int:
@@ -162,7 +164,7 @@ def run_redrive(arguments: argparse.Namespace) -> int:
     if edit is not None and not arguments.dry_run and not _confirmed_for_all(app, arguments, selection):
         return _nothing_done()
     with _SweepBar("would be sent" if arguments.dry_run else "sent") as bar:
-        operation = redrive(
+        operation = redrive_dead_letters(
             app,
             app.services.blocking(),
             arguments.queue,
@@ -185,7 +187,7 @@ def run_purge(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     selection, services, limit = _selection(app, arguments), app.services.blocking(), arguments.limit
     if not arguments.dry_run and needs_confirmation(arguments.yes, "deletes dead letters for good"):
-        search = purge(app, services, arguments.queue, selection, limit=limit, dry_run=True)
+        search = operations.purge(app, services, arguments.queue, selection, limit=limit, dry_run=True)
         found = call_sync("purge", search).purged
         if not found:
             note("no dead letters match")
@@ -194,7 +196,7 @@ def run_purge(arguments: argparse.Namespace) -> int:
             return _nothing_done()
     would = "would be deleted" if arguments.dry_run else "deleted"
     with _SweepBar(would) as bar:
-        operation = purge(
+        operation = operations.purge(
             app, services, arguments.queue, selection, limit=limit, dry_run=arguments.dry_run, on_progress=bar
         )
         done = _interruptible(bar, operation, "deleted")

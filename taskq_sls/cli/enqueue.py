@@ -1,4 +1,4 @@
-"""``taskq enqueue``."""
+"""``taskq enqueue`` and ``taskq result``."""
 
 from __future__ import annotations
 
@@ -8,48 +8,64 @@ from typing import Any
 
 from ..app import TaskQ
 from ..client.task import Enqueuer
+from ..client.waiting import wait_for_records
+from ..core.flow import call_sync
+from ..core.message import check_id
 from ..core.redaction import redact
+from ..core.states import State
 from ..errors import ConfigError
+from ..operations.presenters import record_fields, shown_record
+from ..results.records import TaskRecord
 from ..serialization import JsonSignature, Signature
 from .apps import find_task, load_app
-from .arguments import add_app_option, add_common, add_json, add_show_secrets, json_array, json_object, label, seconds
-from .output import note, print_json, say
+from .arguments import add_command, add_show_secrets, json_array, json_object, label, seconds
+from .output import note, print_json, print_record, say
+
+NO_RECORD = (
+    "there is no record of task {id} in table {table!r}. Perhaps it has not started yet (a task is recorded when it "
+    "starts, or when it is sent if it has record='queued'), its record expired, the task has record='none', or the id "
+    "or the app is wrong"
+)
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    enqueue = add_command(
+        commands,
         "enqueue",
-        help="send a task",
-        description="Send a task and print its id; with --wait, print its result as JSON (and the id on stderr). "
-        "Arguments are JSON; the task's annotations say what they become (a date from its text, ...).",
-        allow_abbrev=False,
+        run_enqueue,
+        "send a task. Prints its id; with --wait, prints its result as JSON, and the id on stderr. Arguments are JSON, "
+        "converted by the task's annotations (a date from text, for example).",
     )
-    parser.add_argument("task", metavar="TASK", help="name of the task, or its end: resize for shop.tasks:resize")
-    add_app_option(parser)
-    parser.add_argument("--args", type=json_array, default=[], metavar="JSON", help="positional, as '[\"a.png\", 200]'")
-    parser.add_argument("--kwargs", type=json_object, default={}, metavar="JSON", help="named, as '{\"width\": 200}'")
-    parser.add_argument("--by-name", action="store_true", help="send a task whose code is not in the app, unchecked")
-    parser.add_argument("--queue", metavar="QUEUE", help="a queue that the app declares; default: the task's")
-    parser.add_argument("--delay", type=seconds, metavar="SECONDS", help="start no earlier, 0 to 900")
-    parser.add_argument("--group", metavar="GROUP", help="message group, needed on FIFO queues")
-    parser.add_argument("--id", metavar="ID", help="the task's id; sending it again with the same id is safe")
-    parser.add_argument(
+    enqueue.add_argument("task", metavar="TASK", help="name of the task, or its end: resize for shop.tasks:resize")
+    enqueue.add_argument("--args", type=json_array, default=[], metavar="JSON", help="positional: '[\"a.png\", 200]'")
+    enqueue.add_argument("--kwargs", type=json_object, default={}, metavar="JSON", help="named: '{\"width\": 200}'")
+    enqueue.add_argument("--by-name", action="store_true", help="send a task that the app does not define, unchecked")
+    enqueue.add_argument("--queue", metavar="QUEUE", help="a queue of the app; default: the task's")
+    enqueue.add_argument("--delay", type=seconds, metavar="SECONDS", help="start no earlier than this, 0 to 900")
+    enqueue.add_argument("--group", metavar="GROUP", help="message group, required on FIFO queues")
+    enqueue.add_argument("--id", metavar="ID", help="the task's id; sending it again with the same id is safe")
+    enqueue.add_argument(
         "--unique-key", metavar="KEY", help="send nothing while a task of this name with this key has not ended"
     )
-    parser.add_argument(
-        "--label", type=label, action="append", default=[], metavar="NAME=VALUE", help="may be given several times"
+    enqueue.add_argument(
+        "--label", type=label, action="append", default=[], metavar="NAME=VALUE", help="may be repeated"
     )
-    parser.add_argument("--wait", action="store_true", help="wait for the result")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="with --wait: no longer than this")
-    add_show_secrets(parser)
-    add_json(parser)
-    add_common(parser)
-    parser.set_defaults(run=run)
+    result = add_command(
+        commands,
+        "result",
+        run_result,
+        "show a task's record. Exit status 1 if there is none or the task FAILED; with --wait, if it did not succeed.",
+        help="show one task",
+    )
+    result.add_argument("id", metavar="ID")
+    for command in (enqueue, result):
+        command.add_argument("--wait", action="store_true", help="wait until the task has ended")
+        command.add_argument("--timeout", type=seconds, metavar="SECONDS", help="with --wait: wait no longer than this")
+        add_show_secrets(command)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    if arguments.timeout is not None and not arguments.wait:
-        raise ConfigError("--timeout limits --wait: give both")
+def run_enqueue(arguments: argparse.Namespace) -> int:
+    _check_timeout(arguments)
     app = load_app(arguments.app)
     task, signature = _task(app, arguments)
     args, kwargs = signature.decode(arguments.args, arguments.kwargs)
@@ -73,6 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_timeout(arguments: argparse.Namespace) -> None:
+    if arguments.timeout is not None and not arguments.wait:
+        raise ConfigError("--timeout limits --wait: give both")
+
+
 def _task(app: TaskQ, arguments: argparse.Namespace) -> tuple[Enqueuer[..., Any], Signature | JsonSignature]:
     options: dict[str, Any] = {
         name: value
@@ -88,3 +109,26 @@ def _task(app: TaskQ, arguments: argparse.Namespace) -> tuple[Enqueuer[..., Any]
     except ConfigError as error:
         raise ConfigError(f"{error} (--by-name sends a task whose code is elsewhere)") from None
     return task.with_options(**options), task.plan.signature
+
+
+def run_result(arguments: argparse.Namespace) -> int:
+    _check_timeout(arguments)
+    id = check_id(arguments.id)
+    app = load_app(arguments.app)
+    record = _wait(app, id, arguments.timeout) if arguments.wait else app.results.get(id)
+    if record is None:
+        note(f"error: {NO_RECORD.format(id=id, table=app.settings.table)}")
+        return 1
+    now = app.clock.time()
+    record = shown_record(app, record, secrets=arguments.show_secrets)
+    if arguments.json:
+        print_json(record_fields(record, now))
+    else:
+        print_record(record, now)
+    failed = record.status is State.FAILED or (arguments.wait and record.status is not State.SUCCEEDED)
+    return 1 if failed else 0
+
+
+def _wait(app: TaskQ, id: str, timeout: float | None) -> TaskRecord:
+    records = call_sync("result", wait_for_records(app.clock, app.services.blocking(), [id], timeout))
+    return records[id]

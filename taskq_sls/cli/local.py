@@ -20,37 +20,34 @@ from ..scheduler.sync import Applied
 from ..worker.supervisor import Supervisor
 from ..worker.worker_process import BAD_INPUT
 from .apps import add_log_options, app_target, load_app_with_logs, log_arguments
-from .arguments import add_common, port
+from .arguments import add_command, add_group, port
+from .deploy import provision_app
 from .output import note, print_json, say
-from .provision import provision_app
 
 STDERR = 2
 """The descriptor of standard error."""
 
 POLL_WAIT, GRACE, KILL_AFTER = 1, 3, 8
-"""Seconds of the worker's long poll, of its period of grace, and until it is killed: Ctrl-C should be quick here."""
+"""Seconds of the worker's long poll, for its running tasks after a stop, and until it is killed. Short, for Ctrl-C."""
 
 
 def add_to(commands: Any) -> None:
-    local = commands.add_parser(
-        "local", help="the whole stack on this machine", description="The stack on this machine."
-    )
-    up = local.add_subparsers(dest="local_command", metavar="COMMAND", required=True).add_parser(
+    up = add_command(
+        add_group(commands, "local", "run everything on this machine", "Run everything on this machine."),
         "up",
-        help="start a local AWS with an app's queues and table",
-        description="Start a local AWS (moto) on a loopback port, make the queues and tables of the apps named, and "
-        "print the environment variables to use it with. The schedules of these apps are made, and fired. Nothing is "
-        "kept after the end (Ctrl-C).",
-        allow_abbrev=False,
+        run,
+        "start a local AWS with an app's queues and table. Starts moto on a loopback port; creates the queues, tables and "
+        "schedules of the given apps; fires the schedules; and prints the environment variables to use it. Ctrl-C ends it, "
+        "and nothing is kept.",
+        app=None,
+        json=False,
     )
-    up.add_argument("--app", metavar="MODULE:APP", help="make its queues and table")
+    up.add_argument("--app", metavar="MODULE:APP", help="create its queues and table")
     up.add_argument("--worker", metavar="MODULE:APP", help="the same, and run a worker of it")
     up.add_argument("--lambda", dest="function", metavar="MODULE:APP", help="the same, and run it as Lambda functions")
     up.add_argument("--port", type=port, default=0, metavar="N", help="default: a free one")
     up.add_argument("--json", action="store_true", help="print the variables as a JSON object")
     add_log_options(up)
-    add_common(up)
-    up.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,12 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _sync(target: str, app: TaskQ) -> None:
-    """Make the schedules that the app declares."""
+    """Create the schedules that the app declares."""
     done = call_sync("sync", _sync_and_close(app))
     if done.changed:
         note(f"{target}: {len(done.changed)} schedule{'s' if len(done.changed) > 1 else ''}")
     for name, error in done.failed:
-        note(f"{target}: schedule {name} could not be made: {error}")
+        note(f"{target}: schedule {name} could not be created: {error}")
 
 
 async def _sync_and_close(app: TaskQ) -> Applied:
@@ -94,12 +91,12 @@ def _run(arguments: argparse.Namespace, stack: LocalStack, apps: dict[str, TaskQ
     commands = [_worker_command(arguments)] if arguments.worker else []
     commands += [_scheduler_command(arguments, target) for target in _one_per_group(apps)]
     if commands:
-        # The output of tasks must not come between the exports that a shell reads.
+        # On stderr, so that the output of tasks is not mixed with the exports that a shell reads.
         children = Supervisor(lambda number: commands[number], len(commands), kill_after=KILL_AFTER, output=STDERR)
         status = children.run()
         return status if status == BAD_INPUT else 0
     forever = threading.Event()
-    # In pieces, since a signal that comes just before a wait begins is seen only after it.
+    # One second at a time: a signal just before a wait begins is handled only after that wait.
     while not forever.wait(1.0):
         continue
     return 0
@@ -115,7 +112,7 @@ def _scheduler_command(arguments: argparse.Namespace, target: str) -> list[str]:
 
 
 def _one_per_group(apps: dict[str, TaskQ]) -> list[str]:
-    """An app of each schedule group and table. One with its own broker and results has no schedules here."""
+    """One app for each schedule group and table. An app with its own broker and results has no schedules here."""
     groups = {
         (app.settings.schedule_group, app.settings.table): target
         for target, app in reversed(apps.items())
@@ -127,7 +124,7 @@ def _one_per_group(apps: dict[str, TaskQ]) -> list[str]:
 def _print_environment(stack: LocalStack, apps: dict[str, TaskQ], *, json: bool) -> None:
     variables = stack.environment() | ({"TASKQ_APP": next(iter(apps))} if apps else {})
     groups = {app.settings.schedule_group for app in apps.values()} - {None}
-    # Apps of several groups each have their own by default, which a variable would join.
+    # Apps of several groups keep their own defaults; one variable would put all in one group.
     if len(groups) == 1:
         variables["TASKQ_SCHEDULE_GROUP"] = str(groups.pop())
     if json:

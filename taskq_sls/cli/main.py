@@ -1,34 +1,32 @@
 """The command: reads the arguments, runs one sub-command, and prints every error as one line.
 
-Exit status: 0 fine; 1 the subject of the question failed or is missing, or was done in part; 2 bad input or environment; 130
-ended by Ctrl-C. A worker process also has those of its supervisor: 70, 71 and 75.
+The epilog of ``taskq --help`` lists the exit statuses.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.version import __version__
-from ..errors import NotFound, ResultTimeout, TaskError, TaskQError
+from ..errors import ConfigError, NotFound, ResultTimeout, TaskError, TaskQError
 from .api import add_to as add_api
 from .apps import error_location
-from .arguments import Parser, add_common
-from .completion import add_to as add_completion
+from .arguments import Parser, add_command, add_traceback
 from .dead_letters import add_to as add_dead_letters
-from .doctor import add_to as add_doctor
+from .deploy import add_to as add_deploy
 from .enqueue import add_to as add_enqueue
-from .init import add_to as add_init
 from .local import add_to as add_local
 from .metrics import add_to as add_metrics
 from .output import flush_stdout, note, say
-from .provision import add_to as add_provision
 from .queues import add_to as add_queues
-from .results import add_to as add_results
 from .scheduler import add_to as add_scheduler
 from .schedules import add_to as add_schedules
 from .tasks import add_to as add_tasks
@@ -38,14 +36,14 @@ from .worker import add_to as add_worker
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
 
+SHELLS = ("bash", "zsh", "fish")
+
 _COMMANDS = (
-    add_init,
+    add_deploy,
     add_worker,
     add_scheduler,
     add_local,
-    add_provision,
     add_enqueue,
-    add_results,
     add_tasks,
     add_dead_letters,
     add_queues,
@@ -54,7 +52,6 @@ _COMMANDS = (
     add_schedules,
     add_api,
     add_template,
-    add_doctor,
 )
 
 
@@ -110,17 +107,54 @@ def _parser() -> Parser:
     parser = Parser(
         prog="taskq",
         description="Tasks on SQS, DynamoDB and Lambda.",
-        epilog="Exit status: 0 fine; 1 what was asked about failed, is not there, or was done in part; 2 bad input or "
-        "environment; 130 ended by Ctrl-C. Of workers also: 70 a task could not be stopped, or the event loop stood still; 71 a task's "
-        "code ended the worker; 75 start me anew.",
+        epilog="Exit status: 0 success; 1 the task failed, was not found, or only part was done; 2 bad input or environment; "
+        "130 ended by Ctrl-C. Workers also: 70 a task could not be stopped, or the event loop was blocked; 71 a task's code ended "
+        "the worker; 75 restart the worker.",
     )
     parser.add_argument("--version", action="version", version=f"taskq {__version__}")
-    add_common(parser)
+    add_traceback(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in _COMMANDS:
         add(commands)
-    add_completion(commands, parser)
+    completion = add_command(
+        commands,
+        "completion",
+        lambda arguments: _print_completion(arguments.shell, parser),
+        "print the completion script of a shell. bash: `source <(taskq completion bash)` in ~/.bashrc; zsh: the same in "
+        "~/.zshrc, after compinit; fish: `taskq completion fish > ~/.config/fish/completions/taskq.fish`.",
+        app=None,
+        json=False,
+    )
+    completion.add_argument("shell", choices=SHELLS)
     return parser
+
+
+def _print_completion(shell: str, root: argparse.ArgumentParser) -> int:
+    """Print the script that shtab generates from the command's parser."""
+    try:
+        import shtab  # of an extra, and needed by this command only
+    except ImportError:
+        raise ConfigError("completion needs shtab: pip install 'taskq-sls[cli]'") from None
+    _complete_files(root, shtab.FILE)
+    script = shtab.complete(root, shell=shell)
+    if shell == "bash":
+        # Values without choices are completed as files, as bash does for unknown commands.
+        script += "\ncomplete -o bashdefault -o default -F _shtab_taskq taskq"
+    elif shell == "zsh":
+        # shtab's script registers itself only inside of `eval`, but users `source` it.
+        script = f"#compdef taskq\neval {shlex.quote(script)}"
+    say(script)
+    return 0
+
+
+def _complete_files(parser: argparse.ArgumentParser, files: Any) -> None:
+    """Complete file names for options that take one."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):  # of a command, its sub-commands
+            for command in action.choices.values():
+                _complete_files(command, files)
+        elif action.metavar in ("FILE", "DIR", "FOLDER"):
+            action.complete = files  # type: ignore[attr-defined]  # read by shtab
 
 
 def _replace_closed_streams() -> None:

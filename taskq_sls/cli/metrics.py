@@ -11,50 +11,44 @@ from typing import Any
 from ..metrics.counters import Counters
 from ..metrics.window import DAY, Named, Window
 from .apps import find_task, load_app
-from .arguments import add_app_option, add_common, add_json, duration, when
+from .arguments import add_command, duration, when
 from .output import iso_time, note, print_json, print_table, say, span
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = ".:-=+*#@"
-"""For a terminal that cannot show the others."""
+"""For an encoding without the others."""
 
 HEADER = ("", "STARTED", "SUCCEEDED", "RETRIED", "FAILED", "P50", "P95", "LONGEST", "WAIT")
 
 MAX_ROWS = 30
-"""Rows of the table by time; the line above it shows all of them."""
+"""Most rows of the table by time; the chart above it shows all of them."""
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "metrics",
-        help="show what tasks did over time",
-        description="Show how many attempts started, succeeded and failed, how long they took and how long tasks waited, "
-        "over time and by task, as workers and Lambda functions counted it. The last minute may be missing. Exit status 1 "
-        "when nothing was counted.",
-        allow_abbrev=False,
+        run,
+        "show counts, durations and failures of tasks over time. Workers and Lambda functions count attempts, their durations "
+        "and the time that tasks waited. The last minute may be missing. Exit status 1 if nothing was counted.",
     )
-    add_app_option(parser)
     parser.add_argument("--task", metavar="NAME", help="only this task")
     parser.add_argument("--queue", metavar="NAME", help="only tasks from this queue")
+    hour = timedelta(hours=1)
     parser.add_argument(
-        "--since",
-        type=when,
-        default=timedelta(hours=1),
-        metavar="WHEN",
-        help="90s, 15m, 1h, 2d ago, or a time; default 1h",
+        "--since", type=when, default=hour, metavar="WHEN", help="90s, 15m, 1h, 2d ago, or a time; default 1h"
     )
     parser.add_argument("--until", type=when, metavar="WHEN", help="the same; default now")
-    parser.add_argument("--step", type=duration, metavar="SPAN", help="of one row: 1m, 5m, 1h, 1d; default: what fits")
-    add_json(parser)
-    add_common(parser)
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--step", type=duration, metavar="SPAN", help="time of one row: 1m, 5m, 1h, 1d; default: fits --since"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
     task = arguments.task
     if task is not None and app.registry.get(task) is None and ":" not in task:
-        task = find_task(app, task).name  # a full name may be one that this app had once
+        task = find_task(app, task).name  # a full name may be of a task that the app had before
     window = app.metrics.window(
         task=task,
         queue=arguments.queue,
@@ -68,14 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
         show(window)
     else:
         note(
-            "nothing was counted in that time: no task ran, or it is not counted (TASKQ_METRICS=off, or no task is "
-            "recorded); minutes are kept for 8 days, hours for 60"
+            "nothing was counted in that time: no task ran, or none is counted (TASKQ_METRICS=off, or no task is recorded). "
+            "Minutes are kept for 8 days, hours for 60"
         )
     return 0 if window.tasks else 1
 
 
 def show(window: Window) -> None:
-    """A line over time, the last rows of it, and the tasks."""
+    """Print a chart over time, the last rows, and the tasks and queues."""
     points = window.points
     say(f"{iso_time(window.since)} to {iso_time(window.until)}, {span(window.step)} a column\n")
     for name, values in (

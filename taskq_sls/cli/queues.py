@@ -11,7 +11,7 @@ from ..operations.overview import QueueStats, queue_stats, recent_workers
 from ..operations.presenters import worker_fields
 from ..results.workers import WorkerReport
 from .apps import load_app
-from .arguments import add_app_option, add_common, add_json
+from .arguments import add_command
 from .output import age, note, print_json, print_table, span
 
 QUEUE_HEADER = ("QUEUE", "WAITING", "IN FLIGHT", "DELAYED", "OLDEST", "DEAD LETTERS")
@@ -22,29 +22,22 @@ CLOCK_SKEW_SECONDS = 5.0
 
 
 def add_to(commands: Any) -> None:
-    queues = commands.add_parser(
+    queues = add_command(
+        commands,
         "queues",
-        help="show how full the queues are",
-        description="Show how many messages wait, are in flight, are delayed and are dead letters, as SQS counts them, and "
-        "the age of the oldest message, if CloudWatch has it.",
-        allow_abbrev=False,
+        run_queues,
+        "show how full the queues are. Shows how many messages wait, are in flight, are delayed and are dead letters, as SQS "
+        "counts them, and the age of the oldest message if CloudWatch has it.",
     )
-    add_app_option(queues)
     queues.add_argument("--no-ages", action="store_true", help="do not read ages from CloudWatch")
-    add_json(queues)
-    add_common(queues)
-    queues.set_defaults(run=run_queues)
-    workers = commands.add_parser(
+    add_command(
+        commands,
         "workers",
-        help="show which workers are alive",
-        description="Show the workers that have reported in the last 150 seconds, and those lost in the last hour, which "
-        "stopped reporting without unregistering. Lambda functions are not shown. Exit status 1 if no worker is alive.",
-        allow_abbrev=False,
+        run_workers,
+        "show which workers are alive. Shows the workers that have reported in the last 150 seconds, and those lost in the "
+        "last hour, which stopped reporting without unregistering. Lambda functions are not shown. Exit status 1 if no worker "
+        "is alive.",
     )
-    add_app_option(workers)
-    add_json(workers)
-    add_common(workers)
-    workers.set_defaults(run=run_workers)
 
 
 def run_queues(arguments: argparse.Namespace) -> int:

@@ -17,26 +17,25 @@ from ..errors import ConfigError
 from ..scheduler.spec import NO_SCHEDULER
 from ..worker.supervisor import CHILD_VARIABLE
 from .apps import add_log_options, load_app_with_logs
-from .arguments import add_app_positional, add_common
+from .arguments import add_command
 from .worker import EXIT_SECONDS, stop_with_supervisor
 
 logger = logging.getLogger("taskq_sls.scheduler")
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "scheduler",
-        help="fire the schedules of an app where EventBridge Scheduler does not",
-        description="Fire the schedules of an app's schedule group until SIGTERM or Ctrl-C, over an endpoint that keeps "
-        "schedules and does not fire them, such as the local AWS. Several may run at once. `taskq local up` runs one.",
-        allow_abbrev=False,
+        run,
+        "fire an app's schedules where EventBridge Scheduler does not. Runs until SIGTERM or Ctrl-C, over an endpoint that "
+        "stores schedules without firing them, such as the local AWS. Several may run at once. `taskq local up` starts one.",
+        app="app",
+        json=False,
     )
-    add_app_positional(parser)
     parser.add_argument("--group", metavar="NAME", help="the schedule group; default: the app's")
-    parser.add_argument("--force", action="store_true", help="also in AWS, where EventBridge Scheduler fires too")
+    parser.add_argument("--force", action="store_true", help="also in AWS, where EventBridge Scheduler fires them too")
     add_log_options(parser)
-    add_common(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.force:
         _refuse_aws()
     exit_guard = ShutdownWatchdog(
-        "the scheduler has ended, but threads or exit handlers of the app's module keep the process: it ends without them",
+        "the scheduler has ended, but threads or exit handlers of the app's module keep the process alive: it ends without them",
         action="scheduler_exit_forced",
         logger=logger.name,
     )
@@ -60,15 +59,15 @@ def _app(arguments: argparse.Namespace) -> TaskQ:
         group = app.settings.schedule_group
     if arguments.group and group != arguments.group:
         raise ConfigError(
-            f"--group {arguments.group!r}: the app itself names the schedule group {group!r}; leave the option out, or take "
-            "schedule_group= out of TaskQ(...)"
+            f"--group {arguments.group!r}: the app sets the schedule group {group!r}; remove the option, or schedule_group= of "
+            "TaskQ(...)"
         )
     return app
 
 
 @contextlib.contextmanager
 def _variable(name: str, value: str | None) -> Iterator[None]:
-    """An environment variable for the time of the block; as it is where `value` is None."""
+    """Set an environment variable inside the block, unless `value` is None."""
     before = os.environ.get(name)
     if value is not None:
         os.environ[name] = value
@@ -86,9 +85,8 @@ def _refuse_aws() -> None:
 
     if (host := aws_host("scheduler")) is not None:
         raise ConfigError(
-            f"the schedules are kept by AWS itself ({host}), and EventBridge Scheduler fires them: only one kind of clock "
-            "serves one store. For another endpoint set AWS_ENDPOINT_URL, as `taskq local up` says; --force runs this "
-            "clock all the same"
+            f"the schedules are in AWS ({host}), where EventBridge Scheduler fires them. For another endpoint set "
+            "AWS_ENDPOINT_URL, as `taskq local up` prints it; --force fires them here too"
         )
 
 

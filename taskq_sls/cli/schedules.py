@@ -21,9 +21,8 @@ from ..scheduler.parse import cron, parse
 from ..scheduler.spec import when_of
 from ..scheduler.sync import SyncPlan
 from .apps import load_app
-from .arguments import add_app_positional, operator_command, whole
-from .output import iso_time, note, print_json, print_table, say
-from .prompts import ProgressBar
+from .arguments import add_command, add_group, whole
+from .output import ProgressBar, iso_time, note, print_json, print_table, say
 
 HEADER = ("NAME", "STATE", "WHEN", "TASK", "NEXT RUN", "LAST RUN", "STATUS")
 
@@ -32,59 +31,52 @@ MAX_RUNS = 10_000
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
-        "schedules",
-        help="show and change schedules",
-        description="Schedules that an app declares or makes at run time.",
+    several = add_group(
+        commands, "schedules", "show and change schedules", "Schedules that an app declares or creates at run time."
     )
-    several = parser.add_subparsers(dest="schedules_command", metavar="COMMAND", required=True)
-    _add_next(several)
-    for name, run, text in (
-        ("plan", run_plan, "show the schedules that sync would create, change and remove"),
-        ("sync", run_sync, "create, change and remove schedules as the app's code declares them"),
+    following = add_command(
+        several, "next", run_next, "show the next runs of an expression, in local time and UTC.", app=None
+    )
+    following.add_argument(
+        "expression", metavar="EXPRESSION", help="'cron(0 12 ? * MON-FRI *)', 'rate(5 minutes)', 'at(...)'"
+    )
+    following.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin; default: UTC")
+    following.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MAX_RUNS:,}; default: 5")
+    following.add_argument(
+        "--after", metavar="TIME", help="2026-11-22T10:00:00Z, or local without a zone; default: now"
+    )
+    following.add_argument("--unix", action="store_true", help="EXPRESSION is a Unix one: '*/5 * * * *'")
+    for name, run, app, text in (
+        ("plan", run_plan, "app", f"show the schedules that sync would create, change and remove. {_ONLY_DECLARED}"),
+        (
+            "sync",
+            run_sync,
+            "app",
+            f"create, change and remove schedules as the app's code declares them. {_ONLY_DECLARED}",
+        ),
+        ("ls", run_ls, "app", "list the schedules of an app: state, next run, last run and the status of its task."),
+        (
+            "pause",
+            run_pause,
+            "--app",
+            "stop a schedule from firing until resume. The next sync resumes a declared one.",
+        ),
+        ("resume", run_resume, "--app", "let a paused schedule fire again."),
+        ("rm", run_rm, "--app", "remove a schedule. The next sync creates a declared one again."),
     ):
-        command = operator_command(
-            several, name, run, f"{text}. Only schedules that the app declared are changed.", app=False
-        )
-        add_app_positional(command)
+        command = add_command(several, name, run, text, app=app)
         if name == "sync":
             command.add_argument("--dry-run", action="store_true", help="change nothing, like plan")
             command.add_argument(
                 "--force", action="store_true", help="also in AWS, where a template owns the schedules"
             )
-    ls = operator_command(
-        several,
-        "ls",
-        run_ls,
-        "list the schedules of an app: state, next run, last run and the status of its task.",
-        app=False,
-    )
-    add_app_positional(ls)
-    ls.add_argument(
-        "--delays", action="store_true", help="also the one-time schedules of delayed tasks and late retries"
-    )
-    for name, run, text in (
-        ("pause", run_pause, "stop a schedule from firing until resume. The next sync resumes a declared one."),
-        ("resume", run_resume, "let a paused schedule fire again."),
-        ("rm", run_rm, "remove a schedule. The next sync creates a declared one again."),
-    ):
-        command = operator_command(several, name, run, text)
-        command.add_argument(
-            "name", metavar="NAME", help="name of the schedule as ls shows it, or as the code declares it"
-        )
+        elif name == "ls":
+            command.add_argument("--delays", action="store_true", help="also those of delayed tasks and late retries")
+        elif app == "--app":
+            command.add_argument("name", metavar="NAME", help="as ls shows it, or as the code declares it")
 
 
-def _add_next(several: Any) -> None:
-    command = operator_command(
-        several, "next", run_next, "show the next runs of an expression, in local time and UTC.", app=False
-    )
-    command.add_argument(
-        "expression", metavar="EXPRESSION", help="'cron(0 12 ? * MON-FRI *)', 'rate(5 minutes)', 'at(...)'"
-    )
-    command.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin; default: UTC")
-    command.add_argument("--count", type=whole, default=5, metavar="N", help=f"1 to {MAX_RUNS:,}; default: 5")
-    command.add_argument("--after", metavar="TIME", help="2026-11-22T10:00:00Z, or local without a zone; default: now")
-    command.add_argument("--unix", action="store_true", help="EXPRESSION is a Unix one: '*/5 * * * *'")
+_ONLY_DECLARED = "Only schedules that the app declared are changed."
 
 
 def run_plan(arguments: argparse.Namespace) -> int:

@@ -12,31 +12,30 @@ from ..core.message import check_id
 from ..core.naming import check_task_name
 from ..core.states import State
 from ..errors import AwsError, ConfigError
+from ..operations import tasks as operations
 from ..operations.dead_letter_view import DeadLetterView
 from ..operations.presenters import dead_letter_fields, duration_of, record_fields, shown_dead_letter, shown_record
 from ..operations.tail import INTERVAL_SECONDS, Tail
-from ..operations.tasks import cancel, retry, show
 from ..results.layout import INDEXED_STATES
 from ..results.records import TaskRecord
 from .apps import find_task, load_app
-from .arguments import add_new_values, add_show_secrets, edit_of, operator_command, when, whole
+from .arguments import add_command, add_group, add_new_values, add_show_secrets, edit_of, when, whole
 from .dead_letter_output import print_letter
+from .enqueue import NO_RECORD
 from .output import age, note, print_json, print_record, print_table, progress_text, say, short_text, span
-from .results import NO_RECORD
 
 HEADER = ("ID", "TASK", "STATUS", "ATTEMPT", "AGE", "DURATION", "NOTE")
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    several = add_group(
+        commands,
         "tasks",
-        help="list, show, cancel, retry and follow tasks",
-        description="Tasks by their records. Without a command: ls.",
-        allow_abbrev=False,
+        "list, show, cancel, retry and follow tasks",
+        "Tasks by their records. Without a command: ls.",
+        "ls",
     )
-    parser.default_command = "ls"
-    several = parser.add_subparsers(dest="tasks_command", metavar="COMMAND", required=True)
-    ls = operator_command(
+    ls = add_command(
         several, "ls", run_ls, "list the records of tasks, newest first. Without --task, of all tasks of the app."
     )
     ls.add_argument("--status", metavar="STATUS", help=", ".join(State))
@@ -45,46 +44,39 @@ def add_to(commands: Any) -> None:
     ls.add_argument("--until", type=when, metavar="WHEN", help="the same, exclusive")
     ls.add_argument("--limit", type=whole, default=50, metavar="N", help="1 to 1000; default 50")
     ls.add_argument("--cursor", metavar="CURSOR", help="show the next page; the previous page prints its cursor")
-    add_show_secrets(ls)
-    one_task = operator_command(
+    show = add_command(
         several,
         "show",
         run_show,
         "show a task's record, and its dead letter if there is one. Exit status 1 if there is neither.",
     )
-    one_task.add_argument("id", metavar="ID")
-    one_task.add_argument("--no-dead-letter", action="store_true", help="do not search the dead-letter queue")
-    add_show_secrets(one_task)
-    stop = operator_command(
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--no-dead-letter", action="store_true", help="do not search the dead-letter queue")
+    cancel = add_command(
         several,
         "cancel",
         run_cancel,
         "cancel tasks by their ids. The app need not have their code. Exit status 1 if a task had ended otherwise or is "
-        "not known.",
+        "unknown.",
     )
-    stop.add_argument("id", metavar="ID", nargs="+")
-    stop.add_argument("--task", metavar="NAME", help="name of the task, needed if it has no record yet")
-    again = operator_command(
+    cancel.add_argument("id", metavar="ID", nargs="+")
+    cancel.add_argument("--task", metavar="NAME", help="name of the task, needed if it has no record yet")
+    retry = add_command(
         several,
         "retry",
         run_retry,
         "run a task again. If it has a dead letter, that is redriven as a new run of the same id. Otherwise a new task is "
         "sent, with the old one as its parent.",
     )
-    again.add_argument("id", metavar="ID")
-    add_new_values(again, "needed if they are neither in a dead letter nor in the record")
-    again.add_argument("--group", metavar="GROUP", help="message group, for a new task on a FIFO queue")
-    tail = operator_command(several, "tail", run_tail, "follow tasks as they end or retry, until Ctrl-C.")
+    retry.add_argument("id", metavar="ID")
+    add_new_values(retry, "needed if they are neither in a dead letter nor in the record")
+    retry.add_argument("--group", metavar="GROUP", help="message group, for a new task on a FIFO queue")
+    tail = add_command(several, "tail", run_tail, "follow tasks as they end or retry, until Ctrl-C.")
     tail.add_argument("--task", metavar="NAME", help="only tasks of this name")
-    tail.add_argument(
-        "--status",
-        action="append",
-        default=[],
-        type=str.upper,
-        choices=sorted(map(str, INDEXED_STATES)),
-        help="may be repeated",
-    )
-    add_show_secrets(tail)
+    states = sorted(map(str, INDEXED_STATES))
+    tail.add_argument("--status", action="append", default=[], type=str.upper, choices=states, help="may be repeated")
+    for command in (ls, show, tail):
+        add_show_secrets(command)
 
 
 def run_ls(arguments: argparse.Namespace) -> int:
@@ -113,7 +105,7 @@ def run_ls(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
-    search = show(app, app.services.blocking(), arguments.id, dead_letter=not arguments.no_dead_letter)
+    search = operations.show(app, app.services.blocking(), arguments.id, dead_letter=not arguments.no_dead_letter)
     view = call_sync("show", search)
     now, secrets = app.clock.time(), arguments.show_secrets
     record = view.record and shown_record(app, view.record, secrets=secrets)
@@ -148,7 +140,7 @@ def run_cancel(arguments: argparse.Namespace) -> int:
     try:
         for id in ids:
             try:
-                answer = call_sync("cancel", cancel(app, services, id, task=task))
+                answer = call_sync("cancel", operations.cancel(app, services, id, task=task))
             except ConfigError as error:  # the other tasks can still be cancelled
                 note(f"error: {error}")
                 left = True
@@ -171,7 +163,9 @@ _ANSWERS = {
 
 def run_retry(arguments: argparse.Namespace) -> int:
     app = load_app(arguments.app)
-    operation = retry(app, app.services.blocking(), arguments.id, edit=edit_of(arguments), group=arguments.group)
+    operation = operations.retry(
+        app, app.services.blocking(), arguments.id, edit=edit_of(arguments), group=arguments.group
+    )
     done = call_sync("retry", operation)
     if arguments.json:
         print_json({**done._asdict(), "redriven": done.redriven})

@@ -14,45 +14,48 @@ from ..deploy.template import Plan, TemplateOptions, render_plan
 from ..deploy.template.features import FEATURES
 from ..errors import ConfigError
 from .apps import app_target, load_app
-from .arguments import add_app_positional, add_common
+from .arguments import add_command
 from .output import note, say
 
 MAX_DIFF_LINES = 20
-"""Lines of difference that are shown of a stale file."""
+"""Most lines of a difference that are printed."""
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "template",
-        help="print the SAM template that deploys an app",
-        description="Print the SAM template of an app: queues, a function for each queue with a function_timeout, table, "
-        "bucket, schedules, alarms, a dashboard, and a role for each function. Calls nothing and needs no credentials.",
-        allow_abbrev=False,
+        run,
+        "print the SAM template that deploys an app. It has the queues, a function for each queue with a function_timeout, the "
+        "table, the bucket, schedules, alarms, a dashboard, and a role for each function. Makes no requests and needs no "
+        "credentials.",
+        app="app",
+        json=False,
     )
-    add_app_positional(parser)
-    defaults = TemplateOptions()
-    parser.add_argument(
-        "--handler", default=defaults.handler, metavar="MODULE.NAME", help="of the workers; default: %(default)s"
-    )
-    parser.add_argument(
-        "--event-handler",
-        default=defaults.event_handler,
-        metavar="MODULE.NAME",
-        help="of the function for EventBridge events, where the app has routes; default: %(default)s",
-    )
+    default = TemplateOptions()
+    features = "; ".join(f"{name}: {feature.about}" for name, feature in FEATURES.items())
+    for option, value, metavar, text in (
+        ("--handler", default.handler, "MODULE.NAME", "handler of the worker functions"),
+        (
+            "--event-handler",
+            default.event_handler,
+            "MODULE.NAME",
+            "handler for EventBridge events, if the app has routes",
+        ),
+        ("--code-uri", default.code_uri, "FOLDER", "the folder that `sam build` builds"),
+        ("--stages", ",".join(default.stages), "NAMES", "stages, separated by commas; the last one is production"),
+    ):
+        parser.add_argument(option, default=value, metavar=metavar, help=f"{text}; default: %(default)s")
     parser.add_argument(
         "--api",
         metavar="MODULE.NAME",
-        help="add the HTTP API, called so, such as handlers.api.handler, behind a Function URL with AWS_IAM",
-    )
-    parser.add_argument(
-        "--code-uri", default=defaults.code_uri, metavar="FOLDER", help="what `sam build` builds; default: %(default)s"
+        help="add the HTTP API with this handler, such as handlers.api.handler, behind a Function URL with AWS_IAM",
     )
     parser.add_argument(
         "--build",
         choices=("python", "makefile"),
-        default=defaults.build,
-        help="who builds it: SAM by requirements.txt, or the Makefile's targets build-...; default: %(default)s",
+        default=default.build,
+        help="build with SAM and requirements.txt, or with the Makefile's targets build-...; default: %(default)s",
     )
     parser.add_argument(
         "--without-schedules",
@@ -66,48 +69,39 @@ def add_to(commands: Any) -> None:
         default=[],
         choices=sorted(FEATURES),
         metavar="FEATURE",
-        help="; ".join(f"{name}: {feature.about}" for name, feature in FEATURES.items())
-        + ". May be given several times",
+        help=f"{features}. May be repeated",
     )
     parser.add_argument(
         "--existing",
         action="append",
         default=[],
         metavar="LOGICAL_ID",
-        help="a queue, dead-letter queue, table or bucket that is there already, such as TasksTable: parameters name it",
-    )
-    parser.add_argument(
-        "--stages",
-        default=",".join(defaults.stages),
-        metavar="NAMES",
-        help="what Stage can be, by commas; the last is the production one; default: %(default)s",
+        help="use an existing queue, dead-letter queue, table or bucket, such as TasksTable; parameters name it",
     )
     parser.add_argument(
         "--overlay",
         metavar="FILE",
-        help="YAML or JSON that is merged in by section and logical id: mappings by key, null removes; see docs/deploy.md",
+        help="YAML or JSON to merge in by section and logical id: mappings by key, null removes; see docs/deploy.md",
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--output", "-o", metavar="FILE", type=Path, help="write it there instead of printing it")
-    where.add_argument(
-        "--check", metavar="FILE", type=Path, help="print nothing; exit status 1 when FILE is not what would be written"
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--output", "-o", metavar="FILE", type=Path, help="write to this file instead of stdout")
+    output.add_argument(
+        "--check", metavar="FILE", type=Path, help="print nothing; exit status 1 if FILE differs from the template"
     )
-    add_common(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     options = TemplateOptions(
-        arguments.handler,
-        arguments.event_handler,
-        arguments.code_uri,
-        arguments.build,
-        not arguments.without_schedules,
-        arguments.api,
-        tuple(arguments.features),
-        tuple(arguments.existing),
-        tuple(name.strip() for name in arguments.stages.split(",")),
-        arguments.overlay,
+        handler=arguments.handler,
+        event_handler=arguments.event_handler,
+        code_uri=arguments.code_uri,
+        build=arguments.build,
+        schedules=not arguments.without_schedules,
+        api=arguments.api,
+        features=tuple(arguments.features),
+        existing=tuple(arguments.existing),
+        stages=tuple(name.strip() for name in arguments.stages.split(",")),
+        overlay=arguments.overlay,
     )
     plan = Plan.of(load_app(arguments.app), options)
     text = render_plan(plan, _command(app_target(arguments.app), options))
@@ -117,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         note(warning)
     folder = Path() if arguments.output is None else arguments.output.parent
     for option, file in _missing_handlers(plan, folder / options.code_uri):
-        note(f"there is no {file}, which {option} names: unless the build makes it, Lambda cannot start that function")
+        note(f"{option}: {file} does not exist; unless the build creates it, Lambda cannot start that function")
     if arguments.output is None:
         say(text, end="")
     else:
@@ -126,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _missing_handlers(plan: Plan, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Options whose handlers are not in the folder of the code, and the files that were looked for."""
+    """Options that name a handler without its file in the code folder, and those files."""
     options = plan.options
     wanted = {
         "--handler": options.handler if plan.workers else None,
@@ -165,7 +159,7 @@ def _check(file: Path, text: str) -> int:
     except OSError as error:
         raise ConfigError(f"--check {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"--check {file}: it is no text in UTF-8; name a template that was rendered") from None
+        raise ConfigError(f"--check {file}: it is not UTF-8 text; name a rendered template") from None
     if found == text:
         return 0
     lines = list(
@@ -173,8 +167,8 @@ def _check(file: Path, text: str) -> int:
     )
     say("\n".join(lines[:MAX_DIFF_LINES]))
     if len(lines) > MAX_DIFF_LINES:
-        say(f"... and {len(lines) - MAX_DIFF_LINES} lines more")
-    note(f"{file} is stale: run the same command with --output {file} in place of --check")
+        say(f"... and {len(lines) - MAX_DIFF_LINES} more lines")
+    note(f"{file} is out of date: run the same command with --output {file} instead of --check")
     return 1
 
 

@@ -23,7 +23,7 @@ from ..operations.overview import Overview, Running, overview
 from ..operations.presenters import record_fields, shown_record, utc_time, worker_fields
 from ..results.records import TaskRecord
 from .apps import load_app
-from .arguments import add_app_option, add_common, add_json, seconds
+from .arguments import add_command, seconds
 from .output import age, coloured, iso_time, print_json, progress_text, table_lines
 from .queues import QUEUE_HEADER, WORKER_HEADER, queue_cells, worker_cells
 
@@ -38,21 +38,15 @@ SIZE_CHECK_SECONDS = 0.25
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "top",
-        help="watch queues, workers and running tasks",
-        description="Show queues, workers, the longest-running tasks and the last failures, again and again, until "
-        "q or Ctrl-C. If stdout is not a terminal, print one picture after the other.",
-        allow_abbrev=False,
+        run,
+        "watch queues, workers and running tasks. Shows queues, workers, the longest-running tasks and the last failures, and "
+        "refreshes them until q or Ctrl-C. If stdout is not a terminal, prints one overview after the other.",
     )
-    add_app_option(parser)
-    parser.add_argument("--once", action="store_true", help="show one picture, then end")
-    parser.add_argument(
-        "--interval", type=seconds, default=2.0, metavar="SECONDS", help="between two pictures; default 2"
-    )
-    add_json(parser)
-    add_common(parser)
-    parser.set_defaults(run=run)
+    parser.add_argument("--once", action="store_true", help="print one overview, then end")
+    parser.add_argument("--interval", type=seconds, default=2.0, metavar="SECONDS", help="time of a refresh; default 2")
 
 
 def run(arguments: argparse.Namespace) -> int:

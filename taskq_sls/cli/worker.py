@@ -22,10 +22,10 @@ from ..worker.supervisor import CHILD_VARIABLE, Supervisor, check_watchable
 from ..worker.worker import FORCED_EXIT_SECONDS, Worker
 from ..worker.worker_process import BAD_INPUT, FAULT, RECYCLE, STOPPED, STUCK
 from .apps import add_log_options, app_target, load_app_with_logs
-from .arguments import add_app_positional, add_common, address, seconds, whole
+from .arguments import add_command, address, seconds, whole
 from .output import flush_stdout
 
-# Arguments that a worker process gets from its supervisor, as they were given.
+# Arguments that the supervisor passes on to its worker processes.
 _PASSED_ON = (
     "concurrency",
     "threads",
@@ -40,13 +40,13 @@ _PASSED_ON = (
 
 
 EXIT_SECONDS = 4.0
-"""Seconds that threads and exit handlers may take after the end of the worker until its process ends without them."""
+"""Seconds for threads and exit handlers after the worker has ended; then the process ends without them."""
 
 KILL_SECONDS = 10.0
-"""Seconds that a worker process gets beyond those after which it ends by itself, before its supervisor kills it."""
+"""Seconds after the time at which a worker process must have ended by itself, until its supervisor kills it."""
 
 PARENT_SECONDS = 1.0
-"""Seconds between two looks at whether the supervisor is still the parent of a worker process."""
+"""Seconds between two checks that the supervisor is still the parent of a worker process."""
 
 logger = logging.getLogger("taskq_sls.worker")
 
@@ -54,48 +54,45 @@ _STATUS = {"stuck": STUCK, "recycle": RECYCLE, "fault": FAULT}
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "worker",
-        help="run tasks",
-        description="Poll the queues of an app and run their tasks until SIGTERM or Ctrl-C. A second one stops at once.",
-        allow_abbrev=False,
+        run,
+        "run tasks. Polls the queues of an app and runs their tasks until SIGTERM or Ctrl-C. A second signal ends it at once.",
+        app="app",
+        json=False,
     )
-    add_app_positional(parser)
-    parser.add_argument("--burst", action="store_true", help="end when the queues are drained")
-    parser.add_argument("--concurrency", type=whole, metavar="N", help="most tasks held at once, per process")
+    parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
+    parser.add_argument("--concurrency", type=whole, metavar="N", help="most tasks in flight, per process")
     parser.add_argument("--threads", type=whole, metavar="N", help="most sync tasks at once, per process")
     parser.add_argument("--processes", type=whole, default=1, metavar="N", help="worker processes; default 1")
     parser.add_argument("--queues", type=_names, metavar="A,B", help="only these queues; default: all of the app")
-    parser.add_argument("--max-tasks", type=whole, metavar="N", help="start a process anew after so many tasks")
-    parser.add_argument("--max-memory", type=whole, metavar="MB", help="start a process anew above so much memory")
-    parser.add_argument("--grace", type=seconds, metavar="SECONDS", help="time for running tasks after a stop")
-    parser.add_argument("--poll-wait", type=whole, metavar="SECONDS", help="long poll, 1 to 20")
+    parser.add_argument("--max-tasks", type=whole, metavar="N", help="restart a process after this many tasks")
+    parser.add_argument("--max-memory", type=whole, metavar="MB", help="restart a process that uses more memory")
+    parser.add_argument("--grace", type=seconds, metavar="SECONDS", help="time for running tasks to end after a stop")
+    parser.add_argument("--poll-wait", type=whole, metavar="SECONDS", help="wait of a long poll, 1 to 20")
     parser.add_argument(
         "--health",
         type=address,
         metavar="[HOST:]PORT",
-        help="serve a health check; default host 127.0.0.1, in a container 0.0.0.0; of several processes the first",
+        help="serve a health check, from the first process only; default host 127.0.0.1, in a container use 0.0.0.0",
     )
     parser.add_argument(
         "--reload",
         nargs="?",
         const=".",
         metavar="DIR",
-        help="restart when a Python file in DIR (default: here) changes; give it behind MODULE:APP",
+        help="restart when a Python file in DIR (default: the current directory) changes; give it after MODULE:APP",
     )
-    parser.add_argument(
-        "--no-report", action="store_true", help="do not report in the table, once a minute, that this worker is alive"
-    )
+    parser.add_argument("--no-report", action="store_true", help="do not write a report to the table once a minute")
     add_log_options(parser)
     parser.add_argument(
         "--json", action="store_const", dest="log_format", const="json", help="same as --log-format json"
     )
-    add_common(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # Not left in the environment: a task that starts a worker of its own starts no supervised one.
+    # Removed, so that a worker that a task starts is not taken for a supervised one.
     if os.environ.pop(CHILD_VARIABLE, None) is not None:
         stop_with_supervisor()
         return _work(arguments)
@@ -107,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     exit_guard = ShutdownWatchdog(
-        "the worker has ended, but threads or exit handlers of its tasks keep the process: it ends without them",
+        "the worker has ended, but threads or exit handlers of its tasks keep the process alive: it ends without them",
         action="worker_exit_forced",
         logger="taskq_sls.worker",
     )
@@ -122,12 +119,14 @@ def _work(arguments: argparse.Namespace) -> int:
             exit_guard.arm(EXIT_SECONDS, BAD_INPUT)
             raise
         exit_guard.arm(EXIT_SECONDS, FAULT)
-        logger.error("the event loop of the worker broke: it ends", exc_info=error, extra={"action": "worker_fault"})
+        logger.error(
+            "the event loop of the worker failed; the worker ends", exc_info=error, extra={"action": "worker_fault"}
+        )
         return FAULT
     status = _STATUS.get(why, STOPPED)
     exit_guard.arm(EXIT_SECONDS, status)
     if why == "stuck":
-        # An orderly exit waits for threads, and one of them does not end.
+        # A normal exit waits for all threads, and one of them does not end.
         logging.shutdown()
         flush_stdout()
         os._exit(STUCK)
@@ -160,11 +159,11 @@ def _supervise(arguments: argparse.Namespace) -> int:
     if arguments.reload is not None:
         watch = Path(arguments.reload)
         if ":" in arguments.reload and not watch.exists():
-            raise ConfigError(f"--reload {arguments.reload!r} is no directory: give MODULE:APP before --reload")
+            raise ConfigError(f"--reload {arguments.reload!r} is not a directory: give MODULE:APP before --reload")
         check_watchable(watch)
         configure(arguments.log_level, arguments.log_format)
     else:
-        _worker(arguments)  # an error is then reported once, not by every process
+        _worker(arguments)  # so that an error is reported once, and not by every process
     return Supervisor(
         lambda number: child_command(arguments, number),
         arguments.processes,
@@ -191,10 +190,10 @@ def child_command(arguments: argparse.Namespace, number: int) -> Sequence[str]:
 
 
 def stop_with_supervisor() -> None:
-    """Stop cleanly when the supervisor is gone: then the pipe that is our stdin ends, or we have another parent.
+    """Stop cleanly when the supervisor has ended: our stdin, a pipe, then ends, or the process has another parent.
 
-    The second is for a pipe that a process keeps open which the supervisor has forked. A task may close its stdin;
-    then the descriptor may be one of its connections next, which is not read.
+    The parent is checked because another child of the supervisor may keep the pipe open. If a task closes stdin, the
+    descriptor may become one of its connections, which must not be read.
     """
     supervisor, pipe = os.getppid(), os.fstat(0)
 
@@ -218,5 +217,5 @@ def stop_with_supervisor() -> None:
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} must be names of queues with commas between them")
+        raise argparse.ArgumentTypeError(f"{text!r} must be names of queues, separated by commas")
     return names

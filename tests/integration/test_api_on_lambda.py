@@ -41,7 +41,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQ]:
         def resize(path: str, width: int = 100) -> str:
             return f"{path}@{width}"
 
-        from taskq_sls.cli.provision import provision_app
+        from taskq_sls.cli.deploy import provision_app
 
         provision_app(app)
         yield app

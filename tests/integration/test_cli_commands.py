@@ -582,7 +582,7 @@ def test_doctor_fails_a_clock_that_is_off(
     provisioned: None, diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = SystemClock.time
-    monkeypatch.setattr(SystemClock, "time", lambda clock: now(clock) - 3_600)
+    monkeypatch.setattr(SystemClock, "time", lambda clock: now() - 3_600)
 
     (found,) = diagnose(1)
 

@@ -40,7 +40,7 @@ def test_in_aws_it_refuses_and_says_why(shop: None, capsys: pytest.CaptureFixtur
     line = failed(capsys)
 
     assert "scheduler.eu-west-1.amazonaws.com" in line
-    assert "only one kind of clock serves one store" in line
+    assert "where EventBridge Scheduler fires them" in line
     assert "--force" in line
 
 

@@ -47,7 +47,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQ]:
         def fail(path: str) -> None:
             raise ValueError(f"no {path}")
 
-        from taskq_sls.cli.provision import provision_app
+        from taskq_sls.cli.deploy import provision_app
 
         provision_app(app)
         call_sync("sync", sync(app, app.services.blocking()))

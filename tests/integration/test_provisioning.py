@@ -396,7 +396,7 @@ def test_the_command_warns_of_what_an_endpoint_lacks(
 ) -> None:
     (tmp_path / "lesser_app.py").write_text("from taskq_sls import TaskQ\napp = TaskQ('shop')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("taskq_sls.cli.provision.BlockingAws", lambda clock: RacingAws(aws, LesserClient))
+    monkeypatch.setattr("taskq_sls.cli.deploy.BlockingAws", lambda clock: RacingAws(aws, LesserClient))
 
     status = main(["provision", "lesser_app:app"])
 

@@ -56,7 +56,7 @@ def test_no_two_tokens_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--scopes", "root"], "read, enqueue, admin"),
         (["--scopes", "read", "--expires", "soon"], "2027-01-01T00:00:00Z"),
-        (["--scopes", "read", "--expires", "2020-01-01T00:00:00Z"], "that is over"),
+        (["--scopes", "read", "--expires", "2020-01-01T00:00:00Z"], "that time has passed"),
         (["--scopes", "read", "--name", "a b"], "1 to 64 letters"),
         ([], "--scopes"),
     ],

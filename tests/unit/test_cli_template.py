@@ -43,7 +43,7 @@ def test_a_handler_that_is_not_in_the_folder_is_told(
     command = ["template", APP, "--code-uri", "src", "--handler", "jobs.worker.run", "-o", "template.yaml"]
 
     assert main(command) == 0
-    assert f"there is no {Path('src/jobs/worker.py')}, which --handler names" in capsys.readouterr().err
+    assert f"--handler: {Path('src/jobs/worker.py')} does not exist" in capsys.readouterr().err
 
     (tmp_path / "src" / "jobs").mkdir(parents=True)
     (tmp_path / "src" / "jobs" / "worker.py").touch()
@@ -62,7 +62,7 @@ def test_a_stale_file_is_told_with_what_differs(tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr()
     assert "-      Timeout: 61" in printed.out
     assert "+      Timeout: 60" in printed.out
-    assert "is stale: run the same command with --output" in printed.err
+    assert "is out of date: run the same command with --output" in printed.err
 
 
 def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_a_file_that_is_no_text_is_an_error_of_one_line(tmp_path: Path, capsys: 
 
     assert main(["template", APP, "--check", str(tmp_path / "code.zip")]) == 2
 
-    assert "it is no text in UTF-8; name a template" in capsys.readouterr().err
+    assert "it is not UTF-8 text; name a rendered template" in capsys.readouterr().err
 
 
 def test_the_command_in_the_first_line_can_be_given_to_a_shell(capsys: pytest.CaptureFixture[str]) -> None:

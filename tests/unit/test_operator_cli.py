@@ -16,9 +16,8 @@ import pytest
 from taskq_sls import ConfigError
 from taskq_sls.cli import main
 from taskq_sls.cli.arguments import duration
-from taskq_sls.cli.completion import SHELLS
-from taskq_sls.cli.main import _parser
-from taskq_sls.cli.prompts import ProgressBar, needs_confirmation
+from taskq_sls.cli.main import SHELLS, _parser
+from taskq_sls.cli.output import ProgressBar, needs_confirmation
 from taskq_sls.cli.top import frame
 from taskq_sls.cli.worker import child_command
 from taskq_sls.core.states import State
@@ -227,7 +226,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_the_exit_statuses_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    for status in ("0 fine", "1 what was asked about failed", "2 bad input", "130 ended by Ctrl-C", "70 ", "75 "):
+    for status in ("0 success", "1 the task failed", "2 bad input", "130 ended by Ctrl-C", "70 ", "75 "):
         assert status in out
 
 

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..aws.port import AwsClient, AwsPort
@@ -42,7 +42,7 @@ class Services:
         flow: Flow,
         make_broker: Callable[[], Broker],
         make_results: Callable[[], ResultBackend],
-        close: Callable[[], Awaitable[None]],
+        close: Callable[[], Coroutine[Any, Any, None]],
         make_payloads: Callable[[], PayloadStore | None] = lambda: None,
         make_schedules: Callable[[Services], tuple[ScheduleStore, LastFirings] | None] = lambda _: None,
         client: Callable[[str], AwsClient] | None = None,

@@ -22,7 +22,7 @@ PAGES = {
     "dead-letters": "dead-letters",
 }
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "screen": {"viewport": {"width": 1280, "height": 900}},
     "phone": {
         "viewport": {"width": 360, "height": 740},
@@ -52,8 +52,7 @@ def logged_in(page: Page, site: Site) -> None:
 def test_every_page_can_be_read_by_assistive_technology_and_fits(browser: Browser, site: Site, look: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    options: dict[str, Any] = LOOKS[look]
-    context = browser.new_context(**options)
+    context = browser.new_context(**LOOKS[look])
     context.set_default_timeout(15_000)
     page = context.new_page()
     faults: list[str] = []

@@ -8,7 +8,7 @@ import pytest
 
 from taskq_sls import Retry
 from taskq_sls.operations.dead_letter_view import Selection
-from taskq_sls.operations.dead_letters import list_dead_letters, purge
+from taskq_sls.operations.dead_letters import SweepProgress, list_dead_letters, purge
 from taskq_sls.operations.overview import queue_stats
 from taskq_sls.operations.redrive import redrive
 from taskq_sls.operations.tasks import retry, show
@@ -54,7 +54,10 @@ async def test_a_look_that_is_cancelled_gives_everything_back(aws_bench: AwsBenc
     services = await app.services.on_loop()
     await aws_bench.send_raw("one", queue="default-dlq")
 
-    looking = asyncio.create_task(list_dead_letters(app, services, on_progress=lambda _: looking.cancel()))
+    def cancel(progress: SweepProgress) -> None:
+        looking.cancel()
+
+    looking = asyncio.create_task(list_dead_letters(app, services, on_progress=cancel))
     with pytest.raises(asyncio.CancelledError):
         await looking
 

@@ -1,7 +1,7 @@
 """Provisioning against moto, and its table against dynalite (`make emulators`): what is made, what is corrected, what is left alone."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def set_attributes(aws: BlockingAws, name: str, **changes: str) -> None:
     call(aws, "sqs", "set_queue_attributes", QueueUrl=url, Attributes=changes)
 
 
-def actions(done: Sequence[Provisioned]) -> dict[str, str]:
+def actions(done: Iterable[Provisioned]) -> dict[str, str]:
     return {made.name: made.action for made in done}
 
 

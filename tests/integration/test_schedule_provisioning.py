@@ -174,7 +174,7 @@ def test_the_doctor_warns_of_firings_that_never_arrived(provisioned: BlockingAws
 def test_the_doctor_warns_where_it_may_not_look(
     provisioned: BlockingAws, operation: str, action: str, subject: str
 ) -> None:
-    found = findings(provisioned, **{operation: refused("AccessDeniedException", 403)})
+    found = findings(provisioned, SETTINGS, **{operation: refused("AccessDeniedException", 403)})
     assert ("warn", subject) in levels(found)
     assert [action in one.fix for one in found if one.level != "ok"] == [True]
 
@@ -186,7 +186,7 @@ def test_the_doctor_fails_a_group_that_is_being_deleted(provisioned: BlockingAws
 
 @pytest.mark.parametrize("operation", ["get_schedule_group", "get_queue_url"])
 def test_the_doctor_reports_what_does_not_answer(provisioned: BlockingAws, operation: str) -> None:
-    found = findings(provisioned, **{operation: refused("InternalServerException", 500)})
+    found = findings(provisioned, SETTINGS, **{operation: refused("InternalServerException", 500)})
     assert ("fail", GROUP) in levels(found)
     assert any("InternalServerException" in one.detail for one in found)
 

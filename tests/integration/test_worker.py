@@ -1104,6 +1104,7 @@ async def test_the_health_endpoint_tells_whether_polls_succeed(
         await async_until(lambda: status_is(503))
         bench.wire.fault = None
         await async_until(lambda: status_is(200))
+        assert worker.health is not None
         port = worker.health.port
 
     import socket

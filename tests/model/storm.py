@@ -20,7 +20,6 @@ from taskq_sls.core.flow import AsyncFlow, drive
 from taskq_sls.core.message import deduplication_id
 from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.errors import AwsError, EnqueueError, TaskQError
-from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.testing import Faults, FaultyResults
 from tests.model.ledger import Ledger, Run
@@ -144,9 +143,10 @@ class Storm:
         )
         self.broker.ledger, self.broker.results = self.ledger, base
         self.truth: Any = base
-        self.results: ResultBackend = FaultyResults(WitnessedResults(base, self.ledger, self.clock), self.faults)
+        witnessed = WitnessedResults(base, self.ledger, self.clock)  # type: ignore[abstract]  # the module adds the rest
+        self.results: Any = FaultyResults(witnessed, self.faults)
         self.beat_broker: Broker = self.broker
-        self.beat_results = self.results
+        self.beat_results: Any = self.results
 
     def calm_down(self) -> None:
         self.calm = True

@@ -116,9 +116,9 @@ def _pass_on(name: str) -> Any:
     return call
 
 
-for _name in WitnessedResults.__abstractmethods__:  # what writes no record
+for _name in WitnessedResults.__abstractmethods__:  # those that write no record
     setattr(WitnessedResults, _name, _pass_on(_name))
-abc.update_abstractmethods(WitnessedResults)
+abc.update_abstractmethods(WitnessedResults)  # type: ignore[type-abstract]  # that is why it is called
 
 
 class WitnessedBroker(AdversarialBroker):

@@ -253,7 +253,7 @@ async def test_a_table_that_expires_our_credentials_costs_no_message_and_no_atte
         raise AwsError("update_item", "ExpiredTokenException", "expired", status=400, transient=True)
 
     claim = bench.results.claim
-    bench.results.claim = expired  # type: ignore[method-assign]  # until the credentials rotate
+    bench.results.claim = expired  # type: ignore[method-assign, assignment]  # until the credentials rotate
     [outcome] = await bench.deliver()
     assert isinstance(outcome, Release)
     bench.results.claim = claim  # type: ignore[method-assign]  # they have

@@ -105,10 +105,7 @@ async def test_tasks_at_once_have_each_their_own_context(make_aws_bench: MakeBen
             all_run.wait(60)
             return [number, *seen(ctx)]
 
-    handles = [
-        await job.with_options(labels={"number": str(number)}).aenqueue(number)  # type: ignore[arg-type]  # two kinds
-        for number in range(count)
-    ]
+    handles = [await job.with_options(labels={"number": str(number)}).aenqueue(number) for number in range(count)]
     async with bench.working(concurrency=count, threads=count):
         results = [await handle.aresult(60) for handle in handles]
     assert results == [

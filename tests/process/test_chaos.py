@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -329,7 +329,13 @@ def test_workers_live_through_an_outage_under_load_and_say_so_once(
     wire = fleet.bench.wire
     children = [fleet.start("--concurrency", "40", "--threads", "2") for _ in range(3)]
     ready(*children)
-    calls = {"slow": [(2,)], "slow_sync": [(0.5,)], "quick": [()], "flaky": [()], "hopeless": [()]}
+    calls: dict[str, list[tuple[Any, ...]]] = {
+        "slow": [(2,)],
+        "slow_sync": [(0.5,)],
+        "quick": [()],
+        "flaky": [()],
+        "hopeless": [()],
+    }
     kinds = {id: task for task, arguments in calls.items() for id in fleet.enqueue_many(task, arguments * 8)}
     until(fleet.runs, 60, "the first tasks run")
 

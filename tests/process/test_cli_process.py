@@ -204,7 +204,8 @@ def test_a_process_that_has_worked_for_long_is_started_again_whatever_its_status
 def test_a_process_that_the_system_refuses_is_started_later(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, refused = subprocess.Popen, []
+    start = subprocess.Popen
+    refused: list[Any] = []
 
     def refuse(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
         if len(refused) < 2:

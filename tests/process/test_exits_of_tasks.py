@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_an_exit_in_a_coroutine_that_the_attempt_awaits_is_the_end_of_that_attem
     until(workers.path("started").exists)
     for name, error in (("gathered", "SystemExit"), ("grouped", "KeyboardInterrupt")):
         id = workers.enqueue(name)
-        until(lambda id=id: workers.ended_as(id))
+        until(partial(workers.ended_as, id))
         record = workers.record(id)
         assert (record.status, record.error and record.error.type) == (State.FAILED, error)
     workers.path("go").touch()
@@ -200,7 +201,7 @@ def test_a_process_that_a_task_forks_ends_with_the_code_of_the_task(workers: Wor
         ("fork_in_a_gathered_coroutine", 5),
     ):
         id = workers.enqueue(name)
-        until(lambda id=id: workers.ended_as(id))
+        until(partial(workers.ended_as, id))
         assert workers.record(id).result == status
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 0

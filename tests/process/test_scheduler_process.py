@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.scheduler.models import scheduler_backends
@@ -81,7 +82,7 @@ class Schedulers(WorkerProcesses):
         schedule.creation_date -= age
         schedule.last_modified_date -= age
 
-    def schedule(self, name: str) -> object:
+    def schedule(self, name: str) -> Any:
         return scheduler_backends["123456789012"]["us-east-1"].schedule_groups[self.store.group].schedules[name]
 
     def first_task(self, name: str) -> str:

@@ -9,8 +9,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -179,7 +179,7 @@ def make_aws_bench(
     wire.fault, wire.fails = None, lambda operation: True
     for bench in made:
         for services in bench.app.services._blocking.values():
-            drive(cast(Coroutine[Any, Any, None], services.close()))
+            drive(services.close())
     deadline = time.monotonic() + 60
     while left := [thread.name for thread in set(threading.enumerate()) - before if _is_ours(thread)]:
         assert time.monotonic() < deadline, f"threads are left: {left}"

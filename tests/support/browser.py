@@ -20,7 +20,7 @@ from taskq_sls.results.workers import RunningTask, WorkerReport
 from tests.support.api import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Page  # type: ignore[import-not-found]  # in the environment of the browser tests only
+    from playwright.sync_api import ConsoleMessage, Page
 
 T = TypeVar("T")
 

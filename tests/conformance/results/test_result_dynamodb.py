@@ -33,7 +33,7 @@ from tests.support.record_builders import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CANCEL = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
+CANCEL: dict[str, Any] = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
 
 
 @pytest_asyncio.fixture(loop_scope="module")

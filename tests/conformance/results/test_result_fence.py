@@ -1,5 +1,7 @@
 """What the holder of an attempt may do, and what it may not any more."""
 
+from typing import Any
+
 import pytest
 
 from taskq_sls.core.context import Progress
@@ -13,7 +15,7 @@ from tests.support.record_builders import HOLD, NOW, TTL, a_claim, failed, retry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TASK = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
+TASK: dict[str, Any] = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
 AFTER_LEASE = NOW + HOLD + 10
 
 

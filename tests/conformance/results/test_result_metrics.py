@@ -110,7 +110,7 @@ async def test_more_counters_than_one_page_are_all_read(dynamo_results: DynamoRe
 async def test_an_item_costs_one_unit_however_long_its_names_and_large_its_numbers_are(
     dynamo_results: DynamoResults,
 ) -> None:
-    huge = Counters(*[10**9] * 7, 123456789.123456, 123456.789, 10**9, 123456789.654321, (10**9,) * BUCKETS)
+    huge = Counters._make([*[10**9] * 7, 123456789.123456, 123456.789, 10**9, 123456789.654321, (10**9,) * BUCKETS])
     await store_of(dynamo_results).add("a" * 40, SLOT._replace(task="t" * 200, queue="q" * 70), huge)
     [item] = (await dynamo_results._table.call("scan", TableName=dynamo_results._table.name))["Items"]
     size = sum(len(name) + len(next(iter(value.values()))) for name, value in item.items())

@@ -1,7 +1,7 @@
 """Reads: one, many, and pages of them."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TASK = "shop.tasks:resize"
 
 
-def ids(page: Sequence[Any]) -> list[str]:
+def ids(page: Iterable[Any]) -> list[str]:
     return [record.id for record in page]
 
 
@@ -148,8 +148,8 @@ async def test_a_cancelled_task_is_listed_by_its_name_and_state(results: ResultB
         (Query(status=State.FAILED, since=-1), "since=-1 must be epoch seconds"),
         (Query(status=State.FAILED, until=NOW * 1000), "milliseconds"),
         (Query(status=State.FAILED, since=float("nan")), "since=nan"),
-        (Query(status="DONE"), "status='DONE' is not a state; use one of QUEUED"),
-        (Query(tasks=TASK), "must be a tuple"),
+        (Query(status=cast(State, "DONE")), "status='DONE' is not a state; use one of QUEUED"),
+        (Query(tasks=cast(tuple[str, ...], TASK)), "must be a tuple"),
         (Query(), "listing tasks without a status needs task names"),
         (Query(status=State.RUNNING), "listing tasks of status RUNNING needs task names"),
     ],

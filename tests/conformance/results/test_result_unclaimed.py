@@ -1,5 +1,7 @@
 """Records written without a claim: queued, cancelled, expired, finished."""
 
+from typing import Any
+
 import pytest
 
 from taskq_sls.core.states import State
@@ -9,7 +11,7 @@ from tests.support.record_builders import HOLD, NOW, TTL, a_claim, a_fence, fail
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TASK = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
+TASK: dict[str, Any] = {"task": "shop.tasks:resize", "queue": "default", "ttl": TTL}
 
 
 async def test_cancelling_a_task_without_a_record_keeps_it_from_running(results: ResultBackend) -> None:

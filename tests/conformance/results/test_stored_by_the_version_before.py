@@ -43,7 +43,8 @@ TRY_LATER = ErrorInfo("builtins.OSError", "try later", "Traceback: try later")
 
 
 def a_record(id: str, status: State, **fields: Any) -> TaskRecord:
-    return TaskRecord(**{"id": id, "task": TASK, "queue": "default", "status": status, "ttl": TTL} | fields)
+    common: dict[str, Any] = {"task": TASK, "queue": "default", "ttl": TTL}
+    return TaskRecord(id=id, status=status, **(common | fields))
 
 
 def a_past_attempt(attempt: int, started_at: float) -> PastAttempt:

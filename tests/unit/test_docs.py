@@ -120,7 +120,7 @@ def test_every_module_that_the_pages_for_developers_name_is_there() -> None:
     named = {
         name
         for page in MODULE_PAGES
-        for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:/|\.py))`", page.read_text())
+        for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", page.read_text())
         if not (ROOT / name).exists()
     }
     assert named

@@ -185,15 +185,6 @@ class SqsBroker(Broker):
         A fault of a whole call is raised only if no entry was accepted. Else it is the answer of its entries, so that the
         caller learns which others were accepted.
         """
-        if len(sequences) == 1 and len(sequences[0]) == 1:  # the usual case needs no fan-out
-            [batch] = sequences[0]
-            try:
-                found = await call_batch(self._client, self._flow, operation, batch)
-            except (AwsError, ConfigError) as error:
-                raise self._failed(batch, error, answers) from error
-            for index, answer in zip(batch.indexes, found, strict=True):
-                answers[index] = answer
-            return
         faults: list[ConfigError] = []
 
         async def run(batches: Sequential) -> None:
@@ -206,14 +197,21 @@ class SqsBroker(Broker):
                 for index, answer in zip(batch.indexes, found, strict=True):
                     answers[index] = answer
 
-        await self._flow.map(run, sequences, MAX_PARALLEL_CALLS)
+        if len(sequences) == 1:  # the usual case needs no fan-out
+            await run(sequences[0])
+        else:
+            await self._flow.map(run, sequences, MAX_PARALLEL_CALLS)
         accepted = (answers[index] is None for batches in sequences for batch in batches for index in batch.indexes)
         if faults and not any(accepted):
             raise faults[0]
 
     def _failed(self, batch: Batch, error: AwsError | ConfigError, answers: list[Answer]) -> ConfigError:
         """Make a fault the answer of all entries of its batch. Returns the error to raise."""
-        fault = error if isinstance(error, ConfigError) else self._urls.missing(batch.queue)
+        if isinstance(error, ConfigError):
+            fault = error
+        else:
+            fault = self._urls.missing(batch.queue)
+            fault.__cause__ = error
         for index in batch.indexes:
             answers[index] = EntryError(type(fault).__name__, str(fault))
         return fault

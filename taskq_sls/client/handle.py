@@ -168,7 +168,7 @@ class TaskHandle(ByName, Generic[R]):
 
     def _value(self, record: TaskRecord) -> R:
         if self._id_taken(record):
-            from ..results.claim_refused import id_taken_by  # hardly any id is used twice
+            from ..results.rules import id_taken_by  # hardly any id is used twice
 
             raise TaskFailed(
                 id=self.id,

@@ -12,8 +12,8 @@ from ..core.delivery import DONE, DeadLetter, Outcome, Release, RetryIn
 from ..core.states import FAILED, State
 from ..errors import ArgumentsError, AwsError, PayloadMissing
 from ..middleware.logging import fields
-from ..results.claim_refused import decide
 from ..results.records import AttemptEnd, Fence, Refused, TaskRecord
+from ..results.rules import decide
 from .attempt import Attempt, Engine
 from .policies.poison import poison_outcome, reject_unknown_task
 from .recording import record

@@ -19,8 +19,8 @@ from ..core.states import State
 from ..errors import ArgumentsError, AwsError
 from ..payloads.claim_check import fetch_message
 from ..results.base import free_unique_key
-from ..results.claim_refused import id_taken_by
-from ..results.records import AttemptEnd, TaskRecord, is_unclaimed
+from ..results.records import AttemptEnd, TaskRecord
+from ..results.rules import id_taken_by, is_unclaimed
 from .dead_letter_view import MOVED_BY_SQS, DeadLetterView
 
 MAX_PARALLEL_CLOSES = 8

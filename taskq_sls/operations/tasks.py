@@ -15,7 +15,8 @@ from ..core.message import check_id
 from ..core.redaction import contains_mask
 from ..core.states import State
 from ..errors import ConfigError, NotFound
-from ..results.records import CancelAnswer, TaskRecord, is_unclaimed
+from ..results.records import CancelAnswer, TaskRecord
+from ..results.rules import is_unclaimed
 from ..serialization import JsonSignature, Signature
 from .dead_letter_view import DeadLetterView, Selection
 from .dead_letters import list_dead_letters

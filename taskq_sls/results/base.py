@@ -13,19 +13,8 @@ from ..core.number_checks import is_number, is_whole
 from ..core.states import State
 from ..errors import ConfigError
 from .layout import INDEXED_STATES, MAX_MILLISECOND, time_bound
-from .records import (
-    AttemptEnd,
-    CancelAnswer,
-    Claim,
-    Claimed,
-    Fence,
-    KeyLock,
-    Refused,
-    Renewed,
-    TaskRecord,
-    of_another_task,
-    replaceable,
-)
+from .records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
+from .rules import of_another_task, replaceable
 
 if TYPE_CHECKING:
     from ..metrics.counters import MetricStore
@@ -84,7 +73,7 @@ class ResultBackend(abc.ABC):
 
     @abc.abstractmethod
     async def claim(self, claim: Claim) -> Claimed | Refused:
-        """Start an attempt, if :func:`~taskq_sls.results.records.can_claim` allows it.
+        """Start an attempt, if :func:`~taskq_sls.results.rules.can_claim` allows it.
 
         Sets RUNNING, owner and lease, and adds one to the attempt. A record that is expired, or FAILED in a lower run, is
         replaced and counts from attempt 1. A RUNNING record with this claim's owner returns Claimed: the answer to an

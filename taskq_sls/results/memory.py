@@ -15,16 +15,8 @@ from ..metrics.counters import MemoryMetrics
 from .base import Page, Query, ResultBackend, by_status, check_query
 from .layout import check_result, time_key
 from .memory_row import MutableRecord
-from .records import (
-    AttemptEnd,
-    CancelAnswer,
-    Claim,
-    Claimed,
-    Fence,
-    KeyLock,
-    Refused,
-    Renewed,
-    TaskRecord,
+from .records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
+from .rules import (
     abandoned,
     can_claim,
     claimed_already,

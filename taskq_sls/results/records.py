@@ -1,16 +1,13 @@
-"""The record of a task, and the rules of its changes, which all result backends share."""
+"""The record of a task, and the values of its changes, which all result backends share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ..core.context import Progress
 from ..core.message import ErrorInfo
-from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
-
-TAKEOVER_GRACE = 5.0
-"""Seconds after the end of a lease before another attempt may start, which allows for clock skew."""
+from ..core.states import State
 
 STALL_AFTER = 15 * 60.0
 """Seconds after the end of a lease or a due retry before a task counts as stalled."""
@@ -185,108 +182,3 @@ class KeyLock(NamedTuple):
     def same(self, other: KeyLock) -> bool:
         """True if both are the lock of the same enqueue, confirmed or not."""
         return (self.id, self.locked_at) == (other.id, other.locked_at)
-
-
-class RecordState(Protocol):
-    """The fields that the rules below read: a :class:`TaskRecord` or a MutableRecord."""
-
-    @property
-    def task(self) -> str: ...
-    @property
-    def status(self) -> State: ...
-    @property
-    def run(self) -> int: ...
-    @property
-    def attempt(self) -> int: ...
-    @property
-    def owner(self) -> str | None: ...
-    @property
-    def lease_until(self) -> float | None: ...
-    @property
-    def next_at(self) -> float | None: ...
-    @property
-    def cancel_requested(self) -> bool: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def ttl(self) -> float: ...
-
-
-def can_claim(record: RecordState, claim: Claim) -> bool:
-    """True if a claim may start an attempt of the record."""
-    if replaceable(record, claim):
-        return True
-    if of_another_task(record, claim):
-        return False
-    if record.run != claim.run or record.cancel_requested:
-        return False
-    if record.status is QUEUED:
-        return True
-    if record.status is RETRYING:
-        return record.next_at is None or record.next_at <= claim.now
-    return record.attempt < claim.max_attempts and abandoned(record, claim.now)
-
-
-def replaceable(record: RecordState, claim: Claim) -> bool:
-    """True if a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
-
-    A run further ahead is refused: a forged one would block all redrives that follow.
-    """
-    if record.ttl <= claim.now:
-        return True
-    return record.status is State.FAILED and record.run + 1 == claim.run and not of_another_task(record, claim)
-
-
-def of_another_task(record: RecordState, claim: Claim) -> bool:
-    """True if the record's id was used by another task first."""
-    return record.task != claim.task and record.task not in claim.aliases
-
-
-def unstarted(record: RecordState, claim: Claim) -> bool:
-    """True if the task of a claim is queued in its run, and no attempt has started."""
-    waits = record.status is QUEUED and record.run == claim.run and record.attempt == 0
-    return waits and not of_another_task(record, claim)
-
-
-def claimed_already(record: RecordState, claim: Claim) -> bool:
-    """True if this claim already took effect and only its answer was lost."""
-    return record.status is RUNNING and record.owner == claim.owner and record.run == claim.run
-
-
-def abandoned(record: RecordState, now: float) -> bool:
-    """True if the record is RUNNING and its lease ended at least the grace period ago."""
-    return record.status is RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
-
-
-def is_unclaimed(record: RecordState, now: float) -> bool:
-    """True if the task has not ended and no attempt holds a lease."""
-    return record.status in (QUEUED, RETRYING) or abandoned(record, now)
-
-
-def holds_lease(record: RecordState, fence: Fence) -> bool:
-    """True if the attempt of `fence` is running."""
-    return record.status is RUNNING and _written_by(record, fence, fence.attempt)
-
-
-def finished_as(record: RecordState, fence: Fence, state: State) -> State | None:
-    """The state that an earlier try of a refused finish stored; None if none did.
-
-    For RETRYING it may be CANCELLED, since a requested cancel turns one into the other.
-    """
-    same = record.status is state or (state is RETRYING and record.status is CANCELLED)
-    return record.status if same and _written_by(record, fence, fence.attempt) else None
-
-
-def released_already(record: RecordState, fence: Fence) -> bool:
-    """True if the release of this attempt already took effect and only its answer was lost."""
-    waiting = record.status in (QUEUED, RETRYING)
-    return waiting and _written_by(record, fence, fence.attempt - 1)
-
-
-def closed_already(record: RecordState, fence: Fence, finish: AttemptEnd) -> bool:
-    """True if an abandoned attempt was already ended in this way."""
-    return record.reason == finish.reason and finished_as(record, fence, finish.state) is finish.state
-
-
-def _written_by(record: RecordState, fence: Fence, attempt: int) -> bool:
-    return record.owner == fence.owner and record.run == fence.run and record.attempt == attempt

@@ -17,7 +17,7 @@ import pytest
 
 from taskq_sls import Queue
 from taskq_sls.core.states import State
-from taskq_sls.results.records import TAKEOVER_GRACE
+from taskq_sls.results.rules import TAKEOVER_GRACE
 from tests.support.aws_bench import AwsBench
 from tests.support.chaos import Child, Fleet, Trap, TrappedWire
 from tests.support.chaos_app import HOLD

@@ -12,7 +12,8 @@ from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
 from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import dead_letter_body, decode
-from taskq_sls.results.records import TAKEOVER_GRACE, Claim, Claimed
+from taskq_sls.results.records import Claim, Claimed
+from taskq_sls.results.rules import TAKEOVER_GRACE
 from taskq_sls.testing import in_memory
 from tests.support.engine_harness import HOLD, NOW, EngineHarness, delivery, message
 from tests.support.faulty_backends import throttled

@@ -4,12 +4,9 @@ import pytest
 
 from taskq_sls.core.states import TERMINAL, State
 from taskq_sls.results.layout import MAX_MILLISECOND, time_bound, time_key
-from taskq_sls.results.records import (
-    STALL_AFTER,
+from taskq_sls.results.records import STALL_AFTER, Claim, Fence, TaskRecord
+from taskq_sls.results.rules import (
     TAKEOVER_GRACE,
-    Claim,
-    Fence,
-    TaskRecord,
     abandoned,
     can_claim,
     finished_as,

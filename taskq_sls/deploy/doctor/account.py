@@ -8,7 +8,7 @@ from typing import Any
 from ...aws.port import AwsPort
 from ...core.clock import Clock
 from ...errors import AwsError, ConfigError
-from ...results.records import TAKEOVER_GRACE
+from ...results.rules import TAKEOVER_GRACE
 from .finding import Finding, denied, fail, ok, warn
 
 REFUSED_CREDENTIALS = frozenset(

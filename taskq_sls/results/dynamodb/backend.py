@@ -36,16 +36,8 @@ from ...errors import AwsError, ConfigError, TaskQError
 from .. import layout
 from ..base import Page, Query, ResultBackend
 from ..layout import STATUS_INDEX, Item, check_result
-from ..records import (
-    AttemptEnd,
-    CancelAnswer,
-    Claim,
-    Claimed,
-    Fence,
-    KeyLock,
-    Refused,
-    Renewed,
-    TaskRecord,
+from ..records import AttemptEnd, CancelAnswer, Claim, Claimed, Fence, KeyLock, Refused, Renewed, TaskRecord
+from ..rules import (
     abandoned,
     can_claim,
     claimed_already,

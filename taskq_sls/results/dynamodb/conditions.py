@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...core.states import State
 from ..layout import Item
-from ..records import TAKEOVER_GRACE, Claim, Fence, KeyLock
+from ..records import Claim, Fence, KeyLock
+from ..rules import TAKEOVER_GRACE
 from .items import number, text
 from .table import Condition
 

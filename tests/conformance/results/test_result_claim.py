@@ -4,7 +4,8 @@ import pytest
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import TAKEOVER_GRACE, AttemptEnd, Claimed, Refused
+from taskq_sls.results.records import AttemptEnd, Claimed, Refused
+from taskq_sls.results.rules import TAKEOVER_GRACE
 from tests.support.record_builders import HOLD, NOW, TTL, a_claim, a_fence, failed, retrying, run, start, succeeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from taskq_sls.core.states import State
 from taskq_sls.results.base import ResultBackend
-from taskq_sls.results.records import TAKEOVER_GRACE
+from taskq_sls.results.rules import TAKEOVER_GRACE
 from taskq_sls.results.workers import ALIVE_SECONDS, LOST_SECONDS, RunningTask, WorkerReport, WorkerReports
 from tests.support.record_builders import HOLD, NOW, a_claim, failed, retrying, start
 

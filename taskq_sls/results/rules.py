@@ -1,18 +1,106 @@
-"""The outcome of a message whose claim was refused."""
+"""The rules of a record's changes, which all result backends share, and the outcome of a message whose claim was refused."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.delivery import DONE, DeadLetter, Outcome, RetryIn
 from ..core.lifetimes import RETENTION
 from ..core.message import ErrorInfo
 from ..core.retry import RETENTION_MARGIN_SECONDS
-from ..core.states import State
-from .records import TAKEOVER_GRACE, AttemptEnd, Claim, TaskRecord, abandoned, of_another_task
+from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
+from .records import AttemptEnd, Claim, Fence, TaskRecord
+
+if TYPE_CHECKING:
+    from .memory_row import MutableRecord
+
+    Record = TaskRecord | MutableRecord
+
+TAKEOVER_GRACE = 5.0
+"""Seconds after the end of a lease before another attempt may start, which allows for clock skew."""
 
 MAX_DUPLICATE_WAIT_SECONDS = 900.0
 """Longest time a duplicate waits before it tries the claim again under a live lease."""
+
+
+def can_claim(record: Record, claim: Claim) -> bool:
+    """True if a claim may start an attempt of the record."""
+    if replaceable(record, claim):
+        return True
+    if of_another_task(record, claim):
+        return False
+    if record.run != claim.run or record.cancel_requested:
+        return False
+    if record.status is QUEUED:
+        return True
+    if record.status is RETRYING:
+        return record.next_at is None or record.next_at <= claim.now
+    return record.attempt < claim.max_attempts and abandoned(record, claim.now)
+
+
+def replaceable(record: Record, claim: Claim) -> bool:
+    """True if a claim replaces the whole record: it is past its ttl, or FAILED in the run before.
+
+    A run further ahead is refused: a forged one would block all redrives that follow.
+    """
+    if record.ttl <= claim.now:
+        return True
+    return record.status is State.FAILED and record.run + 1 == claim.run and not of_another_task(record, claim)
+
+
+def of_another_task(record: Record, claim: Claim) -> bool:
+    """True if the record's id was used by another task first."""
+    return record.task != claim.task and record.task not in claim.aliases
+
+
+def unstarted(record: Record, claim: Claim) -> bool:
+    """True if the task of a claim is queued in its run, and no attempt has started."""
+    waits = record.status is QUEUED and record.run == claim.run and record.attempt == 0
+    return waits and not of_another_task(record, claim)
+
+
+def claimed_already(record: Record, claim: Claim) -> bool:
+    """True if this claim already took effect and only its answer was lost."""
+    return record.status is RUNNING and record.owner == claim.owner and record.run == claim.run
+
+
+def abandoned(record: Record, now: float) -> bool:
+    """True if the record is RUNNING and its lease ended at least the grace period ago."""
+    return record.status is RUNNING and (record.lease_until or 0.0) <= now - TAKEOVER_GRACE
+
+
+def is_unclaimed(record: Record, now: float) -> bool:
+    """True if the task has not ended and no attempt holds a lease."""
+    return record.status in (QUEUED, RETRYING) or abandoned(record, now)
+
+
+def holds_lease(record: Record, fence: Fence) -> bool:
+    """True if the attempt of `fence` is running."""
+    return record.status is RUNNING and _written_by(record, fence, fence.attempt)
+
+
+def finished_as(record: Record, fence: Fence, state: State) -> State | None:
+    """The state that an earlier try of a refused finish stored; None if none did.
+
+    For RETRYING it may be CANCELLED, since a requested cancel turns one into the other.
+    """
+    same = record.status is state or (state is RETRYING and record.status is CANCELLED)
+    return record.status if same and _written_by(record, fence, fence.attempt) else None
+
+
+def released_already(record: Record, fence: Fence) -> bool:
+    """True if the release of this attempt already took effect and only its answer was lost."""
+    waiting = record.status in (QUEUED, RETRYING)
+    return waiting and _written_by(record, fence, fence.attempt - 1)
+
+
+def closed_already(record: Record, fence: Fence, finish: AttemptEnd) -> bool:
+    """True if an abandoned attempt was already ended in this way."""
+    return record.reason == finish.reason and finished_as(record, fence, finish.state) is finish.state
+
+
+def _written_by(record: Record, fence: Fence, attempt: int) -> bool:
+    return record.owner == fence.owner and record.run == fence.run and record.attempt == attempt
 
 
 class RefusalDecision(NamedTuple):

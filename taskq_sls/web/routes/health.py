@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 
 from ...errors import AwsError, TaskQError
 from ..limits import MAX_CHECK_SECONDS
-from ..models.queues import Health, Ready
 from ..problems import Check, ProblemError
 from ..request_context import Context, allowed
 
@@ -20,6 +20,19 @@ logger = logging.getLogger("taskq_sls.web")
 PATH = "/v1/health"
 
 router = APIRouter(tags=["service"])
+
+
+class Health(BaseModel):
+    """The API answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """All services that the API needs can be reached."""
+
+    ok: Literal[True] = True
+    checks: list[Check]
 
 
 @router.get(PATH, operation_id="getHealth", summary="Check that the API answers", openapi_extra={"security": []})

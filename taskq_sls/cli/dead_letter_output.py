@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from ..app import TaskQ
 from ..operations.browse import VISIBILITY_TIMEOUT_SECONDS
 from ..operations.dead_letter_view import TARGET_ARN, DeadLetterGroup, DeadLetterView
-from ..operations.dead_letters import Problem
+from ..operations.dead_letters import Problem, Purged
 from ..operations.presenters import named_fields, problem_fields
 from ..operations.redrive import Redriven
-from .output import age, labels_text, note, print_fields, print_json, print_table, say, short_text, time_and_age
+from .output import age, labels_text, note, print_fields, print_table, say, short_text, time_and_age
 
 HEADER = ("ID", "TASK", "REASON", "RUN", "ATTEMPTS", "AGE", "QUEUE", "ERROR")
 GROUP_HEADER = ("COUNT", "REASON", "TASK", "ERROR", "OLDEST", "NEWEST", "QUEUE")
@@ -77,22 +78,21 @@ def _error(view: DeadLetterView) -> str:
     return f"{view.error_type or ''}: {view.error_message or ''}".strip(": ")
 
 
-def print_redriven(done: Redriven, *, as_json: bool, dry_run: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "redriven": [
-                    {**named_fields(sent.dead_letter), "to": sent.queue, "run": sent.run} for sent in done.redriven
-                ],
-                "kept": [problem_fields(problem) for problem in done.kept],
-                "undeleted": [problem_fields(problem) for problem in done.undeleted],
-                "seen": done.seen,
-                "missed": done.missed,
-                "missing": done.missing,
-                "dry_run": dry_run,
-            }
-        )
-        return
+def swept_fields(done: Redriven | Purged, dry_run: bool) -> dict[str, Any]:
+    """The fields that the results of ``redrive`` and ``purge`` share."""
+    kept = [problem_fields(problem) for problem in done.kept]
+    return {"kept": kept, "seen": done.seen, "missed": done.missed, "missing": done.missing, "dry_run": dry_run}
+
+
+def redriven_fields(done: Redriven, dry_run: bool) -> dict[str, Any]:
+    return {
+        "redriven": [{**named_fields(sent.dead_letter), "to": sent.queue, "run": sent.run} for sent in done.redriven],
+        "undeleted": [problem_fields(problem) for problem in done.undeleted],
+        **swept_fields(done, dry_run),
+    }
+
+
+def print_redriven(done: Redriven, *, dry_run: bool) -> None:
     if dry_run and done.redriven:
         rows = [
             (

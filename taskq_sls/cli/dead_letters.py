@@ -16,7 +16,6 @@ from ..operations.presenters import (
     dead_letter_fields,
     group_fields,
     named_fields,
-    problem_fields,
     shown_dead_letter,
 )
 from ..operations.redrive import redrive as redrive_dead_letters
@@ -41,6 +40,8 @@ from .dead_letter_output import (
     print_missed,
     print_problems,
     print_redriven,
+    redriven_fields,
+    swept_fields,
     warn_of_missing,
 )
 from .output import ProgressBar, confirmed, needs_confirmation, note, print_json, print_table, say
@@ -117,14 +118,18 @@ def run_ls(arguments: argparse.Namespace) -> int:
     if arguments.json:
         letters = {} if arguments.groups else {"dead_letters": [dead_letter_fields(view, now) for view in shown]}
         groups = [group_fields(group) for group in listing.groups]
-        print_json(
-            {**letters, "groups": groups, "seen": listing.seen, "missed": listing.missed, "missing": listing.missing}
-        )
-        return 0
-    warn_of_missing(app, listing.missing)
+        counts = {"seen": listing.seen, "missed": listing.missed, "missing": listing.missing}
+        print_json({**letters, "groups": groups, **counts})
+    else:
+        warn_of_missing(app, listing.missing)
+        _print_listing(listing, shown, now, groups_only=arguments.groups)
+    return 0
+
+
+def _print_listing(listing: Listing, shown: Sequence[DeadLetterView], now: float, *, groups_only: bool) -> None:
     if not shown:
         note("no dead letters" if not listing.seen else f"none of {listing.seen} dead letters matches")
-    elif arguments.groups:
+    elif groups_only:
         print_table(GROUP_HEADER, [group_cells(group, now) for group in listing.groups])
     else:
         print_table(HEADER, [letter_cells(view, now) for view in shown])
@@ -133,7 +138,6 @@ def run_ls(arguments: argparse.Namespace) -> int:
             f"about {listing.missed} more were not read: they are beyond the limit, another consumer has received them, or "
             "they wait behind others of their FIFO group"
         )
-    return 0
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -177,9 +181,11 @@ def run_redrive(arguments: argparse.Namespace) -> int:
             on_progress=bar,
         )
         done = _interruptible(bar, operation, "sent")
-    if not arguments.json:
+    if arguments.json:
+        print_json(redriven_fields(done, arguments.dry_run))
+    else:
         warn_of_missing(app, done.missing)
-    print_redriven(done, as_json=arguments.json, dry_run=arguments.dry_run)
+        print_redriven(done, dry_run=arguments.dry_run)
     return 1 if done.kept or done.undeleted else 0
 
 
@@ -201,16 +207,8 @@ def run_purge(arguments: argparse.Namespace) -> int:
         )
         done = _interruptible(bar, operation, "deleted")
     if arguments.json:
-        print_json(
-            {
-                "purged": [named_fields(view) for view in done.purged],
-                "kept": [problem_fields(problem) for problem in done.kept],
-                "seen": done.seen,
-                "missed": done.missed,
-                "missing": done.missing,
-                "dry_run": arguments.dry_run,
-            }
-        )
+        purged = [named_fields(view) for view in done.purged]
+        print_json({"purged": purged, **swept_fields(done, arguments.dry_run)})
     else:
         warn_of_missing(app, done.missing)
         say(f"{len(done.purged)} {would}, of {done.seen} read")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,22 +70,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 def show(window: Window) -> None:
     """Print a chart over time, the last rows, and the tasks and queues."""
-    points = window.points
+    counters = [point.counters for point in window.points]
     say(f"{iso_time(window.since)} to {iso_time(window.until)}, {span(window.step)} a column\n")
-    for name, values in (
-        ("succeeded", [point.counters.succeeded for point in points]),
-        ("failed", [point.counters.failed + point.counters.retried for point in points]),
-        ("p95", [point.counters.p95 or 0.0 for point in points]),
-    ):
-        most = span(max(values)) if name == "p95" else str(max(values))
-        say(f"{name:<9}  {sparkline(values)}  at most {most or '0'}")
+    _print_chart("succeeded", [entry.succeeded for entry in counters], str)
+    _print_chart("failed", [entry.failed + entry.retried for entry in counters], str)
+    _print_chart("p95", [entry.p95 or 0.0 for entry in counters], span)
     say()
-    busy = [point for point in points if point.counters != Counters()]
+    busy = [point for point in window.points if point.counters != Counters()]
     rows = [(_clock_time(point.time, window.step), *cells(point.counters)) for point in busy[-MAX_ROWS:]]
     print_table(("TIME", *HEADER[1:]), [*rows, ("all", *cells(window.totals))])
-    for header, named in (("TASK", window.tasks), ("QUEUE", window.queues)):
-        say()
-        print_table((header, *HEADER[1:]), [(entry.name, *cells(entry.counters)) for entry in _most_first(named)])
+    _print_totals("TASK", window.tasks)
+    _print_totals("QUEUE", window.queues)
+
+
+def _print_totals(header: str, named: Sequence[Named]) -> None:
+    most_first = sorted(named, key=lambda entry: (-entry.counters.started, entry.name))
+    say()
+    print_table((header, *HEADER[1:]), [(entry.name, *cells(entry.counters)) for entry in most_first])
+
+
+def _print_chart(name: str, values: Sequence[float], text: Callable[[float], str]) -> None:
+    most = max(values)
+    say(f"{name:<9}  {sparkline(values)}  at most {text(most) if most else '0'}")
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -142,7 +148,3 @@ def counter_fields(counters: Counters) -> dict[str, Any]:
 def _clock_time(epoch: int, step: int) -> str:
     at = datetime.fromtimestamp(epoch, UTC)
     return at.strftime("%Y-%m-%d" if step % DAY == 0 else "%m-%d %H:%MZ")
-
-
-def _most_first(named: Sequence[Named]) -> list[Named]:
-    return sorted(named, key=lambda entry: (-entry.counters.started, entry.name))

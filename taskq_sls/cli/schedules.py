@@ -171,8 +171,7 @@ def find_schedule(app: TaskQ, text: str) -> str:
         return text
     if text.startswith(DELAY):
         raise ConfigError(f"schedule {text!r} carries the delay or the late retry of a task: cancel the task instead")
-    by_name = [declared.name for declared in app.schedules if declared.schedule.name == text]
-    found = by_name or [
+    found = [declared.name for declared in app.schedules if declared.schedule.name == text] or [
         declared.name for declared in app.schedules if text in (declared.task, declared.task.rpartition(":")[2])
     ]
     if len(found) == 1:
@@ -183,14 +182,7 @@ def find_schedule(app: TaskQ, text: str) -> str:
 
 
 def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) -> None:
-    changes: list[tuple[str, ...]] = [
-        *(("create", spec.name, spec.expression, "") for spec in planned.create),
-        *(("update", change.spec.name, change.spec.expression, ", ".join(change.fields)) for change in planned.update),
-        *(("remove", name, "", "") for name in planned.remove),
-    ]
-    if synced is not None:
-        changed = set(synced.applied.changed)
-        changes = [(_DONE[action] if name in changed else "failed", name, *rest) for action, name, *rest in changes]
+    changes = _changes(planned, synced)
     if json:
         rows = [dict(zip(("action", "name", "expression", "changes"), change, strict=True)) for change in changes]
         print_json({"schedules": rows, "unchanged": len(planned.unchanged)})
@@ -198,6 +190,19 @@ def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) 
     if changes:
         print_table(("ACTION", "NAME", "WHEN", "CHANGES"), changes)
     note(f"{len(changes)} {'' if synced is None else 'were '}to change, {len(planned.unchanged)} as declared")
+
+
+def _changes(planned: SyncPlan, synced: Synced | None) -> list[tuple[str, ...]]:
+    """Action, name, expression and changed fields of every schedule that changes."""
+    changes: list[tuple[str, ...]] = [
+        *(("create", spec.name, spec.expression, "") for spec in planned.create),
+        *(("update", change.spec.name, change.spec.expression, ", ".join(change.fields)) for change in planned.update),
+        *(("remove", name, "", "") for name in planned.remove),
+    ]
+    if synced is None:
+        return changes
+    changed = set(synced.applied.changed)
+    return [(_DONE[action] if name in changed else "failed", name, *rest) for action, name, *rest in changes]
 
 
 _DONE = {"create": "created", "update": "updated", "remove": "removed"}

@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -62,35 +62,56 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _watch(app: TaskQ, arguments: argparse.Namespace, screen: Screen | None) -> int:
-    services = app.services.blocking()
-    ages: dict[str, float | None] = {}
-    ages_at = float("-inf")
-    seen: Overview | None = None
+    reader = _Reader(app)
     while True:
-        now = app.clock.time()
-        reads_ages = now - ages_at >= AGES_INTERVAL_SECONDS
-        fault: AwsError | None = None
-        try:
-            found = call_sync("overview", overview(app, services, ages=reads_ages))
-        except AwsError as error:
-            if not error.transient or arguments.once or seen is None:
-                raise
-            fault = error
-        else:
-            if reads_ages:
-                ages, ages_at = {queue.name: queue.oldest_age for queue in found.queues}, now
-            seen = _shown(app, found, ages)
+        seen, fault = reader.read()
         if screen is not None:
             if not screen.show(frame(app.name, seen, fault), arguments.interval):
                 return 0
             continue
         if arguments.json:
-            print_json({**_fields(seen), "fault": None if fault is None else str(fault)})
+            print_json({**_fields(seen), "fault": fault})
         else:
             print("\n".join([*frame(app.name, seen, fault), ""]), flush=True)
         if arguments.once:
             return 0
-        call_sync("sleep", services.flow.sleep(arguments.interval))
+        call_sync("sleep", reader.services.flow.sleep(arguments.interval))
+
+
+class _Reader:
+    """Reads overviews, without values that the app hides by name. Ages are read once a minute."""
+
+    def __init__(self, app: TaskQ) -> None:
+        self.services = app.services.blocking()
+        self._app = app
+        self._ages: dict[str, float | None] = {}
+        self._ages_at = float("-inf")
+        self._last: Overview | None = None
+
+    def read(self) -> tuple[Overview, str | None]:
+        """The overview; if a later one cannot be read now, the one before and the error.
+
+        Raises:
+            AwsError, ConfigError: the first one cannot be read, or the error is permanent.
+        """
+        now = self._app.clock.time()
+        reads_ages = now - self._ages_at >= AGES_INTERVAL_SECONDS
+        try:
+            found = call_sync("overview", overview(self._app, self.services, ages=reads_ages))
+        except AwsError as error:
+            if not error.transient or self._last is None:
+                raise
+            return self._last, str(error)
+        if reads_ages:
+            self._ages, self._ages_at = {queue.name: queue.oldest_age for queue in found.queues}, now
+        self._last = found._replace(
+            queues=[queue._replace(oldest_age=self._ages.get(queue.name)) for queue in found.queues],
+            running=[
+                task._replace(record=task.record and shown_record(self._app, task.record)) for task in found.running
+            ],
+            failed=[shown_record(self._app, record) for record in found.failed],
+        )
+        return self._last, None
 
 
 class Screen:
@@ -150,29 +171,22 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _shown(app: TaskQ, seen: Overview, ages: Mapping[str, float | None]) -> Overview:
-    """The overview with the ages read last, and without values that the app hides by name."""
-    return seen._replace(
-        queues=[queue._replace(oldest_age=ages.get(queue.name)) for queue in seen.queues],
-        running=[task._replace(record=task.record and shown_record(app, task.record)) for task in seen.running],
-        failed=[shown_record(app, record) for record in seen.failed],
-    )
-
-
-def frame(app: str, seen: Overview, fault: AwsError | None = None) -> list[str]:
+def frame(app: str, seen: Overview, fault: str | None = None) -> list[str]:
     """The overview as lines of text."""
-    lines = [f"{app}  {(iso_time(seen.at) or '')[:19]}Z" + (f"  cannot be read now: {fault}" if fault else ""), ""]
-    lines += table_lines(QUEUE_HEADER, [queue_cells(queue) for queue in seen.queues])
+    lines = [f"{app}  {(iso_time(seen.at) or '')[:19]}Z" + (f"  cannot be read now: {fault}" if fault else "")]
+    lines += ["", *table_lines(QUEUE_HEADER, [queue_cells(queue) for queue in seen.queues])]
     lines += ["", *table_lines(WORKER_HEADER, [worker_cells(report, seen.at) for report in seen.workers])]
     if not seen.workers:
         lines.append("none has reported in the last 150 seconds")
-    if seen.running:
-        rows = [_running_cells(task, seen.at) for task in seen.running]
-        lines += ["", *table_lines(("RUNNING", "TASK", "ATTEMPT", "FOR", "WORKER", "PROGRESS"), rows)]
-    if seen.failed:
-        rows = [_failed_cells(record, seen.at) for record in seen.failed]
-        lines += ["", *table_lines(("FAILED", "TASK", "AGO", "ERROR"), rows)]
+    for header, rows in _task_tables(seen):
+        lines += ["", *table_lines(header, rows)] if rows else []
     return [escaped(line, one_line=True) for line in lines]
+
+
+def _task_tables(seen: Overview) -> Iterator[tuple[Sequence[str], list[tuple[str, ...]]]]:
+    running = ("RUNNING", "TASK", "ATTEMPT", "FOR", "WORKER", "PROGRESS")
+    yield running, [_running_cells(task, seen.at) for task in seen.running]
+    yield ("FAILED", "TASK", "AGO", "ERROR"), [_failed_cells(record, seen.at) for record in seen.failed]
 
 
 def _running_cells(task: Running, now: float) -> tuple[str, ...]:

@@ -170,41 +170,51 @@ def view_of(delivery: Delivery, queue: DeadLetterQueue) -> DeadLetterView:
     body = _as_fired(delivery.body, attributes) if queue.source is None else delivery.body
     body = dated(body, delivery.sent_at)
     message, id, undecodable = _decoded(body, delivery.sent_at)
-    failed_at: float | None
-    if queue.source is None:
-        reason, error_type, error_message = UNDELIVERED, attributes.get(ERROR_CODE), attributes.get(SCHEDULER_MESSAGE)
-        attempts, failed_at = _whole(attributes.get(RETRY_ATTEMPTS)), delivery.sent_at
-    else:
-        reason = attributes.get(REASON) or MOVED_BY_SQS
-        error_type, error_message = attributes.get(ERROR_TYPE), attributes.get(ERROR_MESSAGE)
-        attempts, failed_at = _whole(attributes.get(ATTEMPTS)), _seconds(attributes.get(DEAD_LETTERED_AT))
-    schedule = (message.schedule or {}).get("name") if message else None
+    known = message or Message(id="", task=attributes.get(TASK, ""))
+    schedule = (known.schedule or {}).get("name")
     return DeadLetterView(
         queue=queue.name,
         source=queue.source,
         message_id=delivery.message_id,
-        task=message.task if message else attributes.get(TASK) or None,
+        task=known.task or None,
         id=id,
-        run=message.run if message else 0,
-        reason=reason,
-        error_type=error_type,
-        error_message=error_message,
+        run=known.run,
         traceback=attributes.get(TRACEBACK),
-        attempts=attempts,
         receive_count=delivery.receive_count,
         sent_at=delivery.sent_at,
-        failed_at=failed_at,
-        labels=message.labels if message else {},
-        args=message.args if message else [],
-        kwargs=message.kwargs if message else {},
-        payload=message.payload if message else None,
+        labels=known.labels,
+        args=known.args,
+        kwargs=known.kwargs,
+        payload=known.payload,
         undecodable=undecodable,
         schedule=schedule if isinstance(schedule, str) else None,
         group=delivery.group,
         attributes=attributes,
         message=message,
         body=body,
+        **(_undelivered(delivery) if queue.source is None else _failure(attributes)),
     )
+
+
+def _undelivered(delivery: Delivery) -> dict[str, Any]:
+    attributes = delivery.attributes
+    return {
+        "reason": UNDELIVERED,
+        "error_type": attributes.get(ERROR_CODE),
+        "error_message": attributes.get(SCHEDULER_MESSAGE),
+        "attempts": _whole(attributes.get(RETRY_ATTEMPTS)),
+        "failed_at": delivery.sent_at,
+    }
+
+
+def _failure(attributes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "reason": attributes.get(REASON) or MOVED_BY_SQS,
+        "error_type": attributes.get(ERROR_TYPE),
+        "error_message": attributes.get(ERROR_MESSAGE),
+        "attempts": _whole(attributes.get(ATTEMPTS)),
+        "failed_at": _seconds(attributes.get(DEAD_LETTERED_AT)),
+    }
 
 
 def _decoded(body: str, sent_at: float) -> tuple[Message | None, str | None, str | None]:

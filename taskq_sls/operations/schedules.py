@@ -149,22 +149,21 @@ async def views_of(app: App, services: Services, schedules: Sequence[StoredSched
     last = {stored.spec.name: fired.get(stored.spec.name) or _previous(stored, now) for stored in schedules}
     ids = {name: firing_id(group, name, at) for name, at in last.items() if at is not None}
     records = await services.results.get_many(list(ids.values()), now=now)
-    views = []
-    for stored in schedules:
+
+    def view(stored: StoredSchedule) -> ScheduleView:
         name, next_at = stored.spec.name, next_run(stored, now)
         record = records.get(ids.get(name, ""))
         known = record is not None or name in fired  # otherwise it was due, but there is no sign that it fired
-        views.append(
-            ScheduleView(
-                stored,
-                task=_task(stored.spec.body),
-                next_at=None if next_at is None else next_at.timestamp(),
-                last_at=last[name] if known else None,
-                last_id=ids.get(name) if known else None,
-                last=record,
-            )
+        return ScheduleView(
+            stored,
+            task=_task(stored.spec.body),
+            next_at=None if next_at is None else next_at.timestamp(),
+            last_at=last[name] if known else None,
+            last_id=ids.get(name) if known else None,
+            last=record,
         )
-    return views
+
+    return [view(stored) for stored in schedules]
 
 
 def _previous(stored: StoredSchedule, now: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Finding the app and the task that a command names."""
+"""The app and the task that a command names."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def app_target(target: str | None) -> str:
 
 
 def find_task(app: TaskQ, name: str) -> Task[..., Any]:
-    """The registered task of a name, an alias, or an ending that only one name has (``resize``).
+    """The registered task with this name or alias, or the only one whose name ends with it (``resize``).
 
     Raises:
-        ConfigError: there is none, or there are several; names those that come near.
+        ConfigError: there is none, or there are several; the error suggests similar names.
     """
     if (task := app.registry.get(name)) is not None:
         return task
@@ -88,7 +88,7 @@ def find_task(app: TaskQ, name: str) -> Task[..., Any]:
 def _suggestion(app: TaskQ, name: str) -> str:
     full_names = app.registry.names
     if not full_names:
-        return "it has no tasks: does its module import those that define them?"
+        return "it has no tasks: does its module import the modules that define them?"
     by_short = {full.rpartition(":")[2]: full for full in full_names}
     close = difflib.get_close_matches(name, full_names, n=3) or [
         by_short[short] for short in difflib.get_close_matches(name.rpartition(":")[2], list(by_short), n=3)
@@ -119,7 +119,7 @@ def error_location(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    # Python's own machinery for imports stands behind the module that asked for one.
+    # Frames of Python's import system come after those of the module that imports.
     own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else "no Python frame"
 
@@ -146,19 +146,19 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         "--log-format",
         default="auto",
         choices=FORMATS,
-        help="auto: none if the app sets up handlers of its own, else text in a terminal and JSON elsewhere; none: no "
-        "handler besides those of the app",
+        help="auto: text in a terminal and JSON elsewhere, but none if the app has handlers of its own; none: adds no "
+        "handler",
     )
 
 
 def log_arguments(arguments: argparse.Namespace) -> list[str]:
-    """The same options for another command."""
+    """The log options on the command line of another command."""
     level = [] if arguments.log_level is None else ["--log-level", arguments.log_level]
     return [*level, "--log-format", arguments.log_format]
 
 
 def load_app_with_logs(arguments: argparse.Namespace, target: str | None) -> TaskQ:
-    """Import an app, let it set up logging as it likes, and set up the rest.
+    """Import an app, which may set up logging, and set up the rest.
 
     Raises:
         ConfigError: no app is named, or there is none of that name.

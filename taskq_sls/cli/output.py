@@ -171,7 +171,7 @@ def needs_confirmation(yes: bool, what: str) -> bool:
     """True if the user has to confirm.
 
     Raises:
-        ConfigError: stdin is no terminal, so that no user can confirm.
+        ConfigError: stdin is not a terminal, so no user can confirm.
     """
     if yes:
         return False
@@ -189,7 +189,7 @@ def confirmed(question: str) -> bool:
 
 
 class ProgressBar:
-    """A bar that is wiped at the end. Silent if stderr is no terminal, or rich is not installed. A context manager."""
+    """A bar that is wiped at the end. Silent if stderr is not a terminal or rich is not installed. A context manager."""
 
     _bar: Progress | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -171,14 +171,18 @@ def find_schedule(app: TaskQ, text: str) -> str:
         return text
     if text.startswith(DELAY):
         raise ConfigError(f"schedule {text!r} carries the delay or the late retry of a task: cancel the task instead")
-    found = [declared.name for declared in app.schedules if declared.schedule.name == text] or [
-        declared.name for declared in app.schedules if text in (declared.task, declared.task.rpartition(":")[2])
-    ]
+    by_name = {declared.name: (declared.schedule.name,) for declared in app.schedules}
+    by_task = {declared.name: (declared.task, declared.task.rpartition(":")[2]) for declared in app.schedules}
+    found = _matching(by_name, text) or _matching(by_task, text)
     if len(found) == 1:
         return found[0]
     if found:
         raise ConfigError(f"schedule {text!r} can be {' or '.join(found)}: give the full name")
     raise NotFound(f"app {app.name!r} declares no schedule {text!r}; `taskq schedules ls` lists the names of all")
+
+
+def _matching(names: Mapping[str, Sequence[str | None]], text: str) -> list[str]:
+    return [name for name, others in names.items() if text in others]
 
 
 def _print_plan(planned: SyncPlan, *, json: bool, synced: Synced | None = None) -> None:

@@ -69,16 +69,16 @@ async def list_schedules(
     if kind is not None and kind not in prefixes:
         raise ConfigError(f"kind={kind!r} must be one of {', '.join(prefixes)}")
     kinds = list(prefixes) if kind is None else [kind]
-    current, inner = (kinds[0], None) if cursor is None else _read_cursor(cursor, kinds)
+    current, inner = _read_cursor(f"{kinds[0]}:" if cursor is None else cursor, kinds)
     page, following = await store.page(prefixes[current], inner)
     later = kinds[kinds.index(current) + 1 :]
     if not page and following is None and later:
         return await list_schedules(app, services, kind=later[0])
     found = await RateLimiter(services.flow, app.clock).map(store.get, [entry.name for entry in page])
     views = await views_of(app, services, [stored for stored in found if stored is not None])
-    if following is not None:
-        return SchedulePage(views, f"{current}:{following}")
-    return SchedulePage(views, f"{later[0]}:" if later else None)
+    if following is None:
+        current, following = (later[0], "") if later else ("", None)
+    return SchedulePage(views, None if following is None else f"{current}:{following}")
 
 
 def _read_cursor(cursor: str, kinds: Sequence[str]) -> tuple[str, str | None]:

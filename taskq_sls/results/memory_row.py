@@ -58,16 +58,11 @@ class MutableRecord:
         self.ttl = -(-claim.ttl // 1)
         self.next_at = self.finished_at = None
         self.progress = self.result_json = self.result_key = self.error = self.reason = None
-        if self.enqueued_at is None:
-            self.enqueued_at = claim.enqueued_at or None
-        if not self.labels:
-            self.labels = claim.labels
-        if self.parent is None:
-            self.parent = claim.parent
-        if self.unique_key is None:
-            self.unique_key = claim.unique_key
-        if self.call is None:
-            self.call = claim.call
+        self.enqueued_at = self.enqueued_at or claim.enqueued_at or None
+        self.labels = self.labels or claim.labels
+        self.parent = claim.parent if self.parent is None else self.parent
+        self.unique_key = claim.unique_key if self.unique_key is None else self.unique_key
+        self.call = claim.call if self.call is None else self.call
 
     def renew(self, now: float, lease_until: float, progress: Progress | None) -> None:
         self.lease_until = lease_until

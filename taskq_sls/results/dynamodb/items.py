@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ...core.context import Progress
@@ -40,6 +41,11 @@ def number(value: float) -> dict[str, Any]:
     return {"N": digits}
 
 
+def given(write: Callable[[Any], dict[str, Any]], **values: Any) -> Item:
+    """Attributes for the values that are not None."""
+    return {name: write(value) for name, value in values.items() if value is not None}
+
+
 def ttl_seconds(ttl: float) -> int:
     """Epoch seconds for DynamoDB's time to live, which takes whole ones; rounded up."""
     return math.ceil(ttl)
@@ -56,13 +62,7 @@ def first_attributes(claim: Claim) -> Item:
         item["enqueued_at"] = number(claim.enqueued_at)
     if claim.labels:
         item["labels"] = {"M": {name: text(str(value)) for name, value in claim.labels.items()}}
-    if claim.parent is not None:
-        item["parent"] = text(claim.parent)
-    if claim.unique_key is not None:
-        item["unique_key"] = text(claim.unique_key)
-    if (call := fit_call(claim.call)) is not None:
-        item["call"] = text(call)
-    return item
+    return item | given(text, parent=claim.parent, unique_key=claim.unique_key, call=fit_call(claim.call))
 
 
 def claim_attributes(claim: Claim) -> Item:
@@ -80,13 +80,10 @@ def claim_attributes(claim: Claim) -> Item:
 
 def identity_attributes(record: TaskRecord) -> Item:
     """The attributes that show if a record has changed since it was read."""
-    item = {"status": text(record.status), "run": number(record.run), "attempt": number(record.attempt)}
-    if record.owner is not None:
-        item["owner"] = text(record.owner)
-    for name, time in (("lease_until", record.lease_until), ("next_at", record.next_at)):
-        if time is not None:
-            item[name] = number(time)
-    return item
+    numbers = given(
+        number, run=record.run, attempt=record.attempt, lease_until=record.lease_until, next_at=record.next_at
+    )
+    return numbers | given(text, status=record.status, owner=record.owner)
 
 
 def end_attributes(id: str, finish: AttemptEnd) -> Item:
@@ -97,18 +94,12 @@ def end_attributes(id: str, finish: AttemptEnd) -> Item:
     }
     if finish.next_at is not None and finish.state is State.RETRYING:
         item["next_at"] = number(finish.next_at)
-    if finish.result_json is not None:
-        item["result"] = text(finish.result_json)
-    if finish.result_key is not None:
-        item["result_key"] = text(finish.result_key)
     if finish.error is not None:
         fitted = fit_error(finish.error)
         item["error"] = {"M": {name: text(value) for name, value in fitted._asdict().items()}}
-    if finish.reason is not None:
-        item["reason"] = text(finish.reason)
     if finish.progress is not None:
         item |= progress_attribute(finish.progress)
-    return item
+    return item | given(text, result=finish.result_json, result_key=finish.result_key, reason=finish.reason)
 
 
 def past_attempt_attribute(attempt: int, finish: AttemptEnd) -> Item:
@@ -135,11 +126,7 @@ def progress_attribute(progress: Progress) -> Item:
     fitted = fit_progress(progress)
     if fitted is None:
         return {}
-    fields = {"done": number(fitted.done)}
-    if fitted.total is not None:
-        fields["total"] = number(fitted.total)
-    if fitted.note is not None:
-        fields["note"] = text(fitted.note)
+    fields = given(number, done=fitted.done, total=fitted.total) | given(text, note=fitted.note)
     return {"progress": {"M": fields}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..brokers.base import MAX_BATCH
@@ -181,6 +182,7 @@ async def purge(
 Chosen = Sequence[tuple[Delivery, DeadLetterView]]
 
 
+@dataclass
 class Sweep:
     """Reads dead-letter queues and passes matching messages on, in batches, until a limit or the end.
 
@@ -192,28 +194,20 @@ class Sweep:
         ConfigError: the limit is out of range.
     """
 
-    def __init__(
-        self,
-        app: App,
-        services: Services,
-        selection: Selection,
-        *,
-        limit: int | None,
-        on_progress: OnProgress | None,
-        done: Sequence[object],
-    ) -> None:
-        if limit is not None:
-            check_whole("limit", limit)
-        self._app = app
-        self._services = services
-        self._max_matches = selection.max_matches
-        self._limit = limit
-        self._on_progress = on_progress
-        self._done = done
-        self.kept: list[Problem] = []
-        self.seen = 0
-        self.missed = 0
-        self.missing: Sequence[str] = ()
+    app: App
+    services: Services
+    selection: Selection
+    limit: int | None
+    on_progress: OnProgress | None
+    done: Sequence[object]
+    kept: list[Problem] = field(default_factory=list)
+    seen: int = 0
+    missed: int = 0
+    missing: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            check_whole("limit", self.limit)
 
     async def run(
         self,
@@ -222,10 +216,10 @@ class Sweep:
         wants: Callable[[DeadLetterView], bool],
         batch_size: int = MAX_BATCH,
     ) -> None:
-        queues = await existing_queues(self._app, self._services, queue)
+        queues = await existing_queues(self.app, self.services, queue)
         self.missing = queues.missing
         for dead_letter_queue in queues.found:
-            async with DeadLetterBrowser(self._app, self._services, dead_letter_queue.name) as browser:
+            async with DeadLetterBrowser(self.app, self.services, dead_letter_queue.name) as browser:
                 while (left := self._left()) > 0:
                     deliveries = await browser.next()
                     if not deliveries:
@@ -235,16 +229,16 @@ class Sweep:
                     chosen = [(delivery, view) for delivery, view in views if wants(view)][:left]
                     for start in range(0, len(chosen), batch_size):
                         await handle(browser, chosen[start : start + batch_size])
-                        report_progress(self._on_progress, browser, len(self._done), len(self.kept))
+                        report_progress(self.on_progress, browser, len(self.done), len(self.kept))
                     if not chosen:
-                        report_progress(self._on_progress, browser, len(self._done), len(self.kept))
+                        report_progress(self.on_progress, browser, len(self.done), len(self.kept))
             self.seen += browser.seen
 
     def _left(self) -> int:
         """How many more messages may be handled now."""
-        if self._max_matches is not None and len(self._done) + len(self.kept) >= self._max_matches:
+        if self.selection.max_matches is not None and len(self.done) + len(self.kept) >= self.selection.max_matches:
             return 0
-        return MAX_BATCH if self._limit is None else self._limit - len(self._done)
+        return MAX_BATCH if self.limit is None else self.limit - len(self.done)
 
 
 def report_progress(on_progress: OnProgress | None, browser: DeadLetterBrowser, done: int, failed: int) -> None:

@@ -7,6 +7,7 @@ sent again by the next redrive, with the same id and run; the claim then runs th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..brokers.base import MAX_BATCH, MAX_BODY_BYTES, Outgoing
@@ -104,36 +105,25 @@ async def redrive(
     return Redriven(redriven, sweep.kept, sender.undeleted, sweep.seen, sweep.missed, sweep.missing)
 
 
+@dataclass
 class _Sender:
     """Sends the messages of one redrive."""
 
-    def __init__(
-        self,
-        app: App,
-        services: Services,
-        *,
-        kept: list[Problem],
-        redriven: list[Redrive],
-        destinations: Destinations,
-        rate: float | None,
-        edit: Edit | None,
-        dry_run: bool,
-    ) -> None:
-        self._app = app
-        self._services = services
-        self._kept = kept
-        self._redriven = redriven
-        self._destinations = destinations
-        self._rate = rate
-        self._edit = edit
-        self._dry_run = dry_run
-        self._next_at = 0.0
-        self._runs: dict[str, int] = {}
-        self.undeleted: list[Problem] = []
+    app: App
+    services: Services
+    kept: list[Problem]
+    redriven: list[Redrive]
+    destinations: Destinations
+    rate: float | None
+    edit: Edit | None
+    dry_run: bool
+    undeleted: list[Problem] = field(default_factory=list)
+    runs: dict[str, int] = field(default_factory=dict)
+    next_at: float = 0.0
 
     def has_sent(self, view: DeadLetterView) -> bool:
         """True if the task was sent by this redrive and has failed again."""
-        return view.id is not None and view.run > self._runs.get(view.id, view.run)
+        return view.id is not None and view.run > self.runs.get(view.id, view.run)
 
     async def redrive(self, browser: DeadLetterBrowser, chosen: Chosen) -> None:
         """Send messages, and delete those that were accepted."""
@@ -142,31 +132,31 @@ class _Sender:
         prepared = await self._prepare([view for _, view in chosen])
         for (delivery, _), result in zip(chosen, prepared, strict=True):
             if isinstance(result, Problem):
-                self._kept.append(result)
+                self.kept.append(result)
             else:
                 ready.append((delivery, *result))
-        if self._dry_run:
-            self._redriven += [redrive for _, redrive, _ in ready]
+        if self.dry_run:
+            self.redriven += [redrive for _, redrive, _ in ready]
         elif ready:
             await self._send(browser, ready)
 
     async def _send(self, browser: DeadLetterBrowser, ready: Sequence[tuple[Delivery, Redrive, Outgoing]]) -> None:
-        answers = await self._services.broker.send([outgoing for _, _, outgoing in ready])
+        answers = await self.services.broker.send([outgoing for _, _, outgoing in ready])
         sent: list[tuple[Delivery, Redrive]] = []
         for (delivery, redrive, _), answer in zip(ready, answers, strict=True):
             if answer is not None:
-                self._kept.append(Problem(redrive.dead_letter, answer.code, answer.message))
+                self.kept.append(Problem(redrive.dead_letter, answer.code, answer.message))
                 continue
             sent.append((delivery, redrive))
             if redrive.dead_letter.id is not None:
-                self._runs[redrive.dead_letter.id] = redrive.run
-        self._redriven += [redrive for _, redrive in sent]
+                self.runs[redrive.dead_letter.id] = redrive.run
+        self.redriven += [redrive for _, redrive in sent]
         for (_, redrive), error in zip(sent, await browser.delete([delivery for delivery, _ in sent]), strict=True):
             if error is not None:
                 self.undeleted.append(Problem(redrive.dead_letter, "NotDeleted", error))
 
     async def _prepare(self, views: Sequence[DeadLetterView]) -> list[tuple[Redrive, Outgoing] | Problem]:
-        runs = await runs_to_open(self._app, self._services, views, dry_run=self._dry_run)
+        runs = await runs_to_open(self.app, self.services, views, dry_run=self.dry_run)
         prepared: list[tuple[Redrive, Outgoing] | Problem] = []
         for view, run in zip(views, runs, strict=True):
             if isinstance(run, Blocked):
@@ -179,7 +169,7 @@ class _Sender:
         return prepared
 
     async def _outgoing(self, view: DeadLetterView, run: int) -> tuple[Redrive, Outgoing]:
-        queue, group = await self._destinations.find(view)
+        queue, group = await self.destinations.find(view)
         body, dedup = await self._body(view, run)
         if (size := utf8_bytes(body)) > MAX_BODY_BYTES:
             raise ConfigError(
@@ -200,11 +190,11 @@ class _Sender:
         """The body to send, and its deduplication id."""
         message = view.message
         if message is None:
-            if self._edit is not None:
+            if self.edit is not None:
                 raise ConfigError(f"message {view.message_id} cannot be edited, it cannot be read: {view.undecodable}")
             return view.body, f"{view.message_id}:{view.receive_count}"
-        if self._edit is not None:
-            message = await self._edit.apply(self._app, self._services, message)
+        if self.edit is not None:
+            message = await self.edit.apply(self.app, self.services, message)
         if run != message.run:
             message = message._replace(run=run, attempt=0)
         # An unchanged body is sent byte for byte.
@@ -213,15 +203,16 @@ class _Sender:
 
     async def _wait_for_rate(self, browser: DeadLetterBrowser, count: int) -> None:
         """Wait until `count` messages may be sent, and extend the visibility timeout of the others meanwhile."""
-        if self._rate is None or self._dry_run:
+        if self.rate is None or self.dry_run:
             return
-        clock = self._app.clock
-        while (wait := self._next_at - clock.time()) > 0:
-            await self._services.flow.sleep(min(wait, RENEW_BEFORE_SECONDS / 3))
+        clock = self.app.clock
+        while (wait := self.next_at - clock.time()) > 0:
+            await self.services.flow.sleep(min(wait, RENEW_BEFORE_SECONDS / 3))
             await browser.extend()
-        self._next_at = clock.time() + count / self._rate
+        self.next_at = clock.time() + count / self.rate
 
 
+@dataclass
 class Destinations:
     """Finds the queue and message group that dead letters return to; caches ARNs and groups that it read.
 
@@ -229,12 +220,11 @@ class Destinations:
         group: message group for firings to FIFO queues whose schedule no longer exists.
     """
 
-    def __init__(self, app: App, services: Services, group: str | None) -> None:
-        self._app = app
-        self._services = services
-        self._group = group
-        self._by_arn: dict[str, str] | None = None
-        self._groups: dict[str, str | None] = {}
+    app: App
+    services: Services
+    group: str | None
+    by_arn: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str | None] = field(default_factory=dict)
 
     async def find(self, view: DeadLetterView) -> tuple[str, str | None]:
         """Logical queue and message group.
@@ -256,23 +246,23 @@ class Destinations:
 
     async def _target(self, view: DeadLetterView) -> str:
         arn = view.attributes.get(TARGET_ARN)
-        if self._by_arn is None:
-            names = list(self._app.queues)
-            arns = await self._services.flow.map(self._services.broker.queue_arn, names, MAX_PARALLEL_CALLS)
-            self._by_arn = dict(zip(arns, names, strict=True))
-        if arn not in self._by_arn:
+        if not self.by_arn:
+            names = list(self.app.queues)
+            arns = await self.services.flow.map(self.services.broker.queue_arn, names, MAX_PARALLEL_CALLS)
+            self.by_arn = dict(zip(arns, names, strict=True))
+        if arn not in self.by_arn:
             raise ConfigError(
                 f"message {view.message_id}: its schedule's target is {arn or 'not given'}, which is not a queue of app "
-                f"{self._app.name!r}; redrive it with the app that has this queue"
+                f"{self.app.name!r}; redrive it with the app that has this queue"
             )
-        return self._by_arn[arn]
+        return self.by_arn[arn]
 
     async def _group_of(self, view: DeadLetterView, queue: str) -> str:
         name = view.schedule
-        if name is not None and name not in self._groups and self._services.schedules is not None:
-            stored = await self._services.schedules.get(name)
-            self._groups[name] = None if stored is None else stored.spec.group
-        group = (self._groups.get(name) if name is not None else None) or self._group
+        if name is not None and name not in self.groups and self.services.schedules is not None:
+            stored = await self.services.schedules.get(name)
+            self.groups[name] = None if stored is None else stored.spec.group
+        group = (self.groups.get(name) if name is not None else None) or self.group
         if group is None:
             raise ConfigError(
                 f"message {view.message_id} goes to FIFO queue {queue!r}, and its schedule {name!r}, which had the message "

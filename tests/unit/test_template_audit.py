@@ -528,7 +528,7 @@ def test_headings_part_the_resources() -> None:
         "State",
         "Schedules",
         "Events of EventBridge",
-        "What the roles have in common",
+        "Permissions of all workers",
         "Alarms",
         "Dashboard",
     ]

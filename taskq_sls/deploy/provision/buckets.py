@@ -130,7 +130,7 @@ async def _create(s3: AwsClient, name: str, region: str) -> bool:
 
 async def _put_lifetimes(s3: AwsClient, name: str, found: dict[str, Any]) -> None:
     """Replace our rules, and keep those of others: the configuration can only be written whole."""
-    rules = {_rule_id(lifetime): _rule(lifetime) for lifetime in LIFETIMES}
+    rules = {rule_id(lifetime): _rule(lifetime) for lifetime in LIFETIMES}
     others = [rule for rule in found.get("Rules", []) if rule.get("ID") not in rules]
     more = {key: found[key] for key in ("TransitionDefaultMinimumObjectSize",) if key in found}
     await s3.call(
@@ -143,7 +143,7 @@ async def _put_lifetimes(s3: AwsClient, name: str, found: dict[str, Any]) -> Non
 
 def _rule(lifetime: Lifetime) -> dict[str, Any]:
     return {
-        "ID": _rule_id(lifetime),
+        "ID": rule_id(lifetime),
         "Status": "Enabled",
         "Filter": {"Prefix": lifetime.prefix},
         "Expiration": {"Days": lifetime.days},
@@ -152,7 +152,8 @@ def _rule(lifetime: Lifetime) -> dict[str, Any]:
     }
 
 
-def _rule_id(lifetime: Lifetime) -> str:
+def rule_id(lifetime: Lifetime) -> str:
+    """The ID of a lifetime's lifecycle rule, in the template too."""
     return f"taskq-{lifetime.prefix.rstrip('/').replace('/', '-')}"
 
 

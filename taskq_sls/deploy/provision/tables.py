@@ -49,6 +49,17 @@ async def provision_table(port: AwsPort, name: str) -> Provisioned:
     return made
 
 
+def table_definition() -> dict[str, Any]:
+    """Billing, keys and indexes; the template uses it too."""
+    keys = [PARTITION_KEY, SORT_KEY, *(key for index in INDEXES for key in (index.shard, index.time))]
+    return {
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [_string(key) for key in keys],
+        "KeySchema": _schema(PARTITION_KEY, SORT_KEY),
+        "GlobalSecondaryIndexes": [_index(index) for index in INDEXES],
+    }
+
+
 async def _create(dynamodb: AwsClient, name: str) -> bool:
     try:
         await dynamodb.call("describe_table", TableName=name)
@@ -56,16 +67,8 @@ async def _create(dynamodb: AwsClient, name: str) -> bool:
     except AwsError as error:
         if error.code != "ResourceNotFoundException":
             raise
-    keys = [PARTITION_KEY, SORT_KEY, *(key for index in INDEXES for key in (index.shard, index.time))]
     try:
-        await dynamodb.call(
-            "create_table",
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[_string(key) for key in keys],
-            KeySchema=_schema(PARTITION_KEY, SORT_KEY),
-            GlobalSecondaryIndexes=[_index(index) for index in INDEXES],
-        )
+        await dynamodb.call("create_table", TableName=name, **table_definition())
     except AwsError as error:
         # Another process has created it meanwhile.
         if error.code == "ResourceInUseException":

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...payloads.base import MESSAGES, RESULTS
 from .emitter import Commented, Tag
-from .intrinsics import arn_of, either, queue_id, ref, sub
-from .parameters import log_group
+from .functions import function_resources
+from .intrinsics import arn_of, either, queue_id, ref, resource, sub
 from .plan import Plan
 from .policies import (
-    Statement,
+    actions,
     allow,
-    document,
-    hand_over_schedule_role,
+    in_this_region,
+    keep_payloads,
     keep_state,
     list_tasks,
-    payload_arns,
+    pass_schedule_role,
     queue_arns,
-    role,
-    schedule_arns,
-    send,
+    see_payloads,
     trace,
     use_key,
+    use_schedules,
     write_logs,
 )
-from .queues import build
 
 TIMEOUT = 30
 """Seconds: an API Gateway in front of it would wait no longer (API Gateway quotas)."""
-
 
 MAX_TOKENS = 1_000
 """Characters of the tokens' JSON: Lambda takes 4 KB of environment in all."""
@@ -41,12 +37,12 @@ def api_parameters(plan: Plan) -> dict[str, Any]:
         return {}
     return {
         "ApiAuth": Commented(
-            "With tokens the Function URL itself lets everybody through, and the API answers only those that have one.",
+            "With tokens, the Function URL is open to everybody, and the API rejects requests without a valid token.",
             {
                 "Type": "String",
                 "Default": "iam",
                 "AllowedValues": ["iam", "tokens"],
-                "Description": "Who may call the HTTP API: users and roles of IAM, or whoever has a token of ApiTokens",
+                "Description": "Who may call the HTTP API: IAM users and roles, or callers with a token of ApiTokens",
             },
         ),
         "ApiTokens": {
@@ -60,96 +56,63 @@ def api_parameters(plan: Plan) -> dict[str, Any]:
 
 
 def api_conditions(plan: Plan) -> dict[str, Any]:
-    """When the URL lets everybody through."""
+    """The condition for a URL that is open to everybody."""
     return {} if plan.options.api is None else {"ApiTakesTokens": Tag("Equals", [ref("ApiAuth"), "tokens"])}
 
 
 def api_resources(plan: Plan) -> dict[str, Any]:
-    """The function and its role; empty if no handler is named."""
+    """The function, its role and its permissions; empty if no handler is named."""
     if plan.options.api is None:
         return {}
+    properties = {
+        "Description": sub("The HTTP API of ${Prefix}"),
+        "Handler": plan.options.api,
+        "Timeout": Commented("The longest wait for a task is 25 s.", TIMEOUT),
+    }
+    url_auth = Commented(
+        "A caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction on this function.",
+        either("ApiTakesTokens", "NONE", "AWS_IAM"),
+    )
+    api_auth = Commented(
+        "With iam, the API takes the caller from the event, and rejects events without one, should the URL ever be "
+        "opened.",
+        ref("ApiAuth"),
+    )
+    more = {
+        "FunctionUrlConfig": {"AuthType": url_auth},
+        "Environment": {"Variables": {"TASKQ_API_AUTH": api_auth, "TASKQ_API_TOKENS": ref("ApiTokens")}},
+    }
     return {
-        "ApiFunction": {
-            "Type": "AWS::Serverless::Function",
-            **build(plan),
-            "Properties": {
-                "Description": sub("The HTTP API of ${Prefix}"),
-                "Handler": plan.options.api,
-                "Timeout": Commented("A wait for a task takes 25 s at most.", TIMEOUT),
-                "Role": arn_of("ApiRole"),
-                "LoggingConfig": {"LogGroup": ref("ApiLogs")},
-                "FunctionUrlConfig": {
-                    "AuthType": Commented(
-                        "A caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction on this function.",
-                        either("ApiTakesTokens", "NONE", "AWS_IAM"),
-                    )
-                },
-                "Environment": {
-                    "Variables": {
-                        "TASKQ_API_AUTH": Commented(
-                            "By iam callers are those that IAM has let through. Without an identity in the event nobody "
-                            "is, should the URL ever be opened.",
-                            ref("ApiAuth"),
-                        ),
-                        "TASKQ_API_TOKENS": ref("ApiTokens"),
-                    }
-                },
-            },
-        },
+        **function_resources(plan, "ApiFunction", _statements(plan), properties, more, logs="api", policy="api"),
         "ApiUrlPermission": _everybody("lambda:InvokeFunctionUrl", {"FunctionUrlAuthType": "NONE"}),
         "ApiInvokePermission": _everybody("lambda:InvokeFunction", {"InvokedViaFunctionUrl": True}),
-        "ApiRole": role(
-            "lambda.amazonaws.com", None, {"PolicyName": "api", "PolicyDocument": document(*_statements(plan))}
-        ),
-        "ApiLogs": log_group("api"),
     }
 
 
 def _everybody(action: str, limit: dict[str, Any]) -> dict[str, Any]:
     """One of the two permissions that a Function URL without IAM needs."""
     properties = {"Action": action, "FunctionName": ref("ApiFunction"), "Principal": "*", **limit}
-    return {"Type": "AWS::Lambda::Permission", "Condition": "ApiTakesTokens", "Properties": properties}
+    return resource("AWS::Lambda::Permission", properties, Condition="ApiTakesTokens")
 
 
-def _statements(plan: Plan) -> list[Statement | Commented | Tag]:
+def _statements(plan: Plan) -> list[Any]:
     letters = [*[arn_of(f"{queue_id(queue.name)}DeadLetters") for queue in plan.queues], arn_of("FailedSchedules")]
+    redrive = actions("sqs", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
     return [
         write_logs("ApiLogs"),
-        send(plan),
-        allow(
-            "KnowQueues",
-            ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
-            [*queue_arns(plan), *letters],
-        ),
-        allow(
-            "RedriveDeadLetters",
-            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"],
-            letters,
-        ),
+        allow("Send", ["sqs:SendMessage"], queue_arns(plan)),
+        allow("KnowQueues", actions("sqs", "GetQueueAttributes", "GetQueueUrl"), [*queue_arns(plan), *letters]),
+        allow("RedriveDeadLetters", redrive, letters),
         keep_state(),
         list_tasks(),
-        allow("KeepPayloads", ["s3:GetObject", "s3:PutObject"], payload_arns(MESSAGES, RESULTS)),
-        allow("SeePayloads", ["s3:ListBucket"], arn_of("PayloadBucket")),
-        allow(
-            "Schedule",
-            [
-                "scheduler:CreateSchedule",
-                "scheduler:DeleteSchedule",
-                "scheduler:GetSchedule",
-                "scheduler:ListSchedules",
-                "scheduler:UpdateSchedule",
-            ],
-            schedule_arns(),
-        ),
-        hand_over_schedule_role(),
+        keep_payloads(),
+        see_payloads(),
+        use_schedules("ListSchedules"),
+        pass_schedule_role(),
         Commented(
-            "How old the oldest messages are. CloudWatch knows no resources for it: only in this region.",
-            allow(
-                "KnowAges",
-                ["cloudwatch:GetMetricData"],
-                "*",
-                {"StringEquals": {"aws:RequestedRegion": ref("AWS::Region")}},
-            ),
+            "The age of the oldest messages. CloudWatch metrics are no resources; the condition limits the action to "
+            "this region.",
+            allow("KnowAges", ["cloudwatch:GetMetricData"], "*", in_this_region()),
         ),
         trace(),
         use_key(),

@@ -221,7 +221,7 @@ def _replace(document: Document, id: str) -> None:
         raise ConfigError(f"--existing {id}: it is an {type}; only {', '.join(REFERRED_TO)} can be there already")
     del resources[id]
     parameters = section(document, "Parameters")
-    parameters[id] = {"Type": "String", "Description": f"What exists already: {REFERRED_TO[type]}"}
+    parameters[id] = {"Type": "String", "Description": f"An existing resource: {REFERRED_TO[type]}"}
     parameters[f"{id}Arn"] = {
         "Type": "String",
         "AllowedPattern": "arn:[a-z-]+:[a-z0-9]+:.+",

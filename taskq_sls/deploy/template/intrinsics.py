@@ -15,6 +15,11 @@ NO_VALUE = Tag("Ref", "AWS::NoValue")
 _PLACE = re.compile(rf"\$\{{(?:{'|'.join(SUBSTITUTIONS)})\}}")
 
 
+def resource(type: str, properties: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    """A resource; `attributes` are those beside its properties, such as ``DependsOn``."""
+    return {"Type": type, **attributes, "Properties": properties}
+
+
 def ref(name: str) -> Tag:
     """A parameter's value, or a resource's identifier (``!Ref``)."""
     return Tag("Ref", name)

@@ -7,16 +7,20 @@ from typing import Any
 from ...payloads.base import MESSAGES, RESULTS
 from ...results.layout import INDEXES
 from .emitter import Commented, Tag
-from .intrinsics import NO_VALUE, arn_of, either, queue_id, ref, sub
+from .intrinsics import NO_VALUE, arn_of, either, queue_id, ref, regional_arn, resource, sub
 from .plan import Plan
 
 Statement = dict[str, Any]
 
 
-def allow(sid: str, actions: list[str], resources: Any, condition: dict[str, Any] | None = None) -> Statement:
-    """A statement that allows `actions` on `resources`."""
+def allow(sid: str, allowed: list[str], resources: Any, condition: dict[str, Any] | None = None) -> Statement:
+    """A statement that allows actions on `resources`."""
     more = {} if condition is None else {"Condition": condition}
-    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources, **more}
+    return {"Sid": sid, "Effect": "Allow", "Action": allowed, "Resource": resources, **more}
+
+
+def actions(service: str, *operations: str) -> list[str]:
+    return [f"{service}:{operation}" for operation in operations]
 
 
 def document(*statements: Statement | Commented | Tag) -> dict[str, Any]:
@@ -27,96 +31,62 @@ def document(*statements: Statement | Commented | Tag) -> dict[str, Any]:
 def role(
     service: str, condition: dict[str, Any] | Commented | None = None, *policies: dict[str, Any]
 ) -> dict[str, Any]:
-    """A role that an AWS service takes."""
+    """A role that an AWS service assumes."""
     trust: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     if condition is not None:
         trust["Condition"] = condition
-    properties: dict[str, Any] = {"AssumeRolePolicyDocument": document(trust)}
-    if policies:
-        properties["Policies"] = list(policies)
-    return {"Type": "AWS::IAM::Role", "Properties": properties}
+    attached = {"Policies": list(policies)} if policies else {}
+    return resource("AWS::IAM::Role", {"AssumeRolePolicyDocument": document(trust), **attached})
 
 
 def consume(queue: str) -> Statement:
     """Receive and settle the messages of a queue."""
-    return allow(
-        "Consume",
-        [
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
-            "sqs:ChangeMessageVisibility",
-        ],
-        arn_of(f"{queue_id(queue)}Queue"),
-    )
+    operations = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
+    return allow("Consume", actions("sqs", *operations), arn_of(f"{queue_id(queue)}Queue"))
 
 
-def bury(queue: str) -> Statement:
-    """Send to the queue's dead-letter queue, and look up its URL."""
-    return allow("Bury", ["sqs:SendMessage", "sqs:GetQueueUrl"], arn_of(f"{queue_id(queue)}DeadLetters"))
+def dead_letter(queue: str) -> Statement:
+    """Send to the queue's dead-letter queue, and get its URL."""
+    return allow("Bury", actions("sqs", "SendMessage", "GetQueueUrl"), arn_of(f"{queue_id(queue)}DeadLetters"))
 
 
 def write_logs(log_group: str) -> Statement:
     """Write to the streams of a log group; their ARN ends in ``:*``."""
-    return allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], arn_of(log_group))
-
-
-def run_tasks(plan: Plan) -> list[Statement | Commented | Tag]:
-    """Permissions of a running task: store its state, enqueue others, schedule."""
-    return [
-        use_queues(plan),
-        keep_state(),
-        list_tasks(),
-        allow("KeepPayloads", ["s3:GetObject", "s3:PutObject"], payload_arns(MESSAGES, RESULTS)),
-        Commented(
-            "Without it S3 answers 403 where there is no such object, and a lost payload looks like a lost permission.",
-            allow("SeePayloads", ["s3:ListBucket"], arn_of("PayloadBucket")),
-        ),
-        allow(
-            "Schedule",
-            [
-                "scheduler:CreateSchedule",
-                "scheduler:DeleteSchedule",
-                "scheduler:GetSchedule",
-                "scheduler:UpdateSchedule",
-            ],
-            schedule_arns(),
-        ),
-        hand_over_schedule_role(),
-        trace(),
-        use_key(),
-    ]
-
-
-def send(plan: Plan) -> Statement:
-    """Send to the app's queues."""
-    return allow("Send", ["sqs:SendMessage"], queue_arns(plan))
+    return allow("Log", actions("logs", "CreateLogStream", "PutLogEvents"), arn_of(log_group))
 
 
 def use_queues(plan: Plan) -> Statement:
     """Send to the app's queues and find them; in one statement, since a role holds 10,240 characters."""
-    return allow("UseQueues", ["sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"], queue_arns(plan))
+    return allow("UseQueues", actions("sqs", "SendMessage", "GetQueueAttributes", "GetQueueUrl"), queue_arns(plan))
 
 
 def keep_state() -> Statement:
     """Read and write records, locks and notes."""
-    return allow(
-        "KeepState",
-        [
-            "dynamodb:BatchGetItem",
-            "dynamodb:DeleteItem",
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-        ],
-        arn_of("TasksTable"),
-    )
+    operations = ("BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+    return allow("KeepState", actions("dynamodb", *operations), arn_of("TasksTable"))
 
 
 def list_tasks() -> Statement:
-    """Look records up by status and by name."""
+    """Find records by status and by name."""
     return allow("ListTasks", ["dynamodb:Query"], [sub(f"${{TasksTable.Arn}}/index/{index.name}") for index in INDEXES])
+
+
+def keep_payloads() -> Statement:
+    """Read and write large arguments and results."""
+    return allow("KeepPayloads", actions("s3", "GetObject", "PutObject"), payload_arns(MESSAGES, RESULTS))
+
+
+def see_payloads() -> Statement | Commented:
+    return Commented(
+        "Without it S3 answers 403 for a missing object, so a lost payload looks like a missing permission.",
+        allow("SeePayloads", ["s3:ListBucket"], arn_of("PayloadBucket")),
+    )
+
+
+def use_schedules(*more: str) -> Statement:
+    """Create, read, change and delete the stack's schedules."""
+    operations = sorted(("CreateSchedule", "DeleteSchedule", "GetSchedule", "UpdateSchedule", *more))
+    return allow("Schedule", actions("scheduler", *operations), schedule_arns())
 
 
 def queue_arns(plan: Plan) -> list[Tag]:
@@ -131,54 +101,44 @@ def payload_arns(*prefixes: str) -> list[Tag]:
 
 def schedule_arns() -> Tag:
     """The schedules of the stack's group."""
-    arn = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${ScheduleGroup}/*"
-    return sub(arn)
+    return regional_arn("scheduler", "schedule/${ScheduleGroup}/*")
 
 
-def hand_over_schedule_role() -> Statement:
+def pass_schedule_role() -> Statement:
     """Make schedules that send with the schedules' role."""
-    return allow(
-        "GiveSchedulesTheirRole",
-        ["iam:PassRole"],
-        arn_of("ScheduleRole"),
-        {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
-    )
+    condition = {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
+    return allow("GiveSchedulesTheirRole", ["iam:PassRole"], arn_of("ScheduleRole"), condition)
 
 
 def use_key() -> Tag:
     """Read and write data encrypted with the stack's key, if it has one.
 
     Part of a role's other policies: a function would be invoked before a policy of its own is attached, and
-    CloudFormation takes no dependency on a resource that may not be there.
+    CloudFormation allows no dependency on a resource with a condition.
     """
-    statement = allow("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], ref("KmsKeyArn"))
-    return either("HasKey", statement, NO_VALUE)
+    return either("HasKey", allow("UseKey", actions("kms", "Decrypt", "GenerateDataKey"), ref("KmsKeyArn")), NO_VALUE)
+
+
+def in_this_region() -> dict[str, Any]:
+    """A condition for actions that cannot be limited to resources."""
+    return {"StringEquals": {"aws:RequestedRegion": ref("AWS::Region")}}
 
 
 def trace() -> Tag:
-    """Send traces to X-Ray, while tracing is on; within other policies for the reason that `use_key` has."""
-    statement = allow(
-        "Trace",
-        ["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
-        "*",
-        {"StringEquals": {"aws:RequestedRegion": ref("AWS::Region")}},
-    )
-    note = "X-Ray knows no resources, so that these two actions cannot be allowed on less than *: only in this region."
-    return either("IsTraced", Commented(note, statement), NO_VALUE)
+    """Send traces to X-Ray, while tracing is on; within other policies for the same reason as `use_key`."""
+    names = actions("xray", "PutTraceSegments", "PutTelemetryRecords")
+    note = "X-Ray has no resources, so these two actions need *; the condition limits them to this region."
+    return either("IsTraced", Commented(note, allow("Trace", names, "*", in_this_region())), NO_VALUE)
 
 
-def access_resources(plan: Plan) -> dict[str, Any]:
-    """The rights of running tasks; nothing if no function runs any."""
-    workers = [f"{queue_id(queue.name)}WorkerRole" for queue in plan.workers]
-    if not workers:
+def task_policy(plan: Plan) -> dict[str, Any]:
+    """The permissions of running tasks: store their state, enqueue others, schedule. Empty if no function runs any."""
+    if not plan.workers:
         return {}
-    return {
-        "TaskPolicy": {
-            "Type": "AWS::IAM::Policy",
-            "Properties": {
-                "PolicyName": "tasks",
-                "PolicyDocument": document(*run_tasks(plan)),
-                "Roles": [ref(role) for role in workers],
-            },
-        }
+    statements = [use_queues(plan), keep_state(), list_tasks(), keep_payloads(), see_payloads(), use_schedules()]
+    properties = {
+        "PolicyName": "tasks",
+        "PolicyDocument": document(*statements, pass_schedule_role(), trace(), use_key()),
+        "Roles": [ref(f"{queue_id(queue.name)}WorkerRole") for queue in plan.workers],
     }
+    return {"TaskPolicy": resource("AWS::IAM::Policy", properties)}

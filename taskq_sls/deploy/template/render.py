@@ -11,12 +11,13 @@ from .api import api_conditions, api_parameters, api_resources
 from .document import Document, name_by_parameters, plain, use_existing
 from .emitter import Commented, dump
 from .events import event_resources
-from .monitoring import api_alarms, dashboard, event_alarms, queue_alarms, schedule_alarms, worker_alarms
-from .parameters import conditions, function_globals, mappings, outputs, parameters
+from .functions import function_globals
+from .monitoring import alarms, dashboard
+from .parameters import conditions, mappings, outputs, parameters
 from .plan import Plan, TemplateOptions
-from .policies import access_resources
+from .policies import task_policy
 from .queues import queue_resources, worker_resources
-from .schedules import schedule_resources, scheduling_resources
+from .schedules import scheduling_resources
 from .state import state_resources
 
 if TYPE_CHECKING:
@@ -52,14 +53,12 @@ def render_plan(plan: Plan, command: str | None = None) -> str:
             "AWSTemplateFormatVersion": "2010-09-09",
             "Transform": "AWS::Serverless-2016-10-31",
             "Description": f"Tasks of {plan.app}: queues, functions, state and schedules",
-            "Parameters": Commented(
-                "", {**parameters(plan), **api_parameters(plan)}, title="What differs from stack to stack"
-            ),
+            "Parameters": Commented("", {**parameters(plan), **api_parameters(plan)}, title="Parameters of a stack"),
             **({"Mappings": stages} if (stages := mappings(plan)) else {}),
             "Conditions": {**conditions(plan), **api_conditions(plan)},
-            "Globals": Commented("", function_globals(plan), title="What all functions share"),
+            "Globals": Commented("", function_globals(plan), title="Settings of all functions"),
             "Resources": resources,
-            "Outputs": Commented("", made, title="What producers and workers elsewhere are configured with"),
+            "Outputs": Commented("", made, title="Configuration of producers and workers outside of the stack"),
         },
     )
     _check_size(plan, plain(document["Resources"]), plain(document["Outputs"]))
@@ -106,28 +105,12 @@ def _groups(plan: Plan) -> Iterable[tuple[str, Resources]]:
             continue
         yield f"The worker of queue {queue.name}", worker_resources(plan, queue)
     yield "State", state_resources()
-    yield "Schedules", {**scheduling_resources(plan), **_schedules(plan)}
+    yield "Schedules", scheduling_resources(plan)
     yield "Events of EventBridge", event_resources(plan)
     yield "The HTTP API", api_resources(plan)
-    yield "What the roles have in common", access_resources(plan)
-    yield "Alarms", _alarms(plan)
+    yield "Permissions of all workers", task_policy(plan)
+    yield "Alarms", alarms(plan)
     yield "Dashboard", dashboard(plan)
-
-
-def _schedules(plan: Plan) -> Resources:
-    made: Resources = {}
-    for spec in plan.schedules:
-        made.update(schedule_resources(spec))
-    return made
-
-
-def _alarms(plan: Plan) -> Resources:
-    made: Resources = {}
-    for queue in plan.queues:
-        made.update(queue_alarms(queue))
-        if queue.function_timeout is not None:
-            made.update(worker_alarms(queue))
-    return made | schedule_alarms() | event_alarms(plan) | api_alarms(plan)
 
 
 def _check_size(plan: Plan, resources: Mapping[str, Any], made: Mapping[str, Any]) -> None:

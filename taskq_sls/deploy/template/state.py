@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...payloads.base import LIFETIMES
-from ...results.layout import INDEXES, PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE
-from ..provision.buckets import PRIVATE
+from ...results.layout import TTL_ATTRIBUTE
+from ..provision.buckets import PRIVATE, rule_id
+from ..provision.tables import table_definition
 from .emitter import Commented
-from .intrinsics import NO_VALUE, either, ref, sub
+from .intrinsics import NO_VALUE, either, ref, resource, sub
 
 
 def state_resources() -> dict[str, Any]:
@@ -19,7 +20,7 @@ def state_resources() -> dict[str, Any]:
 def _kept() -> dict[str, Any]:
     return {
         "DeletionPolicy": Commented(
-            "A first deployment that fails leaves nothing behind, so that it can be repeated under the same names.",
+            "A failed first deployment leaves nothing behind, so it can be repeated with the same names.",
             either("IsProduction", "RetainExceptOnCreate", "Delete"),
         ),
         "UpdateReplacePolicy": either("IsProduction", "Retain", "Delete"),
@@ -27,83 +28,50 @@ def _kept() -> dict[str, Any]:
 
 
 def _table() -> dict[str, Any]:
-    keys = [PARTITION_KEY, SORT_KEY, *(key for index in INDEXES for key in (index.shard, index.time))]
-    return {
-        "Type": "AWS::DynamoDB::Table",
-        **_kept(),
-        "Properties": {
-            "TableName": sub("${Prefix}-tasks"),
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in keys],
-            "KeySchema": _schema(PARTITION_KEY, SORT_KEY),
-            "GlobalSecondaryIndexes": Commented(
-                "Keys only: an index entry costs a write unit whenever it changes, however small.",
-                [
-                    {
-                        "IndexName": index.name,
-                        "KeySchema": _schema(index.shard, index.time),
-                        "Projection": {"ProjectionType": "KEYS_ONLY"},
-                    }
-                    for index in INDEXES
-                ],
-            ),
-            "TimeToLiveSpecification": {"AttributeName": TTL_ATTRIBUTE, "Enabled": True},
-            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
-            "DeletionProtectionEnabled": either("IsProtected", True, False),
-            "SSESpecification": either(
-                "HasKey", {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": ref("KmsKeyArn")}, NO_VALUE
-            ),
-        },
+    desired = table_definition()
+    key = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": ref("KmsKeyArn")}
+    properties = {
+        "TableName": sub("${Prefix}-tasks"),
+        **desired,
+        "GlobalSecondaryIndexes": Commented(
+            "Keys only: an index entry costs a write unit whenever it changes, however small.",
+            desired["GlobalSecondaryIndexes"],
+        ),
+        "TimeToLiveSpecification": {"AttributeName": TTL_ATTRIBUTE, "Enabled": True},
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        "DeletionProtectionEnabled": either("IsProtected", True, False),
+        "SSESpecification": either("HasKey", key, NO_VALUE),
     }
+    return resource("AWS::DynamoDB::Table", properties, **_kept())
 
 
 def _bucket() -> dict[str, Any]:
-    return {
-        "Type": "AWS::S3::Bucket",
-        **_kept(),
-        "Properties": {
-            "PublicAccessBlockConfiguration": dict(PRIVATE),
-            "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
-            "BucketEncryption": {
-                "ServerSideEncryptionConfiguration": [
-                    either(
-                        "HasKey",
-                        {
-                            "BucketKeyEnabled": True,
-                            "ServerSideEncryptionByDefault": {
-                                "SSEAlgorithm": "aws:kms",
-                                "KMSMasterKeyID": ref("KmsKeyArn"),
-                            },
-                        },
-                        {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}},
-                    )
-                ]
-            },
-            "LifecycleConfiguration": {
-                "Rules": Commented(
-                    "The start of a key says how long the object is needed: arguments as long as their message can "
-                    "still be delivered or redriven, results as long as their record lives.",
-                    [
-                        *(
-                            {
-                                "Id": f"taskq-{lifetime.prefix.rstrip('/').replace('/', '-')}",
-                                "Status": "Enabled",
-                                "Prefix": lifetime.prefix,
-                                "ExpirationInDays": lifetime.days,
-                            }
-                            for lifetime in LIFETIMES
-                        ),
-                        {
-                            "Id": "taskq-broken-uploads",
-                            "Status": "Enabled",
-                            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-                        },
-                    ],
-                )
-            },
+    with_key = {
+        "BucketKeyEnabled": True,
+        "ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": ref("KmsKeyArn")},
+    }
+    without_key = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    rules: list[dict[str, Any]] = [
+        {
+            "Id": rule_id(lifetime),
+            "Status": "Enabled",
+            "Prefix": lifetime.prefix,
+            "ExpirationInDays": lifetime.days,
+        }
+        for lifetime in LIFETIMES
+    ]
+    uploads = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    rules.append({"Id": "taskq-broken-uploads", "Status": "Enabled", **uploads})
+    properties = {
+        "PublicAccessBlockConfiguration": dict(PRIVATE),
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "BucketEncryption": {"ServerSideEncryptionConfiguration": [either("HasKey", with_key, without_key)]},
+        "LifecycleConfiguration": {
+            "Rules": Commented(
+                "The prefix of a key sets the object's lifetime: arguments live as long as their message can be "
+                "delivered or redriven, results as long as their record.",
+                rules,
+            )
         },
     }
-
-
-def _schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+    return resource("AWS::S3::Bucket", properties, **_kept())

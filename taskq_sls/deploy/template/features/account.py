@@ -10,9 +10,9 @@ from ..intrinsics import arn_of, ref, sub
 from ..plan import Plan
 from ..policies import (
     allow,
-    hand_over_schedule_role,
     keep_state,
     list_tasks,
+    pass_schedule_role,
     payload_arns,
     schedule_arns,
     use_key,
@@ -106,7 +106,7 @@ def add_producer_policy(document: Document, plan: Plan) -> None:
                 list_tasks(),
                 allow("KeepPayloads", ["s3:GetObject", "s3:PutObject"], payload_arns(MESSAGES, RESULTS)),
                 allow("Delay", ["scheduler:CreateSchedule", "scheduler:DeleteSchedule"], schedule_arns()),
-                hand_over_schedule_role(),
+                pass_schedule_role(),
                 use_key(),
             ),
         },

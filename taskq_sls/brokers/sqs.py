@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -271,7 +272,6 @@ class CoalescingSqsBroker(SqsBroker):
             )
         return [await batcher.send(messages[0])]
 
-    @property
+    @functools.cached_property
     def _batchers(self) -> dict[str, RequestBatcher[Outgoing, Answer]]:
-        batchers: dict[str, RequestBatcher[Outgoing, Answer]] = self.__dict__.setdefault("_send_batchers", {})
-        return batchers
+        return {}

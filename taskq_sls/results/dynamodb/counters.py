@@ -24,7 +24,9 @@ SHARDS = 4
 """Partitions of an app's counters; each takes 1,000 writes a second (DynamoDB developer guide)."""
 
 ADDED_FIELDS = tuple(name for name in Counters._fields if name not in ("longest", "histogram"))
-SECONDS_FIELDS = ("duration", "wait")
+SECONDS_FIELDS = ("duration", "wait", "longest")
+
+_ZERO = number(0)
 
 MAX_SECOND = 9_999_999_999
 """The largest time of 10 digits, in the year 2286."""
@@ -112,13 +114,8 @@ def _stored(name: str, counters: Counters) -> float:
 
 
 def _counters(item: Item) -> Counters:
-    def count(name: str) -> int:
-        return int(item[name]["N"]) if name in item else 0
+    def read(name: str) -> Any:
+        return (float if name in SECONDS_FIELDS else int)(item.get(name, _ZERO)["N"])
 
-    def seconds(name: str) -> float:
-        return float(item[name]["N"]) if name in item else 0.0
-
-    values: dict[str, Any] = {name: seconds(name) if name in SECONDS_FIELDS else count(name) for name in ADDED_FIELDS}
-    return Counters(
-        **values, longest=seconds("longest"), histogram=tuple(count(f"h{bucket}") for bucket in range(BUCKETS))
-    )
+    values = {name: read(name) for name in Counters._fields if name != "histogram"}
+    return Counters(**values, histogram=tuple(read(f"h{bucket}") for bucket in range(BUCKETS)))

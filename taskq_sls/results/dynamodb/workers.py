@@ -7,10 +7,15 @@ maps; ``ttl`` is an hour after ``beat_at``, rounded up. Reports cost a worker on
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..layout import PARTITION_KEY, SORT_KEY, TTL_ATTRIBUTE, Item
 from ..workers import RunningTask, WorkerReport, WorkerReports, oldest_first
 from .items import number, text, ttl_seconds
 from .table import Table
+
+WHOLE = ("pid", "running", "done", "concurrency")
+TIMES = ("started_at", "beat_at")
 
 
 class TableWorkers(WorkerReports):
@@ -44,26 +49,22 @@ def _item(report: WorkerReport) -> Item:
         "queues": {"L": [text(queue) for queue in report.queues]},
         "stopping": {"BOOL": report.stopping},
     }
-    for name in ("pid", "started_at", "beat_at", "running", "done", "concurrency"):
-        item[name] = number(getattr(report, name))
+    item |= {name: number(getattr(report, name)) for name in (*WHOLE, *TIMES)}
     if report.oldest:
         item["oldest"] = {"L": [{"M": {"id": text(task.id), "task": text(task.task)}} for task in report.oldest]}
     return item
 
 
 def _report(app: str, item: Item) -> WorkerReport:
+    numbers: dict[str, Any] = {name: int(item[name]["N"]) for name in WHOLE}
+    numbers |= {name: float(item[name]["N"]) for name in TIMES}
     oldest = item["oldest"]["L"] if "oldest" in item else ()
     return WorkerReport(
         app=app,
         id=item[SORT_KEY]["S"],
         host=item["host"]["S"],
-        pid=int(item["pid"]["N"]),
-        started_at=float(item["started_at"]["N"]),
-        beat_at=float(item["beat_at"]["N"]),
-        running=int(item["running"]["N"]),
-        done=int(item["done"]["N"]),
-        concurrency=int(item["concurrency"]["N"]),
         version=item["version"]["S"],
+        **numbers,
         queues=tuple(queue["S"] for queue in item["queues"]["L"]),
         stopping=item["stopping"]["BOOL"],
         oldest=tuple(RunningTask(task["M"]["id"]["S"], task["M"]["task"]["S"]) for task in oldest),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from ...client.app import App
 from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView, Selection
 from ...operations.dead_letters import Problem as OperationProblem
-from ...operations.presenters import dead_letter_fields, shown_dead_letter, utc_time
+from ...operations.presenters import dead_letter_fields, group_fields, problem_fields, shown_dead_letter
 from ..limits import MAX_DEAD_LETTERS, clipped
 from .base import RequestBody, Timestamp
 from .tasks import shown_labels
@@ -82,7 +82,7 @@ class Group(BaseModel):
 
     @classmethod
     def of(cls, group: DeadLetterGroup) -> Group:
-        return cls(**{**group._asdict(), "oldest": utc_time(group.oldest), "newest": utc_time(group.newest)})
+        return cls(**{**group_fields(group), "total": group.total})
 
 
 class DeadLetters(BaseModel):
@@ -156,8 +156,7 @@ class Left(BaseModel):
 
     @classmethod
     def of(cls, kept: OperationProblem) -> Left:
-        letter = kept.dead_letter
-        return cls(message_id=letter.message_id, id=letter.id, code=kept.code, message=clipped(kept.message))
+        return cls(**{**problem_fields(kept), "message": clipped(kept.message)})
 
 
 class Redrive(BaseModel):

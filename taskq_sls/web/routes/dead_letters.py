@@ -10,7 +10,8 @@ from ...client.app import App
 from ...core.redaction import contains_mask
 from ...errors import ConfigError
 from ...operations.dead_letter_view import Selection
-from ...operations.dead_letters import list_dead_letters, purge
+from ...operations.dead_letters import Purged, list_dead_letters, purge
+from ...operations.presenters import named_fields
 from ...operations.redrive import redrive
 from ...operations.runs import Edit
 from ..limits import MAX_DEAD_LETTERS, MAX_DEAD_LETTERS_READ
@@ -117,23 +118,16 @@ async def redrive_dead_letters(given: RedriveDeadLetters, context: Context) -> R
         group=given.group,
         dry_run=given.dry_run,
     )
-    sent = [
-        Redrive(
-            message_id=redriven.dead_letter.message_id,
-            id=redriven.dead_letter.id,
-            task=redriven.dead_letter.task,
-            queue=redriven.queue,
-            run=redriven.run,
-        )
-        for redriven in done.redriven
-    ]
     return RedriveDone(
-        redriven=sent,
+        redriven=[
+            Redrive(**{**named_fields(sent.dead_letter), "queue": sent.queue, "run": sent.run})
+            for sent in done.redriven
+        ],
         kept=[Left.of(kept) for kept in done.kept],
         undeleted=[Left.of(letter) for letter in done.undeleted],
         seen=done.seen,
         missing=list(done.missing),
-        more=len(sent) + len(done.kept) >= limit,
+        more=len(done.redriven) + len(done.kept) >= limit,
     )
 
 
@@ -149,13 +143,7 @@ async def purge_dead_letters(given: PurgeDeadLetters, context: Context) -> Purge
     done = await purge(
         context.app, context.services, given.queue, given.selection(), limit=given.limit, dry_run=given.dry_run
     )
-    return PurgeDone(
-        purged=[DeadLetter.of(context.app, letter) for letter in done.purged],
-        kept=[Left.of(kept) for kept in done.kept],
-        seen=done.seen,
-        missing=list(done.missing),
-        more=len(done.purged) >= given.limit,
-    )
+    return _purge_done(context.app, done, more=len(done.purged) >= given.limit)
 
 
 @router.delete(
@@ -172,8 +160,16 @@ async def delete_dead_letter(queue: QueueName, message_id: MessageId, context: C
         raise ProblemError("conflict", done.kept[0].message)
     if not done.purged:
         raise _missing(queue, message_id)
+    return _purge_done(context.app, done._replace(missing=()), more=False)
+
+
+def _purge_done(app: App, done: Purged, *, more: bool) -> PurgeDone:
     return PurgeDone(
-        purged=[DeadLetter.of(context.app, letter) for letter in done.purged], kept=[], seen=done.seen, more=False
+        purged=[DeadLetter.of(app, letter) for letter in done.purged],
+        kept=[Left.of(kept) for kept in done.kept],
+        seen=done.seen,
+        missing=list(done.missing),
+        more=more,
     )
 
 

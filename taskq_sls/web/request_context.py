@@ -1,17 +1,19 @@
-"""The context of a request: the app, its services, the caller and the deadline; and the scope that a route needs."""
+"""Parts of a request that several routes need: its context, the scope of the caller, types of bodies, labels."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..client.app import App
 from ..client.services import Services
+from ..core.redaction import MASK, is_redacted
 from .auth import Principal, Scope
 from .limits import WAIT_MARGIN_SECONDS
 from .problems import ProblemError, documented
@@ -125,3 +127,54 @@ def needs(scope: Scope) -> Callable[[Request], None]:
 
     check.__name__ = f"needs_{scope}"
     return check
+
+
+TaskName = Field(examples=["shop.tasks:resize"], max_length=200)
+
+
+class RequestBody(BaseModel):
+    """The body of a request. Unknown fields are refused."""
+
+    # Strict, as the schema says: false is not a number, and 0 not a boolean.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _check_text(value: Any) -> Any:
+    # pydantic would take a number for seconds of the epoch: 2026 would be a time in 1970.
+    if isinstance(value, int | float) or (isinstance(value, str) and value.replace(".", "").strip("+- ").isdigit()):
+        raise ValueError("a time is ISO 8601 with its zone, such as 2026-11-22T00:00:00Z")
+    return value
+
+
+Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text)]
+"""A time in a request: ISO 8601 with its zone."""
+
+
+MASKED = f"a value is {MASK!r}, the mask of a redacted one: give the real value"
+
+
+def read_labels(app: App, given: Sequence[str]) -> dict[str, str]:
+    """Read labels of the form ``name=value``.
+
+    Raises:
+        ProblemError: a label has another form, or its values are redacted.
+    """
+    labels = {}
+    for label in given:
+        name, equals, value = label.partition("=")
+        if not equals or not name:
+            raise ProblemError("invalid", f"label {label!r:.80} must be name=value")
+        labels[name] = value
+    check_shown(app, labels)
+    return labels
+
+
+def check_shown(app: App, labels: Iterable[str]) -> None:
+    """Refuse filters by redacted labels: a caller could guess their values.
+
+    Raises:
+        ProblemError: the values of a label are redacted.
+    """
+    for name in labels:
+        if is_redacted(name, app.log_redaction):
+            raise ProblemError("invalid", f"label {name!r:.80} is redacted, so it cannot be a filter")

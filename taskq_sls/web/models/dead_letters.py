@@ -12,7 +12,7 @@ from ...operations.dead_letter_view import DeadLetterGroup, DeadLetterView, Sele
 from ...operations.dead_letters import Problem as OperationProblem
 from ...operations.presenters import dead_letter_fields, group_fields, problem_fields, shown_dead_letter
 from ..limits import MAX_DEAD_LETTERS, clipped
-from .base import RequestBody, Timestamp
+from ..request_context import RequestBody, Timestamp
 from .tasks import shown_labels
 
 MissingQueues: Any = Field(default=[], description="Dead-letter queues of the app that do not exist.")

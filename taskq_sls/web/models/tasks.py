@@ -14,7 +14,7 @@ from ...core.states import State
 from ...operations.presenters import record_fields, shown_record
 from ...results.records import TaskRecord
 from ..limits import MAX_ANSWER_BYTES, MAX_BATCH_TASKS, MAX_LABELS, clipped
-from .base import RequestBody, TaskName
+from ..request_context import RequestBody, TaskName
 
 ResultState = Literal["none", "present", "too_large", "missing"]
 

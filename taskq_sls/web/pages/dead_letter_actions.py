@@ -15,9 +15,8 @@ from starlette.requests import Request
 from ..limits import MAX_DEAD_LETTERS
 from ..models.dead_letters import Left, PurgeDeadLetters, PurgeDone, RedriveDeadLetters, RedriveDone
 from ..problems import ProblemError
-from ..request_context import RequestContext
+from ..request_context import RequestContext, read_labels
 from ..routes import dead_letters
-from ..routes.filters import read_labels
 from .components import alert, hidden_input, table
 from .forms import Form, read_form
 from .html import NOTHING, Html, link, markup, tag

@@ -9,17 +9,15 @@ from starlette.requests import Request
 
 from ...core.redaction import contains_mask
 from ...core.states import State
-from ...errors import PayloadMissing
 from ...operations.dead_letter_view import DeadLetterView, Selection
 from ...operations.dead_letters import list_dead_letters
-from ...payloads.claim_check import fetch_result
 from ...results.layout import MAX_CALL_BYTES
 from ...results.records import TaskRecord
 from ..limits import MAX_DEAD_LETTERS_READ
-from ..models.tasks import Arguments, TaskDetail, detail
+from ..models.tasks import Arguments, TaskDetail
 from ..problems import ProblemError
 from ..request_context import RequestContext
-from ..routes.tasks import NO_RECORD
+from ..routes.tasks import NO_RECORD, read_detail
 from .components import (
     action,
     alert,
@@ -73,7 +71,7 @@ async def _task_view(
     before: Html,
     given: Mapping[str, str],
 ) -> View:
-    task = await _detail(context, record)
+    task = await read_detail(context, record)
     children = await _children(context, record, given) if "children" in given else None
     live = [_definitions(task), attempt_history(record), _outcome(task)]
     # The dead letter of a failed task has its full arguments, so the form does not begin with those of the record.
@@ -91,15 +89,6 @@ async def _task_view(
         after=markup(after),
         every=0 if record.status.terminal else UPDATE_SECONDS,
     )
-
-
-async def _detail(context: RequestContext, record: TaskRecord) -> TaskDetail:
-    if record.result_key is None:
-        return detail(context.app, record)
-    try:
-        return detail(context.app, await fetch_result(context.services.payloads, record))
-    except PayloadMissing:
-        return detail(context.app, record, missing=True)
 
 
 async def _dead_letter(context: RequestContext, id: str, record: TaskRecord | None) -> DeadLetterView | None:

@@ -15,8 +15,7 @@ from ...results.records import TaskRecord
 from ..limits import clipped
 from ..models.tasks import TaskSummary, summary
 from ..problems import ProblemError
-from ..request_context import RequestContext
-from ..routes.filters import read_labels
+from ..request_context import RequestContext, read_labels
 from .components import choice, duration, field, labels, next_links, section, status, table, task_names, time
 from .html import NOTHING, Child, Html, address, link, markup, tag
 from .layout import View, redirect

@@ -29,8 +29,7 @@ from ..models.dead_letters import (
     RedriveDone,
 )
 from ..problems import ProblemError
-from ..request_context import BODY, Context, allowed
-from .filters import MASKED, check_shown, read_labels
+from ..request_context import BODY, MASKED, Context, allowed, check_shown, read_labels
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 

@@ -10,9 +10,8 @@ from pydantic import BaseModel, Field
 
 from ...operations.overview import live_workers, overview, queue_stats
 from ...operations.presenters import utc_time, worker_fields
-from ..models.base import Timestamp
 from ..models.tasks import TaskSummary, summary
-from ..request_context import Context, allowed
+from ..request_context import Context, Timestamp, allowed
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 

@@ -14,9 +14,8 @@ from ...errors import ConfigError
 from ...operations.presenters import schedule_fields
 from ...operations.schedules import ScheduleView, is_of, kind_of, list_schedules, show_schedule
 from ...scheduler.parse import parse
-from ..models.base import RequestBody, TaskName, Timestamp
 from ..problems import ProblemError
-from ..request_context import BODY, Context, RequestContext, allowed
+from ..request_context import BODY, Context, RequestBody, RequestContext, TaskName, Timestamp, allowed
 from .enqueueing import find_task
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
@@ -18,12 +20,10 @@ from ...operations.runs import Edit
 from ...payloads.claim_check import fetch_result
 from ...results.records import TaskRecord
 from ..limits import MAX_LONG_POLLS, MAX_PAGE_RECORDS, MAX_WAIT_SECONDS
-from ..models.base import Timestamp
 from ..models.tasks import ID, Cancelled, CancelTask, Retried, RetryTask, TaskDetail, TaskPage, detail, summary
 from ..problems import ProblemError
-from ..request_context import BODY, Context, allowed
+from ..request_context import BODY, MASKED, Context, RequestContext, Timestamp, allowed, read_labels
 from .enqueueing import find_task
-from .filters import MASKED, read_labels
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
@@ -102,7 +102,12 @@ async def get_task(
         record = await context.services.results.get(id, now=context.now)
     if record is None:
         raise ProblemError("no-record", NO_RECORD, headers={"Retry-After": "1"})
-    if record.result_key is None or not result:
+    return await read_detail(context, record) if result else detail(context.app, record)
+
+
+async def read_detail(context: RequestContext, record: TaskRecord) -> TaskDetail:
+    """Return a record with its result, which may be in the bucket."""
+    if record.result_key is None:
         return detail(context.app, record)
     try:
         return detail(context.app, await fetch_result(context.services.payloads, record))
@@ -121,16 +126,8 @@ async def cancel_task(
     id: TaskId, context: Context, given: Annotated[CancelTask, Body(default_factory=CancelTask)]
 ) -> Any:
     """A running task is stopped at the next heartbeat of its worker."""
-    try:
+    with _conflicts("it has no record; give the name of the task to cancel it before it starts"):
         answer = await operations.cancel(context.app, context.services, id, task=given.task, queue=given.queue)
-    except NotFound:
-        raise ProblemError(
-            "no-record", "it has no record; give the name of the task to cancel it before it starts"
-        ) from None
-    except MissingResource:
-        raise
-    except ConfigError as error:
-        raise ProblemError("conflict", str(error)) from None
     return answer._asdict()
 
 
@@ -150,7 +147,7 @@ async def retry_task(id: TaskId, context: Context, given: Annotated[RetryTask, B
     if contains_mask([given.args, given.kwargs, given.labels]):
         raise ProblemError("invalid", MASKED)
     edit = Edit(given.args, given.kwargs, given.labels)
-    try:
+    with _conflicts(NO_RECORD):
         retried = await operations.retry(
             context.app,
             context.services,
@@ -159,13 +156,20 @@ async def retry_task(id: TaskId, context: Context, given: Annotated[RetryTask, B
             group=given.group,
             check=lambda task: find_task(context.app, task),
         )
+    return retried._asdict()
+
+
+@contextmanager
+def _conflicts(no_record: str) -> Iterator[None]:
+    """Turn the operations' errors about the state of a task into problems."""
+    try:
+        yield
     except NotFound:
-        raise ProblemError("no-record", NO_RECORD) from None
+        raise ProblemError("no-record", no_record) from None
     except MissingResource:
         raise
     except ConfigError as error:
         raise ProblemError("conflict", str(error)) from None
-    return retried._asdict()
 
 
 CROWDED_WAIT_SECONDS = 1.0

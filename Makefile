@@ -37,14 +37,14 @@ DEPLOYING := .venv-sam/.ready-$(VERSION) .venv-ministack/.ready-$(VERSION)
 
 # The fast part: tests that another version of a dependency or of Python can break.
 WORKER := tests/process/test_worker_process.py::test_sigterm_lets_tasks_finish_gives_back_the_rest_and_exits_with_0
-FAST := -n 2 --dist loadfile tests/unit $(WORKER) --ignore-glob=tests/unit/test_template_* --ignore-glob=tests/unit/test_cron_* \
+FAST := -n 2 --dist loadfile tests/unit $(WORKER) --ignore-glob=tests/unit/test_template_* --ignore-glob=tests/unit/test_cron_[!u]* \
 	--ignore-glob=tests/unit/test_dst*
 AWS_TESTS := tests/conformance/test_broker_conformance.py tests/integration/test_aws_port.py \
 	tests/integration/test_direct_calls.py tests/integration/test_sqs_broker.py
 # These tests compare the checkout's pins with the installed versions.
 PINNED := tests/unit/test_packaging.py tests/unit/test_infra.py
 # The tests' own packages, at their pins, beside dependencies of other versions.
-TOOLS := aws-croniter croniter hypothesis jsonpath-ng packaging pytest-asyncio pytest-randomly pytest-rerunfailures \
+TOOLS := aws-croniter hypothesis jsonpath-ng packaging pytest-asyncio pytest-randomly pytest-rerunfailures \
 	pytest-timeout pytest-xdist schemathesis
 
 .PHONY: demo test coverage e2e emulators lowest newest other-pythons FORCE browser bench lint types build clean environment template

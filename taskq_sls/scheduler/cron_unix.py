@@ -1,9 +1,15 @@
 """The translation of five-field Unix cron into EventBridge Scheduler's dialect.
 
-Own code, since the errors need every value anyway, and croniter expands some expressions wrongly: `3-3` to every value.
+croniter expands the expression. It gets one value or range at a time, so that an error names the field and the value.
+Import this module only for `cron.unix`: croniter takes tens of milliseconds.
 """
 
 from __future__ import annotations
+
+import re
+from typing import Any
+
+from croniter import CroniterError, croniter
 
 from ..errors import ConfigError
 from .cron_fields import DAY_OF_WEEK, MONTH, Field, is_digits, refusal
@@ -25,7 +31,11 @@ MONTH_OF_YEAR = Field("month", 1, 12, " ".join(MONTH.names), steps=12)
 WEEKDAY = Field("day of week", 0, 7, " ".join(DAY_OF_WEEK.names), steps=7)
 WEEKDAY.allowed = "0 to 7 (0 and 7 = Sunday) or SUN to SAT"
 
+FIELDS = (MINUTE, HOUR, DAY, MONTH_OF_YEAR, WEEKDAY)
 DAY_NAMES = tuple(DAY_OF_WEEK.names)
+
+NUMBER_OR_NAME = re.compile("[0-9]{1,20}|[A-Z]{3}")
+"""croniter also reads ``?``, ``L``, ``W``, ``#`` and ``H``, which Unix cron does not have."""
 
 
 def translate(expression: str) -> str:
@@ -75,43 +85,32 @@ def _translate(field: Field, text: str) -> str:
 
 
 def _translate_item(field: Field, item: str, text: str) -> str:
-    low, high, step = _read_item(field, item, text)
-    if item == "*" or (item.startswith("*") and step == 1):
-        if "," in text:
-            raise refusal(field, text, "'*' in a list means every value; give '*' alone")
+    values, step = _expand(field, item, text)
+    if item.startswith("*") and step == 1:
         return "*"
     if "/" not in item:
         return item
-    values = range(low, high + 1, step)
-    if values == range(low, field.high + 1, step):
-        return f"{low}/{step}"
+    if values == [*range(values[0], field.high + 1, step)]:
+        return f"{values[0]}/{step}"
     return ",".join(map(str, values))
 
 
 def _translate_weekdays(text: str) -> str:
-    if text == "*":
+    items = text.split(",")
+    days = sorted({value % 7 for item in items for value in _expand(WEEKDAY, item, text)[0]})
+    if text == "*" or "*/1" in items:
         return "*"
-    chosen: set[int] = set()
-    for item in text.split(","):
-        if item == "*":
-            raise refusal(WEEKDAY, text, "'*' in a list means every value; give '*' alone")
-        low, high, step = _read_item(WEEKDAY, item, text)
-        if item == "*/1":
-            return "*"
-        chosen |= {value % 7 for value in range(low, high + 1, step)}
-    low, high = min(chosen), max(chosen)
-    if len(chosen) > 2 and len(chosen) == high - low + 1:
-        return f"{DAY_NAMES[low]}-{DAY_NAMES[high]}"
-    return ",".join(DAY_NAMES[value] for value in sorted(chosen))
+    if len(days) > 2 and len(days) == days[-1] - days[0] + 1:
+        return f"{DAY_NAMES[days[0]]}-{DAY_NAMES[days[-1]]}"
+    return ",".join(DAY_NAMES[day] for day in days)
 
 
-def _read_item(field: Field, item: str, text: str) -> tuple[int, int, int]:
-    """The first value, the last value and the step of one item."""
+def _expand(field: Field, item: str, text: str) -> tuple[list[int], int]:
+    """The values of one item of a list, ascending, and its step."""
     span, slash, step = item.partition("/")
     first, dash, last = span.partition("-")
-    if span == "*":
-        low, high = field.low, field.high
-    else:
+    low, high = field.low, field.high
+    if span != "*":
         low = _value(field, first, text)
         high = _value(field, last, text) if dash else low
         if slash and not dash:
@@ -120,15 +119,31 @@ def _read_item(field: Field, item: str, text: str) -> tuple[int, int, int]:
         raise refusal(field, text, f"{span!r} runs backwards; write {field.unwrapped(first, last)}")
     if slash and (not is_digits(step) or not 1 <= int(step[:5]) <= field.steps):
         raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
-    return low, high, int(step) if slash else 1
+    number = int(step) if slash else 1
+    if "," in text and (item == "*" or (span == "*" and number == 1 and field is not WEEKDAY)):
+        raise refusal(field, text, "'*' in a list means every value; give '*' alone")
+    if low == high:
+        return [low], number  # croniter reads the range 3-3 as *
+    values = _ask_croniter(field, item)
+    return list(range(field.low, field.high + 1)) if values == ["*"] else values, number
 
 
 def _value(field: Field, value: str, text: str) -> int:
-    if value in field.names:
-        return field.names[value]
-    if is_digits(value) and field.low <= int(value[:5]) <= field.high:
-        return int(value)
+    if NUMBER_OR_NAME.fullmatch(value):
+        try:
+            (number,) = _ask_croniter(field, value)
+        except CroniterError:
+            pass
+        else:
+            return int(value) if is_digits(value) else number  # 7 stays 7: 5-7 does not run backwards
     reason = f"{value!r} is not a value of this field; give {field.allowed}"
     if any(sign in value for sign in "?LW#") and value not in DAY_OF_WEEK.names:
         reason += ". For ?, L, W and # use EventBridge's cron(...)"
     raise refusal(field, text, reason)
+
+
+def _ask_croniter(field: Field, item: str) -> list[Any]:
+    """The values of `item` in a field, ascending; ``["*"]`` for all values."""
+    words = [item if other is field else "*" for other in FIELDS]
+    found: list[Any] = croniter.expand(" ".join(words))[0][FIELDS.index(field)]
+    return found

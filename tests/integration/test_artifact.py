@@ -114,6 +114,7 @@ def test_only_what_runs_is_in_it(artifact: Path) -> None:
     packages = {name for name in names if not name.endswith(".dist-info")}
     assert packages == {
         "annotated_types",
+        "croniter",
         "handlers",
         "local",
         "pydantic",

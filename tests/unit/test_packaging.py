@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 HEAVY = {"pydantic", "boto3", "botocore", "aiobotocore", "aiohttp", "moto", "flask", "werkzeug", "pytest", "watchfiles"}
-HEAVY |= {"fastapi", "starlette", "mangum", "uvicorn", "rich"}
+HEAVY |= {"fastapi", "starlette", "mangum", "uvicorn", "rich", "croniter"}
 
 
 def pins() -> dict[str, str]:
@@ -73,6 +73,19 @@ handler = app.lambda_handler()
     assert (
         loaded & {f"taskq_sls.{room}" for room in ("cli", "worker", "testing", "local_aws", "deploy", "web")} == set()
     )
+
+
+def test_only_a_unix_expression_imports_croniter() -> None:
+    program = """
+from taskq_sls import TaskQ, cron
+app = TaskQ("shop")
+@app.task(name="shop:report", schedule={})
+async def report() -> None: ...
+handler = app.lambda_handler()
+"""
+
+    assert "croniter" not in modules_after(program.format("cron('0 9 * * ? *')"))
+    assert "croniter" in modules_after(program.format("cron.unix('0 9 * * *')"))
 
 
 def test_pytest_s_plugin_imports_the_library_only_when_its_fixture_is_used() -> None:

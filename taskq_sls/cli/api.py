@@ -65,7 +65,7 @@ def run_api(arguments: argparse.Namespace) -> int:
 
 def run_token(arguments: argparse.Namespace) -> int:
     _needs_extra()
-    from ..web.auth.tokens import new_token, read_tokens
+    from ..web.auth.tokens import new_token, read_tokens  # its package needs the extra
 
     token, digest = new_token()
     entry: dict[str, Any] = {"hash": digest, "scopes": arguments.scopes}
@@ -87,14 +87,14 @@ def _made(app: TaskQ) -> tuple[FastAPI, str | None]:
     """The API, and its temporary token if none is configured."""
     if os.environ.get("TASKQ_API_TOKENS"):
         return app.api(auth="tokens"), None
-    from ..web.auth.tokens import SCOPES, new_token
+    from ..web.auth.tokens import SCOPES, new_token  # its package needs the extra
 
     token, digest = new_token()
     return app.api(auth="tokens", tokens={TEMPORARY_TOKEN_NAME: {"hash": digest, "scopes": list(SCOPES)}}), token
 
 
 def _serve(api: FastAPI, token: str | None, number: int) -> int:
-    import uvicorn
+    import uvicorn  # of an extra, and slow to import
 
     try:
         listener = socket.create_server((LOOPBACK, number))
@@ -118,7 +118,7 @@ def _serve(api: FastAPI, token: str | None, number: int) -> int:
 
 def _needs_extra() -> None:
     try:
-        import fastapi
+        import fastapi  # of an extra, and slow to import
         import uvicorn
     except ImportError as error:
         raise ConfigError(f"{error.name!r} is not installed: pip install 'taskq-sls[api,cli]'") from None

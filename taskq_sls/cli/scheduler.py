@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..app import TaskQ
+from ..aws.blocking import aws_host
 from ..core.forced_end import ShutdownWatchdog, end_process
 from ..errors import ConfigError
 from ..scheduler.spec import NO_SCHEDULER
@@ -81,8 +82,6 @@ def _variable(name: str, value: str | None) -> Iterator[None]:
 
 
 def _refuse_aws() -> None:
-    from ..aws.blocking import aws_host
-
     if (host := aws_host("scheduler")) is not None:
         raise ConfigError(
             f"the schedules are in AWS ({host}), where EventBridge Scheduler fires them. For another endpoint set "
@@ -91,7 +90,7 @@ def _refuse_aws() -> None:
 
 
 async def _serve(app: TaskQ, exit_guard: ShutdownWatchdog | None) -> None:
-    from ..scheduler.local_clock.clock import LocalClock
+    from ..scheduler.local_clock.clock import LocalClock  # used by this command only
 
     services = app.services.new_async()
     stop = _stopped_by_signals()

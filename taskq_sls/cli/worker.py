@@ -135,19 +135,10 @@ def _work(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> Worker:
     app = load_app_with_logs(arguments, arguments.app)
-    options = {
-        "concurrency": arguments.concurrency,
-        "threads": arguments.threads,
-        "queues": arguments.queues,
-        "burst": arguments.burst,
-        "max_tasks": arguments.max_tasks,
-        "max_memory": arguments.max_memory,
-        "grace": arguments.grace,
-        "poll_wait": arguments.poll_wait,
-        "health": arguments.health,
-        "report": False if arguments.no_report else None,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    names = ("concurrency", "threads", "queues", "burst", "max_tasks", "max_memory", "grace", "poll_wait", "health")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.no_report:
+        given["report"] = False
     return app.worker(**given)
 
 

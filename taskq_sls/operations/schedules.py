@@ -76,9 +76,13 @@ async def list_schedules(
         return await list_schedules(app, services, kind=later[0])
     found = await RateLimiter(services.flow, app.clock).map(store.get, [entry.name for entry in page])
     views = await views_of(app, services, [stored for stored in found if stored is not None])
-    if following is None:
-        current, following = (later[0], "") if later else ("", None)
-    return SchedulePage(views, None if following is None else f"{current}:{following}")
+    return SchedulePage(views, _cursor(current, following, later))
+
+
+def _cursor(kind: str, inner: str | None, later: Sequence[str]) -> str | None:
+    if inner is not None:
+        return f"{kind}:{inner}"
+    return f"{later[0]}:" if later else None
 
 
 def _read_cursor(cursor: str, kinds: Sequence[str]) -> tuple[str, str | None]:

@@ -108,15 +108,7 @@ def _translate_weekdays(text: str) -> str:
 def _expand(field: Field, item: str, text: str) -> tuple[list[int], int]:
     """The values of one item of a list, ascending, and its step."""
     span, slash, step = item.partition("/")
-    first, dash, last = span.partition("-")
-    low, high = field.low, field.high
-    if span != "*":
-        low = _value(field, first, text)
-        high = _value(field, last, text) if dash else low
-        if slash and not dash:
-            raise refusal(field, text, f"Unix has steps after '*' or a range only; write '{span}-{field.high}/{step}'")
-    if low > high:
-        raise refusal(field, text, f"{span!r} runs backwards; write {field.unwrapped(first, last)}")
+    low, high = (field.low, field.high) if span == "*" else _read_span(field, span, step if slash else None, text)
     if slash and (not is_digits(step) or not 1 <= int(step[:5]) <= field.steps):
         raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
     number = int(step) if slash else 1
@@ -126,6 +118,18 @@ def _expand(field: Field, item: str, text: str) -> tuple[list[int], int]:
         return [low], number  # croniter reads the range 3-3 as *
     values = _ask_croniter(field, item)
     return list(range(field.low, field.high + 1)) if values == ["*"] else values, number
+
+
+def _read_span(field: Field, span: str, step: str | None, text: str) -> tuple[int, int]:
+    """The first and the last value of a range, or of a single value, which takes no step."""
+    first, dash, last = span.partition("-")
+    low = _value(field, first, text)
+    high = _value(field, last, text) if dash else low
+    if step is not None and not dash:
+        raise refusal(field, text, f"Unix has steps after '*' or a range only; write '{span}-{field.high}/{step}'")
+    if low > high:
+        raise refusal(field, text, f"{span!r} runs backwards; write {field.unwrapped(first, last)}")
+    return low, high
 
 
 def _value(field: Field, value: str, text: str) -> int:

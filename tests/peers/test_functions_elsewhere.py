@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from taskq_sls.local_aws.container import InlineContainer
 from taskq_sls.local_aws.event_source_mapping import EventSourceMapping
 from taskq_sls.serverless import LambdaHandler
 from tests.support.aws_bench import AwsBench
+from tests.support.waiting import until
 
 MakeBench = Callable[..., AwsBench]
 
@@ -90,9 +90,7 @@ def test_what_is_finished_does_not_run_again_when_its_batch_comes_back_as_a_whol
     handles = job.enqueue_many([(number,) for number in range(3)])
     with mapping(bench, dying):
         assert [handle.result(60) for handle in handles] == [0, 1, 2]
-        deadline = time.monotonic() + 40
-        while sum(drive(bench.app.services.blocking().broker.depth("default"))):
-            assert time.monotonic() < deadline, "the batch did not come back and go"
-            time.sleep(0.05)
+        broker = bench.app.services.blocking().broker
+        until(lambda: not sum(drive(broker.depth("default"))), message="the batch did not come back and go")
     assert deaths >= 1
     assert runs == dict.fromkeys(range(3), 1)

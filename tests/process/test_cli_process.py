@@ -20,6 +20,7 @@ import pytest
 from taskq_sls.worker import supervisor
 from taskq_sls.worker import worker_process as process_slot
 from taskq_sls.worker.supervisor import CHILD_VARIABLE, Supervisor
+from tests.support.waiting import until
 from tests.support.worker_processes import alive
 
 SHOP = """
@@ -120,13 +121,6 @@ class Lines:
                 with self._more:
                     self._lines.append(line)
                     self._more.notify_all()
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # -- the supervisor, over small children ----------------------------------------------------------------------------
@@ -387,7 +381,7 @@ def test_local_functions_run_what_is_enqueued_and_leave_no_process_behind(local:
     assert container != child.pid
 
     stop(child, signal.SIGINT)
-    wait_until(lambda: not alive(container))
+    until(lambda: not alive(container))
 
 
 def test_a_local_stack_that_is_killed_takes_its_worker_with_it(local: Local, directory: Path) -> None:
@@ -396,7 +390,7 @@ def test_a_local_stack_that_is_killed_takes_its_worker_with_it(local: Local, dir
 
     child.kill()
 
-    wait_until(lambda: not alive(worker))
+    until(lambda: not alive(worker))
 
 
 def test_a_local_stack_with_a_wrong_app_ends_with_one_line(directory: Path, environment: dict[str, str]) -> None:

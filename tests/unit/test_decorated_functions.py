@@ -183,9 +183,9 @@ async def test_errors_and_time_limits_reach_a_hidden_async_function(hooks: int) 
         finally:
             ended.append(kind)
 
-    task = harness.task(name="job", timeout=0.2)(passed_on(body))
     errors = []
-    for kind in ("exit", "timeout", "long"):
+    for kind, seconds in (("exit", 60), ("timeout", 60), ("long", 0.2)):
+        task = harness.task(name=kind, timeout=seconds)(passed_on(body))
         outcome = await harness.process(delivery(task, kind, id=kind))
         assert isinstance(outcome, DeadLetter)
         assert outcome.error is not None

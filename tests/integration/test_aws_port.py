@@ -601,7 +601,7 @@ class TestSharing:
                 assert asyncio.run(port.client("sqs").call("list_queues"))
             asyncio.run(port.close())
 
-    @pytest.mark.parametrize("module", ["blocking.BlockingAws", "threads.ThreadedAws", "aio.AsyncAws"])
+    @pytest.mark.parametrize("module", ["blocking.BlockingAws", "blocking.ThreadedAws", "aio.AsyncAws"])
     def test_a_forked_process_makes_its_own_clients(self, moto_url: str, module: str, tmp_path: Path) -> None:
         module, name = module.split(".")
         script = f"""

@@ -109,9 +109,7 @@ def _expand(field: Field, item: str, text: str) -> tuple[list[int], int]:
     """The values of one item of a list, ascending, and its step."""
     span, slash, step = item.partition("/")
     low, high = (field.low, field.high) if span == "*" else _read_span(field, span, step if slash else None, text)
-    if slash and (not is_digits(step) or not 1 <= int(step[:5]) <= field.steps):
-        raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
-    number = int(step) if slash else 1
+    number = _read_step(field, step, text) if slash else 1
     if "," in text and (item == "*" or (span == "*" and number == 1 and field is not WEEKDAY)):
         raise refusal(field, text, "'*' in a list means every value; give '*' alone")
     if low == high:
@@ -130,6 +128,12 @@ def _read_span(field: Field, span: str, step: str | None, text: str) -> tuple[in
     if low > high:
         raise refusal(field, text, f"{span!r} runs backwards; write {field.unwrapped(first, last)}")
     return low, high
+
+
+def _read_step(field: Field, step: str, text: str) -> int:
+    if not is_digits(step) or not 1 <= int(step[:5]) <= field.steps:
+        raise refusal(field, text, f"the step {step!r} is out of range; give 1 to {field.steps}")
+    return int(step)
 
 
 def _value(field: Field, value: str, text: str) -> int:

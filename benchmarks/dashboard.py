@@ -28,9 +28,9 @@ from taskq_sls.aws.aio import AsyncAws
 from taskq_sls.aws.port import AwsClient
 from taskq_sls.core.clock import SystemClock
 from taskq_sls.core.flow import AsyncFlow
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.metrics.counters import BUCKETS, CounterKey, Counters, MetricStore
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.dynamodb.backend import DynamoResults

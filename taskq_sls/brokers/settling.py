@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..core.delivery import DeadLetter, Delivery, Release, RetryIn
 from ..core.fault_log import FaultLog
-from ..core.lifetimes import MAX_VISIBILITY_STEP
+from ..core.times import MAX_VISIBILITY_STEP
 from ..errors import AwsError, TaskQError
 from .base import MAX_VISIBILITY, Answer, Broker
 

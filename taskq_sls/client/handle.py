@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..core.context import running_task
 from ..core.flow import call_sync
-from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.states import UNREADABLE, State
+from ..core.times import DAY, MIN_RESULT_TTL
 from ..errors import ConfigError, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskStalled, WaitInTask
 from ..results.base import free_unique_key
 from ..results.records import CancelAnswer, TaskRecord

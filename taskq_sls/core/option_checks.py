@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 
 from ..errors import ConfigError
 from .envelope import label_problem
-from .lifetimes import DAY, MIN_RESULT_TTL
 from .message import check_id
 from .number_checks import is_number
 from .redaction import Names, redacted_names
 from .retry import Retry
+from .times import DAY, MIN_RESULT_TTL
 
 RecordLevel = Literal["none", "finished", "started", "queued"]
 RunIn = Literal["thread", "process"]

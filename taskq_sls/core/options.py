@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from .lifetimes import DAY, MIN_RESULT_TTL
 from .option_checks import CHECKS, Misfire, Overlap, RecordLevel, RunIn, UniquePolicy
 from .redaction import Names
 from .retry import Retry
+from .times import DAY, MIN_RESULT_TTL
 
 MIN_STOP_SECONDS = 5.0
 """Time that an attempt has to end after its `timeout`, unless `hard_timeout` is given."""

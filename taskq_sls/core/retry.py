@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ConfigError, TaskError, TaskQError, WaitInTask, restored
-from .lifetimes import DAY, MAX_VISIBILITY_STEP, RETENTION
 from .number_checks import MAX_FLOAT, is_number, is_whole
 from .queues import Queue
+from .times import DAY, MAX_VISIBILITY_STEP, RETENTION
 
 Jitter = Literal["full", "equal", "none"]
 

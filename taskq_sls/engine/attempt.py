@@ -13,12 +13,12 @@ from ..core import forks
 from ..core.context import Execution, Progress, TaskContext
 from ..core.delivery import Delivery, RetryIn
 from ..core.fault_log import FaultLog
-from ..core.lifetimes import MAX_VISIBILITY_STEP, RETENTION
 from ..core.message import Message
 from ..core.observers import Observers
 from ..core.options import TaskOptions
 from ..core.redaction import mask_values, secret_values
 from ..core.retry import RETENTION_MARGIN_SECONDS
+from ..core.times import MAX_VISIBILITY_STEP, RETENTION
 from ..errors import ArgumentsError
 from ..middleware.compose import Onion
 from ..results.records import Call, Claim, Fence

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from ..client.app import App
 from ..client.services import Services
 from ..core.envelope import label_problem
-from ..core.lifetimes import DAY, MIN_RESULT_TTL
 from ..core.message import ErrorInfo, Message
 from ..core.states import State
+from ..core.times import DAY, MIN_RESULT_TTL
 from ..errors import ArgumentsError, AwsError
 from ..payloads.claim_check import fetch_message
 from ..results.base import free_unique_key

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.delivery import DONE, DeadLetter, Outcome, RetryIn
-from ..core.lifetimes import RETENTION
 from ..core.message import ErrorInfo
 from ..core.retry import RETENTION_MARGIN_SECONDS
 from ..core.states import CANCELLED, QUEUED, RETRYING, RUNNING, State
+from ..core.times import RETENTION
 from .records import AttemptEnd, Claim, Fence, TaskRecord
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.lifetimes import MIN_RESULT_TTL
+from ..core.times import MIN_RESULT_TTL
 from ..results.base import ResultBackend
 from ..results.records import Claim, KeyLock
 

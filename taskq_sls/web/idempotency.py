@@ -12,7 +12,7 @@ import logging
 import math
 from typing import Any, NamedTuple
 
-from ..core.lifetimes import DAY
+from ..core.times import DAY
 from ..errors import AwsError
 from ..results.base import RESEND_AFTER_SECONDS, free_unique_key
 from ..results.records import KeyLock

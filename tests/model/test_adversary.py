@@ -11,8 +11,8 @@ import pytest
 from taskq_sls.brokers.base import Outgoing
 from taskq_sls.core.delivery import DeadLetter, Delivery
 from taskq_sls.core.flow import BlockingFlow, drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import AttemptEnd, Claim, Claimed, Fence

@@ -12,10 +12,10 @@ from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import DeadLetter, Delivery, Outcome
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo, Message, decode
 from taskq_sls.core.queues import dead_letter_name
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.results.memory import MemoryResults
 from taskq_sls.results.records import AttemptEnd, Call, Claim, Fence
 from taskq_sls.scheduler.memory import MemorySchedules

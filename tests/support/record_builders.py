@@ -3,9 +3,9 @@
 from decimal import Decimal
 from typing import Any
 
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.results.base import ResultBackend
 from taskq_sls.results.records import AttemptEnd, Claim, Claimed, Fence
 

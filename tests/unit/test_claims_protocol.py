@@ -10,8 +10,8 @@ import pytest
 from taskq_sls import Retry, State, TaskContext, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import dead_letter_body, decode
+from taskq_sls.core.times import DAY
 from taskq_sls.results.records import Claim, Claimed
 from taskq_sls.results.rules import TAKEOVER_GRACE
 from taskq_sls.testing import in_memory

@@ -26,8 +26,8 @@ from taskq_sls import (
 )
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
+from taskq_sls.core.times import DAY
 from taskq_sls.errors import TaskError
 from taskq_sls.results.records import Claim
 from taskq_sls.testing import InMemory, in_memory

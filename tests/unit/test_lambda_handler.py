@@ -20,10 +20,10 @@ from taskq_sls.brokers.base import EntryError
 from taskq_sls.core.clock import ManualClock, SystemClock
 from taskq_sls.core.delivery import Delivery
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import MAX_VISIBILITY_STEP
 from taskq_sls.core.message import Message
 from taskq_sls.core.schedule_spec import ScheduleSpec
 from taskq_sls.core.states import State
+from taskq_sls.core.times import MAX_VISIBILITY_STEP
 from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.serverless import handler as handler_module

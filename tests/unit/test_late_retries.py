@@ -8,8 +8,8 @@ import pytest
 
 from taskq_sls import Queue, Retry, RetryLater, State, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Outcome, RetryIn
-from taskq_sls.core.lifetimes import MAX_VISIBILITY_STEP, RETENTION
 from taskq_sls.core.message import decode
+from taskq_sls.core.times import MAX_VISIBILITY_STEP, RETENTION
 from taskq_sls.scheduler.delays import reschedule
 from taskq_sls.scheduler.firing import delay_name
 from taskq_sls.scheduler.memory import MemorySchedules

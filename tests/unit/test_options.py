@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError
-from taskq_sls.core.lifetimes import DAY
+from taskq_sls.core.times import DAY
 from taskq_sls.testing import in_memory
 from tests.support.apps import shop
 

@@ -13,10 +13,10 @@ from taskq_sls.brokers.base import EntryError
 from taskq_sls.client.schedule_sync import sync
 from taskq_sls.core.context import Progress
 from taskq_sls.core.flow import call_sync, drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import ErrorInfo
 from taskq_sls.core.redaction import MASK
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.errors import AwsError
 from taskq_sls.metrics.counters import BUCKETS, CounterKey, Counters
 from taskq_sls.results.base import Page, Query

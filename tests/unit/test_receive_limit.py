@@ -8,8 +8,8 @@ import pytest
 
 from taskq_sls import ConfigError, Queue, Retry, State, TaskFailed, TaskQ
 from taskq_sls.core.delivery import DeadLetter, Done, Release, RetryIn
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
+from taskq_sls.core.times import DAY
 from taskq_sls.operations.dead_letters import list_dead_letters
 from taskq_sls.results.records import Claim, KeyLock
 from tests.support.dead_letter_app import DeadLetterApp

@@ -235,7 +235,7 @@ async def test_arguments_that_do_not_fit_are_recorded_where_anything_is(level: s
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_record_lives_for_its_time_to_live_after_the_end(level: str) -> None:
-    from taskq_sls.core.lifetimes import DAY
+    from taskq_sls.core.times import DAY
 
     app, job, memory = shop_with_job(record=level, result_ttl=20 * DAY)
     with memory:

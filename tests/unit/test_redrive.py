@@ -11,9 +11,9 @@ from taskq_sls import ArgumentsError, ConfigError
 from taskq_sls.brokers.base import EntryError
 from taskq_sls.core.delivery import DONE
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.operations.dead_letter_view import Selection
 from taskq_sls.operations.dead_letters import SweepProgress
 from taskq_sls.operations.redrive import Redriven, redrive

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskq_sls import ConfigError, Retry, RetryLater, State, TaskFailed, TaskQ
-from taskq_sls.core.lifetimes import DAY
+from taskq_sls.core.times import DAY
 from taskq_sls.testing import in_memory
 
 

@@ -14,9 +14,9 @@ from taskq_sls.brokers.memory import MemoryBroker
 from taskq_sls.brokers.settling import visibility_seconds
 from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.delivery import DONE, LOST, DeadLetter, Delivery, Release, RetryIn
-from taskq_sls.core.lifetimes import MAX_VISIBILITY_STEP
 from taskq_sls.core.queues import Queue
 from taskq_sls.core.schedule_spec import ScheduleSpec
+from taskq_sls.core.times import MAX_VISIBILITY_STEP
 from taskq_sls.errors import AwsError
 from taskq_sls.scheduler.delays import delay_spec
 from taskq_sls.scheduler.memory import MemorySchedules

@@ -8,8 +8,8 @@ import pytest
 
 from taskq_sls import ArgumentsError, ConfigError
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.states import State
+from taskq_sls.core.times import DAY
 from taskq_sls.operations.overview import live_workers, overview, queue_stats
 from taskq_sls.operations.runs import Edit
 from taskq_sls.operations.tail import OVERLAP_SECONDS, Tail

@@ -26,8 +26,8 @@ from taskq_sls import (
 from taskq_sls.brokers.base import EntryError, Outgoing
 from taskq_sls.core.delivery import DeadLetter, Done, Lost, RetryIn
 from taskq_sls.core.flow import drive
-from taskq_sls.core.lifetimes import DAY
 from taskq_sls.core.message import Message, dead_letter_body, decode
+from taskq_sls.core.times import DAY
 from taskq_sls.results.base import RESEND_AFTER_SECONDS
 from taskq_sls.results.records import AttemptEnd, Claim, Fence, KeyLock
 from taskq_sls.testing import InMemory, in_memory

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from ...aws.port import REFUSAL_CODES
 from ...core.delivery import DeadLetter, Delivery, Outcome, Release, RetryIn
-from ...core.lifetimes import MIN_RESULT_TTL
 from ...core.message import ErrorInfo, Message
 from ...core.states import FAILED
+from ...core.times import MIN_RESULT_TTL
 from ...errors import AwsError, MissingResource
 from ...results.base import end_unclaimed
 from ...results.records import AttemptEnd, Claim

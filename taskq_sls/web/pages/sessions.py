@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ...client.app import App
-from ...core.lifetimes import DAY
+from ...core.times import DAY
 from ...errors import TaskQError
 from ...results.records import KeyLock
 from ..auth import Authenticator, Principal, Token

@@ -25,7 +25,7 @@ TIMEOUT = 6
 """Seconds of the function. Its margin is 20 % of that: work is stopped 1.2 s before the kill."""
 
 
-class Bench:
+class RuntimeHarness:
     """An app whose messages the test hands to the function itself, as the mapping would."""
 
     def __init__(self, server: MotoServer) -> None:
@@ -72,19 +72,19 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[RuntimeHarness]:
     with MotoServer() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         for name in ("TASKQ_PREFIX", "TASKQ_TABLE", "TASKQ_BUCKET", "TASKQ_SCHEDULE_GROUP", "TASKQ_SCHEDULE_ROLE_ARN"):
             monkeypatch.delenv(name, raising=False)
-        made = Bench(server)
+        made = RuntimeHarness(server)
         yield made
         made.close()
 
 
 @pytest.fixture
-def function(artifact: Path, bench: Bench, tmp_path: Path) -> Iterator[LambdaRuntime]:
+def function(artifact: Path, bench: RuntimeHarness, tmp_path: Path) -> Iterator[LambdaRuntime]:
     log = tmp_path / "log"
     with LambdaRuntime(
         artifact, "shop.entry.worker", timeout=TIMEOUT, environment=bench.environment, log=log
@@ -92,7 +92,9 @@ def function(artifact: Path, bench: Bench, tmp_path: Path) -> Iterator[LambdaRun
         yield started
 
 
-def test_a_batch_runs_in_one_container_and_its_results_are_in_the_table(bench: Bench, function: LambdaRuntime) -> None:
+def test_a_batch_runs_in_one_container_and_its_results_are_in_the_table(
+    bench: RuntimeHarness, function: LambdaRuntime
+) -> None:
     first = [bench.enqueue("price", number, 3) for number in range(10)]
     event, _ = bench.receive()
     assert function.invoke(event) == {"batchItemFailures": []}
@@ -110,7 +112,7 @@ def test_a_batch_runs_in_one_container_and_its_results_are_in_the_table(bench: B
 
 
 def test_a_batch_that_runs_into_the_timeout_is_answered_before_the_kill_and_names_what_is_unfinished(
-    bench: Bench, function: LambdaRuntime
+    bench: RuntimeHarness, function: LambdaRuntime
 ) -> None:
     quick = [bench.enqueue("price", number, 3) for number in range(4)]
     slow = [bench.enqueue("ponder", 60) for _ in range(3)]
@@ -129,7 +131,7 @@ def test_a_batch_that_runs_into_the_timeout_is_answered_before_the_kill_and_name
 
 
 def test_a_task_that_cannot_be_stopped_is_reported_and_its_container_is_replaced_before_the_next_batch(
-    bench: Bench, function: LambdaRuntime
+    bench: RuntimeHarness, function: LambdaRuntime
 ) -> None:
     quick, stuck = bench.enqueue("price", 2, 3), bench.enqueue("release", 60)
     event, ids = bench.receive()

@@ -52,7 +52,7 @@ class Interposed:
         return [operation for operation, _ in self.calls]
 
 
-class Bench:
+class StoreHarness:
     """A store over moto, and the client between."""
 
     def __init__(self, clock: ManualClock, settings: Settings = SETTINGS) -> None:
@@ -101,16 +101,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
 
 
 @pytest.fixture
-def empty(clock: ManualClock) -> Iterator[Bench]:
+def empty(clock: ManualClock) -> Iterator[StoreHarness]:
     """With queues, but without a schedule group."""
     with mock_aws():
-        bench = Bench(clock)
+        bench = StoreHarness(clock)
         drive(provision(bench.aws, SETTINGS._replace(schedule_group=None), [Queue("default"), Queue("ledger.fifo")]))
         yield bench
 
 
 @pytest.fixture
-def bench(empty: Bench) -> Bench:
+def bench(empty: StoreHarness) -> StoreHarness:
     drive(empty.aws.client("scheduler").call("create_schedule_group", Name="shop-timed"))
     return empty
 
@@ -131,7 +131,7 @@ def a_spec(name: str = NAME, **fields: Any) -> ScheduleSpec:
 # -- what is sent -----------------------------------------------------------------------------------------------
 
 
-def test_the_target_is_the_queue_with_role_and_dead_letters(bench: Bench) -> None:
+def test_the_target_is_the_queue_with_role_and_dead_letters(bench: StoreHarness) -> None:
     drive(bench.store.create(a_spec()))
     [(_, sent)] = bench.scheduler.calls
     assert sent["Target"] == {
@@ -143,13 +143,13 @@ def test_the_target_is_the_queue_with_role_and_dead_letters(bench: Bench) -> Non
     assert bench.raw()["FlexibleTimeWindow"] == {"Mode": "OFF"}
 
 
-def test_a_fifo_target_gets_its_group(bench: Bench) -> None:
+def test_a_fifo_target_gets_its_group(bench: StoreHarness) -> None:
     drive(bench.store.create(a_spec(queue="ledger.fifo", group="tenant-7")))
     target = bench.raw()["Target"]
     assert (target["Arn"], target["SqsParameters"]) == (f"{ARN}shop-ledger.fifo", {"MessageGroupId": "tenant-7"})
 
 
-def test_the_dead_letters_can_have_a_name_of_their_own(bench: Bench) -> None:
+def test_the_dead_letters_can_have_a_name_of_their_own(bench: StoreHarness) -> None:
     url = "https://sqs.eu-central-1.amazonaws.com/123456789012/lost-firings"
     store = bench.new_store(SETTINGS._replace(queue_urls={"schedules-dlq": url}))
     drive(store.create(a_spec()))
@@ -157,12 +157,12 @@ def test_the_dead_letters_can_have_a_name_of_their_own(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("removed", "action"), [(True, "DELETE"), (False, "NONE")])
-def test_who_removes_itself_says_so_to_the_service(bench: Bench, removed: bool, action: str) -> None:
+def test_who_removes_itself_says_so_to_the_service(bench: StoreHarness, removed: bool, action: str) -> None:
     drive(bench.store.create(a_spec(expression="at(2027-06-01T09:00:00)", delete_after=removed)))
     assert bench.raw()["ActionAfterCompletion"] == action
 
 
-def test_every_call_has_a_client_token_of_its_own(bench: Bench) -> None:
+def test_every_call_has_a_client_token_of_its_own(bench: StoreHarness) -> None:
     drive(bench.store.create(a_spec()))
     drive(bench.store.delete(NAME))
     drive(bench.store.create(a_spec()))
@@ -170,7 +170,7 @@ def test_every_call_has_a_client_token_of_its_own(bench: Bench) -> None:
     assert len(tokens) == 2
 
 
-def test_a_queue_is_asked_for_its_arn_once(bench: Bench) -> None:
+def test_a_queue_is_asked_for_its_arn_once(bench: StoreHarness) -> None:
     for number in range(3):
         drive(bench.store.create(a_spec(f"d-{number}")))
     assert bench.sqs.operations == ["get_queue_url", "get_queue_attributes"]
@@ -179,7 +179,7 @@ def test_a_queue_is_asked_for_its_arn_once(bench: Bench) -> None:
 # -- what is read -----------------------------------------------------------------------------------------------
 
 
-def test_a_queue_of_another_name_reads_back_by_its_logical_one(bench: Bench) -> None:
+def test_a_queue_of_another_name_reads_back_by_its_logical_one(bench: StoreHarness) -> None:
     url = drive(bench.aws.client("sqs").call("create_queue", QueueName="orders"))["QueueUrl"]
     store = bench.new_store(SETTINGS._replace(queue_urls={"slow": url}))
     drive(store.create(a_spec(queue="slow")))
@@ -191,7 +191,7 @@ def test_a_queue_of_another_name_reads_back_by_its_logical_one(bench: Bench) -> 
     assert stored.spec.queue == "orders"
 
 
-def test_the_schedule_of_somebody_else_can_be_read(bench: Bench) -> None:
+def test_the_schedule_of_somebody_else_can_be_read(bench: StoreHarness) -> None:
     target = {"Arn": "arn:aws:lambda:eu-central-1:123456789012:function:other", "RoleArn": ROLE}
     parameters = {"ScheduleExpression": "rate(1 hour)", "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": target}
     call = bench.aws.client("scheduler").call
@@ -202,7 +202,9 @@ def test_the_schedule_of_somebody_else_can_be_read(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("removed", [True, False])
-def test_whether_it_removes_itself_survives_an_endpoint_that_updates_only_half(bench: Bench, removed: bool) -> None:
+def test_whether_it_removes_itself_survives_an_endpoint_that_updates_only_half(
+    bench: StoreHarness, removed: bool
+) -> None:
     drive(bench.store.create(a_spec(delete_after=not removed)))
     drive(bench.store.update(a_spec(delete_after=removed)))
     assert bench.raw()["ActionAfterCompletion"] == ("NONE" if removed else "DELETE"), "moto has mended its update"
@@ -211,7 +213,7 @@ def test_whether_it_removes_itself_survives_an_endpoint_that_updates_only_half(b
     assert stored.spec.delete_after == removed
 
 
-def test_a_page_that_begins_with_a_deleted_schedule_asks_for_a_new_listing(bench: Bench) -> None:
+def test_a_page_that_begins_with_a_deleted_schedule_asks_for_a_new_listing(bench: StoreHarness) -> None:
     for number in range(102):
         drive(bench.store.create(a_spec(f"d-{number}")))
         bench.clock.travel(1)
@@ -232,7 +234,7 @@ def test_a_page_that_begins_with_a_deleted_schedule_asks_for_a_new_listing(bench
     ],
     ids=["create", "update", "get", "page"],
 )
-def test_an_answer_of_something_else_is_a_fault_and_not_an_empty_group(bench: Bench, use: Any) -> None:
+def test_an_answer_of_something_else_is_a_fault_and_not_an_empty_group(bench: StoreHarness, use: Any) -> None:
     async def page_of_a_proxy(operation: str, params: dict[str, Any]) -> dict[str, Any]:
         return {"ResponseMetadata": {"HTTPStatusCode": 200}}
 
@@ -259,7 +261,7 @@ MISSING_GROUP = r"schedule group 'shop-timed' does not exist at endpoint .*taskq
     ],
     ids=["create", "update", "delete", "get", "page"],
 )
-def test_a_missing_group_is_named_with_variable_and_fix(empty: Bench, use: Any) -> None:
+def test_a_missing_group_is_named_with_variable_and_fix(empty: StoreHarness, use: Any) -> None:
     with pytest.raises(MissingResource, match=MISSING_GROUP):
         drive(use(empty.store))
 
@@ -273,7 +275,7 @@ def test_a_missing_group_is_named_with_variable_and_fix(empty: Bench, use: Any) 
     ],
     ids=["create", "page", "delete"],
 )
-def test_a_group_that_the_service_does_not_find_is_named_too(bench: Bench, use: Any, message: str) -> None:
+def test_a_group_that_the_service_does_not_find_is_named_too(bench: StoreHarness, use: Any, message: str) -> None:
     bench.refuse("ResourceNotFoundException", message, status=404)
     with pytest.raises(MissingResource, match=MISSING_GROUP):
         drive(use(bench.store))
@@ -285,7 +287,7 @@ def test_a_missing_group_of_the_local_stack_is_named(clock: ManualClock, monkeyp
     try:
         host, port = server.get_host_and_port()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        bench = Bench(clock)
+        bench = StoreHarness(clock)
         bench.aws = BlockingAws(clock, max_attempts=1)
         bench.scheduler.client = bench.aws.client("scheduler")
         drive(provision(bench.aws, SETTINGS._replace(schedule_group=None), [Queue("default")]))
@@ -295,7 +297,7 @@ def test_a_missing_group_of_the_local_stack_is_named(clock: ManualClock, monkeyp
         server.stop()
 
 
-def test_a_fault_of_our_own_is_not_taken_for_a_missing_group(bench: Bench) -> None:
+def test_a_fault_of_our_own_is_not_taken_for_a_missing_group(bench: StoreHarness) -> None:
     async def fail(operation: str, params: dict[str, Any]) -> None:
         raise KeyError("something else")
 
@@ -304,19 +306,19 @@ def test_a_fault_of_our_own_is_not_taken_for_a_missing_group(bench: Bench) -> No
         drive(bench.store.create(a_spec()))
 
 
-def test_a_fault_of_the_service_is_not_taken_for_a_missing_group(bench: Bench) -> None:
+def test_a_fault_of_the_service_is_not_taken_for_a_missing_group(bench: StoreHarness) -> None:
     bench.refuse("InternalServerException", "try again", status=500)
     with pytest.raises(AwsError, match="InternalServerException"):
         drive(bench.store.create(a_spec()))
 
 
-def test_an_empty_group_is_looked_at_once(bench: Bench) -> None:
+def test_an_empty_group_is_looked_at_once(bench: StoreHarness) -> None:
     for _ in range(3):
         assert drive(bench.store.page()) == ([], None)
     assert bench.scheduler.operations.count("get_schedule_group") == 1
 
 
-def test_who_may_not_look_at_the_group_can_list_it(bench: Bench) -> None:
+def test_who_may_not_look_at_the_group_can_list_it(bench: StoreHarness) -> None:
     async def deny(operation: str, params: dict[str, Any]) -> None:
         if operation == "get_schedule_group":
             raise AwsError(operation, "AccessDeniedException", "not authorized", status=403)
@@ -325,7 +327,7 @@ def test_who_may_not_look_at_the_group_can_list_it(bench: Bench) -> None:
     assert drive(bench.store.page()) == ([], None)
 
 
-def test_a_group_without_a_role_is_an_error_at_first_use(bench: Bench) -> None:
+def test_a_group_without_a_role_is_an_error_at_first_use(bench: StoreHarness) -> None:
     store = bench.new_store(SETTINGS._replace(schedule_role_arn=None))
     assert drive(store.page()) == ([], None)
     assert (store.creates, bench.store.creates) == (False, True)
@@ -333,12 +335,14 @@ def test_a_group_without_a_role_is_an_error_at_first_use(bench: Bench) -> None:
         drive(store.create(a_spec()))
 
 
-def test_a_store_needs_a_group(bench: Bench) -> None:
+def test_a_store_needs_a_group(bench: StoreHarness) -> None:
     with pytest.raises(ConfigError, match="TASKQ_SCHEDULE_GROUP"):
         bench.new_store(SETTINGS._replace(schedule_group=None))
 
 
-def test_what_the_service_does_not_accept_is_told_in_its_words(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_service_does_not_accept_is_told_in_its_words(
+    bench: StoreHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The service's clock is ahead of ours.
     monkeypatch.setattr(moto.scheduler.models, "utcnow", lambda: utcfromtimestamp(NOW + 7_200))
     with pytest.raises(ConfigError, match=rf"{NAME}.*StartDate you specify cannot be earlier than 5 minutes ago"):
@@ -355,27 +359,27 @@ def test_what_the_service_does_not_accept_is_told_in_its_words(bench: Bench, mon
         ("AccessDeniedException", f"User: me is not authorized to perform: iam:PassRole on resource: {ROLE}"),
     ],
 )
-def test_a_role_that_is_not_accepted_is_told_with_its_variable(bench: Bench, code: str, message: str) -> None:
+def test_a_role_that_is_not_accepted_is_told_with_its_variable(bench: StoreHarness, code: str, message: str) -> None:
     bench.refuse(code, message)
     with pytest.raises(ConfigError, match=f"{ROLE} .TASKQ_SCHEDULE_ROLE_ARN.*iam:PassRole"):
         drive(bench.store.create(a_spec()))
 
 
-def test_another_refusal_stays_what_it_is(bench: Bench) -> None:
+def test_another_refusal_stays_what_it_is(bench: StoreHarness) -> None:
     bench.refuse("AccessDeniedException", "not authorized to perform: scheduler:CreateSchedule", status=403)
     with pytest.raises(AwsError, match="scheduler:CreateSchedule"):
         drive(bench.store.create(a_spec()))
 
 
 @pytest.mark.parametrize("change", ["update", "delete"])
-def test_a_change_that_meets_another_one_is_tried_again(bench: Bench, change: str) -> None:
+def test_a_change_that_meets_another_one_is_tried_again(bench: StoreHarness, change: str) -> None:
     drive(bench.store.create(a_spec()))
     bench.refuse("ConflictException", "Another operation is in progress", status=409, times=len(RETRY_DELAYS))
     assert drive(bench.store.update(a_spec()) if change == "update" else bench.store.delete(NAME))
     assert bench.clock.time() == pytest.approx(NOW + sum(RETRY_DELAYS))
 
 
-def test_a_conflict_that_lasts_is_an_error(bench: Bench) -> None:
+def test_a_conflict_that_lasts_is_an_error(bench: StoreHarness) -> None:
     drive(bench.store.create(a_spec()))
     bench.refuse("ConflictException", "Another operation is in progress", status=409, times=99)
     with pytest.raises(AwsError, match="ConflictException"):
@@ -385,13 +389,15 @@ def test_a_conflict_that_lasts_is_an_error(bench: Bench) -> None:
 # -- the items of the table -------------------------------------------------------------------------------------
 
 
-def new_last_firings(bench: Bench, group: str = "shop-timed", client: AwsClient | None = None) -> TableLastFirings:
+def new_last_firings(
+    bench: StoreHarness, group: str = "shop-timed", client: AwsClient | None = None
+) -> TableLastFirings:
     return TableLastFirings(
         client or bench.aws.client("dynamodb"), bench.aws.flow, "shop-tasks", group, bench.aws.describe
     )
 
 
-def test_the_items_of_the_table_are_the_documented_ones(bench: Bench) -> None:
+def test_the_items_of_the_table_are_the_documented_ones(bench: StoreHarness) -> None:
     last_firings = new_last_firings(bench)
     drive(last_firings.record("d-a", NOW + 60, NOW + 61))
     drive(last_firings.record("t-b", NOW + 60, NOW + 61))
@@ -413,7 +419,7 @@ def test_the_items_of_the_table_are_the_documented_ones(bench: Bench) -> None:
     ]
 
 
-def test_items_that_the_version_before_kept_for_its_clocks_are_ignored(bench: Bench) -> None:
+def test_items_that_the_version_before_kept_for_its_clocks_are_ignored(bench: StoreHarness) -> None:
     for key in ("BEAT", "N#1800000000500#d-a"):
         item = {"pk": {"S": "C#shop-timed"}, "sk": {"S": key}, "ttl": {"N": "1800003600"}}
         drive(bench.aws.client("dynamodb").call("put_item", TableName="shop-tasks", Item=item))
@@ -421,12 +427,12 @@ def test_items_that_the_version_before_kept_for_its_clocks_are_ignored(bench: Be
     assert drive(new_last_firings(bench).read()) == {"d-a": NOW}
 
 
-def test_groups_share_a_table_without_seeing_each_other(bench: Bench) -> None:
+def test_groups_share_a_table_without_seeing_each_other(bench: StoreHarness) -> None:
     drive(new_last_firings(bench, "shop").record("d-a", NOW, NOW))
     assert drive(new_last_firings(bench, "shop-timed").read()) == {}
 
 
-def test_long_answers_are_read_to_their_end(bench: Bench) -> None:
+def test_long_answers_are_read_to_their_end(bench: StoreHarness) -> None:
     client = Interposed(bench.aws.client("dynamodb"))
     last_firings = new_last_firings(bench, client=client)
     for number in range(10):

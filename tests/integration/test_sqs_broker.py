@@ -58,7 +58,7 @@ def fail_call(error: Exception) -> Interference:
     return answer
 
 
-class Bench:
+class SqsHarness:
     def __init__(self, settings: Settings | None = None) -> None:
         self.clock = ManualClock()
         port = BlockingAws(self.clock)
@@ -83,11 +83,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsHarness]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        bench = Bench()
+        bench = SqsHarness()
         monkeypatch.setattr(moto.sqs.models, "unix_time", lambda: bench.clock.time())
         monkeypatch.setattr(moto.sqs.models, "unix_time_millis", lambda: bench.clock.time() * 1000)
         bench.create("shop-default")
@@ -95,40 +95,40 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 class TestFailedEntries:
-    def test_an_entry_that_failed_for_the_service_s_fault_is_sent_again_alone(self, bench: Bench) -> None:
+    def test_an_entry_that_failed_for_the_service_s_fault_is_sent_again_alone(self, bench: SqsHarness) -> None:
         bench.meddler.script = iter([fail_entries("1")])
         assert bench.send("a", "b", "c") == [None, None, None]
         first, second = bench.meddler.named("send_message_batch")
         assert [entry["MessageBody"] for entry in first["Entries"]] == ["a", "b", "c"]
         assert [entry["MessageBody"] for entry in second["Entries"]] == ["b"]
 
-    def test_it_waits_longer_before_each_try(self, bench: Bench) -> None:
+    def test_it_waits_longer_before_each_try(self, bench: SqsHarness) -> None:
         started = bench.clock.time()
         bench.meddler.script = itertools.repeat(fail_entries("0"))
         bench.send("a")
         assert 0.7 <= bench.clock.time() - started <= 1.4
 
-    def test_after_four_tries_the_entry_is_reported(self, bench: Bench) -> None:
+    def test_after_four_tries_the_entry_is_reported(self, bench: SqsHarness) -> None:
         bench.meddler.script = itertools.repeat(fail_entries("1", message="try later"))
         answers = bench.send("a", "b")
         assert answers == [None, EntryError("InternalError", "try later", transient=True, ambiguous=True)]
         assert len(bench.meddler.named("send_message_batch")) == 4
 
-    def test_an_entry_that_failed_for_our_fault_is_reported_at_once(self, bench: Bench) -> None:
+    def test_an_entry_that_failed_for_our_fault_is_reported_at_once(self, bench: SqsHarness) -> None:
         bench.meddler.script = iter([fail_entries("0", code="AWS.SimpleQueueService.Strange", sender=True)])
         assert bench.send("a", "b") == [EntryError("Strange", "m"), None]
         assert len(bench.meddler.named("send_message_batch")) == 1
 
-    def test_throttled_entries_are_tried_again_whoever_is_blamed(self, bench: Bench) -> None:
+    def test_throttled_entries_are_tried_again_whoever_is_blamed(self, bench: SqsHarness) -> None:
         bench.meddler.script = iter([fail_entries("0", code="RequestThrottled", sender=True)])
         assert bench.send("a") == [None]
 
-    def test_an_entry_that_the_answer_does_not_name_was_not_accepted(self, bench: Bench) -> None:
+    def test_an_entry_that_the_answer_does_not_name_was_not_accepted(self, bench: SqsHarness) -> None:
         bench.meddler.script = iter([lambda operation, params: {}])
         assert bench.send("a", "b") == [None, None]
         assert len(bench.meddler.named("send_message_batch")) == 2
 
-    def test_deletes_and_visibility_changes_are_tried_again_too(self, bench: Bench) -> None:
+    def test_deletes_and_visibility_changes_are_tried_again_too(self, bench: SqsHarness) -> None:
         bench.send("a", "b")
         held = bench.receive()
         bench.meddler.script = iter([fail_entries("0")])
@@ -145,7 +145,7 @@ class TestFailedEntries:
             ("InvalidParameterValue", "Value x for parameter ReceiptHandle is invalid. Reason: it has expired."),
         ],
     )
-    def test_a_receipt_that_is_no_longer_valid_is_gone(self, bench: Bench, code: str, message: str) -> None:
+    def test_a_receipt_that_is_no_longer_valid_is_gone(self, bench: SqsHarness, code: str, message: str) -> None:
         bench.send("a")
         held = bench.receive()
         bench.meddler.script = iter([fail_entries("0", code=code, message=message)])
@@ -153,7 +153,7 @@ class TestFailedEntries:
             EntryError(code, message, receipt_expired=True)
         ]
 
-    def test_a_delete_refused_as_expired_counts_as_settled(self, bench: Bench) -> None:
+    def test_a_delete_refused_as_expired_counts_as_settled(self, bench: SqsHarness) -> None:
         bench.send("a")
         held = bench.receive()
         message = "Value x for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."
@@ -162,13 +162,13 @@ class TestFailedEntries:
 
 
 class TestFailedCalls:
-    def test_a_transient_fault_of_the_whole_call_is_tried_again(self, bench: Bench) -> None:
+    def test_a_transient_fault_of_the_whole_call_is_tried_again(self, bench: SqsHarness) -> None:
         fault = AwsError("send_message_batch", "ReadTimeoutError", "silence", transient=True, ambiguous=True)
         bench.meddler.script = iter([fail_call(fault)] * 3)
         assert bench.send("a") == [None]
         assert [delivery.body for delivery in bench.receive()] == ["a"]
 
-    def test_one_that_lasts_is_reported_for_each_entry_of_that_batch_only(self, bench: Bench) -> None:
+    def test_one_that_lasts_is_reported_for_each_entry_of_that_batch_only(self, bench: SqsHarness) -> None:
         fault = AwsError("send_message_batch", "ServiceUnavailable", "no", status=503, transient=True)
 
         def refuse_the_first_batch(operation: str, params: dict[str, Any]) -> dict[str, Any] | None:
@@ -180,37 +180,39 @@ class TestFailedCalls:
         answers = bench.send(*(f"{number:02}" for number in range(15)))
         assert answers == [EntryError("ServiceUnavailable", "no", transient=True)] * 10 + [None] * 5
 
-    def test_what_an_earlier_try_may_have_sent_stays_ambiguous_whatever_the_last_one_says(self, bench: Bench) -> None:
+    def test_what_an_earlier_try_may_have_sent_stays_ambiguous_whatever_the_last_one_says(
+        self, bench: SqsHarness
+    ) -> None:
         lost = AwsError("send_message_batch", "ReadTimeoutError", "silence", transient=True, ambiguous=True)
         denied = AwsError("send_message_batch", "AccessDenied", "no", status=403)
         bench.meddler.script = iter([fail_call(lost), fail_call(denied)])
         assert bench.send("a") == [EntryError("AccessDenied", "no", ambiguous=True)]
 
-    def test_an_answer_that_never_names_the_entry_is_ambiguous(self, bench: Bench) -> None:
+    def test_an_answer_that_never_names_the_entry_is_ambiguous(self, bench: SqsHarness) -> None:
         bench.meddler.script = itertools.repeat(lambda operation, params: {})
         (answer,) = bench.send("a")
         assert answer is not None
         assert (answer.code, answer.ambiguous) == ("NoAnswer", True)
 
-    def test_a_throttled_send_is_certain(self, bench: Bench) -> None:
+    def test_a_throttled_send_is_certain(self, bench: SqsHarness) -> None:
         fault = AwsError("send_message_batch", "RequestThrottled", "slow down", transient=True)
         bench.meddler.script = itertools.repeat(fail_call(fault))
         (answer,) = bench.send("a")
         assert answer is not None
         assert not answer.ambiguous
 
-    def test_one_that_is_not_transient_is_not_tried_again(self, bench: Bench) -> None:
+    def test_one_that_is_not_transient_is_not_tried_again(self, bench: SqsHarness) -> None:
         fault = AwsError("send_message_batch", "AccessDenied", "no", status=403)
         bench.meddler.script = itertools.repeat(fail_call(fault))
         assert bench.send("a", "b") == [EntryError("AccessDenied", "no")] * 2
         assert len(bench.meddler.named("send_message_batch")) == 1
 
-    def test_missing_credentials_raise(self, bench: Bench) -> None:
+    def test_missing_credentials_raise(self, bench: SqsHarness) -> None:
         bench.meddler.script = itertools.repeat(fail_call(ConfigError("give credentials")))
         with pytest.raises(ConfigError, match="give credentials"):
             bench.send("a")
 
-    def test_what_was_accepted_is_not_lost_behind_an_error(self, bench: Bench) -> None:
+    def test_what_was_accepted_is_not_lost_behind_an_error(self, bench: SqsHarness) -> None:
         bench.create("shop-doomed")
         bench.send("x", queue="doomed")
         bench.delete("shop-doomed")
@@ -221,19 +223,19 @@ class TestFailedCalls:
 
 
 class TestQueues:
-    def test_each_queue_is_found_once(self, bench: Bench) -> None:
+    def test_each_queue_is_found_once(self, bench: SqsHarness) -> None:
         for _ in range(3):
             bench.send("a")
             bench.receive()
         assert bench.meddler.named("get_queue_url") == [{"QueueName": "shop-default"}]
 
-    def test_a_missing_queue_names_endpoint_region_and_fix(self, bench: Bench) -> None:
+    def test_a_missing_queue_names_endpoint_region_and_fix(self, bench: SqsHarness) -> None:
         with pytest.raises(MissingResource) as caught:
             bench.send("a", queue="slow")
         for part in ("'slow'", "'shop-slow'", "eu-west-1", "amazonaws.com", "taskq provision", "TASKQ_QUEUE_URLS"):
             assert part in str(caught.value)
 
-    def test_a_queue_that_was_deleted_is_missing_and_found_again_when_it_returns(self, bench: Bench) -> None:
+    def test_a_queue_that_was_deleted_is_missing_and_found_again_when_it_returns(self, bench: SqsHarness) -> None:
         bench.send("a")
         [held] = bench.receive()
         bench.delete("shop-default")
@@ -250,16 +252,16 @@ class TestQueues:
         assert bench.send("a") == [None]
         assert len(bench.meddler.named("get_queue_url")) == asked + 1
 
-    def test_urls_from_the_settings_are_not_asked_for(self, bench: Bench) -> None:
+    def test_urls_from_the_settings_are_not_asked_for(self, bench: SqsHarness) -> None:
         url = bench.create("somewhere-else")
-        other = Bench(Settings("shop", "unused", queue_urls={"default": url}))
+        other = SqsHarness(Settings("shop", "unused", queue_urls={"default": url}))
         assert other.send("a") == [None]
         assert other.meddler.named("get_queue_url") == []
         assert other.meddler.named("send_message_batch")[0]["QueueUrl"] == url
 
-    def test_a_url_from_the_settings_is_not_forgotten(self, bench: Bench) -> None:
+    def test_a_url_from_the_settings_is_not_forgotten(self, bench: SqsHarness) -> None:
         url = bench.create("somewhere-else")
-        other = Bench(Settings("shop", "unused", queue_urls={"default": url}))
+        other = SqsHarness(Settings("shop", "unused", queue_urls={"default": url}))
         bench.delete("somewhere-else")
         with pytest.raises(MissingResource, match=url):
             other.send("a")
@@ -267,16 +269,16 @@ class TestQueues:
         assert other.send("a") == [None]
         assert other.meddler.named("get_queue_url") == []
 
-    def test_a_physical_name_of_this_app_is_understood(self, bench: Bench) -> None:
+    def test_a_physical_name_of_this_app_is_understood(self, bench: SqsHarness) -> None:
         assert bench.send("a", queue="shop-default") == [None]
         assert [delivery.body for delivery in bench.receive()] == ["a"]
 
-    def test_a_queue_of_somebody_else_is_not_taken_for_ours(self, bench: Bench) -> None:
+    def test_a_queue_of_somebody_else_is_not_taken_for_ours(self, bench: SqsHarness) -> None:
         bench.create("slow")
         with pytest.raises(MissingResource):
             bench.send("a", queue="slow")
 
-    def test_a_refusal_to_look_is_not_an_absence(self, bench: Bench) -> None:
+    def test_a_refusal_to_look_is_not_an_absence(self, bench: SqsHarness) -> None:
         async def refuse(operation: str, /, **params: Any) -> dict[str, Any]:
             raise AwsError(operation, "AccessDenied", "no", status=403)
 
@@ -286,7 +288,7 @@ class TestQueues:
 
 
 class TestDeadLetterQueues:
-    def test_an_absence_is_believed_for_a_minute(self, bench: Bench) -> None:
+    def test_an_absence_is_believed_for_a_minute(self, bench: SqsHarness) -> None:
         assert not drive(bench.broker.has_dead_letter_queue("default"))
         bench.create("shop-default-dlq")
         bench.clock.travel(59)
@@ -294,7 +296,7 @@ class TestDeadLetterQueues:
         bench.clock.travel(1)
         assert drive(bench.broker.has_dead_letter_queue("default"))
 
-    def test_one_that_was_deleted_meanwhile_is_answered_by_entry(self, bench: Bench) -> None:
+    def test_one_that_was_deleted_meanwhile_is_answered_by_entry(self, bench: SqsHarness) -> None:
         bench.create("shop-default-dlq")
         assert drive(bench.broker.has_dead_letter_queue("default"))
         bench.delete("shop-default-dlq")
@@ -304,7 +306,7 @@ class TestDeadLetterQueues:
         assert answer is not None
         assert answer.code == "NoDeadLetterQueue"
 
-    def test_missing_credentials_are_not_a_missing_queue(self, bench: Bench) -> None:
+    def test_missing_credentials_are_not_a_missing_queue(self, bench: SqsHarness) -> None:
         bench.create("shop-default-dlq")
         bench.send("a")
         [held] = bench.receive()
@@ -314,13 +316,13 @@ class TestDeadLetterQueues:
 
 
 class TestCalls:
-    def test_ids_are_positions_in_the_batch(self, bench: Bench) -> None:
+    def test_ids_are_positions_in_the_batch(self, bench: SqsHarness) -> None:
         bench.send(*(f"{number:02}" for number in range(12)))
         batches = sorted(bench.meddler.named("send_message_batch"), key=lambda batch: -len(batch["Entries"]))
         assert [entry["Id"] for entry in batches[0]["Entries"]] == [str(number) for number in range(10)]
         assert [entry["Id"] for entry in batches[1]["Entries"]] == ["0", "1"]
 
-    def test_fifo_batches_wait_for_each_other(self, bench: Bench) -> None:
+    def test_fifo_batches_wait_for_each_other(self, bench: SqsHarness) -> None:
         bench.create("shop-ledger.fifo")
         fault = AwsError("send_message_batch", "ServiceUnavailable", "no", status=503, transient=True)
         bench.meddler.script = iter([fail_call(fault)])
@@ -328,7 +330,7 @@ class TestCalls:
         batches = [batch["Entries"][0]["MessageBody"] for batch in bench.meddler.named("send_message_batch")]
         assert batches == ["00", "00", "10", "20"]
 
-    def test_standard_queues_get_no_deduplication_id_and_fifo_queues_no_delay(self, bench: Bench) -> None:
+    def test_standard_queues_get_no_deduplication_id_and_fifo_queues_no_delay(self, bench: SqsHarness) -> None:
         bench.create("shop-ledger.fifo")
         bench.send("a", delay=5, group="g", dedup="d")
         bench.send("a", queue="ledger.fifo", delay=5, group="g", dedup="d")

@@ -27,7 +27,7 @@ HOLD = 5
 NOW = 1_800_000_000.0
 
 
-class Bench:
+class FaultHarness:
     """An app over backends that fail when told to, and a driver that carries outcomes out."""
 
     def __init__(self, **options: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_retry_delay_above_900_seconds_does_not_delete_the_message(delay: int)
 
 
 async def test_a_task_whose_result_could_not_be_stored_is_not_acknowledged() -> None:
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task()
     handle = await job.aenqueue()
     bench.faults.break_down("finish")
@@ -128,7 +128,7 @@ async def test_a_task_whose_result_could_not_be_stored_is_not_acknowledged() -> 
 
 
 async def test_a_failed_task_is_not_acknowledged_before_its_copy_is_accepted() -> None:
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task(ValueError("no"), retry=Retry(max_attempts=1))
     await job.aenqueue()
     bench.faults.break_down("dead_letter")
@@ -148,7 +148,7 @@ async def test_a_failed_task_is_not_acknowledged_before_its_copy_is_accepted() -
 )
 async def test_a_message_that_nobody_can_run_ends_no_driver_and_is_not_deleted(body: str) -> None:
     """kombu#2421: one foreign message crashed every worker; elsewhere such messages are acknowledged."""
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task()
     await bench.broker.send([Outgoing("default", body, "a")])
     await job.aenqueue()
@@ -163,7 +163,7 @@ async def test_a_message_that_nobody_can_run_ends_no_driver_and_is_not_deleted(b
 
 
 async def test_a_retry_is_the_same_message_so_that_redrive_counts_it() -> None:
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task(ValueError(), ValueError(), retry=Retry(max_attempts=3, backoff=10, jitter="none"))
     await job.aenqueue()
     [sent] = bench.broker.messages("default")
@@ -193,7 +193,7 @@ def test_an_exponential_backoff_grows_by_its_factor_and_six_attempts_are_six_sta
 
 def test_what_enqueue_accepted_is_in_the_queue_when_it_returns() -> None:
     """Elsewhere a send buffer lost 4 of 4 messages at shutdown, and 15 of 25."""
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task()
     handles = job.enqueue_many([()] * 25)
     assert (len(handles), bench.messages()) == (25, 25)
@@ -201,7 +201,7 @@ def test_what_enqueue_accepted_is_in_the_queue_when_it_returns() -> None:
 
 def test_entries_that_failed_are_named_and_nothing_else_is_lost() -> None:
     """Elsewhere the ``Failed`` list of a batch is never read."""
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task()
     bench.broker._faults = Faults(2, before=0, after=0, entries=0.5)
     with pytest.raises(EnqueueError) as raised:
@@ -214,7 +214,7 @@ def test_entries_that_failed_are_named_and_nothing_else_is_lost() -> None:
 
 
 def test_one_network_error_does_not_end_the_sender_for_good() -> None:
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task()
     bench.faults.break_down("send")
     with pytest.raises(TaskQError):
@@ -226,7 +226,7 @@ def test_one_network_error_does_not_end_the_sender_for_good() -> None:
 
 async def test_the_heartbeat_goes_on_after_a_throttle() -> None:
     """Elsewhere it stopped for good on the first one, and the message came again under the running task."""
-    bench = Bench()
+    bench = FaultHarness()
     bench.task()
     await bench.broker.send([Outgoing("default", "held", "a")])
     in_flight = InFlight()
@@ -245,7 +245,7 @@ async def test_the_heartbeat_goes_on_after_a_throttle() -> None:
 
 async def test_a_table_that_expires_our_credentials_costs_no_message_and_no_attempt() -> None:
     """kombu#2031: an expired STS token ended the worker."""
-    bench = Bench()
+    bench = FaultHarness()
     job = bench.task(retry=Retry(max_attempts=1))
     handle = await job.aenqueue()
 
@@ -264,7 +264,7 @@ async def test_a_table_that_expires_our_credentials_costs_no_message_and_no_atte
 
 async def test_a_paused_holder_cannot_overwrite_the_run_that_replaced_it() -> None:
     """Elsewhere the completion of an idempotency record is unconditional."""
-    bench = Bench()
+    bench = FaultHarness()
     woken = asyncio.Event()
 
     @bench.app.task(name="job")

@@ -23,7 +23,7 @@ from tests.support.engine_harness import NOW
 DAY = 86_400.0
 
 
-class Bench:
+class DelayHarness:
     """An app over a queue and a scheduler in memory."""
 
     def __init__(self, *, scheduler: bool = True) -> None:
@@ -54,8 +54,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench() -> DelayHarness:
+    return DelayHarness()
 
 
 def minute_of(spec: ScheduleSpec) -> float:
@@ -65,13 +65,13 @@ def minute_of(spec: ScheduleSpec) -> float:
 
 @pytest.mark.parametrize("delay", [1, 900])
 def test_a_delay_of_up_to_fifteen_minutes_needs_no_scheduler(delay: float) -> None:
-    bench = Bench(scheduler=False)
+    bench = DelayHarness(scheduler=False)
     bench.job.with_options(delay=delay).enqueue("a")
     assert bench.broker.next_visible_at("default") == NOW + delay
 
 
 @pytest.mark.parametrize("delay", [900.5, 3600, 90 * DAY, 365 * DAY])
-def test_a_longer_delay_is_a_one_time_schedule_that_removes_itself(bench: Bench, delay: float) -> None:
+def test_a_longer_delay_is_a_one_time_schedule_that_removes_itself(bench: DelayHarness, delay: float) -> None:
     handle = bench.job.with_options(delay=delay, labels={"a": "b"}).enqueue("x")
     assert bench.broker.next_visible_at("default") is None
     [spec] = bench.specs()
@@ -103,26 +103,26 @@ def test_on_fifo_the_message_comes_in_the_next_full_minute_since_hiding_it_would
     assert spec.group == "g"
 
 
-def test_any_delay_on_fifo_goes_by_schedule(bench: Bench) -> None:
+def test_any_delay_on_fifo_goes_by_schedule(bench: DelayHarness) -> None:
     bench.job.with_options(queue="ledger.fifo", group="g", delay=5).enqueue("x")
     assert [spec.group for spec in bench.specs()] == ["g"]
 
 
 @pytest.mark.parametrize("options", [{"delay": 901}, {"queue": "ledger.fifo", "group": "g", "delay": 1}])
 def test_without_a_scheduler_such_a_delay_is_refused_with_what_to_set(options: dict[str, Any]) -> None:
-    bench = Bench(scheduler=False)
+    bench = DelayHarness(scheduler=False)
     with pytest.raises(ConfigError, match="TASKQ_SCHEDULE_ROLE_ARN"):
         bench.job.with_options(**options).enqueue("x")
     assert bench.broker.next_visible_at("default") is None
 
 
-def test_repeating_an_enqueue_with_its_id_makes_one_schedule(bench: Bench) -> None:
+def test_repeating_an_enqueue_with_its_id_makes_one_schedule(bench: DelayHarness) -> None:
     for _ in range(2):
         bench.job.with_options(id="order-1", delay=3600).enqueue("x")
     assert len(bench.specs()) == 1
 
 
-def test_of_one_call_some_may_be_put_off_and_the_others_sent(bench: Bench) -> None:
+def test_of_one_call_some_may_be_put_off_and_the_others_sent(bench: DelayHarness) -> None:
     later = bench.job.with_options(delay=timedelta(hours=2))
     handles = bench.job.enqueue_many([bench.job.call("a"), later.call("b"), bench.job.call("c"), later.call("d")])
     assert len({handle.id for handle in handles}) == 4
@@ -130,7 +130,7 @@ def test_of_one_call_some_may_be_put_off_and_the_others_sent(bench: Bench) -> No
     assert {spec.name for spec in bench.specs()} == {delay_name(handles[index].id, 0, 0) for index in (1, 3)}
 
 
-def test_cancelling_a_task_that_waits_for_its_time_removes_its_schedule(bench: Bench) -> None:
+def test_cancelling_a_task_that_waits_for_its_time_removes_its_schedule(bench: DelayHarness) -> None:
     handle = bench.job.with_options(delay=3600).enqueue("x")
     assert handle.cancel().answer == "cancelled"
     assert bench.specs() == []
@@ -176,7 +176,7 @@ def test_in_memory_idle_may_mean_that_nothing_is_put_off_either() -> None:
         assert memory.clock.time() - start == pytest.approx(7200, abs=70)
 
 
-def test_an_argument_that_looks_like_what_a_clock_fills_in_arrives_as_it_was_sent(bench: Bench) -> None:
+def test_an_argument_that_looks_like_what_a_clock_fills_in_arrives_as_it_was_sent(bench: DelayHarness) -> None:
     text = "<aws.scheduler.scheduled-time> and <aws.scheduler.execution-id>"
     bench.job.with_options(delay=3600).enqueue(text)
     [spec] = bench.specs()

@@ -51,7 +51,7 @@ def event(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in changed.items() if value is not None}
 
 
-class Bench:
+class EventHarness:
     """An app in memory, and the arguments of its tasks."""
 
     def __init__(self, *queues: Queue) -> None:
@@ -76,8 +76,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench(Queue("default"), Queue("slow"), Queue("ledger.fifo"))
+def bench() -> Iterator[EventHarness]:
+    made = EventHarness(Queue("default"), Queue("slow"), Queue("ledger.fifo"))
     with made.memory:
         yield made
 
@@ -85,7 +85,7 @@ def bench() -> Iterator[Bench]:
 # -- declaring ----------------------------------------------------------------------------------------------------
 
 
-def test_a_task_stays_what_it_is(bench: Bench) -> None:
+def test_a_task_stays_what_it_is(bench: EventHarness) -> None:
     @bench.app.task(name="resize")
     def resize(key: str) -> str:
         return f"small {key}"
@@ -94,7 +94,7 @@ def test_a_task_stays_what_it_is(bench: Bench) -> None:
     assert resize("a.png") == "small a.png"
 
 
-def test_a_plain_function_becomes_a_task_that_may_name_local_types(bench: Bench) -> None:
+def test_a_plain_function_becomes_a_task_that_may_name_local_types(bench: EventHarness) -> None:
     @dataclass
     class Bucket:
         name: str
@@ -108,7 +108,7 @@ def test_a_plain_function_becomes_a_task_that_may_name_local_types(bench: Bench)
 
 
 @pytest.mark.parametrize("options", [{}, {"name": "shop:store"}], ids=["unnamed", "named"])
-def test_the_order_of_the_decorators_does_not_matter(bench: Bench, options: dict[str, Any]) -> None:
+def test_the_order_of_the_decorators_does_not_matter(bench: EventHarness, options: dict[str, Any]) -> None:
     for _ in range(2):  # and a module may be imported again
 
         @bench.app.task(queue="slow", **options)
@@ -122,7 +122,7 @@ def test_the_order_of_the_decorators_does_not_matter(bench: Bench, options: dict
     assert len(bench.app.routes) == 1
 
 
-def test_an_event_below_a_task_is_checked_against_the_queue_of_that_task(bench: Bench) -> None:
+def test_an_event_below_a_task_is_checked_against_the_queue_of_that_task(bench: EventHarness) -> None:
     with pytest.raises(ConfigError, match="group"):
 
         @bench.app.task(queue="ledger.fifo", name="shop:store")
@@ -130,7 +130,7 @@ def test_an_event_below_a_task_is_checked_against_the_queue_of_that_task(bench: 
         def store(bucket: dict[str, str]) -> None: ...
 
 
-def test_a_task_that_was_called_one_keeps_its_events_under_a_second_name(bench: Bench) -> None:
+def test_a_task_that_was_called_one_keeps_its_events_under_a_second_name(bench: EventHarness) -> None:
     @bench.app.task(name="shop:second")
     @bench.app.on_event(**S3)
     @bench.app.task(name="shop:first")
@@ -140,7 +140,7 @@ def test_a_task_that_was_called_one_keeps_its_events_under_a_second_name(bench: 
     assert bench.app.registry.names == ("shop:first", "shop:second")
 
 
-def test_a_route_has_the_pattern_and_the_bus_of_its_rule(bench: Bench) -> None:
+def test_a_route_has_the_pattern_and_the_bus_of_its_rule(bench: EventHarness) -> None:
     @bench.app.on_event(
         source=["aws.s3", {"prefix": "shop."}],
         detail_type={"prefix": "Object"},
@@ -162,7 +162,9 @@ def test_a_route_has_the_pattern_and_the_bus_of_its_rule(bench: Bench) -> None:
     assert route.pattern()["detail"]
 
 
-def test_without_detail_type_bus_and_detail_a_route_takes_all_of_a_source_from_the_default_bus(bench: Bench) -> None:
+def test_without_detail_type_bus_and_detail_a_route_takes_all_of_a_source_from_the_default_bus(
+    bench: EventHarness,
+) -> None:
     @bench.app.on_event(source="aws.s3", bus="default")
     def store(event: dict[str, Any]) -> None: ...
 
@@ -171,7 +173,7 @@ def test_without_detail_type_bus_and_detail_a_route_takes_all_of_a_source_from_t
     assert bench.handle(event(detail_type="Object Deleted"))
 
 
-def test_a_module_that_is_imported_again_does_not_double_its_routes(bench: Bench) -> None:
+def test_a_module_that_is_imported_again_does_not_double_its_routes(bench: EventHarness) -> None:
     for _ in range(2):
 
         @bench.app.on_event(**S3)
@@ -218,18 +220,20 @@ def only_by_position(key: str, /) -> None: ...
         ({"timeout": 5}, "unknown option 'timeout'"),
     ],
 )
-def test_what_is_wrong_is_refused_where_it_is_declared(bench: Bench, declaration: dict[str, Any], says: str) -> None:
+def test_what_is_wrong_is_refused_where_it_is_declared(
+    bench: EventHarness, declaration: dict[str, Any], says: str
+) -> None:
     with pytest.raises(ConfigError, match=f"(?s)on_event.*{says}"):
         bench.app.on_event(**{**S3, **declaration})(bench.app.task(name="noop")(noop))
     assert bench.app.routes == []
 
 
-def test_a_positional_only_parameter_is_refused(bench: Bench) -> None:
+def test_a_positional_only_parameter_is_refused(bench: EventHarness) -> None:
     with pytest.raises(ConfigError, match="'key' is positional-only"):
         bench.app.on_event(**S3)(only_by_position)
 
 
-def test_a_task_of_another_app_is_refused(bench: Bench) -> None:
+def test_a_task_of_another_app_is_refused(bench: EventHarness) -> None:
     task = TaskQ("other").task(noop)
 
     with pytest.raises(ConfigError, match=r"of TaskQ\('other'\), not of TaskQ\('shop'\)"):
@@ -239,7 +243,7 @@ def test_a_task_of_another_app_is_refused(bench: Bench) -> None:
 # -- arguments ----------------------------------------------------------------------------------------------------
 
 
-def test_parameters_get_the_fields_of_their_names_by_their_annotations(bench: Bench) -> None:
+def test_parameters_get_the_fields_of_their_names_by_their_annotations(bench: EventHarness) -> None:
     @bench.app.on_event(**S3)
     def store(
         ctx: TaskContext,
@@ -272,7 +276,7 @@ def test_parameters_get_the_fields_of_their_names_by_their_annotations(bench: Be
     ]
 
 
-def test_arguments_name_other_places(bench: Bench) -> None:
+def test_arguments_name_other_places(bench: EventHarness) -> None:
     places = {
         "key": "detail.object.key",
         "version": "detail.object.version-id",
@@ -289,7 +293,7 @@ def test_arguments_name_other_places(bench: Bench) -> None:
     assert bench.run() == ["cats/a b.png", "v1", "arn:aws:s3:::photos", "yesterday", "Object Created", EVENT]
 
 
-def test_what_an_event_lacks_takes_the_default(bench: Bench) -> None:
+def test_what_an_event_lacks_takes_the_default(bench: EventHarness) -> None:
     @bench.app.on_event(**S3, arguments={"second": "resources.1", "deeper": "detail.reason.why"})
     def store(owner: str = "nobody", second: str = "none", deeper: str = "no", **rest: str) -> None:
         bench.seen += [owner, second, deeper, rest]
@@ -297,7 +301,7 @@ def test_what_an_event_lacks_takes_the_default(bench: Bench) -> None:
     assert bench.run() == ["nobody", "none", "no", {}]
 
 
-def test_a_function_that_takes_anything_may_be_given_what_it_does_not_name(bench: Bench) -> None:
+def test_a_function_that_takes_anything_may_be_given_what_it_does_not_name(bench: EventHarness) -> None:
     @bench.app.on_event(**S3, arguments={"size": "detail.object.size"})
     def store(*names: str, **rest: int) -> None:
         bench.seen += [names, rest]
@@ -305,7 +309,7 @@ def test_a_function_that_takes_anything_may_be_given_what_it_does_not_name(bench
     assert bench.run() == [(), {"size": 5}]
 
 
-def test_what_an_event_lacks_without_a_default_is_an_error_that_names_parameter_and_place(bench: Bench) -> None:
+def test_what_an_event_lacks_without_a_default_is_an_error_that_names_parameter_and_place(bench: EventHarness) -> None:
     @bench.app.on_event(**S3, arguments={"owner": "detail.object.owner"})
     @bench.app.task(name="store")
     def store(owner: str) -> None: ...
@@ -316,7 +320,7 @@ def test_what_an_event_lacks_without_a_default_is_an_error_that_names_parameter_
     assert bench.messages() == []
 
 
-def test_a_value_that_does_not_fit_its_annotation_is_an_error_that_names_the_parameter(bench: Bench) -> None:
+def test_a_value_that_does_not_fit_its_annotation_is_an_error_that_names_the_parameter(bench: EventHarness) -> None:
     @bench.app.on_event(**S3, arguments={"taken": "detail.time"})
     @bench.app.task(name="store")
     def store(taken: datetime) -> None: ...
@@ -328,7 +332,7 @@ def test_a_value_that_does_not_fit_its_annotation_is_an_error_that_names_the_par
 # -- handling -----------------------------------------------------------------------------------------------------
 
 
-def two_tasks(bench: Bench) -> None:
+def two_tasks(bench: EventHarness) -> None:
     @bench.app.on_event(**S3)
     @bench.app.task(name="first", record="none")
     def first(reason: str) -> None:
@@ -344,7 +348,7 @@ def two_tasks(bench: Bench) -> None:
     def third(event: dict[str, Any]) -> None: ...
 
 
-def test_every_route_that_matches_makes_a_task_with_its_options(bench: Bench) -> None:
+def test_every_route_that_matches_makes_a_task_with_its_options(bench: EventHarness) -> None:
     two_tasks(bench)
 
     ids = bench.handle()
@@ -356,7 +360,7 @@ def test_every_route_that_matches_makes_a_task_with_its_options(bench: Bench) ->
     assert second.expires_at == bench.memory.clock.time() + 60
 
 
-def test_an_event_that_comes_again_makes_the_same_task(bench: Bench) -> None:
+def test_an_event_that_comes_again_makes_the_same_task(bench: EventHarness) -> None:
     @bench.app.on_event(**S3)
     def store(reason: str) -> None:
         bench.seen.append(reason)
@@ -368,7 +372,7 @@ def test_an_event_that_comes_again_makes_the_same_task(bench: Bench) -> None:
     assert bench.seen == ["PutObject"]
 
 
-def test_ids_differ_by_event_task_and_replay_and_sort_by_the_time_of_the_event(bench: Bench) -> None:
+def test_ids_differ_by_event_task_and_replay_and_sort_by_the_time_of_the_event(bench: EventHarness) -> None:
     two_tasks(bench)
 
     early = bench.handle(event(time="2026-11-11T23:59:59Z"))
@@ -381,7 +385,7 @@ def test_ids_differ_by_event_task_and_replay_and_sort_by_the_time_of_the_event(b
     assert bench.handle(event(replay_name="after the fix")) == replayed
 
 
-def test_of_two_routes_of_one_task_the_first_declared_counts(bench: Bench) -> None:
+def test_of_two_routes_of_one_task_the_first_declared_counts(bench: EventHarness) -> None:
     @bench.app.on_event(source="aws.s3", arguments={"what": "detail.reason"})
     @bench.app.on_event(**S3, arguments={"what": "detail.object.key"})
     @bench.app.task(name="store")
@@ -392,7 +396,7 @@ def test_of_two_routes_of_one_task_the_first_declared_counts(bench: Bench) -> No
 
 
 def test_an_event_without_a_route_is_logged_and_kept_by_an_error(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: EventHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     two_tasks(bench)
 
@@ -406,7 +410,7 @@ def test_an_event_without_a_route_is_logged_and_kept_by_an_error(
 
 
 def test_an_event_without_a_route_is_dropped_only_where_that_is_said(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: EventHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert bench.handle(unmatched="drop") == []
 
@@ -415,7 +419,7 @@ def test_an_event_without_a_route_is_dropped_only_where_that_is_said(
     assert "17793124" in record.getMessage()
 
 
-def test_another_word_for_what_is_unmatched_is_refused(bench: Bench) -> None:
+def test_another_word_for_what_is_unmatched_is_refused(bench: EventHarness) -> None:
     with pytest.raises(ConfigError, match=r"unmatched='ignore'.*'raise'.*'drop'"):
         bench.app.event_handler(unmatched="ignore")  # type: ignore[arg-type]  # the point of the test
 
@@ -438,14 +442,14 @@ def test_another_word_for_what_is_unmatched_is_refused(bench: Bench) -> None:
         (event(time="12:00"), "the time of event 17793124.* is '12:00'"),
     ],
 )
-def test_what_is_no_event_is_refused_with_the_handler_it_is_for(bench: Bench, given: object, says: str) -> None:
+def test_what_is_no_event_is_refused_with_the_handler_it_is_for(bench: EventHarness, given: object, says: str) -> None:
     two_tasks(bench)
 
     with pytest.raises(ConfigError, match=f"takes one event of EventBridge, and .*{says}"):
         bench.handle(given, unmatched="drop")
 
 
-def test_a_time_without_a_zone_is_utc(bench: Bench) -> None:
+def test_a_time_without_a_zone_is_utc(bench: EventHarness) -> None:
     two_tasks(bench)
 
     assert bench.handle(event(time="2026-11-12T00:00:00")) == bench.handle()
@@ -454,7 +458,7 @@ def test_a_time_without_a_zone_is_utc(bench: Bench) -> None:
 # -- failing ------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_whose_arguments_do_not_fit_does_not_keep_the_others_back(bench: Bench) -> None:
+def test_a_task_whose_arguments_do_not_fit_does_not_keep_the_others_back(bench: EventHarness) -> None:
     @bench.app.on_event(**S3)
     @bench.app.task(name="bad")
     def bad(reason: int) -> None: ...
@@ -468,7 +472,7 @@ def test_a_task_whose_arguments_do_not_fit_does_not_keep_the_others_back(bench: 
     assert raised.value.event_id == EVENT["id"]
 
 
-def test_a_queue_that_does_not_exist_does_not_keep_the_others_back(bench: Bench) -> None:
+def test_a_queue_that_does_not_exist_does_not_keep_the_others_back(bench: EventHarness) -> None:
     two_tasks(bench)
     del bench.memory.broker._queues["slow"]
 
@@ -477,7 +481,7 @@ def test_a_queue_that_does_not_exist_does_not_keep_the_others_back(bench: Bench)
     assert [message.task for message in bench.messages()] == ["first"]
 
 
-def test_a_hook_that_refuses_one_task_does_not_keep_the_others_back(bench: Bench) -> None:
+def test_a_hook_that_refuses_one_task_does_not_keep_the_others_back(bench: EventHarness) -> None:
     class Refusing(Middleware):
         async def dispatch(self, message: Any, call_next: Any) -> Any:
             raise PermissionError("not today")
@@ -493,7 +497,7 @@ def test_a_hook_that_refuses_one_task_does_not_keep_the_others_back(bench: Bench
     assert len(raised.value.sent) == 2
 
 
-def test_a_unique_key_that_is_taken_gives_the_task_that_holds_it(bench: Bench) -> None:
+def test_a_unique_key_that_is_taken_gives_the_task_that_holds_it(bench: EventHarness) -> None:
     @bench.app.on_event(**S3, unique_key="all")
     @bench.app.task(name="rebuild")
     def rebuild(reason: str) -> None: ...

@@ -54,7 +54,7 @@ def no_outage() -> ClaimOutage:
     return ClaimOutage("default", set(), MemoryResults(), SystemClock())
 
 
-class Bench:
+class PollerHarness:
     def __init__(self, backlog: int, slots: int, outage: ClaimOutage | None = None) -> None:
         outage = outage or no_outage()
         self.broker = SlowBroker(backlog)
@@ -84,7 +84,7 @@ def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_idle_queue_has_one_poll_open() -> None:
-    bench = Bench(backlog=0, slots=100)
+    bench = PollerHarness(backlog=0, slots=100)
     bench.broker.gate.set()
     await bench.turns()
     assert (bench.broker.open, bench.broker.most) == (1, 1)
@@ -92,7 +92,7 @@ async def test_an_idle_queue_has_one_poll_open() -> None:
 
 
 async def test_a_queue_with_a_backlog_has_as_many_as_the_free_slots_justify() -> None:
-    bench = Bench(backlog=1000, slots=45)
+    bench = PollerHarness(backlog=1000, slots=45)
     bench.broker.gate.set()
     await bench.first()
     bench.broker.gate.clear()
@@ -107,7 +107,7 @@ async def test_a_queue_with_a_backlog_has_as_many_as_the_free_slots_justify() ->
 
 
 async def test_when_the_backlog_is_gone_one_poll_is_left_and_every_slot_free_but_its_own() -> None:
-    bench = Bench(backlog=57, slots=100)
+    bench = PollerHarness(backlog=57, slots=100)
     bench.broker.gate.set()
     await bench.turns(100)
     assert len(bench.got) == 57
@@ -119,7 +119,7 @@ async def test_when_the_backlog_is_gone_one_poll_is_left_and_every_slot_free_but
 
 
 async def test_further_polls_do_not_wait_for_messages() -> None:
-    bench = Bench(backlog=57, slots=100)
+    bench = PollerHarness(backlog=57, slots=100)
     bench.broker.gate.set()
     await bench.turns(100)
     assert set(bench.broker.waits) == {0, 20}
@@ -127,7 +127,7 @@ async def test_further_polls_do_not_wait_for_messages() -> None:
 
 
 async def test_a_further_poll_that_fails_gives_its_slots_back_and_ends_nothing() -> None:
-    bench = Bench(backlog=1000, slots=30)
+    bench = PollerHarness(backlog=1000, slots=30)
     bench.broker.gate.set()
     await bench.turns(3)
     bench.broker.fail = 1
@@ -145,7 +145,7 @@ async def test_after_the_first_good_poll_every_exception_is_a_passing_fault(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("taskq_sls.core.backoff.random.uniform", lambda low, high: 0.0)
-    bench = Bench(backlog=5, slots=100)
+    bench = PollerHarness(backlog=5, slots=100)
     bench.broker.fault = fault
     bench.broker.gate.set()
     await bench.first()
@@ -162,7 +162,7 @@ async def test_after_the_first_good_poll_every_exception_is_a_passing_fault(
 
 
 async def test_the_first_poll_raises_what_no_repeat_mends() -> None:
-    bench = Bench(backlog=5, slots=100)
+    bench = PollerHarness(backlog=5, slots=100)
     bench.broker.fail, bench.broker.fault = 1, RUBBISH
     bench.broker.gate.set()
     with pytest.raises(json.JSONDecodeError):
@@ -176,7 +176,7 @@ async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_
         monkeypatch.setattr(f"taskq_sls.worker.poller.{name}", 0.001)
     results, failing = FaultyResults(), {"default", "other"}
     results.fail("renew", denied(), times=5)
-    bench = Bench(5, 100, ClaimOutage("default", failing, results, ManualClock()))
+    bench = PollerHarness(5, 100, ClaimOutage("default", failing, results, ManualClock()))
     bench.broker.gate.set()
     async with asyncio.timeout(60):
         while results.calls.count("renew") < 5:  # what is waited for tells nobody
@@ -191,7 +191,7 @@ async def test_a_queue_whose_claims_fail_is_polled_again_when_the_table_takes_a_
 
 
 async def test_a_stop_ends_the_wait_for_the_table() -> None:
-    bench = Bench(5, 100, ClaimOutage("default", {"default"}, FaultyResults(), ManualClock()))
+    bench = PollerHarness(5, 100, ClaimOutage("default", {"default"}, FaultyResults(), ManualClock()))
     await bench.turns()
     assert bench.poller.outage.active
     bench.poller.stop()
@@ -200,7 +200,7 @@ async def test_a_stop_ends_the_wait_for_the_table() -> None:
 
 
 async def test_what_further_polls_bring_during_a_stop_is_delivered_before_the_fetcher_ends() -> None:
-    bench = Bench(backlog=1000, slots=40)
+    bench = PollerHarness(backlog=1000, slots=40)
     bench.broker.gate.set()
     await bench.first()
     bench.broker.gate.clear()

@@ -31,7 +31,7 @@ def spec(name: str, **fields: Any) -> ScheduleSpec:
     return ScheduleSpec(f"{MINE}{name}", **wanted)
 
 
-class Bench:
+class PlanHarness:
     """A store in memory, and its clock."""
 
     def __init__(self) -> None:
@@ -65,8 +65,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench() -> PlanHarness:
+    return PlanHarness()
 
 
 def short(planned: SyncPlan) -> tuple[list[str], list[tuple[str, list[str]]], list[str], list[str]]:
@@ -82,7 +82,7 @@ def short(planned: SyncPlan) -> tuple[list[str], list[tuple[str, list[str]]], li
 # -- planning -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_missing_is_made_what_differs_is_changed_what_nobody_wants_is_removed(bench: Bench) -> None:
+def test_what_is_missing_is_made_what_differs_is_changed_what_nobody_wants_is_removed(bench: PlanHarness) -> None:
     bench.put(spec("same"), spec("other"), spec("old"))
 
     planned = bench.plan(spec("same"), spec("other", expression="rate(2 hours)"), spec("new"))
@@ -91,7 +91,7 @@ def test_what_is_missing_is_made_what_differs_is_changed_what_nobody_wants_is_re
     assert planned.size == 3
 
 
-def test_planning_changes_nothing(bench: Bench) -> None:
+def test_planning_changes_nothing(bench: PlanHarness) -> None:
     bench.put(spec("old"))
 
     bench.plan(spec("new"))
@@ -111,7 +111,7 @@ def test_planning_changes_nothing(bench: Bench) -> None:
         ({"message": {"args": [1], "labels": {}}}, ["body.args", "body.labels"]),
     ],
 )
-def test_every_field_counts_and_is_named(bench: Bench, fields: dict[str, Any], changed: list[str]) -> None:
+def test_every_field_counts_and_is_named(bench: PlanHarness, fields: dict[str, Any], changed: list[str]) -> None:
     bench.put(spec("one", expression="cron(0 12 * * ? *)"))
 
     planned = bench.plan(spec("one", expression="cron(0 12 * * ? *)", **fields))
@@ -119,13 +119,13 @@ def test_every_field_counts_and_is_named(bench: Bench, fields: dict[str, Any], c
     assert short(planned)[1] == [("one", changed)]
 
 
-def test_a_fifo_group_counts(bench: Bench) -> None:
+def test_a_fifo_group_counts(bench: PlanHarness) -> None:
     bench.put(spec("one", queue="ledger.fifo", group="a"))
 
     assert short(bench.plan(spec("one", queue="ledger.fifo", group="b")))[1] == [("one", ["group"])]
 
 
-def test_the_trace_of_its_making_and_the_order_of_fields_do_not_count(bench: Bench) -> None:
+def test_the_trace_of_its_making_and_the_order_of_fields_do_not_count(bench: PlanHarness) -> None:
     bench.put(spec("one", message={"args": [1], "trace": {"traceparent": "00-1"}, "kwargs": {"a": 1}}))
 
     planned = bench.plan(spec("one", message={"trace": {"traceparent": "00-2"}, "kwargs": {"a": 1}, "args": [1]}))
@@ -134,7 +134,7 @@ def test_the_trace_of_its_making_and_the_order_of_fields_do_not_count(bench: Ben
 
 
 @pytest.mark.parametrize("expression", ["rate(7 hours)", "cron(0 12 * * ? *)"])
-def test_a_start_that_has_passed_is_no_difference(bench: Bench, expression: str) -> None:
+def test_a_start_that_has_passed_is_no_difference(bench: PlanHarness, expression: str) -> None:
     wanted = spec("one", expression=expression, start=NOW - 100_000)
     bench.put(wanted)
     bench.clock.travel(50 * 3_600)
@@ -142,13 +142,13 @@ def test_a_start_that_has_passed_is_no_difference(bench: Bench, expression: str)
     assert short(bench.plan(wanted)) == ([], [], [], ["one"])
 
 
-def test_another_grid_of_a_rate_is_a_difference(bench: Bench) -> None:
+def test_another_grid_of_a_rate_is_a_difference(bench: PlanHarness) -> None:
     bench.put(spec("one", start=NOW - 100_000))
 
     assert short(bench.plan(spec("one", start=NOW - 100_060)))[1] == [("one", ["start"])]
 
 
-def test_only_names_with_ones_own_prefix_are_looked_at(bench: Bench) -> None:
+def test_only_names_with_ones_own_prefix_are_looked_at(bench: PlanHarness) -> None:
     foreign = ["d-shop2.a", "d-shopping.a", "r-shop.a", "t-0123", "d-other.a"]
     for name in foreign:
         drive(bench.store.create(spec("x")._replace(name=name)))
@@ -160,7 +160,7 @@ def test_only_names_with_ones_own_prefix_are_looked_at(bench: Bench) -> None:
         bench.plan(spec("x")._replace(name="r-shop.x"))
 
 
-def test_a_schedule_whose_last_run_is_over_is_neither_made_nor_changed(bench: Bench) -> None:
+def test_a_schedule_whose_last_run_is_over_is_neither_made_nor_changed(bench: PlanHarness) -> None:
     bench.put(spec("left", expression="at(2020-01-01T00:00:00)"))
 
     over = [
@@ -172,7 +172,7 @@ def test_a_schedule_whose_last_run_is_over_is_neither_made_nor_changed(bench: Be
     assert short(bench.plan(*over)) == ([], [], [], ["never", "left", "ended"])
 
 
-def test_a_foreign_message_under_ones_own_name_is_replaced(bench: Bench) -> None:
+def test_a_foreign_message_under_ones_own_name_is_replaced(bench: PlanHarness) -> None:
     for name, body in (("text", "hello"), ("number", "5")):
         bench.put(spec(name)._replace(body=body))
 
@@ -181,7 +181,7 @@ def test_a_foreign_message_under_ones_own_name_is_replaced(bench: Bench) -> None
     assert [name for name, _ in short(planned)[1]] == ["text", "number"]
 
 
-def test_many_schedules_are_read_in_pages_and_within_the_quotas(bench: Bench) -> None:
+def test_many_schedules_are_read_in_pages_and_within_the_quotas(bench: PlanHarness) -> None:
     wanted = [spec(f"{number:05}") for number in range(1_050)]
     bench.put(*wanted)
     seen: list[tuple[int, int]] = []
@@ -196,7 +196,7 @@ def test_many_schedules_are_read_in_pages_and_within_the_quotas(bench: Bench) ->
 # -- applying -------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_carried_out_and_the_next_one_is_empty(bench: Bench) -> None:
+def test_a_plan_is_carried_out_and_the_next_one_is_empty(bench: PlanHarness) -> None:
     bench.put(spec("same"), spec("other"), spec("old"))
     wanted = spec("same"), spec("other", expression="rate(2 hours)"), spec("new")
 
@@ -209,7 +209,7 @@ def test_a_plan_is_carried_out_and_the_next_one_is_empty(bench: Bench) -> None:
     assert bench.plan(*wanted).size == 0
 
 
-def test_a_plan_may_be_carried_out_twice_and_at_the_same_time(bench: Bench) -> None:
+def test_a_plan_may_be_carried_out_twice_and_at_the_same_time(bench: PlanHarness) -> None:
     bench.put(spec("other"), spec("old"))
     wanted = spec("other", expression="rate(2 hours)"), spec("new")
     first_plan, two = bench.plan(*wanted), bench.plan(*wanted)
@@ -220,7 +220,7 @@ def test_a_plan_may_be_carried_out_twice_and_at_the_same_time(bench: Bench) -> N
     assert bench.plan(*wanted).size == 0
 
 
-def test_what_vanished_since_the_plan_is_made_again(bench: Bench) -> None:
+def test_what_vanished_since_the_plan_is_made_again(bench: PlanHarness) -> None:
     bench.put(spec("other"))
     planned = bench.plan(spec("other", expression="rate(2 hours)"))
     drive(bench.store.delete(f"{MINE}other"))
@@ -230,7 +230,7 @@ def test_what_vanished_since_the_plan_is_made_again(bench: Bench) -> None:
     assert bench.stored("other").expression == "rate(2 hours)"
 
 
-def test_a_run_that_broke_off_is_finished_by_the_next(bench: Bench) -> None:
+def test_a_run_that_broke_off_is_finished_by_the_next(bench: PlanHarness) -> None:
     wanted = [spec(str(number)) for number in range(30)]
     bench.put(spec("old"))
     create = bench.store.create
@@ -252,7 +252,7 @@ def test_a_run_that_broke_off_is_finished_by_the_next(bench: Bench) -> None:
     assert sorted(bench.names(), key=int) == [str(number) for number in range(30)]
 
 
-def test_a_plan_and_its_changes_outlive_faults_that_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_and_its_changes_outlive_faults_that_pass(bench: PlanHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put(spec("kept"), spec("old"))
     for operation in ("page", "get", "create", "delete"):
         monkeypatch.setattr(bench.store, operation, failing_first(getattr(bench.store, operation)))
@@ -274,7 +274,7 @@ def failing_first(real: Any) -> Any:
     return call
 
 
-def test_a_listing_begins_anew_where_its_next_page_is_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_begins_anew_where_its_next_page_is_gone(bench: PlanHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put(*(spec(f"{number:03}") for number in range(150)))
     page = bench.store.page
     cursors = []
@@ -291,7 +291,7 @@ def test_a_listing_begins_anew_where_its_next_page_is_gone(bench: Bench, monkeyp
     assert [cursor is None for cursor in cursors] == [True, False, True, False]
 
 
-def test_one_schedule_that_fails_does_not_keep_the_others(bench: Bench) -> None:
+def test_one_schedule_that_fails_does_not_keep_the_others(bench: PlanHarness) -> None:
     create = bench.store.create
 
     async def create_but_one(spec: ScheduleSpec) -> bool:
@@ -311,7 +311,7 @@ def test_one_schedule_that_fails_does_not_keep_the_others(bench: Bench) -> None:
     assert len(seen) == 3
 
 
-def test_a_fault_of_all_ends_it_early(bench: Bench) -> None:
+def test_a_fault_of_all_ends_it_early(bench: PlanHarness) -> None:
     tried = []
 
     async def fails(spec: ScheduleSpec) -> bool:
@@ -326,7 +326,7 @@ def test_a_fault_of_all_ends_it_early(bench: Bench) -> None:
     assert applied.skipped == 200 - len(tried)
 
 
-def test_a_missing_group_ends_it_at_once(bench: Bench) -> None:
+def test_a_missing_group_ends_it_at_once(bench: PlanHarness) -> None:
     async def missing(spec: ScheduleSpec) -> bool:
         raise MissingResource("schedule group 'shop' does not exist")
 
@@ -343,7 +343,7 @@ def test_a_missing_group_ends_it_at_once(bench: Bench) -> None:
 def job(number: int = 0) -> None: ...
 
 
-def app_with(*schedules: Any, bench: Bench | None = None) -> TaskQ:
+def app_with(*schedules: Any, bench: PlanHarness | None = None) -> TaskQ:
     if bench is None:
         app = TaskQ("shop")
     else:
@@ -353,7 +353,7 @@ def app_with(*schedules: Any, bench: Bench | None = None) -> TaskQ:
     return app
 
 
-def test_an_app_is_synced_and_a_next_version_of_it_is_too(bench: Bench) -> None:
+def test_an_app_is_synced_and_a_next_version_of_it_is_too(bench: PlanHarness) -> None:
     first = app_with(rate("1 hour"), Schedule(cron("0 3 * * ? *"), (1,), name="nightly"), bench=bench)
     second = app_with(rate("2 hours"), Schedule(cron("0 3 * * ? *"), (2,), name="weekly"), bench=bench)
     drive(bench.store.create(spec("x")._replace(name="r-shop.x")))
@@ -369,7 +369,7 @@ def test_an_app_is_synced_and_a_next_version_of_it_is_too(bench: Bench) -> None:
     assert [name.rpartition("-")[0] for name in bench.names()] == ["job", "weekly", "r"]
 
 
-def test_a_declared_schedule_that_was_paused_by_hand_is_resumed(bench: Bench) -> None:
+def test_a_declared_schedule_that_was_paused_by_hand_is_resumed(bench: PlanHarness) -> None:
     app = app_with(rate("1 hour"), bench=bench)
     drive(sync(app, app.services.blocking()))
     handle = app.schedule_handle(app.schedules[0].name)

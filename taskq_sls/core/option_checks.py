@@ -128,32 +128,6 @@ def _unique_ttl(where: str, name: str, value: Any) -> float:
     return seconds(where, name, value, 1, MAX_UNIQUE_TTL, hint)
 
 
-def _unique(where: str, name: str, value: Any) -> str:
-    if value not in get_args(UniquePolicy):
-        raise ConfigError(
-            f"{where}: unique={value!r} must be 'return' (the handle of the task that holds the key) or 'raise' "
-            "(DuplicateTask)"
-        )
-    return str(value)
-
-
-def _overlap(where: str, name: str, value: Any) -> str:
-    if value not in get_args(Overlap):
-        raise ConfigError(
-            f"{where}: overlap={value!r} must be 'allow', or 'skip' (a run is dropped while the one before has not ended)"
-        )
-    return str(value)
-
-
-def _misfire(where: str, name: str, value: Any) -> str:
-    if value not in get_args(Misfire):
-        raise ConfigError(
-            f"{where}: misfire={value!r} must be 'skip' (missed runs are not fired), 'once' (the latest missed run is fired) "
-            "or 'all'"
-        )
-    return str(value)
-
-
 def _expires_in(where: str, name: str, value: Any) -> float | None:
     return None if value is None else seconds(where, name, value, 0.001, MAX_DELAY_SECONDS + MIN_RESULT_TTL)
 
@@ -168,33 +142,9 @@ def _timeout(where: str, name: str, value: Any) -> float | None:
     return None if value is None else seconds(where, name, value, 0.001, MAX_TIMEOUT_SECONDS)
 
 
-def _run_in(where: str, name: str, value: Any) -> str:
-    if value not in get_args(RunIn):
-        raise ConfigError(f"{where}: run_in={value!r} must be one of {', '.join(get_args(RunIn))}")
-    return str(value)
-
-
-def _record(where: str, name: str, value: Any) -> str:
-    if value not in get_args(RecordLevel):
-        raise ConfigError(f"{where}: record={value!r} must be one of {', '.join(get_args(RecordLevel))}")
-    return str(value)
-
-
 def _result_ttl(where: str, name: str, value: Any) -> float:
     hint = ": a record must outlive the 14 days that SQS keeps a message, or a late duplicate would run again"
     return seconds(where, name, value, MIN_RESULT_TTL, 5 * 365 * 86_400.0, hint)
-
-
-def _http(where: str, name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where}: http={value!r} must be True (the HTTP API may enqueue it) or False")
-    return value
-
-
-def _record_arguments(where: str, name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where}: record_arguments={value!r} must be True (records hold the arguments) or False")
-    return value
 
 
 def _redact(where: str, name: str, value: Any) -> Names:
@@ -202,6 +152,32 @@ def _redact(where: str, name: str, value: Any) -> Names:
     if not fits:
         raise ConfigError(f'{where}: redact={value!r:.120} must be a list of names, such as ["password"]')
     return redacted_names(value)
+
+
+def _choice(choices: Any, meaning: str = "") -> Callable[[str, str, Any], str]:
+    """A check that a value is one of a Literal's.
+
+    Args:
+        meaning: the choices with their meaning, for the error.
+    """
+
+    def check(where: str, name: str, value: Any) -> str:
+        if value not in get_args(choices):
+            raise ConfigError(
+                f"{where}: {name}={value!r} must be {meaning or 'one of ' + ', '.join(get_args(choices))}"
+            )
+        return str(value)
+
+    return check
+
+
+def _flag(meaning: str) -> Callable[[str, str, Any], bool]:
+    def check(where: str, name: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: {name}={value!r} must be True ({meaning}) or False")
+        return value
+
+    return check
 
 
 CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
@@ -212,17 +188,17 @@ CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "labels": checked_labels,
     "unique_key": _unique_key,
     "unique_ttl": _unique_ttl,
-    "unique": _unique,
-    "overlap": _overlap,
-    "misfire": _misfire,
+    "unique": _choice(UniquePolicy, "'return' (the handle of the task that holds the key) or 'raise' (DuplicateTask)"),
+    "overlap": _choice(Overlap, "'allow', or 'skip' (a run is dropped while the one before has not ended)"),
+    "misfire": _choice(Misfire, "'skip' (missed runs are not fired), 'once' (the latest missed run is fired) or 'all'"),
     "expires_in": _expires_in,
     "retry": _retry,
     "timeout": _timeout,
     "hard_timeout": _timeout,
-    "run_in": _run_in,
-    "record": _record,
+    "run_in": _choice(RunIn),
+    "record": _choice(RecordLevel),
     "result_ttl": _result_ttl,
-    "http": _http,
-    "record_arguments": _record_arguments,
+    "http": _flag("the HTTP API may enqueue it"),
+    "record_arguments": _flag("records hold the arguments"),
     "redact": _redact,
 }

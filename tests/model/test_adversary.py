@@ -21,7 +21,7 @@ from taskq_sls.testing import AdversarialBroker, Faults, FaultyPort, FaultyResul
 NOW = 1_800_000_000.0
 
 
-class Bench:
+class AdversaryHarness:
     """A broker that does only the evil a test asks for."""
 
     def __init__(self, queue: str = "default", *, faults: Faults | None = None, seed: int = 1, **evil: float) -> None:
@@ -46,7 +46,7 @@ class Bench:
 
 
 def test_a_standard_queue_delivers_out_of_order() -> None:
-    bench = Bench(disorder=1)
+    bench = AdversaryHarness(disorder=1)
     bench.send(*"abcdefgh")
     received = [delivery.body for delivery in bench.receive()]
     assert received != sorted(received)
@@ -54,7 +54,7 @@ def test_a_standard_queue_delivers_out_of_order() -> None:
 
 
 def test_a_fifo_queue_keeps_its_order_and_delivers_nothing_twice() -> None:
-    bench = Bench("ledger.fifo", disorder=1, duplicates=1, ghosts=1)
+    bench = AdversaryHarness("ledger.fifo", disorder=1, duplicates=1, ghosts=1)
     bench.send(*"abcdefgh")
     received = bench.receive()
     assert [delivery.body for delivery in received] == list("abcdefgh")
@@ -64,7 +64,7 @@ def test_a_fifo_queue_keeps_its_order_and_delivers_nothing_twice() -> None:
 
 
 def test_deduplication_is_kept_after_the_delete() -> None:
-    bench = Bench("ledger.fifo")
+    bench = AdversaryHarness("ledger.fifo")
     bench.send("a")
     drive(bench.broker.ack(bench.receive()))
     assert bench.send("a") == [None]
@@ -72,7 +72,7 @@ def test_deduplication_is_kept_after_the_delete() -> None:
 
 
 def test_a_held_message_is_handed_out_twice_and_the_first_receipt_does_nothing_any_more() -> None:
-    bench = Bench(duplicates=1)
+    bench = AdversaryHarness(duplicates=1)
     bench.send("a")
     [first], [second] = bench.receive(), bench.receive()
     assert first.message_id == second.message_id
@@ -86,7 +86,7 @@ def test_a_held_message_is_handed_out_twice_and_the_first_receipt_does_nothing_a
 
 
 def test_a_deleted_message_is_delivered_once_more_and_only_once() -> None:
-    bench = Bench(ghosts=1)
+    bench = AdversaryHarness(ghosts=1)
     bench.send("a")
     drive(bench.broker.ack(bench.receive()))
     ghosts = [ghost for _ in range(50) for ghost in bench.receive()]
@@ -97,7 +97,7 @@ def test_a_deleted_message_is_delivered_once_more_and_only_once() -> None:
 
 def test_in_the_calm_it_behaves() -> None:
     faults = Faults(1, before=1, after=0)
-    bench = Bench(disorder=1, duplicates=1, ghosts=1, faults=faults)
+    bench = AdversaryHarness(disorder=1, duplicates=1, ghosts=1, faults=faults)
     bench.broker.calm()
     assert bench.send(*"abcdefgh") == [None] * 8
     received = bench.receive()
@@ -107,13 +107,13 @@ def test_in_the_calm_it_behaves() -> None:
     assert [ghost for _ in range(50) for ghost in bench.receive()] == []
 
 
-Call = Callable[[Bench, Delivery], Any]
+Call = Callable[[AdversaryHarness, Delivery], Any]
 CALLS: dict[str, Call] = {
     "ack": lambda bench, delivery: bench.broker.ack([delivery]),
     "change_visibility": lambda bench, delivery: bench.broker.change_visibility([(delivery, 0)]),
     "dead_letter": lambda bench, delivery: bench.broker.dead_letter([(delivery, DeadLetter("why"))]),
 }
-EFFECTS: dict[str, Callable[[Bench], bool]] = {
+EFFECTS: dict[str, Callable[[AdversaryHarness], bool]] = {
     "ack": lambda bench: not bench.bodies(),
     "change_visibility": lambda bench: len(bench.receive()) == 1,
     "dead_letter": lambda bench: len(bench.broker.messages("default-dlq")) == 1,
@@ -124,7 +124,7 @@ EFFECTS: dict[str, Callable[[Bench], bool]] = {
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_call_fails_before_its_effect_or_after_it(operation: str, after: bool) -> None:
     faults = Faults(1, before=0 if after else 1, after=1 if after else 0, entries=0, operations=[operation])
-    bench = Bench(faults=faults)
+    bench = AdversaryHarness(faults=faults)
     bench.send("a")
     [delivery] = bench.receive()
     with pytest.raises(AwsError) as raised:
@@ -136,7 +136,7 @@ def test_a_call_fails_before_its_effect_or_after_it(operation: str, after: bool)
 
 
 def test_a_send_whose_answer_is_lost_was_accepted() -> None:
-    bench = Bench(faults=Faults(1, before=0, after=1, operations=["send"]))
+    bench = AdversaryHarness(faults=Faults(1, before=0, after=1, operations=["send"]))
     with pytest.raises(AwsError):
         bench.send("a")
     assert bench.bodies() == ["a"]
@@ -144,7 +144,7 @@ def test_a_send_whose_answer_is_lost_was_accepted() -> None:
 
 def test_a_receive_whose_answer_is_lost_hides_the_messages_from_then_on() -> None:
     faults = Faults(1, before=0, after=1, operations=["receive"])
-    bench = Bench(faults=faults)
+    bench = AdversaryHarness(faults=faults)
     bench.send("a")
     with pytest.raises(AwsError):
         bench.receive(visibility=30)
@@ -156,7 +156,7 @@ def test_a_receive_whose_answer_is_lost_hides_the_messages_from_then_on() -> Non
 
 
 def test_single_entries_fail_with_and_without_their_effect() -> None:
-    bench = Bench(faults=Faults(1, before=0, after=0, entries=0.5))
+    bench = AdversaryHarness(faults=Faults(1, before=0, after=0, entries=0.5))
     answers = bench.send(*(str(number) for number in range(40)))
     refused = {str(number) for number, answer in enumerate(answers) if answer is not None}
     assert 0 < len(refused) < 40
@@ -169,7 +169,7 @@ def test_single_entries_fail_with_and_without_their_effect() -> None:
 
 def test_the_same_seed_does_the_same_again() -> None:
     def course(seed: int) -> list[str]:
-        bench = Bench(seed=seed, disorder=0.5, duplicates=0.3, ghosts=0.5, faults=Faults(seed))
+        bench = AdversaryHarness(seed=seed, disorder=0.5, duplicates=0.3, ghosts=0.5, faults=Faults(seed))
         seen = []
         for _ in range(30):
             try:
@@ -201,7 +201,7 @@ def test_chances_of_faults_are_from_0_to_1_together() -> None:
 
 def test_what_is_broken_down_fails_until_it_is_mended() -> None:
     faults = Faults(1, before=0, after=0, entries=0)
-    bench = Bench(faults=faults)
+    bench = AdversaryHarness(faults=faults)
     faults.break_down("send")
     with pytest.raises(AwsError):
         bench.send("a")

@@ -48,7 +48,7 @@ def refuse(fault: Exception | EntryError, count: int) -> list[Answer]:
     return [fault] * count
 
 
-class Bench:
+class LambdaHarness:
     """An app, its queues in memory, and what an event source mapping does around the handler."""
 
     def __init__(self, *queues: Queue, clock: Clock | None = None, dead_letter: bool = True, **options: Any) -> None:

@@ -17,29 +17,29 @@ from taskq_sls.core.clock import ManualClock
 from taskq_sls.core.states import State
 from taskq_sls.engine.attempt import CompiledTask
 from taskq_sls.serverless.loop import BUSY_SECONDS, RecordStart, StartLimits, new_event_loop
-from tests.support.lambda_bench import Bench, Event, ids
+from tests.support.lambda_bench import Event, LambdaHarness, ids
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
+def bench() -> Iterator[LambdaHarness]:
+    made = LambdaHarness()
     yield made
     made.handler.close()
 
 
-def receive(bench: Bench, count: int) -> Event:
+def receive(bench: LambdaHarness, count: int) -> Event:
     records: list[Any] = []
     while len(records) < count:
         records += bench.event()["Records"]
     return {"Records": records}
 
 
-def travel(bench: Bench, seconds: float) -> None:
+def travel(bench: LambdaHarness, seconds: float) -> None:
     assert isinstance(bench.clock, ManualClock)
     bench.clock.travel(seconds)
 
 
-def test_many_computing_tasks_make_progress_and_the_rest_is_released_unattempted(bench: Bench) -> None:
+def test_many_computing_tasks_make_progress_and_the_rest_is_released_unattempted(bench: LambdaHarness) -> None:
     @bench.app.task(name="compute")
     async def compute(number: int) -> None:
         for _ in range(10):
@@ -63,7 +63,9 @@ def test_many_computing_tasks_make_progress_and_the_rest_is_released_unattempted
     assert sorted(bench.broker.hidden) == sorted((id, 0) for id in failed)
 
 
-def test_no_more_records_are_claimed_than_calls_can_be_under_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_records_are_claimed_than_calls_can_be_under_way(
+    bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = bench.results.claim
     under_way = most = 0
 
@@ -89,7 +91,7 @@ def test_no_more_records_are_claimed_than_calls_can_be_under_way(bench: Bench, m
 
 
 def test_claimed_attempts_that_a_busy_loop_keeps_from_their_functions_are_released(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = []
     claim = bench.results.claim
@@ -115,7 +117,9 @@ def test_claimed_attempts_that_a_busy_loop_keeps_from_their_functions_are_releas
     assert [record and (record.status, record.attempt) for record in records] == [(State.QUEUED, 0)] * 3
 
 
-def test_the_time_that_claims_take_counts_as_part_of_a_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_that_claims_take_counts_as_part_of_a_start(
+    bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = bench.results.claim
     claims = 0
 
@@ -138,7 +142,7 @@ def test_the_time_that_claims_take_counts_as_part_of_a_start(bench: Bench, monke
     assert claims == 4
 
 
-def test_with_no_time_left_nothing_is_started(bench: Bench) -> None:
+def test_with_no_time_left_nothing_is_started(bench: LambdaHarness) -> None:
     @bench.app.task(name="note")
     async def note() -> None:
         raise AssertionError("must not run")
@@ -150,7 +154,7 @@ def test_with_no_time_left_nothing_is_started(bench: Bench) -> None:
     assert bench.record(handle.id) is None
 
 
-def test_records_do_not_see_the_context_variables_of_records_before_them(bench: Bench) -> None:
+def test_records_do_not_see_the_context_variables_of_records_before_them(bench: LambdaHarness) -> None:
     tenant = contextvars.ContextVar("tenant", default="nobody")
     seen = []
 
@@ -167,7 +171,7 @@ def test_records_do_not_see_the_context_variables_of_records_before_them(bench: 
 
 
 def test_groups_keep_their_order_when_they_wait_for_a_place() -> None:
-    bench = Bench(Queue("ledger.fifo"))
+    bench = LambdaHarness(Queue("ledger.fifo"))
     ran = []
 
     @bench.app.task(name="post")
@@ -200,7 +204,7 @@ class Load:
         return self.saturated
 
 
-def plan_of(bench: Bench) -> CompiledTask:
+def plan_of(bench: LambdaHarness) -> CompiledTask:
     @bench.app.task(name="compute")
     async def compute() -> None: ...
 
@@ -209,7 +213,7 @@ def plan_of(bench: Bench) -> CompiledTask:
     return plan
 
 
-def test_an_async_task_enters_a_saturated_loop_only_when_none_runs_there(bench: Bench) -> None:
+def test_an_async_task_enters_a_saturated_loop_only_when_none_runs_there(bench: LambdaHarness) -> None:
     load, plan = Load(), plan_of(bench)
 
     async def enter() -> None:
@@ -231,7 +235,7 @@ def test_an_async_task_enters_a_saturated_loop_only_when_none_runs_there(bench: 
     asyncio.run(enter())
 
 
-def test_waiting_for_a_saturated_loop_ends_when_too_little_time_is_left(bench: Bench) -> None:
+def test_waiting_for_a_saturated_loop_ends_when_too_little_time_is_left(bench: LambdaHarness) -> None:
     load, plan = Load(), plan_of(bench)
 
     async def enter() -> bool:

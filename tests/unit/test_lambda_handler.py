@@ -28,16 +28,16 @@ from taskq_sls.errors import AwsError, ConfigError
 from taskq_sls.scheduler.memory import MemorySchedules
 from taskq_sls.serverless import handler as handler_module
 from taskq_sls.serverless import settling as settling_module
-from tests.support.lambda_bench import Bench, ids, record_of
+from tests.support.lambda_bench import LambdaHarness, ids, record_of
 from tests.support.waiting import until
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Bench]]:
+def make() -> Iterator[Callable[..., LambdaHarness]]:
     with contextlib.ExitStack() as stack:
 
-        def bench(*queues: Queue, **options: Any) -> Bench:
-            made = Bench(*queues, **options)
+        def bench(*queues: Queue, **options: Any) -> LambdaHarness:
+            made = LambdaHarness(*queues, **options)
             stack.callback(lambda: made.handler.close())
             return made
 
@@ -45,14 +45,14 @@ def make() -> Iterator[Callable[..., Bench]]:
 
 
 @pytest.fixture
-def bench(make: Callable[..., Bench]) -> Bench:
+def bench(make: Callable[..., LambdaHarness]) -> LambdaHarness:
     return make()
 
 
 # The answer
 
 
-def test_a_batch_that_succeeds_reports_nothing(bench: Bench) -> None:
+def test_a_batch_that_succeeds_reports_nothing(bench: LambdaHarness) -> None:
     @bench.app.task(name="add")
     def add(a: int, b: int) -> int:
         return a + b
@@ -64,11 +64,11 @@ def test_a_batch_that_succeeds_reports_nothing(bench: Bench) -> None:
     assert bench.broker.hidden == []
 
 
-def test_an_event_without_records_is_answered(bench: Bench) -> None:
+def test_an_event_without_records_is_answered(bench: LambdaHarness) -> None:
     assert bench.handler({"Records": []}, None) == {"batchItemFailures": []}
 
 
-def test_the_answer_names_exactly_the_records_that_failed(bench: Bench) -> None:
+def test_the_answer_names_exactly_the_records_that_failed(bench: LambdaHarness) -> None:
     @bench.app.task(name="odd", retry=Retry(max_attempts=3, backoff=7, jitter="none"))
     async def odd(number: int) -> None:
         if number % 2 == 0:
@@ -83,7 +83,7 @@ def test_the_answer_names_exactly_the_records_that_failed(bench: Bench) -> None:
     assert bench.depth() == 3
 
 
-def test_a_retry_is_hidden_for_whole_seconds_rounded_up(bench: Bench) -> None:
+def test_a_retry_is_hidden_for_whole_seconds_rounded_up(bench: LambdaHarness) -> None:
     @bench.app.task(name="fail", retry=Retry(max_attempts=2, backoff=2.5, jitter="none"))
     async def fail() -> None:
         raise ValueError
@@ -96,7 +96,7 @@ def test_a_retry_is_hidden_for_whole_seconds_rounded_up(bench: Bench) -> None:
     assert bench.state(handle.id) is State.RETRYING
 
 
-def test_a_dead_letter_is_copied_and_then_counts_as_done(bench: Bench) -> None:
+def test_a_dead_letter_is_copied_and_then_counts_as_done(bench: LambdaHarness) -> None:
     @bench.app.task(name="fail", retry=Retry(max_attempts=1))
     async def fail() -> None:
         raise ValueError("no")
@@ -118,7 +118,7 @@ def test_a_dead_letter_is_copied_and_then_counts_as_done(bench: Bench) -> None:
         RuntimeError("a fault of ours"),
     ],
 )
-def test_a_record_whose_dead_letter_copy_fails_stays(bench: Bench, fault: Exception | EntryError) -> None:
+def test_a_record_whose_dead_letter_copy_fails_stays(bench: LambdaHarness, fault: Exception | EntryError) -> None:
     @bench.app.task(name="fail", retry=Retry(max_attempts=1))
     async def fail() -> None:
         raise ValueError
@@ -131,7 +131,7 @@ def test_a_record_whose_dead_letter_copy_fails_stays(bench: Bench, fault: Except
     assert bench.depth() == 1
 
 
-def test_without_a_dead_letter_queue_a_recorded_failure_is_done(make: Callable[..., Bench]) -> None:
+def test_without_a_dead_letter_queue_a_recorded_failure_is_done(make: Callable[..., LambdaHarness]) -> None:
     bench = make(dead_letter=False)
 
     @bench.app.task(name="fail", retry=Retry(max_attempts=1))
@@ -143,7 +143,7 @@ def test_without_a_dead_letter_queue_a_recorded_failure_is_done(make: Callable[.
     assert bench.invoke() == []
 
 
-def test_a_lost_record_is_reported_without_a_call(bench: Bench) -> None:
+def test_a_lost_record_is_reported_without_a_call(bench: LambdaHarness) -> None:
     @bench.app.task(name="slow")
     async def slow(ctx: TaskContext) -> None:
         # Somebody else takes over while this attempt runs.
@@ -156,7 +156,7 @@ def test_a_lost_record_is_reported_without_a_call(bench: Bench) -> None:
     assert bench.broker.hidden == []
 
 
-def test_a_duplicate_of_a_finished_task_is_done_without_running(bench: Bench) -> None:
+def test_a_duplicate_of_a_finished_task_is_done_without_running(bench: LambdaHarness) -> None:
     runs = []
 
     @bench.app.task(name="once")
@@ -172,7 +172,7 @@ def test_a_duplicate_of_a_finished_task_is_done_without_running(bench: Bench) ->
     assert runs == [1]
 
 
-def test_equal_records_are_told_apart(bench: Bench) -> None:
+def test_equal_records_are_told_apart(bench: LambdaHarness) -> None:
     """A test event of the console has one receipt handle for every record."""
 
     @bench.app.task(name="odd", retry=Retry(max_attempts=3))
@@ -190,7 +190,7 @@ def test_equal_records_are_told_apart(bench: Bench) -> None:
     assert answer == {"batchItemFailures": [{"itemIdentifier": ids(event)[0]}]}
 
 
-def test_a_message_that_nobody_can_run_backs_off(bench: Bench) -> None:
+def test_a_message_that_nobody_can_run_backs_off(bench: LambdaHarness) -> None:
     drive(bench.broker.send([outgoing("not json"), outgoing('{"v": 1, "id": "x", "task": "unknown"}')]))
     event = bench.event()
 
@@ -208,7 +208,7 @@ def outgoing(body: str) -> Any:
 
 
 def test_a_record_that_fails_inside_our_own_code_is_reported_and_the_others_run(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ran = []
 
@@ -234,7 +234,7 @@ def test_a_record_that_fails_inside_our_own_code_is_reported_and_the_others_run(
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), BaseException("x")])
-def test_nothing_that_a_task_raises_escapes(bench: Bench, error: BaseException) -> None:
+def test_nothing_that_a_task_raises_escapes(bench: LambdaHarness, error: BaseException) -> None:
     @bench.app.task(name="end", retry=Retry(max_attempts=1))
     async def end() -> None:
         raise error
@@ -249,7 +249,7 @@ def test_nothing_that_a_task_raises_escapes(bench: Bench, error: BaseException) 
     assert [bench.state(handle.id) for handle in handles] == [State.FAILED, State.FAILED]
 
 
-def test_an_exit_in_a_coroutine_or_callback_of_a_task_costs_no_other_record(bench: Bench) -> None:
+def test_an_exit_in_a_coroutine_or_callback_of_a_task_costs_no_other_record(bench: LambdaHarness) -> None:
     async def leave() -> None:
         await asyncio.sleep(0)
         raise SystemExit(0)
@@ -273,7 +273,7 @@ def test_an_exit_in_a_coroutine_or_callback_of_a_task_costs_no_other_record(benc
 
 
 def test_a_task_that_cancels_itself_is_reported_and_the_others_run(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: LambdaHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     ran = []
 
@@ -306,7 +306,7 @@ def test_a_task_that_cancels_itself_is_reported_and_the_others_run(
     ],
 )
 def test_without_the_permission_to_hide_the_report_alone_keeps_the_records(
-    bench: Bench, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
+    bench: LambdaHarness, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
 ) -> None:
     @bench.app.task(name="fail", retry=Retry(max_attempts=5))
     async def fail() -> None:
@@ -323,7 +323,9 @@ def test_without_the_permission_to_hide_the_report_alone_keeps_the_records(
     assert bench.depth() == 6
 
 
-def test_a_table_that_cannot_be_reached_gives_the_records_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_cannot_be_reached_gives_the_records_back(
+    bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @bench.app.task(name="note")
     async def note() -> None:
         raise AssertionError("must not run")
@@ -341,7 +343,7 @@ def test_a_table_that_cannot_be_reached_gives_the_records_back(bench: Bench, mon
 
 
 def test_a_record_whose_claim_the_table_refuses_as_invalid_is_poison(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @bench.app.task(name="note")
     async def note() -> None:
@@ -379,7 +381,7 @@ def test_a_record_whose_claim_the_table_refuses_as_invalid_is_poison(
         "hunter2",
     ],
 )
-def test_an_event_that_is_not_from_sqs_is_refused(bench: Bench, event: Any) -> None:
+def test_an_event_that_is_not_from_sqs_is_refused(bench: LambdaHarness, event: Any) -> None:
     with pytest.raises(ConfigError, match="takes SQS events") as error:
         bench.handler(event, None)
 
@@ -387,7 +389,7 @@ def test_an_event_that_is_not_from_sqs_is_refused(bench: Bench, event: Any) -> N
 
 
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": True}, {"margin": -1}, {"margin": 901}])
-def test_options_out_of_range_are_refused(bench: Bench, options: dict[str, Any]) -> None:
+def test_options_out_of_range_are_refused(bench: LambdaHarness, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         bench.app.lambda_handler(**options)
 
@@ -396,7 +398,7 @@ def test_options_out_of_range_are_refused(bench: Bench, options: dict[str, Any])
 
 
 @pytest.mark.parametrize("limit", [1, 3, None])
-def test_records_run_at_once_up_to_the_limit(bench: Bench, limit: int | None) -> None:
+def test_records_run_at_once_up_to_the_limit(bench: LambdaHarness, limit: int | None) -> None:
     active = most = 0
 
     @bench.app.task(name="meet")
@@ -415,7 +417,7 @@ def test_records_run_at_once_up_to_the_limit(bench: Bench, limit: int | None) ->
     assert most == (limit or 8)
 
 
-def test_sync_tasks_run_in_threads_side_by_side(bench: Bench) -> None:
+def test_sync_tasks_run_in_threads_side_by_side(bench: LambdaHarness) -> None:
     together = threading.Barrier(3, timeout=60)
 
     @bench.app.task(name="meet")
@@ -429,7 +431,7 @@ def test_sync_tasks_run_in_threads_side_by_side(bench: Bench) -> None:
     assert all(handle.result().startswith("taskq-task") for handle in handles)
 
 
-def test_no_more_sync_tasks_are_started_than_there_are_threads(bench: Bench) -> None:
+def test_no_more_sync_tasks_are_started_than_there_are_threads(bench: LambdaHarness) -> None:
     bench.app.threads.limit = 2
     running: list[int] = []
     most_claimed = 0
@@ -448,7 +450,9 @@ def test_no_more_sync_tasks_are_started_than_there_are_threads(bench: Bench) -> 
     assert most_claimed <= 2
 
 
-def test_a_failure_on_fifo_stops_its_group_and_gives_the_rest_back_untouched(make: Callable[..., Bench]) -> None:
+def test_a_failure_on_fifo_stops_its_group_and_gives_the_rest_back_untouched(
+    make: Callable[..., LambdaHarness],
+) -> None:
     bench = make(Queue("ledger.fifo"))
     ran = []
 
@@ -477,7 +481,7 @@ def test_a_failure_on_fifo_stops_its_group_and_gives_the_rest_back_untouched(mak
 
 
 def test_the_first_record_is_always_started_and_later_ones_only_while_time_remains(
-    make: Callable[..., Bench],
+    make: Callable[..., LambdaHarness],
 ) -> None:
     bench = make()
     ran = []
@@ -496,7 +500,7 @@ def test_the_first_record_is_always_started_and_later_ones_only_while_time_remai
 
 @pytest.mark.parametrize(("timeout", "started"), [(24.0, 2), (24.2, 1)])
 def test_a_later_record_is_started_when_what_remains_before_the_margin_covers_its_timeout(
-    bench: Bench, timeout: float, started: int
+    bench: LambdaHarness, timeout: float, started: int
 ) -> None:
     """Of 30 s, 5 are the margin."""
     ran = []
@@ -520,7 +524,7 @@ def test_a_later_record_is_started_when_what_remains_before_the_margin_covers_it
     assert len(ran) == started
 
 
-def test_a_record_without_a_timeout_needs_a_second_before_the_margin(bench: Bench) -> None:
+def test_a_record_without_a_timeout_needs_a_second_before_the_margin(bench: LambdaHarness) -> None:
     ran = []
 
     @bench.app.task(name="note")
@@ -537,7 +541,7 @@ def test_a_record_without_a_timeout_needs_a_second_before_the_margin(bench: Benc
     assert ran == [0, 1, 2]
 
 
-def test_a_sync_record_that_waited_for_a_thread_is_not_started_too_late(bench: Bench) -> None:
+def test_a_sync_record_that_waited_for_a_thread_is_not_started_too_late(bench: LambdaHarness) -> None:
     bench.app.threads.limit = 1
     ran = []
 
@@ -555,7 +559,7 @@ def test_a_sync_record_that_waited_for_a_thread_is_not_started_too_late(bench: B
     assert bench.record(handles[1].id) is None
 
 
-def test_a_running_record_is_stopped_at_the_margin_and_its_attempt_counts(make: Callable[..., Bench]) -> None:
+def test_a_running_record_is_stopped_at_the_margin_and_its_attempt_counts(make: Callable[..., LambdaHarness]) -> None:
     bench = make(clock=SystemClock())
     bench.handler = bench.app.lambda_handler(margin=4)
 
@@ -583,7 +587,7 @@ def test_a_running_record_is_stopped_at_the_margin_and_its_attempt_counts(make: 
     assert "deadline" in record.error.message
 
 
-def test_the_last_attempt_that_is_cut_by_the_deadline_fails_for_good(make: Callable[..., Bench]) -> None:
+def test_the_last_attempt_that_is_cut_by_the_deadline_fails_for_good(make: Callable[..., LambdaHarness]) -> None:
     bench = make(clock=SystemClock())
     bench.handler = bench.app.lambda_handler(margin=4)
 
@@ -600,7 +604,7 @@ def test_the_last_attempt_that_is_cut_by_the_deadline_fails_for_good(make: Calla
 
 
 def test_an_attempt_that_ignores_the_deadline_is_reported_in_time_and_ends_the_next_invocation(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., LambdaHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ProcessEnded(Exception):
         pass
@@ -638,7 +642,7 @@ def test_an_attempt_that_ignores_the_deadline_is_reported_in_time_and_ends_the_n
 
 
 def test_a_record_whose_claim_came_after_the_margin_never_enters_its_function(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., LambdaHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make(clock=SystemClock())
     bench.handler = bench.app.lambda_handler(margin=4)
@@ -664,7 +668,7 @@ def test_a_record_whose_claim_came_after_the_margin_never_enters_its_function(
 
 
 @pytest.mark.parametrize("attributes", [None, {}, {"ApproximateReceiveCount": "1"}])
-def test_a_record_that_does_not_say_when_it_was_sent_is_tried_again(bench: Bench, attributes: Any) -> None:
+def test_a_record_that_does_not_say_when_it_was_sent_is_tried_again(bench: LambdaHarness, attributes: Any) -> None:
     @bench.app.task(name="again")
     def again() -> None:
         raise ValueError
@@ -683,7 +687,7 @@ async def hang(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize("call", ["change_visibility", "dead_letter"])
 def test_an_endpoint_that_hangs_does_not_keep_the_answer_beyond_the_deadline(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, call: str
+    make: Callable[..., LambdaHarness], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     monkeypatch.setattr(settling_module, "ANSWER_SECONDS", 2.5)
     bench = make(clock=SystemClock())
@@ -710,7 +714,7 @@ def test_an_endpoint_that_hangs_does_not_keep_the_answer_beyond_the_deadline(
 
 
 def test_a_table_that_hangs_does_not_end_the_container(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., LambdaHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make(clock=SystemClock())
 
@@ -726,7 +730,7 @@ def test_a_table_that_hangs_does_not_end_the_container(
     assert bench.invoke(event, timeout=30) == []
 
 
-def test_a_margin_longer_than_the_function_still_lets_the_first_record_run(bench: Bench) -> None:
+def test_a_margin_longer_than_the_function_still_lets_the_first_record_run(bench: LambdaHarness) -> None:
     ran = []
 
     @bench.app.task(name="note")
@@ -740,7 +744,7 @@ def test_a_margin_longer_than_the_function_still_lets_the_first_record_run(bench
     assert ran == [1]
 
 
-def test_the_lease_ends_ten_seconds_after_the_deadline(bench: Bench) -> None:
+def test_the_lease_ends_ten_seconds_after_the_deadline(bench: LambdaHarness) -> None:
     leases = []
 
     @bench.app.task(name="look")
@@ -759,7 +763,7 @@ def test_the_lease_ends_ten_seconds_after_the_deadline(bench: Bench) -> None:
 # The container
 
 
-def test_one_loop_serves_every_invocation_and_no_thread_is_left(bench: Bench) -> None:
+def test_one_loop_serves_every_invocation_and_no_thread_is_left(bench: LambdaHarness) -> None:
     loops, before = set(), set(threading.enumerate())
 
     @bench.app.task(name="note")
@@ -783,7 +787,7 @@ def test_one_loop_serves_every_invocation_and_no_thread_is_left(bench: Bench) ->
     gc.collect()
 
 
-def test_the_lifespan_is_entered_once_per_container_and_left_at_its_end(make: Callable[..., Bench]) -> None:
+def test_the_lifespan_is_entered_once_per_container_and_left_at_its_end(make: Callable[..., LambdaHarness]) -> None:
     seen: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -806,7 +810,7 @@ def test_the_lifespan_is_entered_once_per_container_and_left_at_its_end(make: Ca
     assert seen == ["entered", "a pool", "a pool", "a pool", "left"]
 
 
-def test_a_lifespan_that_fails_is_tried_again_by_the_next_invocation(make: Callable[..., Bench]) -> None:
+def test_a_lifespan_that_fails_is_tried_again_by_the_next_invocation(make: Callable[..., LambdaHarness]) -> None:
     tries: list[int] = []
 
     @contextlib.asynccontextmanager
@@ -831,7 +835,7 @@ def test_a_lifespan_that_fails_is_tried_again_by_the_next_invocation(make: Calla
     assert len(tries) == 2
 
 
-def test_the_second_invocation_reuses_the_clients(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_invocation_reuses_the_clients(bench: LambdaHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     new_async = bench.app.services.new_async
 
@@ -848,7 +852,7 @@ def test_the_second_invocation_reuses_the_clients(bench: Bench, monkeypatch: pyt
     assert made == [{"threads": True}]
 
 
-def test_closing_twice_and_closing_unused_do_nothing(bench: Bench) -> None:
+def test_closing_twice_and_closing_unused_do_nothing(bench: LambdaHarness) -> None:
     bench.handler.close()
     bench.invoke()
     bench.handler.close()
@@ -868,7 +872,7 @@ def test_closing_twice_and_closing_unused_do_nothing(bench: Bench) -> None:
     ],
 )
 def test_the_arn_of_a_record_tells_its_logical_queue(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, arn: str, queue: str
+    make: Callable[..., LambdaHarness], monkeypatch: pytest.MonkeyPatch, arn: str, queue: str
 ) -> None:
     monkeypatch.setenv("TASKQ_QUEUE_URLS", '{"default": "https://sqs.eu-west-1.amazonaws.com/1/made-by-hand-7"}')
     bench = make(Queue("default"), Queue("slow"), Queue("ledger.fifo"))
@@ -885,7 +889,7 @@ def test_the_arn_of_a_record_tells_its_logical_queue(
 
 
 def test_a_log_line_says_what_the_batch_could_not_hold(
-    make: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+    make: Callable[..., LambdaHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
     bench = make(clock=SystemClock())
@@ -915,7 +919,7 @@ class FragileSchedules(MemorySchedules):
         return await super().create(spec)
 
 
-def far_retry(make: Callable[..., Bench]) -> tuple[Bench, FragileSchedules, Any]:
+def far_retry(make: Callable[..., LambdaHarness]) -> tuple[LambdaHarness, FragileSchedules, Any]:
     clock = ManualClock()
     schedules = FragileSchedules(clock, "shop")
     bench = make(clock=clock, schedule_store=schedules)
@@ -927,7 +931,7 @@ def far_retry(make: Callable[..., Bench]) -> tuple[Bench, FragileSchedules, Any]
     return bench, schedules, job
 
 
-def test_a_record_whose_retry_goes_by_schedule_is_reported_as_done(make: Callable[..., Bench]) -> None:
+def test_a_record_whose_retry_goes_by_schedule_is_reported_as_done(make: Callable[..., LambdaHarness]) -> None:
     bench, schedules, job = far_retry(make)
     handle = job.enqueue()
     assert bench.invoke() == []
@@ -937,7 +941,9 @@ def test_a_record_whose_retry_goes_by_schedule_is_reported_as_done(make: Callabl
     assert len(drive(schedules.page())[0]) == 1
 
 
-def test_a_record_whose_schedule_cannot_be_made_is_hidden_and_reported_as_failed(make: Callable[..., Bench]) -> None:
+def test_a_record_whose_schedule_cannot_be_made_is_hidden_and_reported_as_failed(
+    make: Callable[..., LambdaHarness],
+) -> None:
     bench, schedules, job = far_retry(make)
     schedules.broken = True
     job.enqueue()

@@ -54,7 +54,7 @@ class WatchedBroker(MemoryBroker):
         return answers
 
 
-class Bench:
+class SettlerHarness:
     def __init__(self, broker: WatchedBroker) -> None:
         self.broker = broker
         self.in_flight = InFlight()
@@ -73,8 +73,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench(WatchedBroker())
+def bench() -> SettlerHarness:
+    return SettlerHarness(WatchedBroker())
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ THROTTLED = AwsError("delete_message_batch", "ThrottlingException", "slow down",
 DENIED = EntryError("AccessDenied", "not allowed")
 
 
-async def test_deletes_share_calls_of_ten(bench: Bench) -> None:
+async def test_deletes_share_calls_of_ten(bench: SettlerHarness) -> None:
     for delivery in await bench.receive(25):
         await bench.settler.settle(delivery, DONE)
     await bench.settler.drain()
@@ -99,7 +99,7 @@ async def test_deletes_share_calls_of_ten(bench: Bench) -> None:
     assert len(bench.in_flight) == 0
 
 
-async def test_a_message_is_held_until_it_is_deleted(bench: Bench) -> None:
+async def test_a_message_is_held_until_it_is_deleted(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
 
     await bench.settler.settle(delivery, DONE)
@@ -109,7 +109,7 @@ async def test_a_message_is_held_until_it_is_deleted(bench: Bench) -> None:
     assert len(bench.in_flight) == 0
 
 
-async def test_a_retry_hides_its_message_for_whole_seconds_rounded_up(bench: Bench) -> None:
+async def test_a_retry_hides_its_message_for_whole_seconds_rounded_up(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
     now = bench.broker.clock.time()
 
@@ -120,7 +120,7 @@ async def test_a_retry_hides_its_message_for_whole_seconds_rounded_up(bench: Ben
     assert len(bench.in_flight) == 0
 
 
-async def test_what_is_given_back_is_visible_at_once(bench: Bench) -> None:
+async def test_what_is_given_back_is_visible_at_once(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
 
     await bench.settler.settle(delivery, Release(0))
@@ -129,7 +129,7 @@ async def test_what_is_given_back_is_visible_at_once(bench: Bench) -> None:
     assert (await bench.broker.depth("default")).visible == 1
 
 
-async def test_a_retry_leaves_the_hold_table_before_its_message_is_hidden(bench: Bench) -> None:
+async def test_a_retry_leaves_the_hold_table_before_its_message_is_hidden(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
 
     await bench.settler.settle(delivery, RetryIn(5, "failed"))
@@ -139,7 +139,7 @@ async def test_a_retry_leaves_the_hold_table_before_its_message_is_hidden(bench:
     await bench.settler.drain()
 
 
-async def test_a_lost_message_is_let_go_without_a_call(bench: Bench) -> None:
+async def test_a_lost_message_is_let_go_without_a_call(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
 
     await bench.settler.settle(delivery, LOST)
@@ -150,7 +150,7 @@ async def test_a_lost_message_is_let_go_without_a_call(bench: Bench) -> None:
     assert bench.depth() == 1
 
 
-async def test_a_dead_letter_is_copied_before_it_is_deleted(bench: Bench) -> None:
+async def test_a_dead_letter_is_copied_before_it_is_deleted(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
 
     await bench.settler.settle(delivery, DeadLetter("exhausted", recorded=True))
@@ -164,7 +164,7 @@ async def test_a_dead_letter_is_copied_before_it_is_deleted(bench: Bench) -> Non
 
 @pytest.mark.parametrize("fault", [THROTTLED, DENIED, RuntimeError("a fault of ours")])
 async def test_a_message_whose_copy_cannot_be_sent_stays_and_is_held_no_longer(
-    bench: Bench, fault: Exception | EntryError
+    bench: SettlerHarness, fault: Exception | EntryError
 ) -> None:
     [delivery] = await bench.receive(1)
     bench.broker.faults["dead_letter"] = [fault]
@@ -179,7 +179,7 @@ async def test_a_message_whose_copy_cannot_be_sent_stays_and_is_held_no_longer(
 
 @pytest.mark.parametrize(("recorded", "left"), [(True, 0), (False, 1)])
 async def test_without_a_dead_letter_queue_only_a_recorded_failure_is_done(recorded: bool, left: int) -> None:
-    bench = Bench(WatchedBroker(dead_letter=False))
+    bench = SettlerHarness(WatchedBroker(dead_letter=False))
     [delivery] = await bench.receive(1)
 
     await bench.settler.settle(delivery, DeadLetter("exhausted", recorded=recorded))
@@ -191,7 +191,7 @@ async def test_without_a_dead_letter_queue_only_a_recorded_failure_is_done(recor
 
 @pytest.mark.parametrize("fault", [THROTTLED, EntryError("InternalError", "again", transient=True), RuntimeError("x")])
 async def test_a_delete_that_fails_is_tried_again_while_its_message_is_held(
-    bench: Bench, fault: Exception | EntryError
+    bench: SettlerHarness, fault: Exception | EntryError
 ) -> None:
     [delivery] = await bench.receive(1)
     bench.broker.faults["ack"] = [fault, fault]
@@ -206,7 +206,7 @@ async def test_a_delete_that_fails_is_tried_again_while_its_message_is_held(
 
 @pytest.mark.parametrize("fault", [THROTTLED, EntryError("InternalError", "again", transient=True), RuntimeError("x")])
 async def test_deletes_that_fail_are_logged_once_and_their_end_too(
-    bench: Bench, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
+    bench: SettlerHarness, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
 ) -> None:
     caplog.set_level(logging.INFO)
     bench.broker.faults["ack"] = [fault] * 3
@@ -219,7 +219,7 @@ async def test_deletes_that_fail_are_logged_once_and_their_end_too(
     assert [record.action for record in caplog.records] == ["ack_fault", "ack_fault_over"]  # type: ignore[attr-defined]  # our extra
 
 
-async def test_a_delete_that_never_succeeds_is_given_up_and_its_message_let_go(bench: Bench) -> None:
+async def test_a_delete_that_never_succeeds_is_given_up_and_its_message_let_go(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
     bench.broker.faults["ack"] = [THROTTLED] * 100
 
@@ -230,7 +230,7 @@ async def test_a_delete_that_never_succeeds_is_given_up_and_its_message_let_go(b
     assert len(bench.in_flight) == 0
 
 
-async def test_a_delete_that_is_refused_for_good_is_not_repeated(bench: Bench) -> None:
+async def test_a_delete_that_is_refused_for_good_is_not_repeated(bench: SettlerHarness) -> None:
     [delivery] = await bench.receive(1)
     bench.broker.faults["ack"] = [DENIED]
 
@@ -243,7 +243,7 @@ async def test_a_delete_that_is_refused_for_good_is_not_repeated(bench: Bench) -
 
 @pytest.mark.parametrize("fault", [DENIED, AwsError("x", "AccessDenied", "not allowed"), RuntimeError("x")])
 async def test_visibility_that_cannot_be_changed_is_logged_once_and_its_end_too(
-    bench: Bench, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
+    bench: SettlerHarness, caplog: pytest.LogCaptureFixture, fault: Exception | EntryError
 ) -> None:
     caplog.set_level(logging.INFO)
     deliveries = await bench.receive(12)
@@ -260,7 +260,7 @@ async def test_visibility_that_cannot_be_changed_is_logged_once_and_its_end_too(
     assert caplog.records[-1].action == "hide_fault_over"  # type: ignore[attr-defined]  # our extra
 
 
-async def test_closing_gives_up_what_waits(bench: Bench) -> None:
+async def test_closing_gives_up_what_waits(bench: SettlerHarness) -> None:
     for delivery in await bench.receive(3):
         await bench.settler.settle(delivery, DONE)
 
@@ -294,7 +294,9 @@ def test_a_retry_beyond_what_visibility_allows_hops() -> None:
     assert visibility_seconds(Release(0)) == 0
 
 
-async def test_a_retry_beyond_the_twelve_hours_of_sqs_is_hidden_for_as_long_as_sqs_allows(bench: Bench) -> None:
+async def test_a_retry_beyond_the_twelve_hours_of_sqs_is_hidden_for_as_long_as_sqs_allows(
+    bench: SettlerHarness,
+) -> None:
     [delivery] = await bench.receive(1)
     beyond = EntryError("InvalidParameterValue", "beyond the limit", over_12_hours=True)
     bench.broker.faults["change_visibility"] = [beyond, beyond]
@@ -320,8 +322,8 @@ class BrokenSchedules(MemorySchedules):
         raise AwsError("create_schedule", "InternalServerException", "later", status=500, transient=True)
 
 
-def with_schedules(schedules: MemorySchedules) -> Bench:
-    bench = Bench(WatchedBroker())
+def with_schedules(schedules: MemorySchedules) -> SettlerHarness:
+    bench = SettlerHarness(WatchedBroker())
     bench.settler = Settler(bench.broker, bench.in_flight, lambda: schedules)
     return bench
 
@@ -347,7 +349,7 @@ async def test_a_message_whose_schedule_cannot_be_made_is_hidden_and_stays() -> 
     assert len(bench.in_flight) == 0
 
 
-async def test_a_batch_that_other_code_cancels_is_held_no_longer(bench: Bench) -> None:
+async def test_a_batch_that_other_code_cancels_is_held_no_longer(bench: SettlerHarness) -> None:
     for delivery in await bench.receive(10):
         await bench.settler.settle(delivery, DONE)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -359,7 +361,7 @@ async def test_a_batch_that_other_code_cancels_is_held_no_longer(bench: Bench) -
 
 
 async def test_a_batch_that_fails_in_an_odd_way_is_held_no_longer(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: SettlerHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def no_answers(broker: WatchedBroker, deliveries: Sequence[Delivery]) -> list[Answer]:
         return []
@@ -373,7 +375,7 @@ async def test_a_batch_that_fails_in_an_odd_way_is_held_no_longer(
 
 
 async def test_a_message_stays_in_flight_until_its_delete_has_succeeded(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: SettlerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else its visibility timeout could end before the delete is tried again, and another worker would run it."""
     [received] = await bench.receive(1)

@@ -186,6 +186,15 @@ class SqsBroker(Broker):
         A fault of a whole call is raised only if no entry was accepted. Else it is the answer of its entries, so that the
         caller learns which others were accepted.
         """
+        if len(sequences) == 1 and len(sequences[0]) == 1:  # the usual case
+            [[batch]] = sequences
+            try:
+                found = await call_batch(self._client, self._flow, operation, batch)
+            except (AwsError, ConfigError) as error:
+                raise self._failed(batch, error, answers) from error
+            for index, answer in zip(batch.indexes, found, strict=True):
+                answers[index] = answer
+            return
         faults: list[ConfigError] = []
 
         async def run(batches: Sequential) -> None:
@@ -198,10 +207,7 @@ class SqsBroker(Broker):
                 for index, answer in zip(batch.indexes, found, strict=True):
                     answers[index] = answer
 
-        if len(sequences) == 1:  # the usual case needs no fan-out
-            await run(sequences[0])
-        else:
-            await self._flow.map(run, sequences, MAX_PARALLEL_CALLS)
+        await self._flow.map(run, sequences, MAX_PARALLEL_CALLS)
         accepted = (answers[index] is None for batches in sequences for batch in batches for index in batch.indexes)
         if faults and not any(accepted):
             raise faults[0]

@@ -209,6 +209,11 @@ def queues_by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]
         if queue.name in by_name:
             raise ConfigError(f"TaskQ({app!r}): queue {queue.name!r} is declared twice")
         by_name[queue.name] = queue
+    _check_dead_letter_names(app, by_name)
+    return by_name
+
+
+def _check_dead_letter_names(app: str, by_name: Mapping[str, Queue]) -> None:
     if "schedules" in by_name:
         raise ConfigError(
             f"TaskQ({app!r}): queue 'schedules' would share its dead-letter queue, 'schedules-dlq', with all schedules; "
@@ -219,4 +224,3 @@ def queues_by_name(app: str, queues: Sequence[Queue] | None) -> dict[str, Queue]
     for name in by_name:
         if name in taken:
             raise ConfigError(f"TaskQ({app!r}): queue {name!r} is {taken[name]}; give the queue another name")
-    return by_name

@@ -47,6 +47,13 @@ class RetryLater(Exception):
         return restored, (type(self), self.args), self.__dict__
 
 
+def _exception_classes(option: str, classes: Any) -> tuple[type[BaseException], ...]:
+    found = tuple(classes) if isinstance(classes, tuple | list) else (classes,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in found):
+        raise ConfigError(f"Retry({option}={found!r}): give exception classes")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """The number of attempts of a task, and the delays between them.
@@ -92,12 +99,7 @@ class Retry:
         if self.jitter not in ("full", "equal", "none"):
             raise ConfigError(f"Retry(jitter={self.jitter!r}): use 'full', 'equal' or 'none'")
         for name in ("retry_on", "give_up_on"):
-            classes = getattr(self, name)
-            if not isinstance(classes, tuple | list):
-                classes = (classes,)
-            if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
-                raise ConfigError(f"Retry({name}={classes!r}): give exception classes")
-            object.__setattr__(self, name, tuple(classes))
+            object.__setattr__(self, name, _exception_classes(name, getattr(self, name)))
         if self.horizon > RETENTION - RETENTION_MARGIN_SECONDS:
             raise ConfigError(
                 f"Retry: all delays together come to {self.horizon / 86_400:.1f} days; SQS keeps a message for 14 days. "

@@ -54,6 +54,10 @@ class RecordSettler:
             from ..scheduler.delays import reschedule  # few tasks wait that long
 
             stay += await self._not_done(later, reschedule(self._services.schedules, later), deadline)
+        await self._change_visibility(stay, deadline)
+        return list(dict.fromkeys(delivery.message_id for delivery, _ in stay))
+
+    async def _change_visibility(self, stay: Sequence[tuple[Delivery, Outcome]], deadline: float | None) -> None:
         changes = [
             (delivery, visibility_seconds(outcome))
             for delivery, outcome in stay
@@ -61,7 +65,6 @@ class RecordSettler:
         ]
         if changes:
             await self._in_time(deadline, change_visibility(self._services.broker, changes, self._change_faults), None)
-        return list(dict.fromkeys(delivery.message_id for delivery, _ in stay))
 
     async def _not_done(
         self,

@@ -53,13 +53,10 @@ class Reader:
         """
         key_range = check_query(query)
         index = STATUS_INDEX if by_status(query) else TASK_INDEX
-        filtered = _is_filtered(query)
         records: list[tuple[str, TaskRecord]] = []
         read = 0
         while True:
-            missing = query.limit - len(records)
-            # A filter may drop most records, so larger batches are read.
-            count = max(missing, MAX_BATCH) if filtered else missing
+            count = _keys_to_read(query, query.limit - len(records))
             keys = await self._keys(index, _shards(query), key_range, count + 1)
             more, keys = len(keys) > count, keys[:count]
             records += await self._matching(query, index, keys, now)
@@ -146,9 +143,10 @@ class Reader:
         return {layout.id_of(item): item for item in items}
 
 
-def _is_filtered(query: Query) -> bool:
-    """True if the index holds keys of records that do not match the query."""
-    return bool(query.labels) or (bool(query.tasks) if by_status(query) else query.status is not None)
+def _keys_to_read(query: Query, missing: int) -> int:
+    """More than are missing if the index also holds keys of other records: most of those read may not match."""
+    filtered = bool(query.labels) or (bool(query.tasks) if by_status(query) else query.status is not None)
+    return max(missing, MAX_BATCH) if filtered else missing
 
 
 def _page(records: Sequence[tuple[str, TaskRecord]], cursor: str | None) -> Page:
